@@ -1,0 +1,46 @@
+# Everything a newcomer needs: `make demo` and `make test`. `make` alone lists the rest.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Tests run beside each other, one worker a core; a file's tests stay together.
+TEST_WORKERS ?= auto
+TEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench clean .venv
+
+help: ## List the targets
+	@grep -E '^[.a-z-]+:.*## ' Makefile | sed -E 's/^([.a-z-]+):.*## /\1\t/' \
+	  | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+
+demo: .venv ## Show the whole way of a decision, with three lies, on this machine
+	@$(BIN)/tally demo
+
+test: .venv ## Run all tests; installs the system packages that they need
+	@scripts/system-packages
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(TEST_ARGS)
+
+check: .venv ## Lint, format and type checks over everything
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: .venv ## Put every file into the one format
+	@$(BIN)/ruff check --fix --select I .
+	@$(BIN)/ruff format .
+
+bench: .venv ## Measure against the peers, side by side in one run
+	@scripts/system-packages
+	@$(BIN)/tally bench record
+	@$(BIN)/tally bench ingest
+
+clean: ## Remove what the other targets made
+	@rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One virtual environment serves all targets. The script leaves the stamp only when it is complete.
+.venv: $(VENV)/complete ## Make the virtual environment that all targets use
+
+$(VENV)/complete: pyproject.toml scripts/make-venv
+	@PYTHON="$(PYTHON)" scripts/make-venv $(VENV)

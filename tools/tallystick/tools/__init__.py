@@ -1,0 +1,1 @@
+"""The command `tally` and what it is made of."""
