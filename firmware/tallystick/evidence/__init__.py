@@ -1,0 +1,1 @@
+# Kept empty: importing one wire object must not load the others on a device.

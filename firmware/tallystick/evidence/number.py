@@ -1,0 +1,185 @@
+"""Exact numbers: an int of signed 64 bits, else a decimal fraction (RFC 8949, 3.4.4)."""
+
+# There are no floats on the wire: boards with single precision, and MicroPython's repr, give
+# other decimals than a server.  A value has one form only, so equal numbers are equal bytes.
+
+from tallystick.evidence.errors import Malformed
+
+INT_MIN = -(2**63)
+INT_MAX = 2**63 - 1
+EXPONENT_MIN = -32
+EXPONENT_MAX = 32
+DECIMALS_MAX = 15  # what a double holds
+TEXT_CHARS_MAX = 64
+
+
+class Dec:
+    """mantissa * 10**exponent, in normal form only."""
+
+    def __init__(self, mantissa: int, exponent: int) -> None:
+        if not (
+            type(mantissa) is int
+            and type(exponent) is int
+            and INT_MIN <= mantissa <= INT_MAX
+            and mantissa % 10
+            and (EXPONENT_MIN <= exponent < 0 or _needs_power(mantissa, exponent))
+        ):
+            raise Malformed("bad-number", "a decimal fraction is not in normal form")
+        self.mantissa = mantissa
+        self.exponent = exponent
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Dec)
+            and self.mantissa == other.mantissa
+            and self.exponent == other.exponent
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.mantissa, self.exponent))
+
+    def __repr__(self) -> str:
+        return "Dec(%d, %d)" % (self.mantissa, self.exponent)
+
+
+def _needs_power(mantissa: int, exponent: int) -> bool:
+    # Without a fraction a value is an int, unless it does not fit one.
+    return 0 < exponent <= EXPONENT_MAX and not INT_MIN <= mantissa * 10**exponent <= INT_MAX
+
+
+def from_scaled(mantissa: int, exponent: int) -> int | Dec:
+    """The number mantissa * 10**exponent in its one form; Malformed when it has none."""
+    if type(mantissa) is not int or type(exponent) is not int:
+        raise Malformed("bad-number", "mantissa and exponent must be integers")
+    if mantissa == 0:
+        return 0
+    # Checked before any power is computed: 10**exponent must not become a memory bomb.
+    if not -TEXT_CHARS_MAX <= exponent <= TEXT_CHARS_MAX:
+        raise Malformed("bad-number", "the exponent is out of range")
+    if not -(2**256) < mantissa < 2**256:
+        raise Malformed("bad-number", "the number has too many digits")
+    while mantissa % 10 == 0:
+        mantissa //= 10
+        exponent += 1
+    if 0 <= exponent <= EXPONENT_MAX:
+        value: int = mantissa * 10**exponent
+        if INT_MIN <= value <= INT_MAX:
+            return value
+    if not INT_MIN <= mantissa <= INT_MAX or not EXPONENT_MIN <= exponent <= EXPONENT_MAX:
+        raise Malformed("bad-number", "the number does not fit 64 bits and exponents -32 to 32")
+    return Dec(mantissa, exponent)
+
+
+def _all_digits(text: str) -> bool:
+    # str.isdigit() and int() accept other scripts' digits, signs, spaces and underscores.
+    for char in text:
+        if not "0" <= char <= "9":
+            return False
+    return text != ""
+
+
+def from_text(text: str) -> int | Dec:
+    """Plain decimal text: `-?(0|[1-9][0-9]*)(.[0-9]+)?`; trailing zeros and -0 are normalised."""
+    if type(text) is not str or len(text) > TEXT_CHARS_MAX:
+        raise Malformed("bad-number", "not decimal text of at most 64 characters")
+    negative = text[:1] == "-"
+    parts = text[1 if negative else 0 :].split(".")
+    whole = parts[0]
+    fraction = parts[1] if len(parts) == 2 else ""
+    if (
+        len(parts) > 2
+        or not _all_digits(whole)
+        or (len(whole) > 1 and whole[0] == "0")
+        or (len(parts) == 2 and not _all_digits(fraction))
+    ):
+        raise Malformed("bad-number", "not plain decimal text: write it like -12.5")
+    mantissa = int(whole + fraction)
+    return from_scaled(-mantissa if negative else mantissa, -len(fraction))
+
+
+def from_float(x: float, decimals: int = 6) -> int | Dec:
+    """Round to `decimals` by formatting (never by repr or arithmetic, which differ by board)."""
+    if type(decimals) is not int or not 0 <= decimals <= DECIMALS_MAX:
+        raise Malformed("bad-number", "decimals must be 0 to 15")
+    # Also false for NaN.  Longer texts would show digits that only some printf's make up.
+    if not -9.2e18 < x < 9.2e18:
+        raise Malformed("bad-number", "a float must be finite and fit 64 bits")
+    parts = (("%%.%df" % decimals) % x).split(".")
+    fraction = parts[1].rstrip("0") if decimals else ""
+    if not fraction:
+        return int(parts[0])
+    mantissa = int(parts[0] + fraction)
+    if not INT_MIN <= mantissa <= INT_MAX:
+        raise Malformed("bad-number", "too many digits: declare fewer decimals")
+    return Dec(mantissa, -len(fraction))
+
+
+def of(value: object, decimals: int = 6) -> int | Dec:
+    """The API's door: int, decimal text, (mantissa, exponent), float, or Dec."""
+    kind = type(value)
+    if kind is float:
+        return from_float(value, decimals)  # type: ignore[arg-type]  # narrowed by type() above
+    if kind is int:
+        return from_scaled(value, 0)  # type: ignore[arg-type]  # narrowed by type() above
+    if isinstance(value, Dec):
+        return value
+    if isinstance(value, str):
+        return from_text(value)
+    if isinstance(value, tuple) and len(value) == 2:
+        return from_scaled(value[0], value[1])
+    raise Malformed(
+        "bad-number", "a number is an int, text like '0.5', (mantissa, exponent) or a float"
+    )
+
+
+def _parts(n: int | Dec) -> tuple[int, int]:
+    if isinstance(n, Dec):
+        return n.mantissa, n.exponent
+    if type(n) is not int:
+        raise Malformed("bad-number", "not an exact number")
+    return n, 0
+
+
+def to_text(n: int | Dec) -> str:
+    """Plain decimal text; from_text gives the number back."""
+    mantissa, exponent = _parts(n)
+    if exponent >= 0:
+        return str(mantissa * 10**exponent)
+    digits = str(abs(mantissa))
+    places = -exponent
+    if len(digits) <= places:
+        digits = "0" * (places - len(digits) + 1) + digits
+    sign = "-" if mantissa < 0 else ""
+    return sign + digits[:-places] + "." + digits[-places:]
+
+
+def _scaled(*numbers: int | Dec) -> list[int]:
+    # All by one power of ten, so that comparing them is integer arithmetic and exact.
+    parts = [_parts(n) for n in numbers]
+    low = min([exponent for _, exponent in parts])
+    return [mantissa * 10 ** (exponent - low) for mantissa, exponent in parts]
+
+
+def compare(a: int | Dec, b: int | Dec) -> int:
+    """-1, 0 or 1."""
+    x, y = _scaled(a, b)
+    return (x > y) - (x < y)
+
+
+def differs_by_at_most(a: int | Dec, b: int | Dec, tolerance: int | Dec) -> bool:
+    """abs(a - b) <= tolerance."""
+    x, y, limit = _scaled(a, b, tolerance)
+    return abs(x - y) <= limit
+
+
+def differs_by_at_most_rel(a: int | Dec, b: int | Dec, tolerance: int | Dec) -> bool:
+    """abs(a - b) <= tolerance * max(abs(a), abs(b))."""
+    mantissa, exponent = _parts(tolerance)
+    x, y = _scaled(a, b)
+    left = abs(x - y)
+    right = mantissa * max(abs(x), abs(y))
+    if exponent < 0:
+        left *= 10**-exponent
+    else:
+        right *= 10**exponent
+    return left <= right

@@ -1,0 +1,24 @@
+# Runs on the device: the functions of one test file, each with a line that the host reads.
+#   micropython -m _run test_file [function ...]
+# Prints `#RESULT <function> <ok|failed> <free bytes of heap, -1 where unknown>`; a traceback
+# stands before the line of the function that it belongs to.
+import gc
+import sys
+
+
+def run(module_name, names):
+    module = __import__(module_name)
+    for name in names or sorted(n for n in dir(module) if n.startswith("test_")):
+        gc.collect()
+        outcome = "failed"
+        try:
+            getattr(module, name)()
+            outcome = "ok"
+        except Exception as error:
+            sys.print_exception(error)
+        gc.collect()
+        print("#RESULT", name, outcome, gc.mem_free())
+
+
+if __name__ == "__main__":
+    run(sys.argv[1], sys.argv[2:])
