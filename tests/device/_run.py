@@ -6,7 +6,7 @@ import gc
 import sys
 
 
-def run(module_name, names):
+def run(module_name: str, names: list[str]) -> None:
     module = __import__(module_name)
     for name in names or sorted(n for n in dir(module) if n.startswith("test_")):
         gc.collect()
@@ -14,10 +14,10 @@ def run(module_name, names):
         try:
             getattr(module, name)()
             outcome = "ok"
-        except Exception as error:
-            sys.print_exception(error)
+        except Exception as error:  # noqa: BLE001 -- whatever a test raises is its failure
+            sys.print_exception(error)  # type: ignore[attr-defined]  # MicroPython's own
         gc.collect()
-        print("#RESULT", name, outcome, gc.mem_free())
+        print("#RESULT", name, outcome, gc.mem_free())  # type: ignore[attr-defined]  # MicroPython's own
 
 
 if __name__ == "__main__":

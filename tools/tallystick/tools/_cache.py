@@ -9,10 +9,14 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tallystick.evidence.errors import TallyError
+
+# What was compiled from sources that have changed since.
+UNUSED_S_MAX = 3 * 24 * 3600
 
 
 class ToolMissing(TallyError):
@@ -39,6 +43,8 @@ def folder_once(name: str, make: Callable[[Path], None]) -> Path:
     base = cache_folder()
     final = base / name
     if final.is_dir():
+        with contextlib.suppress(OSError):
+            os.utime(final)
         return final
     with _locked(base / f"{name}.lock"):
         if final.is_dir():
@@ -51,6 +57,18 @@ def folder_once(name: str, make: Callable[[Path], None]) -> Path:
         finally:
             shutil.rmtree(making, ignore_errors=True)
     return final
+
+
+def forget_unused(prefix: str) -> None:
+    """Remove the folders `prefix-...` that nobody has asked for in UNUSED_S_MAX seconds."""
+    limit = time.time() - UNUSED_S_MAX
+    for folder in cache_folder().glob(f"{prefix}-*"):
+        with contextlib.suppress(OSError):
+            if folder.stat().st_mtime < limit:
+                if folder.is_dir():
+                    shutil.rmtree(folder, ignore_errors=True)
+                else:
+                    folder.unlink()
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from tallystick.tools._cache import ToolMissing, folder_once
+from tallystick.tools._cache import ToolMissing, folder_once, forget_unused
 
 PACKAGES = ("evidence", "recorder", "hw")
 # A module that says this in its first lines stays off the device: its libraries exist on CPython
@@ -77,6 +77,7 @@ def compiled(name: str, modules: dict[str, Path]) -> Path:
         digest.update(f"{place}\0{len(content)}\0".encode() + content)
 
     def make(folder: Path) -> None:
+        forget_unused(name)
         for place in contents:
             target = (folder / place).with_suffix(".mpy")
             target.parent.mkdir(parents=True, exist_ok=True)

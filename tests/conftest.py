@@ -1,0 +1,59 @@
+"""Fixtures that tests of several rooms share."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.no_skip import pytest_make_collect_report, pytest_runtest_makereport
+from tallystick.tools import device_library as library
+from tallystick.tools import micropython
+from tallystick.tools import mosquitto as broker
+from tallystick.tools._cache import ToolMissing
+
+__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port of loopback that nobody listens on now."""
+    return broker.free_port()
+
+
+@pytest.fixture(scope="session")
+def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[broker.Mosquitto]:
+    """A real Mosquitto on loopback, one for the session: `.host`, `.port`.
+
+    A test that stops or kills its broker makes one of its own: `broker.Mosquitto(tmp_path)`.
+    """
+    try:
+        broker.find()
+    except ToolMissing as error:
+        pytest.skip(str(error))
+    with broker.Mosquitto(tmp_path_factory.mktemp("mosquitto")) as running:
+        yield running
+
+
+def _micropython(bits: int) -> micropython.MicroPython:
+    try:
+        return micropython.find(bits)
+    except ToolMissing as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def micropython64() -> micropython.MicroPython:
+    """MicroPython with 64-bit words."""
+    return _micropython(64)
+
+
+@pytest.fixture(scope="session")
+def micropython32() -> micropython.MicroPython:
+    """MicroPython with the 32-bit words of a microcontroller."""
+    return _micropython(32)
+
+
+@pytest.fixture(scope="session")
+def device_library() -> Path:
+    """The library as a device holds it, compiled; for MicroPython's path."""
+    return library.device_library()

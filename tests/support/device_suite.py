@@ -1,0 +1,139 @@
+"""The device tests on every interpreter that is not CPython.
+
+A file of tests/device holds plain functions `test_*` with `assert`. CPython runs it as an ordinary
+test file (tests/device/conftest.py); here it is compiled, beside the compiled library, and run on
+MicroPython: 64 bits; 32 bits in a 64 KiB heap, one process a function, so that each test has the
+whole heap; and the newest MicroPython, from source, as WebAssembly.
+"""
+
+import ast
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from tallystick.tools import device_library
+from tallystick.tools.micropython import MicroPython
+
+DEVICE_TESTS = Path(__file__).parent.parent / "device"
+RUNTIMES = ("cpython", "micropython64", "micropython32", "webassembly")
+HEAP_32 = "64k"
+FILE_TIMEOUT_S = 100
+_RESULT = re.compile(r"^#RESULT (\w+) (ok|failed) (-?\d+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one test function did on one interpreter."""
+
+    name: str
+    ok: bool
+    heap_free_bytes: int
+    said: str
+
+
+class DeviceTest:
+    """One file of device tests, read without running it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = path.stem
+        tree = ast.parse(path.read_text(), str(path))
+        self.functions = [
+            node.name
+            for node in tree.body
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+        ]
+        self.imports = _imports(tree)
+        constants = _constants(tree)
+        self.runs_on = constants.get("RUNS_ON") or self._default_runtimes()
+        self.reason = constants.get("RUNS_ON_BECAUSE")
+        unknown = set(self.runs_on) - set(RUNTIMES)
+        if unknown:
+            message = f"{path}: RUNS_ON names {sorted(unknown)}; known are {RUNTIMES}"
+            raise ValueError(message)
+        if set(self.runs_on) < set(self._default_runtimes()) and not self.reason:
+            message = f"{path}: RUNS_ON leaves runtimes out, so RUNS_ON_BECAUSE must say why"
+            raise ValueError(message)
+
+    def _default_runtimes(self) -> tuple[str, ...]:
+        """The browser's MicroPython has no files, sockets or pins: it gets pure tests only."""
+        own = {name for name in self.imports if name.startswith("tallystick.")}
+        pure = all(name.startswith("tallystick.evidence") for name in own)
+        return RUNTIMES if pure else RUNTIMES[:3]
+
+
+def all_tests() -> list[DeviceTest]:
+    """Every file of tests/device, by name."""
+    return [DeviceTest(path) for path in sorted(DEVICE_TESTS.glob("test_*.py"))]
+
+
+def helper_files() -> list[Path]:
+    """What the tests import beside the library: all modules of tests/device that are no tests."""
+    others = [path for path in DEVICE_TESTS.glob("*.py") if not path.name.startswith("test_")]
+    return sorted(path for path in others if path.name != "conftest.py")
+
+
+def run_on_micropython(
+    test: DeviceTest, interpreter: MicroPython, library: Path, heap: str | None = None
+) -> list[Outcome]:
+    """All functions of `test`; with `heap`, each in a process and heap of its own."""
+    modules = {path.name: path for path in [test.path, *helper_files()]}
+    compiled = device_library.compiled(f"device-test-{test.name}", modules)
+    groups = [[name] for name in test.functions] if heap else [test.functions]
+    outcomes: list[Outcome] = []
+    for names in groups:
+        try:
+            done = interpreter.run(
+                "-m",
+                "_run",
+                test.name,
+                *names,
+                heap=heap,
+                path=[compiled, library],
+                timeout_s=FILE_TIMEOUT_S,
+            )
+            said = f"{done.stdout}\n{done.stderr}"
+        except subprocess.TimeoutExpired as error:
+            said = f"{_text(error.stdout)}\nno end within {FILE_TIMEOUT_S} s"
+        outcomes += read_outcomes(names, said)
+    return outcomes
+
+
+def read_outcomes(names: list[str], said: str) -> list[Outcome]:
+    """One outcome for each of `names`; a function without its line has failed."""
+    found: dict[str, Outcome] = {}
+    begin = 0
+    for line in _RESULT.finditer(said):
+        name, word, free = line.groups()
+        found[name] = Outcome(name, word == "ok", int(free), said[begin : line.start()].strip())
+        begin = line.end()
+    rest = said[begin:].strip() or "the interpreter ended without a word"
+    return [
+        found.get(name, Outcome(name, ok=False, heap_free_bytes=-1, said=rest)) for name in names
+    ]
+
+
+def _text(output: bytes | str | None) -> str:
+    return output.decode(errors="replace") if isinstance(output, bytes) else output or ""
+
+
+def _imports(tree: ast.Module) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def _constants(tree: ast.Module) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+            if name.startswith("RUNS_ON"):
+                value = ast.literal_eval(node.value)
+                found[name] = (value,) if isinstance(value, str) else tuple(value)
+    return found
