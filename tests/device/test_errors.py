@@ -10,7 +10,7 @@ from tallystick.evidence.errors import (
 )
 
 
-def test_every_error_is_a_tally_error_with_reason_and_message():
+def test_every_error_is_a_tally_error_with_reason_and_message() -> None:
     for kind in (Malformed, Unverified, CouldNotCheck, TransportError, KeyDriverError):
         try:
             raise kind("too-deep", "nesting beyond the limit at byte 3")

@@ -3,17 +3,21 @@
 from tallystick.evidence import proof, tree
 from tallystick.evidence.errors import Malformed, TallyError, Unverified
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 HASHES = [tree.leaf_hash(bytes([n])) for n in range(20)]
 ROOTS = [tree.root_of(HASHES[:n]) for n in range(21)]
 
 
-def edge(size):
+def edge(size: int) -> list[bytes]:
     grown = tree.Tree()
     grown.extend(HASHES[:size])
     return grown.edge
 
 
-def refused(function, *arguments):
+def refused(function: "Any", *arguments: "Any") -> "tuple[type, str]":
     try:
         function(*arguments)
     except TallyError as error:
@@ -21,7 +25,7 @@ def refused(function, *arguments):
     raise AssertionError("accepted: %r" % (arguments,))
 
 
-def test_every_leaf_is_included():
+def test_every_leaf_is_included() -> None:
     for size in range(1, 21):
         for index in range(size):
             path = tree.inclusion_path(HASHES, index, size)
@@ -29,17 +33,15 @@ def test_every_leaf_is_included():
             assert proof.root_from_inclusion(HASHES[index], index, size, path) == ROOTS[size]
 
 
-def test_every_size_is_consistent_with_every_later_one():
+def test_every_size_is_consistent_with_every_later_one() -> None:
     for new in range(21):
         for old in range(new + 1):
             path = tree.consistency_path(HASHES, old, new)
             proof.verify_consistency(old, ROOTS[old], new, ROOTS[new], path)
-            proof.verify_prefix(
-                edge(old), old, new, ROOTS[new], tree.prefix_path(HASHES, old, new)
-            )
+            proof.verify_prefix(edge(old), old, new, ROOTS[new], tree.prefix_path(HASHES, old, new))
 
 
-def test_a_wrong_inclusion_proof_says_which_way_it_is_wrong():
+def test_a_wrong_inclusion_proof_says_which_way_it_is_wrong() -> None:
     path = tree.inclusion_path(HASHES, 5, 20)
     good = (HASHES[5], 5, 20, path, ROOTS[20])
     proof.verify_inclusion(*good)
@@ -62,14 +64,17 @@ def test_a_wrong_inclusion_proof_says_which_way_it_is_wrong():
     assert refused(check, HASHES[5], 5, 20, path, ROOTS[20][:31]) == (Malformed, "bad-type")
 
 
-def test_a_leaf_cannot_stand_for_a_node():
+def test_a_leaf_cannot_stand_for_a_node() -> None:
     # Second preimage (A14): an inner node's two children, taken as the data of one leaf.
     inner = HASHES[0] + HASHES[1]
     path = tree.inclusion_path(HASHES, 0, 4)[1:]
-    assert refused(proof.verify_inclusion, tree.leaf_hash(inner), 0, 2, path, ROOTS[4])[0] is Unverified
+    assert (
+        refused(proof.verify_inclusion, tree.leaf_hash(inner), 0, 2, path, ROOTS[4])[0]
+        is Unverified
+    )
 
 
-def test_a_wrong_consistency_proof_is_refused():
+def test_a_wrong_consistency_proof_is_refused() -> None:
     check = proof.verify_consistency
     path = tree.consistency_path(HASHES, 6, 20)
     wrong = (Unverified, "bad-consistency-proof")
@@ -88,7 +93,7 @@ def test_a_wrong_consistency_proof_is_refused():
     assert refused(check, 6, ROOTS[6], 6, ROOTS[5], []) == wrong
 
 
-def test_a_wrong_prefix_proof_is_refused():
+def test_a_wrong_prefix_proof_is_refused() -> None:
     check = proof.verify_prefix
     path = tree.prefix_path(HASHES, 6, 20)
     six = edge(6)

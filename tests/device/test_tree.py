@@ -5,6 +5,10 @@ from binascii import hexlify, unhexlify
 from tallystick.evidence import tree
 from tallystick.evidence.errors import Malformed
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 # The reference tree of Certificate Transparency implementations.
 ENTRIES = (
     "",
@@ -29,11 +33,11 @@ ROOTS = (
 )
 
 
-def leaves(count):
+def leaves(count: int) -> list[bytes]:
     return [tree.leaf_hash(bytes([n])) for n in range(count)]
 
 
-def refused(function, *arguments):
+def refused(function: "Any", *arguments: "Any") -> str:
     try:
         function(*arguments)
     except Malformed as error:
@@ -41,7 +45,7 @@ def refused(function, *arguments):
     raise AssertionError("accepted: %r" % (arguments,))
 
 
-def test_published_roots():
+def test_published_roots() -> None:
     growing = tree.Tree()
     for size in range(9):
         assert hexlify(growing.root()).decode() == ROOTS[size]
@@ -49,7 +53,7 @@ def test_published_roots():
             growing.push(tree.leaf_hash(unhexlify(ENTRIES[size])))
 
 
-def test_every_way_to_grow_gives_one_tree():
+def test_every_way_to_grow_gives_one_tree() -> None:
     hashes = leaves(40)
     one_by_one = tree.Tree()
     for size in range(40):
@@ -67,7 +71,7 @@ def test_every_way_to_grow_gives_one_tree():
         one_by_one.push(hashes[size])
 
 
-def test_subtrees_stand_for_their_leaves():
+def test_subtrees_stand_for_their_leaves() -> None:
     hashes = leaves(24)
     grown = tree.Tree()
     grown.push_subtree(3, tree.subtree_root(hashes, 0, 8))
@@ -79,7 +83,7 @@ def test_subtrees_stand_for_their_leaves():
     assert grown.size == 24 and grown.root() == tree.root_of(hashes)
 
 
-def test_a_misaligned_subtree_is_refused_and_changes_nothing():
+def test_a_misaligned_subtree_is_refused_and_changes_nothing() -> None:
     grown = tree.Tree()
     grown.extend(leaves(6))
     edge = list(grown.edge)
@@ -91,7 +95,7 @@ def test_a_misaligned_subtree_is_refused_and_changes_nothing():
     assert grown.edge == edge and grown.size == 6
 
 
-def test_an_edge_must_fit_its_size():
+def test_an_edge_must_fit_its_size() -> None:
     assert refused(tree.Tree, 3, [b"h" * 32]) == "bad-edge"
     assert refused(tree.Tree, 0, [b"h" * 32]) == "bad-edge"
     assert refused(tree.Tree, 1, [b"h" * 31]) == "bad-type"
@@ -101,7 +105,7 @@ def test_an_edge_must_fit_its_size():
     assert refused(tree.Tree, True, [b"h" * 32]) == "bad-value"
 
 
-def test_a_copy_grows_apart():
+def test_a_copy_grows_apart() -> None:
     one = tree.Tree()
     one.extend(leaves(5))
     two = one.copy()
@@ -110,7 +114,7 @@ def test_a_copy_grows_apart():
     assert one.root() == tree.root_of(leaves(5))
 
 
-def test_ranges_outside_the_tree_are_refused():
+def test_ranges_outside_the_tree_are_refused() -> None:
     hashes = leaves(4)
     for function, arguments in (
         (tree.inclusion_path, (hashes, 4)),

@@ -5,8 +5,12 @@
 
 from hashlib import sha256 as _sha256
 
+from tallystick.evidence.digest import begun
+
 SEED_SIZE = 32
 SALT_SIZE = 16
+
+_leaf_state = begun(b"\x00")
 
 
 def salt(seed: bytes, index: int) -> bytes:
@@ -22,18 +26,27 @@ def leaf(salt: bytes, record: bytes) -> bytes:
 
 def leaves(seed: bytes, first: int, records: list[bytes]) -> list[bytes]:
     """Leaf hashes of consecutive records, the first at index `first`."""
-    sha = _sha256
+    # The gateway's hottest loop: two records a turn, since they share a hash for their salts.
     out = []
-    index = first
-    pair = b""
-    for record in records:
-        if index & 1:
-            if not pair:
-                pair = sha(seed + (index >> 1).to_bytes(8, "big")).digest()
-            half = pair[16:]
-        else:
-            pair = sha(seed + (index >> 1).to_bytes(8, "big")).digest()
-            half = pair[:16]
-        out.append(sha(b"\x00" + half + record).digest())
-        index += 1
+    rest = iter(records)
+    if first & 1:
+        for record in rest:
+            out.append(leaf(salt(seed, first), record))
+            break
+        first += 1
+    seed_state = begun(seed)
+    pair_index = first >> 1
+    for even in rest:
+        state = seed_state()
+        state.update(pair_index.to_bytes(8, "big"))
+        pair = state.digest()
+        pair_index += 1
+        state = _leaf_state()
+        state.update(pair[:16] + even)
+        out.append(state.digest())
+        for odd in rest:
+            state = _leaf_state()
+            state.update(pair[16:] + odd)
+            out.append(state.digest())
+            break
     return out

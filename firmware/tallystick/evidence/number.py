@@ -104,6 +104,7 @@ def from_float(x: float, decimals: int = 6) -> int | Dec:
     # Also false for NaN.  Longer texts would show digits that only some printf's make up.
     if not -9.2e18 < x < 9.2e18:
         raise Malformed("bad-number", "a float must be finite and fit 64 bits")
+    # An exact tie may round either way by board; who needs one answer gives text.
     parts = (("%%.%df" % decimals) % x).split(".")
     fraction = parts[1].rstrip("0") if decimals else ""
     if not fraction:

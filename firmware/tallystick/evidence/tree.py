@@ -5,6 +5,7 @@
 
 from hashlib import sha256 as _sha256
 
+from tallystick.evidence.digest import begun
 from tallystick.evidence.errors import Malformed
 
 # Type checkers take this name as true; MicroPython has no typing to import it from.
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 EMPTY_ROOT = _sha256(b"").digest()
 SIZE_MAX = 2**63 - 1
 
+_node_state = begun(b"\x01")
+
 
 def leaf_hash(data: bytes) -> bytes:
     """SHA-256(0x00 || data)."""
@@ -26,6 +29,17 @@ def leaf_hash(data: bytes) -> bytes:
 def node_hash(left: bytes, right: bytes) -> bytes:
     """SHA-256(0x01 || left || right)."""
     return _sha256(b"\x01" + left + right).digest()
+
+
+def _parents(nodes: list[bytes]) -> list[bytes]:
+    # One level up; the number of nodes is even.
+    out = []
+    pairs = iter(nodes)
+    for left in pairs:
+        state = _node_state()
+        state.update(left + next(pairs))
+        out.append(state.digest())
+    return out
 
 
 def check_hash(value: bytes) -> None:
@@ -108,19 +122,13 @@ class Tree:
         at = len(edge)
         rest = self.size
         left_over = []
-        sha = _sha256
         while nodes:
             if rest & 1:
                 at -= 1
                 nodes.insert(0, edge[at])
             if len(nodes) & 1:
                 left_over.append(nodes.pop())
-            pairs = iter(nodes)
-            # MicroPython's zip has no `strict`; the number is even.
-            nodes = [
-                sha(b"\x01" + left + right).digest()
-                for left, right in zip(pairs, pairs)  # noqa: B905
-            ]
+            nodes = _parents(nodes)
             rest >>= 1
         left_over.reverse()
         edge[at:] = left_over
