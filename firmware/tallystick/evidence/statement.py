@@ -1,0 +1,238 @@
+"""Signed statements (RFC 9052, 4.2; RFC 9943, 5): tag 18 [protected, {}, payload, signature]."""
+
+# Protected: alg, kid and CWT claims with iss and sub, nothing else.  The payload is an array whose
+# first element is the kind.  What is received and what is verified are two types: `verify` gives
+# the second, and only it.
+
+from tallystick.evidence import cose
+from tallystick.evidence._wire import Wire
+from tallystick.evidence.cbor import decode, encode
+from tallystick.evidence.digest import sha256
+from tallystick.evidence.errors import Malformed, Unverified
+from tallystick.evidence.keys import PublicKey, device_from_text, device_text
+from tallystick.evidence.limits import ISS_BYTES_MAX, NAME_BYTES_MAX, STATEMENT_BYTES_MAX
+from tallystick.evidence.steps import Steps
+
+# Type checkers take this name as true; MicroPython has no typing to import it from.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from typing import Any, Protocol, TypeVar
+
+    S = TypeVar("S", bound="Signed")
+
+    class Signs(Protocol):
+        """What signing needs of a Signer."""
+
+        def public_key(self) -> PublicKey: ...
+        def sign(self, message: bytes) -> bytes: ...
+
+
+ALG, KID, CWT_CLAIMS, ISS, SUB, RECEIPTS = 1, 4, 15, 1, 2, 394
+_ISS_CHARS = "abcdefghijklmnopqrstuvwxyz0123456789.-"
+
+
+class Statement:
+    """As received; nothing is verified."""
+
+    def __init__(
+        self, data: bytes, sign1: "cose.Sign1", iss: str, sub: str, values: "list[Any]"
+    ) -> None:
+        self._data = data
+        self._digest: bytes | None = None
+        self.sign1 = sign1
+        self.iss = iss
+        self.sub = sub
+        self.values = values
+
+    @property
+    def alg(self) -> int:
+        """-7 ES256 or -8 EdDSA, or an alias."""
+        return self.sign1.alg
+
+    @property
+    def kid(self) -> bytes:
+        """8 bytes; a hint that proves nothing."""
+        kid: bytes = self.sign1.headers[KID]
+        return kid
+
+    @property
+    def payload(self) -> bytes:
+        """The encoded array."""
+        return self.sign1.payload or b""
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 over the Sig_structure: identity by content, never by signature bytes."""
+        if self._digest is None:
+            self._digest = sha256(cose.to_be_signed(self.sign1.protected, self.payload))
+        return self._digest
+
+    def encode(self) -> bytes:
+        """The bytes as received."""
+        return self._data
+
+    def verify(self, key: PublicKey) -> None:
+        """Unverified unless this key signed; blocks."""
+        if self.kid != key.kid():
+            raise Unverified("wrong-key", "a statement that names another key")
+        self.sign1.verify(key)
+
+    def verifying(self, key: PublicKey) -> "Generator[None, None, None]":
+        """As verify, in bounded steps."""
+        if self.alg not in ((-8, -19) if key.alg == -8 else (-7, -9)):
+            raise Unverified("wrong-alg", "a statement by another algorithm than its key's")
+        if self.kid != key.kid():
+            raise Unverified("wrong-key", "a statement that names another key")
+        work = key.verifier(
+            self.sign1.signature, cose.to_be_signed(self.sign1.protected, self.payload)
+        )
+        while not work.step():
+            yield
+
+
+def check_iss(iss: "Any") -> str:
+    """The name, when it is 1 to 20 characters of a-z, 0-9, dot and hyphen."""
+    if type(iss) is not str or not 1 <= len(iss) <= ISS_BYTES_MAX:
+        raise Malformed("bad-header", "iss must be 1 to 20 characters")
+    for char in iss:
+        if char not in _ISS_CHARS:
+            raise Malformed("bad-header", "iss must be of a-z 0-9 . -")
+    return iss
+
+
+def _check_sub(sub: "Any") -> str:
+    if type(sub) is not str or not 1 <= len(sub.encode()) <= NAME_BYTES_MAX:
+        raise Malformed("bad-header", "sub must be text of 1 to 64 bytes")
+    return sub
+
+
+def parse(data: bytes, kind: int, bytes_max: int = STATEMENT_BYTES_MAX) -> Statement:
+    """A statement whose payload is of this kind; Malformed otherwise."""
+    sign1 = cose.parse(data, bytes_max)
+    headers = sign1.headers
+    claims = headers.get(CWT_CLAIMS)
+    kid = headers.get(KID)
+    if len(headers) != 3 or ALG not in headers or type(kid) is not bytes or len(kid) != 8:
+        raise Malformed("bad-header", "a statement's header holds alg, kid of 8 bytes and claims")
+    if type(claims) is not dict or len(claims) != 2:
+        raise Malformed("bad-header", "a statement's claims are iss and sub")
+    iss = check_iss(claims.get(ISS))
+    sub = _check_sub(claims.get(SUB))
+    for label in sign1.unprotected:
+        if label != RECEIPTS:
+            raise Malformed("bad-header", "only receipts may stand in the unprotected header")
+    if sign1.payload is None:
+        raise Malformed("bad-type", "a statement's payload must be attached")
+    values = decode(sign1.payload)
+    if type(values) is not list or not values or type(values[0]) is not int or values[0] != kind:
+        raise Malformed("unknown-kind", "a statement's payload is not of kind %d" % kind)
+    return Statement(data, sign1, iss, sub, values[1:])
+
+
+class Unsigned:
+    """A statement that waits for its signature over `to_be_signed`."""
+
+    def __init__(self, protected: bytes, payload: bytes) -> None:
+        self.protected = protected
+        self.payload = payload
+        self.to_be_signed = cose.to_be_signed(protected, payload)
+
+    def finish(self, signature: bytes) -> bytes:
+        """The statement's bytes."""
+        return cose.encode(self.protected, self.payload, signature)
+
+
+def prepare(key: PublicKey, iss: str, sub: str, payload: bytes) -> Unsigned:
+    """Split phase: what the key must sign."""
+    claims = {ISS: check_iss(iss), SUB: _check_sub(sub)}
+    return Unsigned(cose.protected_header(key.alg, key.kid(), claims, None), payload)
+
+
+def sign(signer: "Signs", iss: str, sub: str, payload: bytes) -> bytes:
+    """Sign at once; blocks."""
+    unsigned = prepare(signer.public_key(), iss, sub, payload)
+    return unsigned.finish(signer.sign(unsigned.to_be_signed))
+
+
+class Signed(Wire):
+    # Base of the objects that are payloads of statements.  `statement` is None on what was built
+    # here and not signed yet.
+    statement: Statement | None = None
+    key: PublicKey | None = None
+
+    def payload(self) -> bytes:
+        """The encoded array that is signed."""
+        statement = self.statement
+        return encode(self.values()) if statement is None else statement.payload
+
+    def encode(self) -> bytes:
+        """The statement's bytes as received."""
+        return self.received().encode()
+
+    def received(self) -> Statement:
+        """The statement; ValueError on an object that nobody signed."""
+        if self.statement is None:
+            raise ValueError("not signed: sign() gives a statement's bytes, parse() reads them")
+        return self.statement
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Signed):
+            return False
+        if self.statement is None or other.statement is None:
+            return self.statement is other.statement and self.payload() == other.payload()
+        return self.encode() == other.encode()
+
+    def __hash__(self) -> int:
+        return hash(self.payload())
+
+    @property
+    def iss(self) -> str:
+        """Who signed, by name."""
+        return self.received().iss
+
+    @property
+    def sub(self) -> str:
+        """The subject's text."""
+        return self.received().sub
+
+    @property
+    def digest(self) -> bytes:
+        """The statement's digest, 32 bytes."""
+        return self.received().digest
+
+    @property
+    def device(self) -> bytes:
+        """The subject's id; Malformed when `sub` is no id."""
+        return device_from_text(self.received().sub)
+
+    def sign(self, signer: "Signs", iss: str, sub: str | bytes) -> bytes:
+        """The signed statement's bytes; `sub` may be an id of 32 bytes."""
+        return sign(signer, iss, sub if isinstance(sub, str) else device_text(sub), self.payload())
+
+    def _as(self, verified: "type[S]", key: PublicKey) -> "S":
+        # Made without __init__, which would check what was checked at parsing.
+        twin = object.__new__(verified)
+        for name, value in self.__dict__.items():
+            setattr(twin, name, value)
+        twin.key = key
+        return twin
+
+    def _verified(self, verified: "type[S]", key: PublicKey) -> "S":
+        self.received().verify(key)
+        return self._as(verified, key)
+
+    def _verifier(self, verified: "type[S]", key: PublicKey) -> Steps:
+        return Steps(self._verifying(verified, key))
+
+    def _verifying(self, verified: "type[S]", key: PublicKey) -> "Generator[None, None, S]":
+        yield from self.received().verifying(key)
+        return self._as(verified, key)
+
+
+def subject_device(statement: Statement) -> bytes:
+    """The id of 32 bytes that `sub` names; Malformed when it names none."""
+    try:
+        return device_from_text(statement.sub)
+    except Malformed:
+        raise Malformed("bad-header", "sub must be an id of 43 base64url characters")
