@@ -12,7 +12,7 @@ from tallystick.evidence.keys import EDDSA, PublicKey, from_raw
 # Type checkers take this name as true; MicroPython has no typing to import it from.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from tallystick.hw.signer import Signer
+    from tallystick.evidence.statement import Signs
 
 NOTE_BYTES_MAX = 65535
 NOTE_SIGNATURES_MAX = 64
@@ -47,7 +47,9 @@ def check_name(name: str) -> None:
     """Malformed unless a key name as signed-note allows it: no spaces, no plus sign."""
     bad = not name or "+" in name
     for char in name:
-        bad = bad or char <= " " or char == "\x7f" or char in _SPACES or "\u2000" <= char <= "\u200a"
+        bad = (
+            bad or char <= " " or char == "\x7f" or char in _SPACES or "\u2000" <= char <= "\u200a"
+        )
     if bad:
         raise Malformed("bad-value", "a note's key name is empty or has a space or plus sign")
 
@@ -55,7 +57,11 @@ def check_name(name: str) -> None:
 def _check_text(text: str) -> None:
     if type(text) is not str:
         raise Malformed("bad-type", "a note is text")
-    if len(text) > NOTE_BYTES_MAX:
+    try:
+        size = len(text.encode())
+    except ValueError:  # a lone surrogate
+        raise Malformed("bad-utf8", "a note has text that is not UTF-8")
+    if size > NOTE_BYTES_MAX:
         raise Malformed("too-large", "a note is longer than %d bytes" % NOTE_BYTES_MAX)
     for char in text:
         if char < " " and char != "\n":
@@ -170,13 +176,13 @@ class Note:
         """The note with its signatures."""
         return join(self.body(), self.signatures)
 
-    def sign(self, signer: "Signer", name: str) -> "Note":
+    def sign(self, signer: "Signs", name: str) -> "Note":
         """A note with one more signature, by the signer's key under this name."""
         key = NoteKey(name, signer.public_key())
         signature = signer.sign(self.body().encode())
-        return Note(
-            self.origin, self.size, self.root, self.signatures + [(name, key.key_id, signature)]
-        )
+        signatures = self.signatures + [(name, key.key_id, signature)]
+        # Parsed again, so that no note leaves here that a reader would refuse or read otherwise.
+        return parse(Note(self.origin, self.size, self.root, signatures).text())
 
     def verify(self, key: NoteKey) -> "VerifiedNote":
         """Unverified unless the key's signature is there and right; others are not looked at."""

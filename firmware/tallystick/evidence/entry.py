@@ -1,0 +1,188 @@
+"""Entries of a validator's log (docs/protocol.md, 6.3): three that are unsigned, and statements."""
+
+from tallystick.evidence import _shape as shape
+from tallystick.evidence._wire import Wire
+from tallystick.evidence.cose import parse as parse_sign1
+from tallystick.evidence.errors import Malformed
+from tallystick.evidence.kinds import (
+    CHECKPOINT,
+    CLOSING,
+    CUSTODY_RECEIPT,
+    ENROLMENT,
+    GENESIS,
+    KEY_CHANGE,
+    LOGGED_CLAIM,
+    PROFILE,
+    TIME,
+    VERDICT,
+)
+from tallystick.evidence.limits import ENTRY_BYTES_MAX, NAME_BYTES_MAX, PATH_HASHES_MAX
+from tallystick.evidence.statement import Statement
+from tallystick.evidence.statement import parse as parse_statement
+from tallystick.evidence.tree import leaf_hash
+
+# Type checkers take this name as true; MicroPython has no typing to import it from.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    E = TypeVar("E", bound="_Entry")
+
+# A signed statement begins with tag 18, an unsigned entry with an array.
+STATEMENT_BYTE = 0xD2
+STATEMENT_KINDS = (
+    CHECKPOINT,
+    CUSTODY_RECEIPT,
+    ENROLMENT,
+    KEY_CHANGE,
+    VERDICT,
+    PROFILE,
+    GENESIS,
+)
+
+
+class _Entry(Wire):
+    def leaf_hash(self) -> bytes:
+        """The log's leaf: RFC 9162, without salt."""
+        return leaf_hash(self.encode())
+
+
+class TimeEntry(_Entry):
+    """The validator's clock; the log time of every entry up to the next one."""
+
+    def __init__(self, time_ms: int) -> None:
+        self.time_ms = time_ms
+
+    def values(self) -> "list[Any]":
+        """The array of the CDDL, kind first."""
+        return [TIME, self.time_ms]
+
+
+class LoggedClaim(_Entry):
+    """A claim by its leaf, with its path to the root of the device checkpoint at `checkpoint`."""
+
+    def __init__(
+        self,
+        device: bytes,
+        epoch: bytes,
+        index: int,
+        leaf: bytes,
+        checkpoint: int,
+        path: list[bytes],
+    ) -> None:
+        self.device = device
+        self.epoch = epoch
+        self.index = index
+        self.leaf = leaf
+        self.checkpoint = checkpoint
+        self.path = path
+
+    def values(self) -> "list[Any]":
+        """The array of the CDDL, kind first."""
+        return [
+            LOGGED_CLAIM,
+            self.device,
+            self.epoch,
+            self.index,
+            self.leaf,
+            self.checkpoint,
+            list(self.path),
+        ]
+
+
+class Closing(_Entry):
+    """The deadline of a party set has passed; `first` is the entry of its first logged claim."""
+
+    def __init__(
+        self,
+        namespace: str,
+        interaction: bytes,
+        party_set: bytes,
+        first: int,
+        deadline_ms: int,
+    ) -> None:
+        self.namespace = namespace
+        self.interaction = interaction
+        self.party_set = party_set
+        self.first = first
+        self.deadline_ms = deadline_ms
+
+    def values(self) -> "list[Any]":
+        """The array of the CDDL, kind first."""
+        return [
+            CLOSING,
+            self.namespace,
+            self.interaction,
+            self.party_set,
+            self.first,
+            self.deadline_ms,
+        ]
+
+
+def _kept(entry: "E", data: bytes) -> "E":
+    entry._data = data
+    return entry
+
+
+def parse_time(data: bytes) -> TimeEntry:
+    """A time entry; Malformed with a reason of docs/protocol.md, 1.7."""
+    (time_ms,) = shape.fields(data, TIME, 1, ENTRY_BYTES_MAX, "time entry")
+    return _kept(TimeEntry(shape.uint(time_ms, "time entry")), data)
+
+
+def parse_claim(data: bytes) -> LoggedClaim:
+    """A logged claim; Malformed with a reason of docs/protocol.md, 1.7."""
+    what = "logged claim"
+    device, epoch, index, leaf, checkpoint, path = shape.fields(
+        data, LOGGED_CLAIM, 6, ENTRY_BYTES_MAX, what
+    )
+    shape.octets(device, shape.ID_SIZE, what)
+    shape.octets(epoch, shape.EPOCH_SIZE, what)
+    shape.uint(index, what)
+    shape.octets(leaf, shape.HASH_SIZE, what)
+    shape.uint(checkpoint, what)
+    shape.hashes(path, PATH_HASHES_MAX, what)
+    return _kept(LoggedClaim(device, epoch, index, leaf, checkpoint, path), data)
+
+
+def parse_closing(data: bytes) -> Closing:
+    """A closing; Malformed with a reason of docs/protocol.md, 1.7."""
+    what = "closing"
+    namespace, interaction, party_set, first, deadline_ms = shape.fields(
+        data, CLOSING, 5, ENTRY_BYTES_MAX, what
+    )
+    shape.text(namespace, NAME_BYTES_MAX, what)
+    shape.octets(interaction, 16, what)
+    shape.octets(party_set, shape.HASH_SIZE, what)
+    shape.uint(first, what)
+    shape.uint(deadline_ms, what)
+    return _kept(Closing(namespace, interaction, party_set, first, deadline_ms), data)
+
+
+UNSIGNED = {TIME: parse_time, LOGGED_CLAIM: parse_claim, CLOSING: parse_closing}
+
+
+def parse_entry(data: bytes) -> "Statement | TimeEntry | LoggedClaim | Closing":
+    """Any entry; a statement must have an empty unprotected header, as it was made a leaf."""
+    if type(data) is not bytes:
+        raise Malformed("bad-type", "log entry: not bytes")
+    if len(data) > ENTRY_BYTES_MAX:
+        raise Malformed("too-large", "log entry: longer than %d bytes" % ENTRY_BYTES_MAX)
+    if data[:1] == bytes((STATEMENT_BYTE,)):
+        return _parse_statement(data)
+    # An array of less than 24 items, whose first, the kind, is less than 24: one byte each.
+    parser = UNSIGNED.get(data[1]) if len(data) > 1 else None
+    if parser is None:
+        raise Malformed("unknown-kind", "log entry: neither a statement nor an entry that we know")
+    return parser(data)
+
+
+def _parse_statement(data: bytes) -> Statement:
+    payload = parse_sign1(data, ENTRY_BYTES_MAX).payload
+    kind = payload[1] if payload is not None and len(payload) > 1 else -1
+    if kind not in STATEMENT_KINDS:
+        raise Malformed("unknown-kind", "log entry: a statement of a kind that logs do not take")
+    statement = parse_statement(data, kind, ENTRY_BYTES_MAX)
+    if statement.sign1.unprotected:
+        raise Malformed("bad-header", "log entry: its unprotected header must be empty")
+    return statement
