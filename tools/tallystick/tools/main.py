@@ -1,11 +1,98 @@
-"""The entry point of the command `tally`."""
+"""The entry point of the command `tally`.
 
+Each command lives in a file of its own and is imported when it is used, so that the base install
+(no extras) runs every command that needs none, and `tally --help` answers at once.
+"""
+
+import importlib
+import sys
 from importlib.metadata import version
 
 import click
 
+from tallystick.evidence.errors import TallyError
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+# Command -> (module, attribute, extra that brings what it imports, one line for `tally --help`).
+# The line stands here because showing it must not import the command.
+COMMANDS = {
+    "fleet": ("fleet", "fleet", None, "Make a fleet root, enrol devices, gateways and validators."),
+    "gateway": ("gateway", "gateway", "gateway", "Run, check and watch a gateway."),
+    "validator": ("validator", "validator", "validator", "Run and check a validator."),
+    "inspect": ("inspect", "inspect", None, "Show any of our objects, and what of it is verified."),
+    "verify": ("verify", "verify", None, "Check an evidence file offline against a policy."),
+    "export": ("export", "export", "validator", "Fetch the evidence of a record or interaction."),
+    "replay": ("replay", "replay", "all", "Send recorded robot data the whole way."),
+    "demo": ("demo", "demo", "demo", "Six robots, two gateways, three validators, three lies."),
+    "bench": ("bench.cli", "bench", "all", "Measure the hot paths beside their peers."),
+}
+
+
+class Commands(click.Group):
+    """A group that imports a command when it is used."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, extra, _ = COMMANDS[cmd_name]
+        try:
+            loaded = importlib.import_module("tallystick.tools." + module)
+        except ModuleNotFoundError as error:
+            if extra is None or (error.name or "").startswith("tallystick"):
+                raise
+            message = (
+                f"`tally {cmd_name}` needs the package {error.name}: "
+                f"pip install 'tallystick[{extra}]'"
+            )
+            raise click.UsageError(message) from error
+        command = getattr(loaded, attribute)
+        if not isinstance(command, click.Command):
+            message = f"tallystick.tools.{module}.{attribute} is no command"
+            raise TypeError(message)
+        return command
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][3]) for name in COMMANDS])
+
+
+EPILOG = """\b
+Examples:
+  tally demo                                 see the whole way on this machine
+  tally fleet init acme --name acme.example  make a fleet root
+  tally verify handover.tally --policy policy.toml
+"""
+
+
+@click.group(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG
+)
 @click.version_option(version("tallystick"), prog_name="tally")
-def main() -> None:
+def cli() -> None:
     """Signed evidence of what machines decided, and its verification."""
+
+
+def main() -> None:
+    """Run `tally`; a fault that the user can act on is one sentence, never a traceback.
+
+    Exit codes: 0 done, 1 the answer is no or it failed, 2 used wrongly, 130 interrupted.
+    """
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Exit as leave:
+        sys.exit(leave.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except TallyError as error:
+        click.echo(f"Error: {error} ({error.reason})", err=True)
+        sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"Error: {where}{error.strerror or error}", err=True)
+        sys.exit(1)

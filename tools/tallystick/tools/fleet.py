@@ -1,0 +1,209 @@
+"""`tally fleet`: make a fleet root, enrol members, list them, trust others' roots."""
+
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from tallystick.evidence.errors import Malformed
+from tallystick.evidence.keys import EDDSA, ES256
+from tallystick.tools import fleetdir, provision
+
+ALGORITHMS = {"ed25519": EDDSA, "p256": ES256}
+REQUEST_BYTES_MAX = 1_024
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+@click.group(
+    epilog="""\b
+Examples:
+  tally fleet init acme --name acme.example
+  tally fleet trust acme borealis.pub
+  tally fleet enroll acme gw-1 --kind gateway
+  tally fleet enroll acme robot-7 --detail asset_tag=A-0007 --broker mqtt://10.0.0.2:1883
+  tally fleet list acme
+"""
+)
+def fleet() -> None:
+    """Make a fleet root, enrol devices, gateways and validators."""
+
+
+@fleet.command(
+    epilog="""\b
+Example:
+  tally fleet init acme --name acme.example
+"""
+)
+@click.argument("folder", type=FOLDER)
+@click.option("--name", required=True, help="The fleet's name: 1 to 20 of a-z 0-9 . -")
+@click.option("--alg", type=click.Choice(list(ALGORITHMS)), default="ed25519", show_default=True)
+def init(folder: Path, name: str, alg: str) -> None:
+    """Make a fleet root in FOLDER; whoever has its key can enrol."""
+    made = fleetdir.Fleet.init(folder, name, ALGORITHMS[alg])
+    click.echo(f"fleet {name} is in {folder}; keep {folder / 'root.key'} safe and offline")
+    click.echo(f"others pin this line ({folder / 'root.pub'}):\n{made.root_line}")
+
+
+@fleet.command(
+    epilog="""\b
+Examples:
+  tally fleet enroll acme robot-7                       a key is made here
+  tally fleet enroll acme robot-7 --request robot-7.req the key stays on the device
+  tally fleet enroll acme gw-1 --kind gateway --broker mqtt://127.0.0.1:1883
+  tally fleet enroll acme v-1 --kind validator --bind 127.0.0.1:8600
+"""
+)
+@click.argument("folder", type=FOLDER)
+@click.argument("label")
+@click.option("--kind", type=click.Choice(list(fleetdir.SUBJECTS)), default="device")
+@click.option("--alg", type=click.Choice(list(ALGORITHMS)), default="ed25519", show_default=True)
+@click.option(
+    "--request",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The device's own request (key and proof of possession); else a key is made here.",
+)
+@click.option("--detail", "details", multiple=True, metavar="NAME=TEXT", help="Signed, repeatable.")
+@click.option(
+    "--release", "releases", multiple=True, metavar="NAME=SHA256", help="Accepted firmware release."
+)
+@click.option("--interval", "interval_s", default=fleetdir.INTERVAL_S, show_default=True)
+@click.option("--valid-days", default=fleetdir.VALID_DAYS, show_default=True)
+@click.option("--broker", default="mqtt://127.0.0.1:1883", show_default=True)
+@click.option("--namespace", help="Where interactions take place; the fleet's name unless given.")
+@click.option("--profile", "profiles", multiple=True, default=("handover",), show_default=True)
+@click.option("--bind", default="127.0.0.1:8600", show_default=True, help="Of a validator.")
+@click.option(
+    "--validator",
+    "validators",
+    multiple=True,
+    metavar="URL=CREDENTIAL",
+    help="A validator that this gateway sends to, repeatable.",
+)
+def enroll(
+    folder: Path,
+    label: str,
+    kind: str,
+    alg: str,
+    request: Path | None,
+    details: tuple[str, ...],
+    releases: tuple[str, ...],
+    interval_s: int,
+    valid_days: int,
+    broker: str,
+    namespace: str | None,
+    profiles: tuple[str, ...],
+    bind: str,
+    validators: tuple[str, ...],
+) -> None:
+    """Enrol LABEL and write its folder, configuration included."""
+    opened = fleetdir.Fleet.open(folder)
+    named = dict(_pair(text, "--detail") for text in details)
+    if kind == "validator":
+        named = provision.validator_details(opened, label, bind) | named
+    member = opened.enrol(
+        kind,
+        label,
+        alg=ALGORITHMS[alg],
+        request=_request(request),
+        details=named,
+        releases=tuple((name, _digest(value)) for name, value in map(_release, releases)),
+        interval_s=interval_s,
+        valid_days=valid_days,
+    )
+    if kind == "device":
+        written = provision.device(
+            opened,
+            member,
+            uplink=broker,
+            namespace=namespace or opened.name,
+            profiles=provision.packaged_profiles(profiles),
+        )
+    elif kind == "gateway":
+        peers = [provision.validator_peer(*_pair(text, "--validator")) for text in validators]
+        written = provision.gateway(opened, member, broker=broker, validators=peers)
+    else:
+        written = provision.validator(opened, member, bind=bind)
+    click.echo(f"{kind} {label} is {member.id_text}")
+    click.echo(f"its configuration: {written}")
+
+
+@fleet.command(
+    epilog="""\b
+Example:
+  tally fleet trust acme borealis.pub
+"""
+)
+@click.argument("folder", type=FOLDER)
+@click.argument("root_file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+def trust(folder: Path, root_file: Path) -> None:
+    """Accept another organisation's root: its devices' halves, its gateways, its validators.
+
+    Compare the fingerprint by voice before you rely on it.
+    """
+    opened = fleetdir.Fleet.open(folder)
+    name = opened.trust(root_file.read_text())
+    click.echo(f"{name} is trusted; its fingerprint is")
+    click.echo(provision.fingerprint(opened.roots()[name]))
+
+
+@fleet.command("list")
+@click.argument("folder", type=FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+def list_members(folder: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
+    """Show whom the fleet enrolled and whom it trusts."""
+    opened = fleetdir.Fleet.open(folder)
+    rows = [
+        {
+            "kind": member.kind,
+            "label": member.label,
+            "id": member.id_text,
+            "status": member.identity.status,
+            "custody": fleetdir.CUSTODIES[member.identity.custody],
+            "valid_until_s": member.identity.enrolment.validity[1],
+            "config": str(member.path),
+        }
+        for member in opened.members()
+    ]
+    trusted = sorted(set(opened.roots()) - {opened.name})
+    if as_json:
+        click.echo(json.dumps({"fleet": opened.name, "trusts": trusted, "members": rows}))
+        return
+    table = Table(title=f"fleet {opened.name}", title_justify="left")
+    for column in ("kind", "label", "id", "status", "custody"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(str(row[c]) for c in ("kind", "label", "id", "status", "custody")))
+    console = Console()
+    console.print(table)
+    console.print("trusts: " + (", ".join(trusted) or "nobody else"))
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name or not value:
+        message = f"{option} takes two parts with = between them, not {text!r}"
+        raise click.UsageError(message)
+    return name, value
+
+
+def _release(text: str) -> tuple[str, str]:
+    return _pair(text, "--release")
+
+
+def _digest(text: str) -> bytes:
+    if len(text) != 64 or any(c not in "0123456789abcdef" for c in text):  # noqa: PLR2004 - hex
+        message = f"a release's digest is 64 lower-case hex digits (sha256sum prints it), not {text!r}"
+        raise click.UsageError(message)
+    return bytes.fromhex(text)
+
+
+def _request(path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    if path.stat().st_size > REQUEST_BYTES_MAX:
+        raise Malformed("too-large", f"{path} is no request for enrolment: over 1 KiB")
+    return path.read_bytes()
+
+

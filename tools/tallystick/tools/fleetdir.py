@@ -1,0 +1,294 @@
+"""A fleet on disk: its root key, whom it enrolled, and whom else it trusts.
+
+    FLEET/fleet.toml              the fleet's name and root key URI
+    FLEET/root.key                the root key (mode 0600); whoever has it can enrol
+    FLEET/root.pub                the root line that others pin
+    FLEET/trusted/*.pub           root lines of other organisations that our devices accept
+    FLEET/devices/LABEL/          credential.cbor, and a key where it was made here
+    FLEET/gateways/LABEL/
+    FLEET/validators/LABEL/
+
+Commands (`tally fleet`), the demo, the replay and the benches all enrol through this file.
+"""
+
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tallystick.evidence import cbor, enrolment, root
+from tallystick.evidence.credential import Credential, Identity, verify_credential
+from tallystick.evidence.errors import Malformed, Unverified
+from tallystick.evidence.keys import EDDSA, PublicKey, device_text
+from tallystick.hw import file_key
+from tallystick.hw.signer import Signer
+
+if os.name == "posix":
+    import sys
+
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
+SUBJECTS = {
+    "device": enrolment.SUBJECT_DEVICE,
+    "gateway": enrolment.SUBJECT_GATEWAY,
+    "validator": enrolment.SUBJECT_VALIDATOR,
+}
+CUSTODIES = ("software", "pkcs11", "tpm", "secure-element")
+FLEET_NAME = re.compile(r"[a-z0-9.-]{1,20}")
+LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+DAY_S = 86_400
+VALID_DAYS = 3_650
+VALID_DAYS_MAX = 36_500
+INTERVAL_S = 60
+# A clock that runs a little behind must not refuse an enrolment made a moment ago.
+BACKDATE_S = 3_600
+
+
+class FleetFile(msgspec.Struct, forbid_unknown_fields=True):
+    """What fleet.toml holds."""
+
+    name: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Member:
+    """One enrolled device, gateway or validator.
+
+    `label` is the name of its folder; it is ours and not signed.
+    """
+
+    label: str
+    kind: str
+    path: Path
+    identity: Identity
+
+    @property
+    def id(self) -> bytes:
+        """32 bytes, for life."""
+        return self.identity.id
+
+    @property
+    def id_text(self) -> str:
+        """The 43 characters that people and topics use."""
+        return device_text(self.identity.id)
+
+    @property
+    def credential_path(self) -> Path:
+        """The file that holds the enrolment and later key changes."""
+        return self.path / "credential.cbor"
+
+    @property
+    def key_path(self) -> Path:
+        """The software key, where it was made here."""
+        return self.path / "key"
+
+
+def read_credential(path: Path) -> Credential:
+    """Read a credential file: a CBOR array of signed statements."""
+    statements = cbor.decode(path.read_bytes())
+    if not isinstance(statements, list) or not all(isinstance(s, bytes) for s in statements):
+        raise Malformed("bad-type", f"{path} is no credential; make it with `tally fleet enroll`")
+    return Credential(statements)
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file that only its owner may read, whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+class Fleet:
+    """One organisation's root and the members that it enrolled."""
+
+    def __init__(self, path: Path, name: str, signer: Signer) -> None:
+        self.path = path
+        self.name = name
+        self.signer = signer
+
+    @classmethod
+    def init(cls, path: Path, name: str, alg: int = EDDSA) -> "Fleet":
+        """Make a fleet root in a new folder.
+
+        Raises Malformed for a name that does not fit `iss` (1 to 20 of a-z 0-9 . -) and
+        FileExistsError where a fleet is already.
+        """
+        if not FLEET_NAME.fullmatch(name):
+            raise Malformed(
+                "bad-value", f"a fleet's name is 1 to 20 of a-z 0-9 . - and not {name!r}"
+            )
+        if (path / "fleet.toml").exists():
+            raise FileExistsError(17, "a fleet is here already; choose another folder", str(path))
+        path.mkdir(parents=True, exist_ok=True)
+        file_key.create(f"file:{path / 'root.key'}", alg=alg)
+        signer = Signer.from_uri(f"file:{path / 'root.key'}")
+        (path / "root.pub").write_text(root.format_root(name, signer.public_key()) + "\n")
+        for folder in ("trusted", "devices", "gateways", "validators"):
+            (path / folder).mkdir(exist_ok=True)
+        (path / "fleet.toml").write_text(f'name = "{name}"\nkey = "file:root.key"\n')
+        return cls(path, name, signer)
+
+    @classmethod
+    def open(cls, path: Path) -> "Fleet":
+        """Open a fleet folder; raises Malformed with the file and the line that is wrong."""
+        file = path / "fleet.toml"
+        if not file.exists():
+            raise Malformed("bad-value", f"{path} is no fleet; make one with `tally fleet init`")
+        try:
+            settings = msgspec.convert(tomllib.loads(file.read_text()), FleetFile)
+        except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+            raise Malformed("bad-value", f"{file}: {error}") from error
+        scheme, _, rest = settings.key.partition(":")
+        if scheme == "file" and not rest.startswith("/"):
+            settings.key = f"file:{path / rest}"
+        return cls(path, settings.name, Signer.from_uri(settings.key))
+
+    @property
+    def root_line(self) -> str:
+        """The line that others pin."""
+        return root.format_root(self.name, self.signer.public_key())
+
+    def trust(self, line: str) -> str:
+        """Keep another organisation's root line; returns its name.
+
+        A second, different key for one name is refused: that is how a forged root would come in.
+        """
+        name, key = root.parse_root(line.strip())
+        file = self.path / "trusted" / f"{name}.pub"
+        known = self.roots().get(name)
+        if known is not None and known != key:
+            raise Unverified(
+                "wrong-key", f"{name} is trusted with another key; remove {file} first if you mean it"
+            )
+        file.write_text(root.format_root(name, key) + "\n")
+        return name
+
+    def roots(self) -> dict[str, PublicKey]:
+        """Name to key: our own root and the trusted ones."""
+        found = {self.name: self.signer.public_key()}
+        for line in self.trusted_lines():
+            name, key = root.parse_root(line)
+            found[name] = key
+        return found
+
+    def trusted_lines(self) -> list[str]:
+        """The root lines of other organisations, in the order of their names."""
+        return [p.read_text().strip() for p in sorted((self.path / "trusted").glob("*.pub"))]
+
+    def root_lines(self) -> list[str]:
+        """Our own root line, then the trusted ones."""
+        return [self.root_line, *self.trusted_lines()]
+
+    def enrol(
+        self,
+        kind: str,
+        label: str,
+        *,
+        alg: int = EDDSA,
+        request: bytes | None = None,
+        details: Mapping[str, Any] | None = None,
+        releases: tuple[tuple[str, bytes], ...] = (),
+        interval_s: int = INTERVAL_S,
+        valid_days: int = VALID_DAYS,
+    ) -> Member:
+        """Enrol one member and write its folder.
+
+        Without `request` a software key is made in the folder. With it (the bytes of
+        `[key, possession]`, docs/protocol.md section 5.1) the key stays where it was made.
+        Nothing is written unless all of it can be.
+        """
+        self._check_new(kind, label, valid_days)
+        folder = self.path / f"{kind}s" / label
+        folder.mkdir(parents=True)
+        try:
+            key, possession = self._key_for(folder, alg, request)
+            statement = self._enrolment(
+                SUBJECTS[kind], key, possession, details or {}, releases, interval_s, valid_days
+            )
+            write_private(folder / "credential.cbor", cbor.encode([statement]))
+            return self.member(kind, label)
+        except BaseException:
+            for file in folder.iterdir():
+                file.unlink()
+            folder.rmdir()
+            raise
+
+    def _check_new(self, kind: str, label: str, valid_days: int) -> None:
+        if not LABEL.fullmatch(label):
+            raise Malformed(
+                "bad-value", f"a label is 1 to 64 letters, digits, . _ - and not {label!r}"
+            )
+        if not 1 <= valid_days <= VALID_DAYS_MAX:
+            raise Malformed("bad-value", f"valid days are 1 to {VALID_DAYS_MAX}, not {valid_days}")
+        if (self.path / f"{kind}s" / label).exists():
+            raise Malformed(
+                "already-enrolled",
+                f"{kind} {label} is enrolled already; see `tally fleet list {self.path}`",
+            )
+
+    def _key_for(self, folder: Path, alg: int, request: bytes | None) -> tuple[PublicKey, bytes]:
+        if request is not None:
+            key, possession = enrolment.parse_request(request)
+            for member in self.members():
+                if key in member.identity.all_keys():
+                    raise Unverified(
+                        "already-enrolled", f"this key is enrolled already, as {member.label}"
+                    )
+            return key, possession
+        uri = f"file:{folder / 'key'}"
+        file_key.create(uri, alg=alg)
+        return enrolment.request(Signer.from_uri(uri), self.name)
+
+    def _enrolment(
+        self,
+        subject: int,
+        key: PublicKey,
+        possession: bytes,
+        details: Mapping[str, Any],
+        releases: tuple[tuple[str, bytes], ...],
+        interval_s: int,
+        valid_days: int,
+    ) -> bytes:
+        now_s = int(time.time())
+        made = enrolment.Enrolment(
+            subject=subject,
+            id=key.thumbprint(),
+            key=key.cose_key(),
+            custody=enrolment.CUSTODY_SOFTWARE,
+            evidence=[],
+            details=dict(details),
+            releases=[list(r) for r in releases],
+            interval_s=interval_s,
+            validity=[now_s - BACKDATE_S, now_s + valid_days * DAY_S],
+            possession=possession,
+        )
+        return made.sign(self.signer, self.name, device_text(key.thumbprint()))
+
+    def member(self, kind: str, label: str) -> Member:
+        """One member, its credential verified against our own root."""
+        path = self.path / f"{kind}s" / label
+        if not path.is_dir():
+            raise Malformed("bad-value", f"no {kind} {label} in {self.path}")
+        credential = read_credential(path / "credential.cbor")
+        identity = verify_credential(credential, {self.name: self.signer.public_key()}, None)
+        return Member(label, kind, path, identity)
+
+    def members(self) -> Iterator[Member]:
+        """All members, kind by kind, in the order of their labels."""
+        for kind in SUBJECTS:
+            for path in sorted((self.path / f"{kind}s").iterdir()):
+                if path.is_dir():
+                    yield self.member(kind, path.name)
