@@ -1,0 +1,95 @@
+"""The broker that tests and replay start; a device's MQTT client reaches it."""
+
+import queue
+from pathlib import Path
+
+import paho.mqtt.client as mqtt
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from tallystick.tools import device_library
+from tallystick.tools._cache import ToolMissing
+from tallystick.tools.micropython import MicroPython
+from tallystick.tools.mosquitto import Mosquitto
+
+ANSWER_TIMEOUT_S = 10
+
+PUBLISH = """
+import sys
+from umqtt.simple import MQTTClient
+client = MQTTClient("device", sys.argv[1], int(sys.argv[2]))
+client.connect()
+client.publish(b"tally/test", b"from a device", False, 1)
+client.disconnect()
+"""
+
+
+def listen(
+    broker: Mosquitto, client_id: str
+) -> tuple[mqtt.Client, queue.Queue[bytes], queue.Queue[None]]:
+    """A durable subscriber, the payloads that it gets, and a mark when it has subscribed."""
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=False)
+    payloads: queue.Queue[bytes] = queue.Queue()
+    subscribed: queue.Queue[None] = queue.Queue()
+    client.on_message = lambda _client, _data, message: payloads.put(bytes(message.payload))
+    client.on_connect = lambda one, *_: one.subscribe("tally/#", qos=1)
+    client.on_subscribe = lambda *_: subscribed.put(None)
+    client.connect(broker.host, broker.port)
+    client.loop_start()
+    return client, payloads, subscribed
+
+
+def end(client: mqtt.Client) -> None:
+    client.disconnect()
+    client.loop_stop()
+
+
+def test_a_device_publishes(
+    mosquitto: Mosquitto, micropython32: MicroPython, tmp_path: Path
+) -> None:
+    client, payloads, subscribed = listen(mosquitto, "test-a-device-publishes")
+    try:
+        subscribed.get(timeout=ANSWER_TIMEOUT_S)
+        (tmp_path / "publish.py").write_text(PUBLISH)
+        done = micropython32.run(
+            str(tmp_path / "publish.py"),
+            mosquitto.host,
+            str(mosquitto.port),
+            heap="64k",
+            path=[device_library.micropython_lib(["umqtt.simple"])],
+        )
+        assert (done.returncode, done.stdout) == (0, "")
+        assert payloads.get(timeout=ANSWER_TIMEOUT_S) == b"from a device"
+    finally:
+        end(client)
+
+
+def test_sessions_outlive_a_clean_restart(tmp_path: Path) -> None:
+    try:
+        broker = Mosquitto(tmp_path)
+        broker.start()
+    except ToolMissing as error:
+        pytest.skip(str(error))
+    with broker:
+        client, _, subscribed = listen(broker, "durable")
+        subscribed.get(timeout=ANSWER_TIMEOUT_S)
+        end(client)
+        sender = mqtt.Client(CallbackAPIVersion.VERSION2)
+        sender.connect(broker.host, broker.port)
+        sender.loop_start()
+        sender.publish("tally/test", b"kept", qos=1).wait_for_publish(ANSWER_TIMEOUT_S)
+        end(sender)
+        broker.stop()
+        assert not broker.running
+        broker.start()
+        client, payloads, _ = listen(broker, "durable")
+        try:
+            assert payloads.get(timeout=ANSWER_TIMEOUT_S) == b"kept"
+        finally:
+            end(client)
+    assert not broker.running
+
+
+def test_a_broker_that_cannot_start_says_why(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"(?i)no_such_setting"):
+        Mosquitto(tmp_path, settings="no_such_setting true").start()
