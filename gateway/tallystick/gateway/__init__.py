@@ -1,0 +1,1 @@
+"""The gateway: takes custody of devices' records, and forwards them to validators."""

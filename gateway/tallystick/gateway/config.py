@@ -1,0 +1,323 @@
+"""One TOML file: who this gateway is, which broker it hears, to whom it forwards.
+
+    name = "dock-north"                     # also the MQTT client id, unless one is given
+    fleet = "acme"                          # iss of what it signs: 1 to 20 of a-z 0-9 . -
+    key = "file:gateway.key"
+    credential = "credential.cbor"          # its own enrolment, for validators
+    store = "gateway.sqlite"
+    roots = ["acme+pAEBIAY...", "trusted/borealis.pub"]    # lines, or files of lines
+    enrolments = "enrolments"               # a folder of credentials; devices may bring their own
+
+    [broker]
+    url = "mqtt://127.0.0.1:1883"           # mqtts:// for TLS
+    prefix = "tallystick/1"
+
+    [[validators]]
+    name = "insurer"
+    url = "https://validator.insurer.example"
+    key = "insurer+pAEBIAY..."              # or: credential = "trusted/insurer.cbor"
+    send = "full"                           # or "claims", "hashes"
+
+Paths are relative to the file. A key's URI is the only place where a key is named; the broker's
+password stands in a file of its own.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from tallystick.evidence import cbor, root
+from tallystick.evidence.errors import Malformed, TallyError
+from tallystick.evidence.keys import PublicKey
+from tallystick.gateway import limits
+
+Send = Literal["full", "claims", "hashes"]
+
+_ISS = re.compile(r"[a-z0-9.-]{1,20}")
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_PREFIX = re.compile(r"[A-Za-z0-9._-]{1,32}(/[A-Za-z0-9._-]{1,32}){0,7}")
+_ROOT_LINE = re.compile(r"[a-z0-9.-]{1,20}\+[A-Za-z0-9_-]+")
+_UNKNOWN = re.compile(r"unknown field `([^`]+)`")
+
+
+class _Struct(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class _Broker(_Struct):
+    url: str = "mqtt://127.0.0.1:1883"
+    prefix: str = "tallystick/1"
+    client_id: str | None = None
+    username: str | None = None
+    password_file: str | None = None
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+
+
+class _Validator(_Struct):
+    name: str
+    url: str
+    key: str | None = None
+    credential: str | None = None
+    send: Send = "full"
+
+
+class _Limits(_Struct):
+    parked_device_bytes_max: int = limits.PARKED_DEVICE_BYTES_MAX
+    parked_bytes_max: int = limits.PARKED_BYTES_MAX
+    inbox_bytes_max: int = limits.INBOX_BYTES_MAX
+    retry_s_max: float = limits.RETRY_S_MAX
+    verdicts_poll_s: float = limits.VERDICTS_POLL_S
+
+
+class _File(_Struct):
+    name: str
+    fleet: str
+    key: str
+    credential: str
+    store: str
+    roots: list[str]
+    enrolments: str | None = None
+    broker: _Broker = msgspec.field(default_factory=_Broker)
+    validators: list[_Validator] = msgspec.field(default_factory=list)
+    limits: _Limits = msgspec.field(default_factory=_Limits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrokerConfig:
+    """Where the broker is, and how this gateway shows who it is."""
+
+    host: str = "127.0.0.1"
+    port: int = 1883
+    tls: bool = False
+    prefix: str = "tallystick/1"
+    client_id: str
+    username: str | None = None
+    password_file: Path | None = None
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+
+    def __str__(self) -> str:
+        return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidatorConfig:
+    """One validator: its address, what its answers must be signed with, what it may see."""
+
+    name: str
+    url: str
+    # Exactly one of the two: a pinned key, or a credential that one of the roots vouches for.
+    key: tuple[str, PublicKey] | None = None
+    credential: tuple[bytes, ...] | None = None
+    send: Send = "full"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What `run` needs; every path absolute, every root parsed."""
+
+    name: str
+    fleet: str
+    key: str
+    credential: tuple[bytes, ...]
+    store: Path
+    roots: dict[str, PublicKey]
+    broker: BrokerConfig
+    enrolments: Path | None = None
+    validators: tuple[ValidatorConfig, ...] = ()
+    parked_device_bytes_max: int = limits.PARKED_DEVICE_BYTES_MAX
+    parked_bytes_max: int = limits.PARKED_BYTES_MAX
+    inbox_bytes_max: int = limits.INBOX_BYTES_MAX
+    retry_s_max: float = limits.RETRY_S_MAX
+    verdicts_poll_s: float = limits.VERDICTS_POLL_S
+    source: Path | None = field(default=None, compare=False)
+
+
+def load(path: Path) -> Config:
+    """Read and check one file; Malformed names the file, the line or setting, and what to do."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise Malformed("bad-value", f"{path}: {error.strerror}") from error
+    if len(data) > limits.CONFIG_BYTES_MAX:
+        raise Malformed("too-large", f"{path}: a configuration of over 1 MiB")
+    try:
+        raw = msgspec.toml.decode(data, type=_File)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        message = f"{path}: {error}{_line_hint(data, str(error))}"
+        raise Malformed("bad-value", message) from error
+    try:
+        return _resolve(raw, path.resolve())
+    except TallyError as error:
+        raise Malformed(error.reason, f"{path}: {error.message}") from error
+    except OSError as error:
+        raise Malformed("bad-value", f"{path}: {error.filename}: {error.strerror}") from error
+
+
+def _line_hint(data: bytes, message: str) -> str:
+    # msgspec names the key of an unknown setting and not its line.
+    match = _UNKNOWN.search(message)
+    if match is None:
+        return ""
+    wanted = re.compile(rf'\s*(\[+\s*)?"?{re.escape(match[1])}"?\s*[\]=.]')
+    for number, line in enumerate(data.decode().splitlines(), 1):
+        if wanted.match(line):
+            return f" (line {number})"
+    return ""
+
+
+def _resolve(raw: _File, path: Path) -> Config:
+    folder = path.parent
+    if not _NAME.fullmatch(raw.name):
+        raise Malformed("bad-value", f"name: 1 to 64 of A-Z a-z 0-9 . _ - and not {raw.name!r}")
+    if not _ISS.fullmatch(raw.fleet):
+        raise Malformed("bad-value", f"fleet: 1 to 20 of a-z 0-9 . - and not {raw.fleet!r}")
+    names = [validator.name for validator in raw.validators]
+    if len(set(names)) != len(names):
+        raise Malformed("duplicate-key", "validators: two have the same name")
+    if len(names) > limits.VALIDATORS_MAX:
+        raise Malformed("too-large", f"validators: at most {limits.VALIDATORS_MAX}")
+    _check_limits(raw.limits)
+    return Config(
+        name=raw.name,
+        fleet=raw.fleet,
+        key=_key_uri(raw.key, folder),
+        credential=read_credential(folder / raw.credential),
+        store=folder / raw.store,
+        roots=_roots(raw.roots, folder),
+        broker=_broker(raw.broker, raw.name, folder),
+        enrolments=None if raw.enrolments is None else folder / raw.enrolments,
+        validators=tuple(_validator(item, folder) for item in raw.validators),
+        parked_device_bytes_max=raw.limits.parked_device_bytes_max,
+        parked_bytes_max=raw.limits.parked_bytes_max,
+        inbox_bytes_max=raw.limits.inbox_bytes_max,
+        retry_s_max=raw.limits.retry_s_max,
+        verdicts_poll_s=raw.limits.verdicts_poll_s,
+        source=path,
+    )
+
+
+def _check_limits(raw: _Limits) -> None:
+    for name in ("parked_device_bytes_max", "parked_bytes_max", "inbox_bytes_max"):
+        if getattr(raw, name) < limits.BYTES_LIMIT_MIN:
+            raise Malformed(
+                "bad-value", f"limits.{name}: at least {limits.BYTES_LIMIT_MIN}, one segment"
+            )
+    for name in ("retry_s_max", "verdicts_poll_s"):
+        if not limits.INTERVAL_S_MIN <= getattr(raw, name) <= limits.INTERVAL_S_MAX:
+            raise Malformed(
+                "bad-value",
+                f"limits.{name}: {limits.INTERVAL_S_MIN} to {limits.INTERVAL_S_MAX} seconds",
+            )
+
+
+def _broker(raw: _Broker, name: str, folder: Path) -> BrokerConfig:
+    url = urlsplit(raw.url)
+    try:
+        port = url.port
+    except ValueError:
+        port = -1
+    plain = not (url.username or url.password or url.query or url.fragment or url.path.strip("/"))
+    if url.scheme not in {"mqtt", "mqtts"} or not url.hostname or port == -1 or not plain:
+        raise Malformed(
+            "bad-value", "broker.url: mqtt://HOST:PORT or mqtts://HOST:PORT, and nothing else"
+        )
+    tls = url.scheme == "mqtts"
+    if not _PREFIX.fullmatch(raw.prefix):
+        raise Malformed("bad-value", "broker.prefix: a topic such as tallystick/1")
+    client_id = raw.client_id or f"tallystick-{name}"
+    if len(client_id) > limits.CLIENT_ID_CHARS_MAX:
+        raise Malformed("bad-value", f"broker.client_id: {limits.CLIENT_ID_CHARS_MAX} characters")
+    if (raw.cert is None) != (raw.key is None):
+        raise Malformed("bad-value", "broker.cert and broker.key: both or neither")
+    if raw.password_file is not None and raw.username is None:
+        raise Malformed("bad-value", "broker.password_file: needs broker.username")
+    if not tls and (raw.ca or raw.cert):
+        raise Malformed("bad-value", "broker.ca and broker.cert: need an mqtts:// url")
+    return BrokerConfig(
+        host=url.hostname,
+        port=port or (8883 if tls else 1883),
+        tls=tls,
+        prefix=raw.prefix,
+        client_id=client_id,
+        username=raw.username,
+        password_file=_optional(folder, raw.password_file),
+        ca=_optional(folder, raw.ca),
+        cert=_optional(folder, raw.cert),
+        key=_optional(folder, raw.key),
+    )
+
+
+def _optional(folder: Path, name: str | None) -> Path | None:
+    return None if name is None else folder / name
+
+
+def _validator(raw: _Validator, folder: Path) -> ValidatorConfig:
+    if not _NAME.fullmatch(raw.name):
+        raise Malformed("bad-value", f"validators: name: A-Z a-z 0-9 . _ - and not {raw.name!r}")
+    url = urlsplit(raw.url)
+    if url.scheme not in {"http", "https"} or not url.hostname or url.query or url.fragment:
+        raise Malformed("bad-value", f"validators.{raw.name}.url: http://HOST:PORT or https://HOST")
+    if url.username or url.password:
+        raise Malformed("bad-value", f"validators.{raw.name}.url: no user or password in it")
+    if (raw.key is None) == (raw.credential is None):
+        raise Malformed(
+            "bad-value",
+            f"validators.{raw.name}: either key (a line of `tally fleet list`) or credential",
+        )
+    return ValidatorConfig(
+        name=raw.name,
+        url=raw.url.rstrip("/"),
+        key=None if raw.key is None else root.parse_root(raw.key),
+        credential=None if raw.credential is None else read_credential(folder / raw.credential),
+        send=raw.send,
+    )
+
+
+def _key_uri(uri: str, folder: Path) -> str:
+    scheme, colon, rest = uri.partition(":")
+    if not colon:
+        raise Malformed("bad-value", "key: a URI such as file:gateway.key")
+    if scheme == "file" and not rest.startswith("/"):
+        return f"file:{folder / rest}"
+    return uri
+
+
+def _roots(items: list[str], folder: Path) -> dict[str, PublicKey]:
+    found: dict[str, PublicKey] = {}
+    for item in items:
+        lines = [item] if _ROOT_LINE.fullmatch(item) else _root_file(folder / item)
+        for line in lines:
+            name, key = root.parse_root(line)
+            if found.setdefault(name, key) != key:
+                raise Malformed("already-enrolled", f"roots: {name} stands there with two keys")
+    if not found:
+        raise Malformed("bad-value", "roots: at least one, or nobody's records can be verified")
+    return found
+
+
+def _root_file(path: Path) -> list[str]:
+    lines = (line.strip() for line in path.read_text().splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def read_credential(path: Path) -> tuple[bytes, ...]:
+    """The statements of a credential file: an enrolment, and the key changes after it."""
+    with path.open("rb") as file:
+        data = file.read(limits.CREDENTIAL_BYTES_MAX + 1)
+    if len(data) > limits.CREDENTIAL_BYTES_MAX:
+        raise Malformed("too-large", f"{path} is no credential: it is too long")
+    try:
+        statements = cbor.decode(data)
+    except TallyError as error:
+        raise Malformed(error.reason, f"{path} is no credential: {error.message}") from error
+    if not isinstance(statements, list) or not all(isinstance(s, bytes) for s in statements):
+        raise Malformed("bad-type", f"{path} is no credential; `tally fleet enroll` makes one")
+    return tuple(statements)

@@ -1,0 +1,70 @@
+"""What bounds the gateway: sizes, times, queues. Wire limits are in tallystick.evidence.limits."""
+
+# --- configuration -------------------------------------------------------------------------
+CONFIG_BYTES_MAX = 1 << 20
+CREDENTIAL_BYTES_MAX = 262_144
+VALIDATORS_MAX = 64
+CLIENT_ID_CHARS_MAX = 128
+BYTES_LIMIT_MIN = 262_144  # a limit below one segment would refuse what the format allows
+INTERVAL_S_MIN = 0.05
+INTERVAL_S_MAX = 86_400.0
+ENROLMENT_FILES_MAX = 100_000
+ENROLMENTS_RESCAN_S = 5.0
+
+# --- the way in ----------------------------------------------------------------------------
+INBOX_BYTES_MAX = 32 << 20
+INBOX_MESSAGES_MAX = 4_096
+GROUP_MESSAGES_MAX = 256  # messages of one COMMIT
+GROUP_BYTES_MAX = 16 << 20
+GROUP_WAIT_S = 0.25  # how long the worker waits for a first message
+KEEPALIVE_S = 30
+RECONNECT_S_MIN = 1
+RECONNECT_S_MAX = 30
+WATCHDOG_S = 60.0  # a client thread that shows no life for so long is replaced
+WATCHDOG_TICK_S = 1.0
+STOP_S_MAX = 5.0
+STORE_RETRY_S_MIN = 0.1
+STORE_RETRY_S_MAX = 10.0
+COUNTS_FLUSH_S = 1.0  # refusals alone are no reason for a COMMIT of their own each
+
+# --- one device ----------------------------------------------------------------------------
+PARKED_DEVICE_BYTES_MAX = 8 << 20
+PARKED_BYTES_MAX = 256 << 20
+TRACKS_PER_LOG_MAX = 64  # pieces of one log that do not yet touch, and branches of a fork
+LOGS_CACHED_MAX = 10_000
+IDENTITIES_CACHED_MAX = 10_000
+ANSWERS_CACHED_MAX = 10_000
+BAD_CACHED_MAX = 4_096  # messages refused after work was done: a repeat costs no work
+CREDENTIAL_CHECKS_PER_S = 100.0
+CREDENTIAL_CHECKS_BURST = 200.0
+BAD_PER_DEVICE_PER_S = 20.0  # failed verifications of one device before cheap refusal
+BAD_PER_DEVICE_BURST = 100.0
+ANSWER_S_MIN = 0.05  # between two answers of one kind to one device
+RESEND_S_MIN = 1.0  # between two equal resend requests; doubles
+RESEND_S_MAX = 60.0
+NOTICES_PER_S = 20.0  # to all devices together
+NOTICES_BURST = 50.0
+NOTICE_S_MIN = 1.0  # between two equal notices to one device
+
+# --- the way down --------------------------------------------------------------------------
+DOWN_MESSAGES_MAX = 10_000
+DOWN_IN_FLIGHT_MAX = 200
+DOWN_QUEUED_MAX = 2_000
+
+# --- the way out ---------------------------------------------------------------------------
+BATCH_SEGMENTS = 256
+BATCH_BYTES = 2 << 20  # a batch closes at this size; one segment more never passes the wire limit
+BATCH_RATIO_SAFE = 90  # above it a batch goes uncompressed: receivers refuse bombs at 100
+ZSTD_LEVEL = 3
+ANSWER_BYTES_MAX = 16 << 20
+HTTP_CONNECT_S_MAX = 5.0
+HTTP_READ_S_MAX = 60.0
+RETRY_S_MIN = 0.2
+RETRY_S_MAX = 60.0
+FORWARD_WAIT_S = 1.0  # looks for new segments at least so often
+VERDICTS_POLL_S = 1.0
+VERDICTS_PAGE_MAX = 1_000
+
+# --- the store -----------------------------------------------------------------------------
+BUSY_TIMEOUT_MS = 10_000
+WAL_PAGES = 4_000
