@@ -1,0 +1,36 @@
+"""Verification by PyNaCl and cryptography; on CPython only."""
+
+from functools import lru_cache
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec, utils
+from cryptography.hazmat.primitives.hashes import SHA256
+from nacl.bindings import crypto_sign_open
+from nacl.exceptions import BadSignatureError
+
+from tallystick.evidence.errors import Unverified
+from tallystick.evidence.keys import EDDSA
+
+# Loading a P-256 key costs as much as half a verification, and one device signs many times.
+LOADED_KEYS_MAX = 1024
+_ECDSA = ec.ECDSA(SHA256())
+
+
+@lru_cache(maxsize=LOADED_KEYS_MAX)
+def _load_p256(raw: bytes) -> ec.EllipticCurvePublicKey:
+    return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), b"\x04" + raw)
+
+
+def verify(alg: int, raw: bytes, signature: bytes, message: bytes) -> None:
+    """`signature` has passed the form checks of keys.py, `raw` those of from_raw."""
+    try:
+        if alg == EDDSA:
+            crypto_sign_open(signature + message, raw)
+        else:
+            r = int.from_bytes(signature[:32], "big")
+            s = int.from_bytes(signature[32:], "big")
+            _load_p256(raw).verify(utils.encode_dss_signature(r, s), message, _ECDSA)
+    except (BadSignatureError, InvalidSignature):
+        raise Unverified(
+            "bad-signature", "the signature is not by this key over these bytes"
+        ) from None
