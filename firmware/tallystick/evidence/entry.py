@@ -4,6 +4,7 @@ from tallystick.evidence import _shape as shape
 from tallystick.evidence._wire import Wire
 from tallystick.evidence.cose import parse as parse_sign1
 from tallystick.evidence.errors import Malformed
+from tallystick.evidence.ids import INTERACTION_SIZE, claim_reference
 from tallystick.evidence.kinds import (
     CHECKPOINT,
     CLOSING,
@@ -24,9 +25,8 @@ from tallystick.evidence.tree import leaf_hash
 # Type checkers take this name as true; MicroPython has no typing to import it from.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, TypeVar
-
-    E = TypeVar("E", bound="_Entry")
+    from collections.abc import Callable
+    from typing import Any
 
 # A signed statement begins with tag 18, an unsigned entry with an array.
 STATEMENT_BYTE = 0xD2
@@ -51,7 +51,7 @@ class TimeEntry(_Entry):
     """The validator's clock; the log time of every entry up to the next one."""
 
     def __init__(self, time_ms: int) -> None:
-        self.time_ms = time_ms
+        self.time_ms = shape.uint(time_ms, "time entry")
 
     def values(self) -> "list[Any]":
         """The array of the CDDL, kind first."""
@@ -70,12 +70,13 @@ class LoggedClaim(_Entry):
         checkpoint: int,
         path: list[bytes],
     ) -> None:
-        self.device = device
-        self.epoch = epoch
-        self.index = index
-        self.leaf = leaf
-        self.checkpoint = checkpoint
-        self.path = path
+        what = "logged claim"
+        self.device = shape.octets(device, shape.ID_SIZE, what)
+        self.epoch = shape.octets(epoch, shape.EPOCH_SIZE, what)
+        self.index = shape.uint(index, what)
+        self.leaf = shape.octets(leaf, shape.HASH_SIZE, what)
+        self.checkpoint = shape.uint(checkpoint, what)
+        self.path = shape.hashes(path, PATH_HASHES_MAX, what)
 
     def values(self) -> "list[Any]":
         """The array of the CDDL, kind first."""
@@ -86,8 +87,12 @@ class LoggedClaim(_Entry):
             self.index,
             self.leaf,
             self.checkpoint,
-            list(self.path),
+            self.path,
         ]
+
+    def reference(self) -> bytes:
+        """The claim's reference (docs/protocol.md, 1.3)."""
+        return claim_reference(self.device, self.epoch, self.index, self.leaf)
 
 
 class Closing(_Entry):
@@ -101,11 +106,12 @@ class Closing(_Entry):
         first: int,
         deadline_ms: int,
     ) -> None:
-        self.namespace = namespace
-        self.interaction = interaction
-        self.party_set = party_set
-        self.first = first
-        self.deadline_ms = deadline_ms
+        what = "closing"
+        self.namespace = shape.text(namespace, NAME_BYTES_MAX, what)
+        self.interaction = shape.octets(interaction, INTERACTION_SIZE, what)
+        self.party_set = shape.octets(party_set, shape.HASH_SIZE, what)
+        self.first = shape.uint(first, what)
+        self.deadline_ms = shape.uint(deadline_ms, what)
 
     def values(self) -> "list[Any]":
         """The array of the CDDL, kind first."""
@@ -119,47 +125,12 @@ class Closing(_Entry):
         ]
 
 
-def _kept(entry: "E", data: bytes) -> "E":
-    entry._data = data
-    return entry
-
-
-def parse_time(data: bytes) -> TimeEntry:
-    """A time entry; Malformed with a reason of docs/protocol.md, 1.7."""
-    (time_ms,) = shape.fields(data, TIME, 1, ENTRY_BYTES_MAX, "time entry")
-    return _kept(TimeEntry(shape.uint(time_ms, "time entry")), data)
-
-
-def parse_claim(data: bytes) -> LoggedClaim:
-    """A logged claim; Malformed with a reason of docs/protocol.md, 1.7."""
-    what = "logged claim"
-    device, epoch, index, leaf, checkpoint, path = shape.fields(
-        data, LOGGED_CLAIM, 6, ENTRY_BYTES_MAX, what
-    )
-    shape.octets(device, shape.ID_SIZE, what)
-    shape.octets(epoch, shape.EPOCH_SIZE, what)
-    shape.uint(index, what)
-    shape.octets(leaf, shape.HASH_SIZE, what)
-    shape.uint(checkpoint, what)
-    shape.hashes(path, PATH_HASHES_MAX, what)
-    return _kept(LoggedClaim(device, epoch, index, leaf, checkpoint, path), data)
-
-
-def parse_closing(data: bytes) -> Closing:
-    """A closing; Malformed with a reason of docs/protocol.md, 1.7."""
-    what = "closing"
-    namespace, interaction, party_set, first, deadline_ms = shape.fields(
-        data, CLOSING, 5, ENTRY_BYTES_MAX, what
-    )
-    shape.text(namespace, NAME_BYTES_MAX, what)
-    shape.octets(interaction, 16, what)
-    shape.octets(party_set, shape.HASH_SIZE, what)
-    shape.uint(first, what)
-    shape.uint(deadline_ms, what)
-    return _kept(Closing(namespace, interaction, party_set, first, deadline_ms), data)
-
-
-UNSIGNED = {TIME: parse_time, LOGGED_CLAIM: parse_claim, CLOSING: parse_closing}
+# kind: class, number of fields, what errors call it
+UNSIGNED: "dict[int, tuple[Callable[..., Any], int, str]]" = {
+    TIME: (TimeEntry, 1, "time entry"),
+    LOGGED_CLAIM: (LoggedClaim, 6, "logged claim"),
+    CLOSING: (Closing, 5, "closing"),
+}
 
 
 def parse_entry(data: bytes) -> "Statement | TimeEntry | LoggedClaim | Closing":
@@ -171,10 +142,15 @@ def parse_entry(data: bytes) -> "Statement | TimeEntry | LoggedClaim | Closing":
     if data[:1] == bytes((STATEMENT_BYTE,)):
         return _parse_statement(data)
     # An array of less than 24 items, whose first, the kind, is less than 24: one byte each.
-    parser = UNSIGNED.get(data[1]) if len(data) > 1 else None
-    if parser is None:
+    kind = data[1] if len(data) > 1 else -1
+    if kind not in UNSIGNED:
         raise Malformed("unknown-kind", "log entry: neither a statement nor an entry that we know")
-    return parser(data)
+    made, count, what = UNSIGNED[kind]
+    entry: TimeEntry | LoggedClaim | Closing = made(
+        *shape.fields(data, kind, count, ENTRY_BYTES_MAX, what)
+    )
+    entry._data = data
+    return entry
 
 
 def _parse_statement(data: bytes) -> Statement:

@@ -1,0 +1,273 @@
+"""Findings and what they are computed from (docs/protocol.md, 6.5); computing is in verify."""
+
+# ruff: noqa: PYI024  # MicroPython has namedtuple and no typing
+
+from collections import namedtuple
+
+from tallystick.evidence import _shape as shape
+from tallystick.evidence._wire import Wire
+from tallystick.evidence.cbor import decode, encode
+from tallystick.evidence.claim import check_parties
+from tallystick.evidence.digest import sha256
+from tallystick.evidence.ids import INTERACTION_SIZE, party_set
+from tallystick.evidence.kinds import FINDING
+from tallystick.evidence.limits import (
+    NAME_BYTES_MAX,
+    PARTIES_MAX,
+    STATEMENT_BYTES_MAX,
+    TEXT_BYTES_MAX,
+)
+from tallystick.evidence.value import check as check_value
+
+# Type checkers take this name as true; MicroPython has no typing to import it from.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+STATES = ("pending", "matched", "conflicting", "one_sided", "insufficient", "unresolved")
+ABSENCES = ("silent", "unheard")
+RESULTS = ("pass", "fail", "not_evaluated")
+KEY_STATUSES = ("active", "rotated", "retired", "lost", "suspect", "compromised")
+CHECK_TYPES = ("agree", "order", "within", "limit", "quorum", "custody", "exclusive")
+CUSTODY_HIGHEST = 3
+INPUTS_BYTES_MAX = 1048576
+# A party set has at most 32 devices; these bound what one of them can add.
+ROWS_MAX = 1024
+CHECKS_MAX = 256
+
+# Rows of the CDDL, by its names; `claim`, `checkpoint`, `receipt` are references or digests.
+ClaimInput = namedtuple("ClaimInput", ("claim", "device", "leaf", "status", "custody", "readable"))
+TimeInput = namedtuple("TimeInput", ("device", "checkpoint", "receipt", "time_ms"))
+Missing = namedtuple("Missing", ("role", "device", "claim", "absence"))
+FindingClaim = namedtuple("FindingClaim", ("claim", "device", "role", "name", "status", "custody"))
+CheckedValue = namedtuple("CheckedValue", ("claim", "field", "value"))
+
+
+def _rows(rows: "Any", size: int, check: "Callable[..., None]", what: str) -> "list[list[Any]]":
+    out = []
+    for row in shape.array(rows, what, 0, ROWS_MAX):
+        fields = shape.row(list(row) if isinstance(row, tuple) else row, size, what)
+        check(what, *fields)
+        out.append(fields)
+    return out
+
+
+def _in_order(rows: "list[list[Any]]") -> "list[list[Any]]":
+    # Bytewise order of the encodings, each once: order and duplication of delivery change nothing.
+    by_encoding = {encode(row): row for row in rows}
+    return [by_encoding[key] for key in sorted(by_encoding)]
+
+
+def _claim_input(
+    what: str,
+    claim: "Any",
+    device: "Any",
+    leaf: "Any",
+    status: "Any",
+    custody: "Any",
+    readable: "Any",
+) -> None:
+    shape.octets(claim, shape.HASH_SIZE, what)
+    shape.octets(device, shape.ID_SIZE, what)
+    shape.octets(leaf, shape.HASH_SIZE, what)
+    shape.one_of(status, KEY_STATUSES, what)
+    shape.uint(custody, what, CUSTODY_HIGHEST)
+    shape.boolean(readable, what)
+
+
+def _time_input(
+    what: str, device: "Any", checkpoint: "Any", receipt: "Any", time_ms: "Any"
+) -> None:
+    shape.octets(device, shape.ID_SIZE, what)
+    shape.octets(checkpoint, shape.HASH_SIZE, what)
+    shape.octets(receipt, shape.HASH_SIZE, what)
+    shape.uint(time_ms, what)
+
+
+def _missing(what: str, role: "Any", device: "Any", claim: "Any", absence: "Any") -> None:
+    shape.text(role, NAME_BYTES_MAX, what)
+    shape.octets(device, shape.ID_SIZE, what)
+    shape.text(claim, NAME_BYTES_MAX, what)
+    shape.one_of(absence, ABSENCES, what)
+
+
+def _checked_value(what: str, claim: "Any", field: "Any", value: "Any") -> None:
+    shape.octets(claim, shape.HASH_SIZE, what)
+    shape.text(field, NAME_BYTES_MAX, what)
+    check_value(value)
+
+
+def _finding_claim(
+    what: str,
+    claim: "Any",
+    device: "Any",
+    role: "Any",
+    name: "Any",
+    status: "Any",
+    custody: "Any",
+) -> None:
+    shape.octets(claim, shape.HASH_SIZE, what)
+    shape.octets(device, shape.ID_SIZE, what)
+    shape.text(role, NAME_BYTES_MAX, what)
+    shape.text(name, NAME_BYTES_MAX, what)
+    shape.one_of(status, KEY_STATUSES, what)
+    shape.uint(custody, what, CUSTODY_HIGHEST)
+
+
+class FindingInputs(Wire):
+    """Everything that a finding depends on; equal inputs have equal digests."""
+
+    def __init__(
+        self,
+        profile: bytes,
+        namespace: str,
+        interaction: bytes,
+        parties: dict[str, list[bytes]],
+        claims: "list[ClaimInput]",
+        others: "list[ClaimInput]",
+        times: "list[TimeInput]",
+        closed: bool | None,  # noqa: FBT001  # the CDDL's last field
+    ) -> None:
+        what = "finding inputs"
+        self.profile = shape.octets(profile, shape.HASH_SIZE, what)
+        self.namespace = shape.text(namespace, NAME_BYTES_MAX, what)
+        self.interaction = shape.octets(interaction, INTERACTION_SIZE, what)
+        check_parties(parties)
+        self.parties = parties
+        rows = _in_order(_rows(claims, 6, _claim_input, what))
+        self.claims = [ClaimInput(*row) for row in rows]
+        rows = _in_order(_rows(others, 6, _claim_input, what))
+        self.others = [ClaimInput(*row) for row in rows]
+        rows = _in_order(_rows(times, 4, _time_input, what))
+        self.times = [TimeInput(*row) for row in rows]
+        self.closed = closed if closed is None else shape.boolean(closed, what)
+
+    def values(self) -> "list[Any]":
+        """The array of the CDDL; inputs have no kind, since only their digest travels."""
+        return [
+            self.profile,
+            self.namespace,
+            self.interaction,
+            self.parties,
+            [list(row) for row in self.claims],
+            [list(row) for row in self.others],
+            [list(row) for row in self.times],
+            self.closed,
+        ]
+
+    def digest(self) -> bytes:
+        """SHA-256 over the encoding, 32 bytes."""
+        return sha256(self.encode())
+
+
+def parse_inputs(data: bytes) -> FindingInputs:
+    """Inputs as encode() wrote them; Malformed with a reason of docs/protocol.md, 1.7."""
+    what = "finding inputs"
+    values = shape.row(decode(shape.blob(data, INPUTS_BYTES_MAX, what)), 8, what)
+    inputs = FindingInputs(*values)
+    for rows in values[4:7]:
+        shape.ascending([encode(row) for row in rows], what)
+    inputs._data = data
+    return inputs
+
+
+class CheckResult:
+    """What one check of the profile came to, on which values, and whom it blames."""
+
+    def __init__(
+        self,
+        check: str,
+        name: str,
+        result: str,
+        reason: str,
+        values: "list[CheckedValue]",
+        blamed: list[bytes],
+    ) -> None:
+        what = "check result"
+        self.check = shape.one_of(check, CHECK_TYPES, what)
+        self.name = shape.text(name, NAME_BYTES_MAX, what)
+        self.result = shape.one_of(result, RESULTS, what)
+        self.reason = shape.text(reason, TEXT_BYTES_MAX, what)
+        self.values = [CheckedValue(*row) for row in _rows(values, 3, _checked_value, what)]
+        self.blamed = shape.hashes(blamed, PARTIES_MAX, what)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CheckResult) and self.array() == other.array()
+
+    def __hash__(self) -> int:
+        return hash(encode(self.array()))
+
+    def array(self) -> "list[Any]":
+        """The array of the CDDL."""
+        rows = [list(row) for row in self.values]
+        return [self.check, self.name, self.result, self.reason, rows, self.blamed]
+
+
+def _check_result(value: "Any") -> CheckResult:
+    if isinstance(value, CheckResult):
+        return value
+    return CheckResult(*shape.row(value, 6, "check result"))
+
+
+class Finding(Wire):
+    """State of one party set; a pure function of the inputs whose digest is `inputs`."""
+
+    def __init__(
+        self,
+        inputs: bytes,
+        namespace: str,
+        interaction: bytes,
+        parties: dict[str, list[bytes]],
+        profile: bytes,
+        state: str,
+        missing: "list[Missing]",
+        checks: list[CheckResult],
+        claims: "list[FindingClaim]",
+    ) -> None:
+        what = "finding"
+        self.inputs = shape.octets(inputs, shape.HASH_SIZE, what)
+        self.namespace = shape.text(namespace, NAME_BYTES_MAX, what)
+        self.interaction = shape.octets(interaction, INTERACTION_SIZE, what)
+        check_parties(parties)
+        self.parties = parties
+        self.profile = shape.octets(profile, shape.HASH_SIZE, what)
+        self.state = shape.one_of(state, STATES, what)
+        self.missing = [Missing(*row) for row in _rows(missing, 4, _missing, what)]
+        self.checks = [_check_result(value) for value in shape.array(checks, what, 0, CHECKS_MAX)]
+        rows = _in_order(_rows(claims, 6, _finding_claim, what))
+        self.claims = [FindingClaim(*row) for row in rows]
+
+    def values(self) -> "list[Any]":
+        """The array of the CDDL, kind first."""
+        return [
+            FINDING,
+            self.inputs,
+            self.namespace,
+            self.interaction,
+            self.parties,
+            self.profile,
+            self.state,
+            [list(row) for row in self.missing],
+            [check.array() for check in self.checks],
+            [list(row) for row in self.claims],
+        ]
+
+    def party_set(self) -> bytes:
+        """32 bytes that name the map of parties."""
+        return party_set(self.parties)
+
+
+def from_array(value: "Any") -> Finding:
+    """The finding in a decoded array, as a verdict holds it."""
+    fields = shape.after_kind(value, FINDING, 9, "finding")
+    finding = Finding(*fields)
+    shape.ascending([encode(row) for row in fields[8]], "finding")
+    return finding
+
+
+def parse(data: bytes) -> Finding:
+    """The finding of one encoding; Malformed with a reason of docs/protocol.md, 1.7."""
+    finding = from_array(decode(shape.blob(data, STATEMENT_BYTES_MAX, "finding")))
+    finding._data = data
+    return finding
