@@ -7,20 +7,12 @@ should run a site on it.
 
 import asyncio
 import logging
-import socket
 import threading
+
+from tallystick.tools.mosquitto import free_port
 
 START_S_MAX = 20.0
 STOP_S_MAX = 5.0
-
-
-def free_port() -> int:
-    """A port on loopback that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    assert isinstance(port, int)
-    return port
 
 
 class EmbeddedBroker:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -52,7 +53,7 @@ Examples:
   tally fleet enroll acme robot-7                       a key is made here
   tally fleet enroll acme robot-7 --request robot-7.req the key stays on the device
   tally fleet enroll acme gw-1 --kind gateway --broker mqtt://127.0.0.1:1883
-  tally fleet enroll acme v-1 --kind validator --bind 127.0.0.1:8600
+  tally fleet enroll acme v-1 --kind validator --bind 127.0.0.1:8470
 """
 )
 @click.argument("folder", type=FOLDER)
@@ -73,7 +74,7 @@ Examples:
 @click.option("--broker", default="mqtt://127.0.0.1:1883", show_default=True)
 @click.option("--namespace", help="Where interactions take place; the fleet's name unless given.")
 @click.option("--profile", "profiles", multiple=True, default=("handover",), show_default=True)
-@click.option("--bind", default="127.0.0.1:8600", show_default=True, help="Of a validator.")
+@click.option("--bind", default="127.0.0.1:8470", show_default=True, help="Of a validator.")
 @click.option(
     "--validator",
     "validators",
@@ -100,31 +101,36 @@ def enroll(
     """Enrol LABEL and write its folder, configuration included."""
     opened = fleetdir.Fleet.open(folder)
     named = dict(_pair(text, "--detail") for text in details)
-    if kind == "validator":
-        named = provision.validator_details(opened, label, bind) | named
+
+    def describe(made: Path) -> dict[str, Any]:
+        if kind == "validator":
+            return provision.validator_details(opened, label, bind, made) | named
+        return dict(named)
+
     member = opened.enrol(
         kind,
         label,
         alg=ALGORITHMS[alg],
         request=_request(request),
-        details=named,
+        details=describe,
         releases=tuple((name, _digest(value)) for name, value in map(_release, releases)),
         interval_s=interval_s,
         valid_days=valid_days,
     )
+    wanted = provision.packaged_profiles(profiles)
     if kind == "device":
         written = provision.device(
             opened,
             member,
             uplink=broker,
             namespace=namespace or opened.name,
-            profiles=provision.packaged_profiles(profiles),
+            profiles=wanted,
         )
     elif kind == "gateway":
         peers = [provision.validator_peer(*_pair(text, "--validator")) for text in validators]
         written = provision.gateway(opened, member, broker=broker, validators=peers)
     else:
-        written = provision.validator(opened, member, bind=bind)
+        written = provision.validator(opened, member, bind=bind, profiles=wanted)
     click.echo(f"{kind} {label} is {member.id_text}")
     click.echo(f"its configuration: {written}")
 

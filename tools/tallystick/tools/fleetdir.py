@@ -14,7 +14,7 @@ Commands (`tally fleet`), the demo, the replay and the benches all enrol through
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,14 +27,6 @@ from tallystick.evidence.errors import Malformed, Unverified
 from tallystick.evidence.keys import EDDSA, PublicKey, device_text
 from tallystick.hw import file_key
 from tallystick.hw.signer import Signer
-
-if os.name == "posix":
-    import sys
-
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
 
 SUBJECTS = {
     "device": enrolment.SUBJECT_DEVICE,
@@ -90,6 +82,10 @@ class Member:
     def key_path(self) -> Path:
         """The software key, where it was made here."""
         return self.path / "key"
+
+
+def _no_details(_folder: Path) -> Mapping[str, Any]:
+    return {}
 
 
 def read_credential(path: Path) -> Credential:
@@ -148,8 +144,8 @@ class Fleet:
         if not file.exists():
             raise Malformed("bad-value", f"{path} is no fleet; make one with `tally fleet init`")
         try:
-            settings = msgspec.convert(tomllib.loads(file.read_text()), FleetFile)
-        except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+            settings = msgspec.toml.decode(file.read_bytes(), type=FleetFile)
+        except msgspec.DecodeError as error:
             raise Malformed("bad-value", f"{file}: {error}") from error
         scheme, _, rest = settings.key.partition(":")
         if scheme == "file" and not rest.startswith("/"):
@@ -199,7 +195,7 @@ class Fleet:
         *,
         alg: int = EDDSA,
         request: bytes | None = None,
-        details: Mapping[str, Any] | None = None,
+        details: Callable[[Path], Mapping[str, Any]] = _no_details,
         releases: tuple[tuple[str, bytes], ...] = (),
         interval_s: int = INTERVAL_S,
         valid_days: int = VALID_DAYS,
@@ -208,7 +204,8 @@ class Fleet:
 
         Without `request` a software key is made in the folder. With it (the bytes of
         `[key, possession]`, docs/protocol.md section 5.1) the key stays where it was made.
-        Nothing is written unless all of it can be.
+        `details` gives what the enrolment says of the member; it may make files in the folder.
+        Nothing is left behind unless all of it could be written.
         """
         self._check_new(kind, label, valid_days)
         folder = self.path / f"{kind}s" / label
@@ -216,7 +213,7 @@ class Fleet:
         try:
             key, possession = self._key_for(folder, alg, request)
             statement = self._enrolment(
-                SUBJECTS[kind], key, possession, details or {}, releases, interval_s, valid_days
+                SUBJECTS[kind], key, possession, details(folder), releases, interval_s, valid_days
             )
             write_private(folder / "credential.cbor", cbor.encode([statement]))
             return self.member(kind, label)

@@ -1,0 +1,1 @@
+"""`tally demo`: the main job on one machine, with three scripted lies."""

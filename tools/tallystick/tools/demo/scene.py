@@ -1,0 +1,121 @@
+"""The scene: three organisations, their fleets, and every configuration, in one folder.
+
+acme and borealis each have three robots, a gateway and a validator; assure is a third organisation
+that only validates. Nothing here is special to the demo but the deadline of its profile, which is
+seconds, because nobody waits an hour for a demo.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tallystick.tools import provision
+from tallystick.tools.fleetdir import Fleet, Member
+from tallystick.tools.mosquitto import free_port
+from tallystick.verify import profiles as packaged
+
+DEADLINE_S = 8
+INTERVAL_S = 1
+ROBOTS_PER_FLEET = 3
+NAMESPACE = "demo-site"
+ROBOT_FLEETS = ("acme", "borealis")
+VALIDATOR_FLEETS = ("acme", "borealis", "assure")
+
+
+@dataclass(frozen=True)
+class Robot:
+    """One robot: its name, its company, where its configuration is."""
+
+    name: str
+    fleet: str
+    member: Member
+    config: Path
+
+
+@dataclass(frozen=True)
+class ValidatorSite:
+    """One validator: whose it is and where it listens."""
+
+    name: str
+    url: str
+    member: Member
+    config: Path
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All that the demo runs: configurations, and the profile that the robots follow."""
+
+    folder: Path
+    profile: provision.ProfileFile
+    robots: dict[str, Robot]
+    gateways: dict[str, Path]
+    validators: list[ValidatorSite]
+    root_lines: list[str]
+
+
+def quick_profile() -> provision.ProfileFile:
+    """The handover profile with a deadline of seconds."""
+    text, count = re.subn(
+        r"(?m)^deadline = .*$", f'deadline = "{DEADLINE_S} s"', packaged.text("handover")
+    )
+    assert count == 1, "the handover profile has one deadline"
+    return provision.profile_file(text)
+
+
+def build(folder: Path, broker: str) -> Scene:
+    """Make the fleets, enrol everyone, write every configuration."""
+    profile = quick_profile()
+    fleets = {name: Fleet.init(folder / name, name) for name in VALIDATOR_FLEETS}
+    for fleet in fleets.values():
+        for other in fleets.values():
+            if other is not fleet:
+                fleet.trust(other.root_line)
+    validators = [_validator(fleets[name], profile) for name in VALIDATOR_FLEETS]
+    peers = [
+        provision.ValidatorPeer(v.name, v.url, v.member.credential_path) for v in validators
+    ]
+    gateways = {}
+    for name in ROBOT_FLEETS:
+        member = fleets[name].enrol("gateway", f"{name}-dock")
+        gateways[name] = provision.gateway(
+            fleets[name],
+            member,
+            broker=broker,
+            validators=peers,
+            prefix=f"tallystick/1/{name}",
+            limits={"retry_s_max": 1.0, "verdicts_poll_s": 0.5},
+        )
+    robots = {}
+    for name in ROBOT_FLEETS:
+        for number in range(1, ROBOTS_PER_FLEET + 1):
+            robot = _robot(fleets[name], f"{name}-{number}", profile, broker)
+            robots[robot.name] = robot
+    lines = [fleet.root_line for fleet in fleets.values()]
+    return Scene(folder, profile, robots, gateways, validators, lines)
+
+
+def _validator(fleet: Fleet, profile: provision.ProfileFile) -> ValidatorSite:
+    bind = f"127.0.0.1:{free_port()}"
+    member = fleet.enrol(
+        "validator",
+        "validator",
+        details=lambda made: provision.validator_details(fleet, "validator", bind, made),
+    )
+    config = provision.validator(fleet, member, bind=bind, profiles=[profile], open_reads=True)
+    return ValidatorSite(fleet.name, f"http://{bind}", member, config)
+
+
+def _robot(fleet: Fleet, label: str, profile: provision.ProfileFile, broker: str) -> Robot:
+    member = fleet.enrol(
+        "device", label, interval_s=INTERVAL_S, details=lambda _: {"asset_tag": label}
+    )
+    config = provision.device(
+        fleet,
+        member,
+        uplink=broker,
+        namespace=NAMESPACE,
+        profiles=[profile],
+        settings={"prefix": f"tallystick/1/{fleet.name}", "checkpoint_s": 1, "resend_s": 3},
+    )
+    return Robot(label, fleet.name, member, config)

@@ -1,0 +1,227 @@
+"""The configuration of each enrolled member, written into its folder, ready to run.
+
+What `tally fleet enroll` writes, the demo, the replay and the benches run on; so a configuration that
+does not work is found by all of them.
+"""
+
+import json
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tallystick.evidence.errors import Malformed
+from tallystick.evidence.keys import EDDSA, PublicKey, b64u
+from tallystick.evidence.note import NoteKey
+from tallystick.evidence.profile import Profile
+from tallystick.hw import file_key
+from tallystick.hw.signer import Signer
+from tallystick.tools.fleetdir import Fleet, Member, read_credential
+from tallystick.verify import profiles as packaged
+from tallystick.verify.profile_toml import parse_profile
+
+CHECKPOINT_RECORDS = 64
+CHECKPOINT_S = 5
+GROUP_CHARS = 4
+
+
+@dataclass(frozen=True)
+class ProfileFile:
+    """A profile with the text that it was written in."""
+
+    text: str
+    profile: Profile
+
+    @property
+    def filename(self) -> str:
+        """`name@version`, by which programs name it."""
+        return f"{self.profile.name}@{self.profile.version}"
+
+
+@dataclass(frozen=True)
+class ValidatorPeer:
+    """A validator as a gateway's configuration names it."""
+
+    name: str
+    url: str
+    credential: Path
+    send: str = "full"
+
+
+def profile_file(text: str) -> ProfileFile:
+    """A profile from its TOML text; raises Malformed with the line and key."""
+    return ProfileFile(text, parse_profile(text))
+
+
+def packaged_profiles(names: Iterable[str]) -> list[ProfileFile]:
+    """The profiles that come with tallystick, or TOML files named by path."""
+    found = []
+    for name in names:
+        path = Path(name)
+        text = path.read_text() if path.suffix == ".toml" else packaged.text(name)
+        found.append(profile_file(text))
+    return found
+
+
+def fingerprint(key: PublicKey) -> str:
+    """The thumbprint in groups, to be compared by voice."""
+    text = key.thumbprint().hex()
+    groups = [text[i : i + GROUP_CHARS] for i in range(0, len(text), GROUP_CHARS)]
+    return " ".join(groups[:8]) + "\n" + " ".join(groups[8:])
+
+
+def device(
+    fleet: Fleet,
+    member: Member,
+    *,
+    uplink: str,
+    namespace: str,
+    profiles: Sequence[ProfileFile],
+    gateways: Sequence[Member] | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a device's `tallystick.json` and what it names; returns its path.
+
+    The device pins the fleet's gateways (all enrolled so far unless `gateways` says which), and the
+    fleet roots that its fleet trusts.
+    """
+    folder = member.path / "profiles"
+    folder.mkdir(exist_ok=True)
+    for item in profiles:
+        (folder / f"{item.filename}.cbor").write_bytes(item.profile.device_profile().encode())
+    if gateways is None:
+        gateways = [m for m in fleet.members() if m.kind == "gateway"]
+    config = {
+        "fleet": fleet.name,
+        "key": "file:key",
+        "journal": "journal",
+        "credential": "credential.cbor",
+        "roots": fleet.root_lines(),
+        "gateways": [
+            {"id": gateway.id_text, "key": b64u(gateway.identity.key.encode())}
+            for gateway in gateways
+        ],
+        "profiles": "profiles",
+        "namespace": namespace,
+        "uplink": uplink,
+        "checkpoint_records": CHECKPOINT_RECORDS,
+        "checkpoint_s": CHECKPOINT_S,
+        "interval_s": member.identity.enrolment.interval_s,
+        **(settings or {}),
+    }
+    path = member.path / "tallystick.json"
+    path.write_text(json.dumps(config, indent=2) + "\n")
+    return path
+
+
+def validator_peer(url: str, credential: str) -> ValidatorPeer:
+    """A validator by its address and its credential file; its name is its enrolment's fleet."""
+    path = Path(credential).resolve()
+    if not path.is_file():
+        raise Malformed("bad-value", f"{credential} is no credential file of a validator")
+    statements = read_credential(path)
+    return ValidatorPeer(statements.iss, url, path)
+
+
+def gateway(
+    fleet: Fleet,
+    member: Member,
+    *,
+    broker: str,
+    validators: Sequence[ValidatorPeer] = (),
+    prefix: str = "tallystick/1",
+    limits: Mapping[str, float] | None = None,
+) -> Path:
+    """Write a gateway's `gateway.toml`; returns its path."""
+    lines = [
+        f'name = "{member.label}"',
+        f'fleet = "{fleet.name}"',
+        'key = "file:key"',
+        'credential = "credential.cbor"',
+        'store = "gateway.sqlite"',
+        f"roots = {_toml_list(fleet.root_lines())}",
+        "",
+        "[broker]",
+        f'url = "{broker}"',
+        f'prefix = "{prefix}"',
+    ]
+    for peer in validators:
+        lines += [
+            "",
+            "[[validators]]",
+            f'name = "{peer.name}"',
+            f'url = "{peer.url}"',
+            f'credential = "{peer.credential}"',
+            f'send = "{peer.send}"',
+        ]
+    path = member.path / "gateway.toml"
+    if limits:
+        lines += ["", "[limits]", *(f"{name} = {value}" for name, value in limits.items())]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def note_key(fleet: Fleet, label: str, folder: Path) -> NoteKey:
+    """Make the Ed25519 key that signs the validator's log checkpoints."""
+    uri = f"file:{folder / 'note.key'}"
+    file_key.create(uri, alg=EDDSA)
+    return NoteKey(origin(fleet, label), Signer.from_uri(uri).public_key())
+
+
+def origin(fleet: Fleet, label: str) -> str:
+    """The log's name in its checkpoints and receipts."""
+    return f"{fleet.name}/{label}"
+
+
+def validator_details(fleet: Fleet, label: str, bind: str, folder: Path) -> dict[str, Any]:
+    """What a validator's enrolment says of it, beside what the operator adds."""
+    return {
+        "origin": origin(fleet, label),
+        "note_key": note_key(fleet, label, folder).text(),
+        "url": f"http://{bind}",
+        "organisation": fleet.name,
+    }
+
+
+def validator(
+    fleet: Fleet,
+    member: Member,
+    *,
+    bind: str,
+    profiles: Sequence[ProfileFile],
+    open_reads: bool = False,
+) -> Path:
+    """Write a validator's `validator.toml` and its profiles; returns its path.
+
+    A reader's token is made and written beside it; whoever has it may read bodies.
+    """
+    folder = member.path / "profiles"
+    folder.mkdir(exist_ok=True)
+    for item in profiles:
+        (folder / f"{item.filename}.toml").write_text(item.text)
+    token = secrets.token_hex(32)
+    lines = [
+        f'name = "{fleet.name}"',
+        f'origin = "{origin(fleet, member.label)}"',
+        f'bind = "{bind}"',
+        'key = "file:key"',
+        'note_key = "file:note.key"',
+        'credential = "credential.cbor"',
+        'store = "validator.sqlite"',
+        f"roots = {_toml_list(fleet.root_lines())}",
+        'profiles = "profiles"',
+        f"open_reads = {'true' if open_reads else 'false'}",
+        "",
+        "[readers]",
+        f'{fleet.name.replace(".", "-")} = "{token}"',
+    ]
+    path = member.path / "validator.toml"
+    path.touch(0o600)
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def _toml_list(items: Sequence[str]) -> str:
+    return "[" + ", ".join(f'"{item}"' for item in items) + "]"
+

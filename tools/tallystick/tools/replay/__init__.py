@@ -1,0 +1,1 @@
+"""`tally replay`: recorded data of real robots, sent the whole way."""
