@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from support.device_suite import DEVICE_TESTS, DeviceTest
 from support.no_skip import pytest_make_collect_report, pytest_runtest_makereport
 from tallystick.tools import device_library as library
 from tallystick.tools import micropython
@@ -12,6 +13,13 @@ from tallystick.tools import mosquitto as broker
 from tallystick.tools._cache import ToolMissing
 
 __all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """CPython runs the device tests as ordinary ones, unless a file says that it is not for it."""
+    if collection_path.parent == DEVICE_TESTS and collection_path.name.startswith("test_"):
+        return None if "cpython" in DeviceTest(collection_path).runs_on else True
+    return None
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 """The device tests on every interpreter that is not CPython.
 
 A file of tests/device holds plain functions `test_*` with `assert`. CPython runs it as an ordinary
-test file (tests/device/conftest.py); here it is compiled, beside the compiled library, and run on
-MicroPython: 64 bits; 32 bits in a 64 KiB heap, one process a function, so that each test has the
-whole heap; and the newest MicroPython, from source, as WebAssembly.
+test file (tests/conftest.py leaves out what is not for it). Here it is compiled, beside the
+compiled library, and run on MicroPython: 64 bits; 32 bits in a 64 KiB heap, one process a function,
+so that each test has the whole heap; and the newest MicroPython, from source, as WebAssembly.
 """
 
 import ast
@@ -71,7 +71,7 @@ def all_tests() -> list[DeviceTest]:
 def helper_files() -> list[Path]:
     """What the tests import beside the library: all modules of tests/device that are no tests."""
     others = [path for path in DEVICE_TESTS.glob("*.py") if not path.name.startswith("test_")]
-    return sorted(path for path in others if path.name != "conftest.py")
+    return sorted(others)
 
 
 def run_on_micropython(
