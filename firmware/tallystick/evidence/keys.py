@@ -186,8 +186,9 @@ def b64u(data: bytes) -> str:
 def from_b64u(text: str, size: int) -> bytes:
     """Exactly `size` bytes from what b64u writes: two texts never mean one value."""
     if type(text) is str and len(text) == (size * 4 + 2) // 3:
+        plain = text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4)
         try:
-            data = a2b_base64(text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4))
+            data = a2b_base64(plain.encode())  # MicroPython's WebAssembly build takes bytes only
         except ValueError:  # binascii.Error is one
             data = b""
         # Decoders skip foreign characters and ignore spare bits, so the text must come back.
