@@ -1,0 +1,62 @@
+"""`agree`: values are equal, or within a tolerance (docs/reconciliation.md, section 5.1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tallystick.evidence.number import differs_by_at_most, differs_by_at_most_rel, to_text
+from tallystick.verify.view import ABSENT, FAIL, LACKS, NOT_EVALUATED, PASS, Outcome, View
+
+NOTHING = "There is nothing to compare."
+
+
+class Comparison:
+    """Whether two values agree, and the words for it."""
+
+    def __init__(self, parameters: dict[str, Any], unit: str | None) -> None:
+        within, relative = parameters.get("within"), parameters.get("within_rel")
+        if within is not None:
+            amount = to_text(within) + (f" {unit}" if unit else "")
+            self.agreed = f"The values agree within {amount}."
+            self.apart = f"differ by more than {amount}."
+            self._near = lambda a, b: differs_by_at_most(a, b, within)
+        elif relative is not None:
+            amount = f"{to_text(relative)} of the larger one."
+            self.agreed = f"The values agree within {amount}"
+            self.apart = f"differ by more than {amount}"
+            self._near = lambda a, b: differs_by_at_most_rel(a, b, relative)
+        else:
+            self.agreed = "The values agree."
+            self.apart = "are not equal."
+            self._near = lambda a, b: a == b
+
+    def disagreement(self, a: Any, b: Any) -> str | None:
+        """What to say of two values that do not agree; None when they do."""
+        if type(a) is not list:
+            return None if self._near(a, b) else self.apart
+        if len(a) != len(b):
+            return "have different numbers of elements."
+        if all(map(self._near, a, b)):
+            return None
+        return self.apart
+
+
+def evaluate(parameters: dict[str, Any], view: View) -> Outcome:
+    """Every value of the places against every other one."""
+    values, hindrance = view.gather(parameters["fields"])
+    if not values:
+        return hindrance or Outcome(PASS, NOTHING)
+    comparison = Comparison(parameters, values[0].place.unit)
+    given = [value for value in values if value.value is not ABSENT]
+    for at, a in enumerate(given):
+        for b in given[at + 1 :]:
+            apart = comparison.disagreement(a.value, b.value)
+            if apart is not None:
+                pair = [(v.known.reference, v.place.field, v.value) for v in (a, b)]
+                return Outcome(FAIL, f"{a.place.text} and {b.place.text} {apart}", pair)
+    if hindrance is not None:
+        return hindrance
+    for value in values:
+        if value.value is ABSENT:
+            return Outcome(NOT_EVALUATED, f"{value.place.text} is not given.", cause=LACKS)
+    return Outcome(PASS, comparison.agreed)
