@@ -87,6 +87,8 @@ class Checkpoint(Signed):
 class VerifiedCheckpoint(Checkpoint):
     """`key` signed it; made by verify() only."""
 
+    key: PublicKey
+
 
 def parse(data: bytes) -> Checkpoint:
     """As received; Malformed with a reason of section 1.7."""

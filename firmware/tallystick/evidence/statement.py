@@ -157,7 +157,8 @@ class Signed(Wire):
     # Base of the objects that are payloads of statements.  `statement` is None on what was built
     # here and not signed yet.
     statement: Statement | None = None
-    key: PublicKey | None = None
+    # Where the verified object holds the key that signed it.
+    _signed_by = "key"
 
     def payload(self) -> bytes:
         """The encoded array that is signed."""
@@ -213,7 +214,7 @@ class Signed(Wire):
         twin = object.__new__(verified)
         for name, value in self.__dict__.items():
             setattr(twin, name, value)
-        twin.key = key
+        setattr(twin, self._signed_by, key)
         return twin
 
     def _verified(self, verified: "type[S]", key: PublicKey) -> "S":

@@ -138,7 +138,9 @@ def ordered(keys: "tuple[Any, ...]") -> "list[tuple[bytes, Any]]":
     return pairs
 
 
-def put(out: bytearray, value: "Any", depth: int = FIELD_DEPTH, decimals: int = 6) -> None:
+def put(  # noqa: C901  # a table of types
+    out: bytearray, value: "Any", depth: int = FIELD_DEPTH, decimals: int = 6
+) -> None:
     """Append None, bool, int, Dec, float, (mantissa, exponent), text, bytes, list or dict."""
     kind = type(value)
     if kind is float:

@@ -1,0 +1,276 @@
+"""Credential: an enrolment and the key changes after it, in order (docs/protocol.md, 3.3 and 5)."""
+
+# Verified against pinned fleet roots it becomes an Identity: the id that outlives keys, its keys
+# with the heads at which they changed, and its status.
+
+from tallystick.evidence import _shape as shape
+from tallystick.evidence import enrolment, keychange
+from tallystick.evidence._wire import Wire
+from tallystick.evidence.cbor import decode
+from tallystick.evidence.enrolment import VerifiedEnrolment
+from tallystick.evidence.errors import CouldNotCheck, Malformed, Unverified
+from tallystick.evidence.keychange import Replacement, Revocation, Rotation
+from tallystick.evidence.keys import PublicKey
+from tallystick.evidence.limits import CREDENTIAL_STATEMENTS_MAX, STATEMENT_BYTES_MAX
+from tallystick.evidence.statement import Signed
+from tallystick.evidence.steps import Steps, finish
+
+# Type checkers take this name as true; MicroPython has no typing to import it from.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from typing import Any
+
+    from tallystick.evidence.checkpoint import Checkpoint
+
+IDENTITIES_MAX = 16
+
+
+class Credential(Wire):
+    """The statements' bytes, as received."""
+
+    def __init__(self, statements: list[bytes]) -> None:
+        what = "credential"
+        for data in shape.array(statements, what, 1, CREDENTIAL_STATEMENTS_MAX):
+            shape.blob(data, STATEMENT_BYTES_MAX, what)
+        self.statements = statements
+
+    def values(self) -> "list[Any]":
+        """The array of the CDDL; it has no kind."""
+        return list(self.statements)
+
+
+def parse(data: bytes) -> Credential:
+    """As received; Malformed with a reason of section 1.7."""
+    if type(data) is not bytes:
+        raise Malformed("bad-type", "credential: not bytes")
+    if len(data) > CREDENTIAL_STATEMENTS_MAX * (STATEMENT_BYTES_MAX + 5) + 1:
+        raise Malformed("too-large", "credential: longer than its statements may be")
+    credential = Credential(decode(data))
+    credential._data = data
+    return credential
+
+
+class KeyPeriod:
+    """A key with the heads after which it began and ended; None: from the start, or not yet."""
+
+    def __init__(self, key: PublicKey, custody: int, begin: "Any") -> None:
+        self.key = key
+        self.custody = custody
+        self.begin = begin
+        self.end: list[Any] | None = None
+        self.ended = False
+        # Set by a revocation of this key.
+        self.reason: str | None = None
+
+
+class Identity:
+    """Who a verified credential speaks of; made by verify_credential() only."""
+
+    def __init__(self, enrolled: VerifiedEnrolment) -> None:
+        self.enrolment = enrolled
+        self.id = enrolled.id
+        self.text = enrolled.sub
+        self.iss = enrolled.iss
+        self.subject = enrolled.subject
+        self.keys = [KeyPeriod(enrolled.key, enrolled.custody, None)]
+        # The key that was current after each statement, by the statement's digest, in order.
+        self.digests = [enrolled.digest]
+        self._current = {enrolled.digest: enrolled.key}
+        self.replaces: bytes | None = None
+
+    @property
+    def key(self) -> PublicKey:
+        """The current key."""
+        return self.keys[-1].key
+
+    @property
+    def custody(self) -> int:
+        """How the current key is held."""
+        return self.keys[-1].custody
+
+    @property
+    def digest(self) -> bytes:
+        """The digest of the newest statement, by which a half may name the credential."""
+        return self.digests[-1]
+
+    @property
+    def status(self) -> str:
+        """active, retired, lost or compromised: of the current key."""
+        return self.keys[-1].reason or "active"
+
+    @property
+    def heads(self) -> "list[list[Any]]":
+        """The heads at which keys changed."""
+        return [period.begin for period in self.keys if period.begin is not None]
+
+    def period(self, thumbprint: bytes) -> KeyPeriod:
+        """The period of a key; Unverified when it was never enrolled for this id."""
+        for period in self.keys:
+            if period.key.thumbprint() == thumbprint:
+                return period
+        raise Unverified("wrong-key", "a key that was never enrolled for this id")
+
+    def key_at(self, digest: bytes) -> PublicKey:
+        """The key that was current after the statement with this digest."""
+        key = self._current.get(digest)
+        if key is None:
+            raise Unverified("wrong-key", "a statement that is no part of this credential")
+        return key
+
+    def key_of(self, received: Signed) -> PublicKey:
+        """The key of this identity that the statement names; it must bear the fleet's name."""
+        if received.iss != self.iss:
+            raise Unverified("wrong-key", "a statement that names another fleet than its signer's")
+        kid = received.received().kid
+        # The newest first: hints may be equal, and then only the newest can be meant.
+        for period in reversed(self.keys):
+            if period.key.kid() == kid:
+                return period.key
+        raise Unverified("wrong-key", "a statement by no key of this identity")
+
+    def own_key_of(self, received: Signed) -> PublicKey:
+        """As key_of, for statements of which this identity is the subject too."""
+        if received.sub != self.text:
+            raise Unverified("wrong-device", "a statement about another id than its signer's")
+        return self.key_of(received)
+
+    def status_at(self, head: "Checkpoint", key: PublicKey) -> str:
+        """Status of a head that `key` signed: active, rotated, retired, lost, compromised, suspect.
+
+        rotated, retired and lost are acceptable heads: up to the one at which the key ended.
+        suspect is one beyond it, or of another epoch, which nobody can place.
+        """
+        period = self.period(key.thumbprint())
+        if period.reason == "compromised":
+            return "compromised"
+        if not period.ended:
+            return "active"
+        end = period.end
+        # A key that ended before its first head signed nothing that is acceptable.
+        if end is None or end[0] != head.epoch or head.size > end[1]:
+            return "suspect"
+        if head.size == end[1] and head.root != end[2]:
+            return "suspect"
+        return period.reason or "rotated"
+
+    def _change(self, change: "Rotation | Replacement | Revocation") -> None:
+        if isinstance(change, Rotation):
+            self.keys[-1].ended = True
+            self.keys[-1].end = change.head
+            self.keys.append(KeyPeriod(change.key, change.custody, change.head))
+        elif isinstance(change, Revocation):
+            period = self.period(change.key)
+            # A later revocation may only say something worse: from retired or lost to compromised.
+            if period.reason != "compromised":
+                period.ended = True
+                period.end = change.head
+                period.reason = keychange.REASONS[change.reason]
+        else:
+            self.replaces = change.replaces
+        self.digests.append(change.digest)
+        self._current[change.digest] = self.key
+
+
+def _apply(identity: Identity, data: bytes, root: PublicKey) -> "Generator[None, None, None]":
+    change = keychange.parse(data)
+    if change.iss != identity.iss:
+        raise Unverified("not-enrolled", "a key change by another fleet than the enrolment's")
+    if change.id != identity.id:
+        raise Unverified("wrong-device", "a key change of another id than the enrolment's")
+    if isinstance(change, Rotation):
+        if identity.keys[-1].reason:
+            raise Unverified("revoked", "a rotation from a key that was revoked")
+        for period in identity.keys:
+            if period.key == change.key:
+                raise Unverified("already-enrolled", "a rotation to a key that the id had before")
+        yield from change.verifying(root, identity.key)
+    else:
+        yield from change.verifying(root)
+    identity._change(change)
+
+
+def verifying(
+    credential: Credential, roots: dict[str, PublicKey], at_s: int | None
+) -> "Generator[None, None, Identity]":
+    """As verify_credential, as a generator."""
+    received = enrolment.parse(credential.statements[0])
+    root = roots.get(received.iss)
+    if root is None:
+        raise Unverified("not-enrolled", "the enrolment is not by a fleet root that is accepted")
+    if at_s is not None:
+        received.check_time(at_s)
+    verified = yield from received.verifying(root)
+    identity = Identity(verified)
+    for data in credential.statements[1:]:
+        yield from _apply(identity, data, root)
+    return identity
+
+
+def verify_credential(
+    credential: Credential, roots: dict[str, PublicKey], at_s: int | None = None
+) -> Identity:
+    """Against pinned roots by name; with `at_s` None the validity's time is not checked."""
+    return finish(verifying(credential, roots, at_s))  # type: ignore[no-any-return]  # generator's result
+
+
+def verifier(credential: Credential, roots: dict[str, PublicKey], at_s: int | None = None) -> Steps:
+    """As verify_credential, in bounded steps; the result is an Identity."""
+    return Steps(verifying(credential, roots, at_s))
+
+
+class Keyring:
+    """Pinned roots, and the identities that were verified against them, the newest ones."""
+
+    def __init__(
+        self,
+        roots: dict[str, PublicKey],
+        at_s: int | None = None,
+        identities_max: int = IDENTITIES_MAX,
+    ) -> None:
+        self.roots = roots
+        self.at_s = at_s
+        self.identities_max = identities_max
+        self._identities: list[Identity] = []
+        self._by_digest: dict[bytes, Identity] = {}
+
+    def add(self, identity: Identity) -> None:
+        """Keep a verified identity; the oldest one goes when there are too many."""
+        if len(self._identities) >= self.identities_max:
+            oldest = self._identities.pop(0)
+            for digest in oldest.digests:
+                if self._by_digest.get(digest) is oldest:
+                    del self._by_digest[digest]
+        self._identities.append(identity)
+        for digest in identity.digests:
+            self._by_digest[digest] = identity
+
+    def find(self, digest: bytes) -> Identity:
+        """The identity with a statement of this digest; CouldNotCheck when it is not known."""
+        identity = self._by_digest.get(digest)
+        if identity is None:
+            raise CouldNotCheck("unknown-device", "the credential with this digest is not known")
+        if self.at_s is not None:
+            identity.enrolment.check_time(self.at_s)
+        return identity
+
+    def verifying(self, credential: Credential) -> "Generator[None, None, Identity]":
+        """The identity of a credential, verified now or known from before."""
+        # By content: what was verified once is not verified again, whatever its signature bytes.
+        digests = digests_of(credential)
+        known = self._by_digest.get(digests[-1])
+        if known is not None and known.digests[: len(digests)] == digests:
+            return self.find(digests[-1])
+        identity = yield from verifying(credential, self.roots, self.at_s)
+        self.add(identity)
+        return identity
+
+    def verify(self, credential: Credential) -> Identity:
+        """As verify_credential, and kept; blocks."""
+        return finish(self.verifying(credential))  # type: ignore[no-any-return]  # generator's result
+
+
+def digests_of(credential: Credential) -> list[bytes]:
+    """The digests of its statements; nothing is verified.  A half may name it by the last one."""
+    digests = [enrolment.parse(credential.statements[0]).digest]
+    return digests + [keychange.parse(data).digest for data in credential.statements[1:]]

@@ -1,0 +1,153 @@
+"""Half: [14, record, salt, index, path, checkpoint, hash / credential]."""
+
+# docs/protocol.md, 4.2: what a claim's maker hands to its counterpart at once.  The path is an
+# inclusion proof (RFC 9162, section 2.1.3) from the salted leaf to the checkpoint's root.
+
+from tallystick.evidence import _shape as shape
+from tallystick.evidence import checkpoint as checkpoints
+from tallystick.evidence import claim as claims
+from tallystick.evidence import ids
+from tallystick.evidence import leaf as leaves
+from tallystick.evidence._wire import Wire
+from tallystick.evidence.checkpoint import VerifiedCheckpoint
+from tallystick.evidence.claim import Claim
+from tallystick.evidence.credential import Credential, Identity, Keyring, digests_of
+from tallystick.evidence.enrolment import SUBJECT_DEVICE
+from tallystick.evidence.errors import Malformed, Unverified
+from tallystick.evidence.kinds import CLAIM, HALF
+from tallystick.evidence.limits import HALF_BYTES_MAX, PATH_HASHES_MAX
+from tallystick.evidence.proof import root_from_inclusion
+from tallystick.evidence.record import kind_of
+from tallystick.evidence.steps import Steps, finish
+
+# Type checkers take this name as true; MicroPython has no typing to import it from.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from typing import Any
+
+
+class Half(Wire):
+    """credential: the statements' bytes, or the digest of the last one."""
+
+    def __init__(
+        self,
+        record: bytes,
+        salt: bytes,
+        index: int,
+        path: list[bytes],
+        checkpoint: bytes,
+        credential: bytes | list[bytes],
+    ) -> None:
+        what = "half"
+        self.record = shape.blob(record, HALF_BYTES_MAX, what)
+        self.salt = shape.octets(salt, 16, what)
+        self.index = shape.uint(index, what)
+        self.path = shape.hashes(path, PATH_HASHES_MAX, what)
+        self.checkpoint = shape.blob(checkpoint, checkpoints.CHECKPOINT_BYTES_MAX, what)
+        if isinstance(credential, bytes):
+            shape.octets(credential, 32, what)
+        else:
+            Credential(credential)
+        self.credential = credential
+
+    def values(self) -> "list[Any]":
+        """The array of the CDDL, kind first."""
+        return [
+            HALF,
+            self.record,
+            self.salt,
+            self.index,
+            self.path,
+            self.checkpoint,
+            self.credential,
+        ]
+
+    def encode(self) -> bytes:
+        """The one encoding; Malformed when it is too large for what halves travel on."""
+        data = Wire.encode(self)
+        if len(data) > HALF_BYTES_MAX:
+            raise Malformed("too-large", "half: longer than %d bytes" % HALF_BYTES_MAX)
+        return data
+
+
+def parse(data: bytes) -> Half:
+    """As received; Malformed with a reason of section 1.7."""
+    half = Half(*shape.fields(data, HALF, 6, HALF_BYTES_MAX, "half"))
+    half._data = data
+    return half
+
+
+class VerifiedHalf:
+    """A claim that its maker signed into its log; made by verify_half() only."""
+
+    # `status` is the key's at this head (Identity.status_at).
+
+    def __init__(
+        self,
+        half: Half,
+        claim: Claim,
+        leaf: bytes,
+        checkpoint: VerifiedCheckpoint,
+        identity: Identity,
+        status: str,
+    ) -> None:
+        self.half = half
+        self.claim = claim
+        self.device = identity.id
+        self.epoch = checkpoint.epoch
+        self.index = half.index
+        self.leaf = leaf
+        self.reference = ids.claim_reference(identity.id, checkpoint.epoch, half.index, leaf)
+        self.checkpoint = checkpoint
+        self.identity = identity
+        self.enrolment = identity.enrolment
+        self.status = status
+
+
+def verifying(
+    half: Half, keyring: Keyring, *, revoked_too: bool = False
+) -> "Generator[None, None, VerifiedHalf]":
+    """As verify_half, as a generator."""
+    # What costs no signature comes first.
+    if kind_of(half.record) != CLAIM:
+        raise Unverified("bad-half", "a half whose record is no claim")
+    claim = claims.parse(half.record)
+    checkpoint = checkpoints.parse(half.checkpoint)
+    claim.check_maker(checkpoint.device)
+    if half.index >= checkpoint.size:
+        raise Unverified("bad-half", "a half whose checkpoint does not cover its record")
+    leaf = leaves.leaf(half.salt, half.record)
+    if root_from_inclusion(leaf, half.index, checkpoint.size, half.path) != checkpoint.root:
+        raise Unverified("bad-inclusion-proof", "a half whose record is not under its checkpoint")
+    yield
+    if isinstance(half.credential, bytes):
+        identity = keyring.find(half.credential)
+        key = identity.key_at(half.credential)
+    else:
+        credential = Credential(half.credential)
+        identity = yield from keyring.verifying(credential)
+        key = identity.key_at(digests_of(credential)[-1])
+    if identity.subject != SUBJECT_DEVICE:
+        raise Unverified("not-enrolled", "a half of something that is not enrolled as a device")
+    if identity.own_key_of(checkpoint) != key:
+        raise Unverified("wrong-key", "a half signed by another key than its credential's newest")
+    yield from checkpoint.received().verifying(key)
+    verified = checkpoint._as(VerifiedCheckpoint, key)
+    status = identity.status_at(verified, key)
+    if status in ("suspect", "compromised") and not revoked_too:
+        raise Unverified("revoked", "the key of the half was revoked before its checkpoint")
+    return VerifiedHalf(half, claim, leaf, verified, identity, status)
+
+
+def verify_half(half: Half, keyring: Keyring, *, revoked_too: bool = False) -> VerifiedHalf:
+    """Against the keyring's pinned roots; CouldNotCheck when it does not know the credential.
+
+    With `revoked_too` a half of a revoked key is returned with its `status`, to be kept, flagged.
+    """
+    return finish(verifying(half, keyring, revoked_too=revoked_too))  # type: ignore[no-any-return]  # generator's result
+
+
+def verifier(half: Half, keyring: Keyring) -> Steps:
+    """As verify_half, in bounded steps; the result is a VerifiedHalf."""
+    return Steps(verifying(half, keyring))
