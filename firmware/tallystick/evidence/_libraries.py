@@ -1,3 +1,4 @@
+# CPython only
 """Verification by PyNaCl and cryptography; on CPython only."""
 
 from functools import lru_cache

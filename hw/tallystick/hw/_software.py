@@ -1,3 +1,4 @@
+# CPython only
 """Software keys by PyNaCl and cryptography; on CPython only."""
 
 import os
