@@ -1,9 +1,11 @@
 """Fixtures that tests of several rooms share."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from support.device_suite import DEVICE_TESTS, DeviceTest
 from support.no_skip import pytest_make_collect_report, pytest_runtest_makereport
@@ -11,6 +13,11 @@ from tallystick.tools import device_library as library
 from tallystick.tools import micropython
 from tallystick.tools import mosquitto as broker
 from tallystick.tools._cache import ToolMissing
+
+# A loaded machine is slow, which is no fault of the code. In CI the same examples come every time.
+settings.register_profile("tally", deadline=None, print_blob=True)
+settings.register_profile("ci", settings.get_profile("tally"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "tally")
 
 __all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
 
