@@ -65,6 +65,13 @@ Examples:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="The device's own request (key and proof of possession); else a key is made here.",
 )
+@click.option(
+    "--key",
+    "key_uri",
+    default="file:key",
+    show_default=True,
+    help="Where the device has its key, when it made the request itself.",
+)
 @click.option("--detail", "details", multiple=True, metavar="NAME=TEXT", help="Signed, repeatable.")
 @click.option(
     "--release", "releases", multiple=True, metavar="NAME=SHA256", help="Accepted firmware release."
@@ -88,6 +95,7 @@ def enroll(
     kind: str,
     alg: str,
     request: Path | None,
+    key_uri: str,
     details: tuple[str, ...],
     releases: tuple[str, ...],
     interval_s: int,
@@ -125,6 +133,7 @@ def enroll(
             uplink=broker,
             namespace=namespace or opened.name,
             profiles=wanted,
+            settings={"key": key_uri},
         )
     elif kind == "gateway":
         peers = [provision.validator_peer(*_pair(text, "--validator")) for text in validators]
@@ -133,6 +142,24 @@ def enroll(
         written = provision.validator(opened, member, bind=bind, profiles=wanted)
     click.echo(f"{kind} {label} is {member.id_text}")
     click.echo(f"its configuration: {written}")
+
+
+@fleet.command(
+    "request",
+    epilog="""\b
+Example, on the robot, and then where the fleet root is:
+  tally fleet request --name acme --key file:/etc/tallystick/key --out robot-7.req
+  tally fleet enroll acme robot-7 --request robot-7.req
+""",
+)
+@click.option("--name", required=True, help="The fleet that shall enrol it.")
+@click.option("--key", "uri", required=True, help="Where the new key will stay, such as file:key.")
+@click.option("--alg", type=click.Choice(list(ALGORITHMS)), default="ed25519", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True)
+def make_request(name: str, uri: str, alg: str, out: Path) -> None:
+    """Make a key where it will stay, and a request that proves possession of it."""
+    out.write_bytes(fleetdir.make_request(uri, ALGORITHMS[alg], name))
+    click.echo(f"{out} is the request; bring it to `tally fleet enroll --request`")
 
 
 @fleet.command(
@@ -176,9 +203,9 @@ def list_members(folder: Path, as_json: bool) -> None:  # noqa: FBT001 - click p
     if as_json:
         click.echo(json.dumps({"fleet": opened.name, "trusts": trusted, "members": rows}))
         return
-    table = Table(title=f"fleet {opened.name}", title_justify="left")
+    table = Table(title=f"fleet {opened.name}", title_justify="left", box=None)
     for column in ("kind", "label", "id", "status", "custody"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, no_wrap=column == "id")
     for row in rows:
         table.add_row(*(str(row[c]) for c in ("kind", "label", "id", "status", "custody")))
     console = Console()
@@ -200,7 +227,9 @@ def _release(text: str) -> tuple[str, str]:
 
 def _digest(text: str) -> bytes:
     if len(text) != 64 or any(c not in "0123456789abcdef" for c in text):  # noqa: PLR2004 - hex
-        message = f"a release's digest is 64 lower-case hex digits (sha256sum prints it), not {text!r}"
+        message = (
+            f"a release's digest is 64 lower-case hex digits (sha256sum prints it), not {text!r}"
+        )
         raise click.UsageError(message)
     return bytes.fromhex(text)
 
@@ -211,5 +240,3 @@ def _request(path: Path | None) -> bytes | None:
     if path.stat().st_size > REQUEST_BYTES_MAX:
         raise Malformed("too-large", f"{path} is no request for enrolment: over 1 KiB")
     return path.read_bytes()
-
-

@@ -13,6 +13,7 @@ Commands (`tally fleet`), the demo, the replay and the benches all enrol through
 
 import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,9 +22,9 @@ from typing import Any
 
 import msgspec
 
-from tallystick.evidence import cbor, enrolment, root
+from tallystick.evidence import cbor, credential, enrolment, keys, root
 from tallystick.evidence.credential import Credential, Identity, verify_credential
-from tallystick.evidence.errors import Malformed, Unverified
+from tallystick.evidence.errors import Malformed, TallyError, Unverified
 from tallystick.evidence.keys import EDDSA, PublicKey, device_text
 from tallystick.hw import file_key
 from tallystick.hw.signer import Signer
@@ -90,10 +91,27 @@ def _no_details(_folder: Path) -> Mapping[str, Any]:
 
 def read_credential(path: Path) -> Credential:
     """Read a credential file: a CBOR array of signed statements."""
-    statements = cbor.decode(path.read_bytes())
-    if not isinstance(statements, list) or not all(isinstance(s, bytes) for s in statements):
-        raise Malformed("bad-type", f"{path} is no credential; make it with `tally fleet enroll`")
-    return Credential(statements)
+    try:
+        return credential.parse(path.read_bytes())
+    except TallyError as error:
+        message = f"{path} is no credential; `tally fleet enroll` makes one: {error.message}"
+        raise Malformed(error.reason, message) from error
+
+
+def parse_request(data: bytes) -> tuple[PublicKey, bytes]:
+    """Key and proof of possession of a request; the enrolment's own check verifies the proof."""
+    request = cbor.decode(data)
+    match request:
+        case [dict() as key, bytes() as possession]:
+            return keys.from_cose_key(key), possession
+    raise Malformed("bad-type", "no request for enrolment; `tally fleet request` makes one")
+
+
+def make_request(uri: str, alg: int, name: str) -> bytes:
+    """Make a key where it will stay, and the request that the fleet root answers."""
+    file_key.create(uri, alg=alg)
+    key, possession = enrolment.request(Signer.from_uri(uri), name)
+    return cbor.encode([key.cose_key(), possession])
 
 
 def write_private(path: Path, data: bytes) -> None:
@@ -167,7 +185,8 @@ class Fleet:
         known = self.roots().get(name)
         if known is not None and known != key:
             raise Unverified(
-                "wrong-key", f"{name} is trusted with another key; remove {file} first if you mean it"
+                "wrong-key",
+                f"{name} is trusted with another key; remove {file} first if you mean it",
             )
         file.write_text(root.format_root(name, key) + "\n")
         return name
@@ -208,7 +227,9 @@ class Fleet:
         Nothing is left behind unless all of it could be written.
         """
         self._check_new(kind, label, valid_days)
-        folder = self.path / f"{kind}s" / label
+        # Made beside its place and moved there when it is complete.
+        folder = self.path / f"{kind}s" / f".{label}.partial"
+        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         try:
             key, possession = self._key_for(folder, alg, request)
@@ -216,12 +237,12 @@ class Fleet:
                 SUBJECTS[kind], key, possession, details(folder), releases, interval_s, valid_days
             )
             write_private(folder / "credential.cbor", cbor.encode([statement]))
-            return self.member(kind, label)
+            verify_credential(Credential([statement]), self.roots(), None)
+            folder.rename(self.path / f"{kind}s" / label)
         except BaseException:
-            for file in folder.iterdir():
-                file.unlink()
-            folder.rmdir()
+            shutil.rmtree(folder, ignore_errors=True)
             raise
+        return self.member(kind, label)
 
     def _check_new(self, kind: str, label: str, valid_days: int) -> None:
         if not LABEL.fullmatch(label):
@@ -238,9 +259,9 @@ class Fleet:
 
     def _key_for(self, folder: Path, alg: int, request: bytes | None) -> tuple[PublicKey, bytes]:
         if request is not None:
-            key, possession = enrolment.parse_request(request)
+            key, possession = parse_request(request)
             for member in self.members():
-                if key in member.identity.all_keys():
+                if any(period.key == key for period in member.identity.keys):
                     raise Unverified(
                         "already-enrolled", f"this key is enrolled already, as {member.label}"
                     )
@@ -263,7 +284,7 @@ class Fleet:
         made = enrolment.Enrolment(
             subject=subject,
             id=key.thumbprint(),
-            key=key.cose_key(),
+            key=key,
             custody=enrolment.CUSTODY_SOFTWARE,
             evidence=[],
             details=dict(details),
@@ -279,13 +300,13 @@ class Fleet:
         path = self.path / f"{kind}s" / label
         if not path.is_dir():
             raise Malformed("bad-value", f"no {kind} {label} in {self.path}")
-        credential = read_credential(path / "credential.cbor")
-        identity = verify_credential(credential, {self.name: self.signer.public_key()}, None)
+        received = read_credential(path / "credential.cbor")
+        identity = verify_credential(received, {self.name: self.signer.public_key()}, None)
         return Member(label, kind, path, identity)
 
     def members(self) -> Iterator[Member]:
         """All members, kind by kind, in the order of their labels."""
         for kind in SUBJECTS:
             for path in sorted((self.path / f"{kind}s").iterdir()):
-                if path.is_dir():
+                if path.is_dir() and not path.name.startswith("."):
                     yield self.member(kind, path.name)

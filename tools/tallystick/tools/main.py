@@ -31,9 +31,11 @@ class Commands(click.Group):
     """A group that imports a command when it is used."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
+        """The names, in the order in which people meet them."""
         return list(COMMANDS)
 
     def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command; UsageError says which extra is missing."""
         if cmd_name not in COMMANDS:
             return None
         module, attribute, extra, _ = COMMANDS[cmd_name]
@@ -54,6 +56,7 @@ class Commands(click.Group):
         return command
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, COMMANDS[name][3]) for name in COMMANDS])
 
@@ -66,9 +69,7 @@ Examples:
 """
 
 
-@click.group(
-    cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG
-)
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
 @click.version_option(version("tallystick"), prog_name="tally")
 def cli() -> None:
     """Signed evidence of what machines decided, and its verification."""

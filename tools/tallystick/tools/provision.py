@@ -1,7 +1,7 @@
 """The configuration of each enrolled member, written into its folder, ready to run.
 
-What `tally fleet enroll` writes, the demo, the replay and the benches run on; so a configuration that
-does not work is found by all of them.
+What `tally fleet enroll` writes, the demo, the replay and the benches run on; so a configuration
+that does not work is found by all of them.
 """
 
 import json
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tallystick.evidence import cbor, enrolment
 from tallystick.evidence.errors import Malformed
 from tallystick.evidence.keys import EDDSA, PublicKey, b64u
 from tallystick.evidence.note import NoteKey
@@ -99,7 +100,7 @@ def device(
         "credential": "credential.cbor",
         "roots": fleet.root_lines(),
         "gateways": [
-            {"id": gateway.id_text, "key": b64u(gateway.identity.key.encode())}
+            {"id": gateway.id_text, "key": b64u(cbor.encode(gateway.identity.key.cose_key()))}
             for gateway in gateways
         ],
         "profiles": "profiles",
@@ -120,8 +121,10 @@ def validator_peer(url: str, credential: str) -> ValidatorPeer:
     path = Path(credential).resolve()
     if not path.is_file():
         raise Malformed("bad-value", f"{credential} is no credential file of a validator")
-    statements = read_credential(path)
-    return ValidatorPeer(statements.iss, url, path)
+    enrolled = enrolment.parse(read_credential(path).statements[0])
+    if enrolled.subject != enrolment.SUBJECT_VALIDATOR:
+        raise Malformed("not-enrolled", f"{credential} is the credential of no validator")
+    return ValidatorPeer(enrolled.iss, url, path)
 
 
 def gateway(
@@ -224,4 +227,3 @@ def validator(
 
 def _toml_list(items: Sequence[str]) -> str:
     return "[" + ", ".join(f'"{item}"' for item in items) + "]"
-

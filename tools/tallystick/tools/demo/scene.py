@@ -72,9 +72,7 @@ def build(folder: Path, broker: str) -> Scene:
             if other is not fleet:
                 fleet.trust(other.root_line)
     validators = [_validator(fleets[name], profile) for name in VALIDATOR_FLEETS]
-    peers = [
-        provision.ValidatorPeer(v.name, v.url, v.member.credential_path) for v in validators
-    ]
+    peers = [provision.ValidatorPeer(v.name, v.url, v.member.credential_path) for v in validators]
     gateways = {}
     for name in ROBOT_FLEETS:
         member = fleets[name].enrol("gateway", f"{name}-dock")

@@ -1,0 +1,70 @@
+"""What every bench prints last: one object with the rates side by side."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass
+class Result:
+    """Rates in records a second, measured in one run on one machine.
+
+    `bound_per_s` is what the 2.5 SHA-256 a record alone allow in one Python thread (bound.py).
+    """
+
+    bench: str
+    ours_per_s: float
+    peers: dict[str, float]
+    bound_per_s: float
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def object(self) -> dict[str, Any]:
+        """The object that `--json` prints."""
+        return {
+            "bench": self.bench,
+            "ours_per_s": round(self.ours_per_s, 1),
+            "peers": {name: round(rate, 1) for name, rate in self.peers.items()},
+            "bound_per_s": round(self.bound_per_s, 1),
+            "ratio_to_best_peer": round(self.ours_per_s / max(self.peers.values()), 2),
+            "ratio_to_bound": round(self.ours_per_s / self.bound_per_s, 4),
+            "machine": machine(),
+            **self.details,
+        }
+
+    def show(self, *, as_json: bool) -> None:
+        """Print a table for people, or the object alone for scripts."""
+        if as_json:
+            click.echo(json.dumps(self.object()))
+            return
+        table = Table(title=f"tally bench {self.bench}", title_justify="left")
+        table.add_column("what")
+        table.add_column("records/s", justify="right")
+        table.add_column("of the bound", justify="right")
+        table.add_column("ours is", justify="right")
+        rows = {"tallystick": self.ours_per_s, **self.peers}
+        for name, rate in rows.items():
+            times = "" if name == "tallystick" else f"{self.ours_per_s / rate:.1f} times"
+            table.add_row(name, f"{rate:,.0f}", f"{rate / self.bound_per_s:.2%}", times)
+        table.add_row("bound: 2.5 SHA-256", f"{self.bound_per_s:,.0f}", "100.00%", "")
+        console = Console()
+        console.print(table)
+        for name, value in self.details.items():
+            console.print(f"{name}: {value}", highlight=False)
+        click.echo(json.dumps(self.object()))
+
+
+def machine() -> dict[str, Any]:
+    """What a figure needs beside it to mean anything."""
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(terse=True),
+        "cores": os.cpu_count(),
+        "load_1_min": round(os.getloadavg()[0], 2),
+    }
