@@ -1,8 +1,8 @@
 """An MQTT broker inside this process, for the demo only.
 
 amqtt is pure Python and installs everywhere; it may lose what it acknowledged (facts in
-docs/operations.md), which the protocol survives: devices resend until a custody receipt comes. Nobody
-should run a site on it.
+docs/operations.md), which the protocol survives: devices resend until a custody receipt comes.
+Nobody should run a site on it.
 """
 
 import asyncio

@@ -226,7 +226,7 @@ def _release(text: str) -> tuple[str, str]:
 
 
 def _digest(text: str) -> bytes:
-    if len(text) != 64 or any(c not in "0123456789abcdef" for c in text):  # noqa: PLR2004 - hex
+    if len(text) != 64 or any(c not in "0123456789abcdef" for c in text):
         message = (
             f"a release's digest is 64 lower-case hex digits (sha256sum prints it), not {text!r}"
         )

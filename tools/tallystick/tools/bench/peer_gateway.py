@@ -16,8 +16,8 @@ from pathlib import Path
 
 import cbor2
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
 from nacl.signing import SigningKey
+from paho.mqtt.enums import CallbackAPIVersion
 
 from tallystick.tools.bench.peers import Peer
 

@@ -1,8 +1,8 @@
 """The peers: one signature on each record, by three libraries that people use for it.
 
-Each peer signs a record into a message and verifies a message back into the record, raising when it
-does not verify. They are given their best case: keys are loaded once, and messages travel in the same
-batches as ours.
+Each peer signs a record into a message and verifies a message back into the record, raising when
+it does not verify. They are given their best case: keys are loaded once, and messages travel in the
+same batches as ours.
 """
 
 import hashlib

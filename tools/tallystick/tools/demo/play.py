@@ -1,7 +1,7 @@
 """The play: 40 handovers between robots of two companies, three of them with a lie.
 
-Each handover is what the README shows: both robots record decisions, the giver claims `released`, the
-receiver accepts that half and claims `acquired`, the giver accepts the other half.
+Each handover is what the README shows: both robots record decisions, the giver claims `released`,
+the receiver accepts that half and claims `acquired`, the giver accepts the other half.
 """
 
 from collections.abc import Callable, Iterator
@@ -87,7 +87,7 @@ class Cast:
         """Play the handovers, yielding each when it is done."""
         for handover in handovers:
             if handover.number == GATEWAY_OFF:
-                # Off before the receiver's uplink can deliver: its half arrives by its partner only.
+                # Off before the receiver's uplink can deliver: only its partner brings its half.
                 switch_off(self._robot(handover.receiver).fleet)
             self._hand_over(handover)
             yield handover

@@ -56,10 +56,7 @@ class Scene:
 
 def quick_profile() -> provision.ProfileFile:
     """The handover profile with a deadline of seconds."""
-    text, count = re.subn(
-        r"(?m)^deadline = .*$", f'deadline = "{DEADLINE_S} s"', packaged.text("handover")
-    )
-    assert count == 1, "the handover profile has one deadline"
+    text = re.sub(r"(?m)^deadline = .*$", f'deadline = "{DEADLINE_S} s"', packaged.text("handover"))
     return provision.profile_file(text)
 
 

@@ -1,0 +1,119 @@
+"""A fleet folder: enrolment that holds, refusals that leave nothing behind."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tallystick.evidence.credential import verify_credential
+from tallystick.evidence.errors import Malformed, Unverified
+from tallystick.evidence.keys import ES256
+from tallystick.gateway import config as gateway_config
+from tallystick.tools import fleetdir, provision
+from tallystick.tools.fleetdir import Fleet
+from tallystick.tools.main import cli
+from tallystick.validator import config as validator_config
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Fleet:
+    return Fleet.init(tmp_path / "acme", "acme")
+
+
+def tally(*args: object) -> Result:
+    return CliRunner().invoke(cli, ["fleet", *map(str, args)])
+
+
+def test_an_enrolment_verifies_against_the_pinned_root(fleet: Fleet) -> None:
+    member = fleet.enrol("device", "robot-1", alg=ES256, interval_s=5)
+    received = fleetdir.read_credential(member.credential_path)
+    identity = verify_credential(received, fleet.roots(), None)
+    assert identity.id == member.id == identity.key.thumbprint()
+    assert identity.enrolment.interval_s == 5
+    assert member.key_path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_request_keeps_the_key_where_it_was_made(fleet: Fleet, tmp_path: Path) -> None:
+    request = fleetdir.make_request(f"file:{tmp_path / 'key'}", ES256, "acme")
+    member = fleet.enrol("device", "robot-1", request=request)
+    assert not member.key_path.exists()
+    with pytest.raises(Unverified) as refused:
+        fleet.enrol("device", "robot-2", request=request)
+    assert refused.value.reason == "already-enrolled"
+
+
+def test_a_request_made_for_another_fleet_proves_nothing(fleet: Fleet, tmp_path: Path) -> None:
+    request = fleetdir.make_request(f"file:{tmp_path / 'key'}", ES256, "borealis")
+    with pytest.raises(Unverified) as refused:
+        fleet.enrol("device", "robot-1", request=request)
+    assert refused.value.reason == "no-possession"
+    assert list((fleet.path / "devices").iterdir()) == []
+
+
+@pytest.mark.parametrize("data", [b"", b"\x80", b"\x82\xa0\x40", b"\xff" * 40])
+def test_what_is_no_request_is_refused(fleet: Fleet, data: bytes) -> None:
+    with pytest.raises(Malformed):
+        fleet.enrol("device", "robot-1", request=data)
+    assert list((fleet.path / "devices").iterdir()) == []
+
+
+@pytest.mark.parametrize("label", ["", "../x", "a/b", ".hidden", "x" * 65])
+def test_a_label_cannot_leave_its_folder(fleet: Fleet, label: str) -> None:
+    with pytest.raises(Malformed):
+        fleet.enrol("device", label)
+
+
+@pytest.mark.parametrize("name", ["", "Acme", "a" * 21, "a b", "a+b"])
+def test_a_fleet_name_is_an_iss(tmp_path: Path, name: str) -> None:
+    with pytest.raises(Malformed):
+        Fleet.init(tmp_path / "x", name)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_second_root_for_a_trusted_name_is_refused(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.trust(Fleet.init(tmp_path / "b1", "borealis").root_line)
+    forged = Fleet.init(tmp_path / "b2", "borealis").root_line
+    with pytest.raises(Unverified) as refused:
+        fleet.trust(forged)
+    assert refused.value.reason == "wrong-key"
+    assert forged not in fleet.trusted_lines()
+
+
+def test_what_the_commands_write_is_a_configuration(tmp_path: Path) -> None:
+    folder = tmp_path / "acme"
+    assert tally("init", folder, "--name", "acme").exit_code == 0
+    assert tally("enroll", folder, "v-1", "--kind", "validator").exit_code == 0
+    credential = folder / "validators/v-1/credential.cbor"
+    made = tally(
+        "enroll", folder, "gw-1", "--kind", "gateway", "--validator", f"http://[::1]:1={credential}"
+    )
+    assert made.exit_code == 0, made.output
+    assert tally("enroll", folder, "robot-1", "--detail", "asset_tag=A-7").exit_code == 0
+
+    gateway = gateway_config.load(folder / "gateways/gw-1/gateway.toml")
+    assert [peer.name for peer in gateway.validators] == ["acme"]
+    validator = validator_config.load(folder / "validators/v-1/validator.toml")
+    assert validator.host == "127.0.0.1"
+    assert not validator.open_reads
+    assert (folder / "validators/v-1/validator.toml").stat().st_mode & 0o077 == 0
+    device = json.loads((folder / "devices/robot-1/tallystick.json").read_text())
+    assert len(device["gateways"]) == 1
+
+    listed = json.loads(tally("list", folder, "--json").stdout)
+    assert [m["label"] for m in listed["members"]] == ["robot-1", "gw-1", "v-1"]
+    member = Fleet.open(folder).member("device", "robot-1")
+    assert member.identity.enrolment.details == {"asset_tag": "A-7"}
+
+
+def test_a_credential_of_no_validator_is_no_peer(fleet: Fleet) -> None:
+    robot = fleet.enrol("device", "robot-1")
+    with pytest.raises(Malformed, match="no validator"):
+        provision.validator_peer("http://127.0.0.1:1", str(robot.credential_path))
+
+
+def test_the_root_key_never_shows(fleet: Fleet, tmp_path: Path) -> None:
+    secret = (fleet.path / "root.key").read_bytes()
+    shown = tally("list", fleet.path).output + tally("enroll", fleet.path, "r").output
+    assert secret[-32:].hex() not in shown.lower()
+    assert "root.key" not in json.dumps(json.loads(tally("list", fleet.path, "--json").stdout))
