@@ -2,6 +2,8 @@
 
 # d2 84 protected: bstr, unprotected: map, payload: bstr / nil, signature: bstr .size 64
 
+import sys
+
 from tallystick.evidence import cbor
 from tallystick.evidence.digest import sha256
 from tallystick.evidence.errors import Malformed, Unverified
@@ -21,6 +23,11 @@ VDP = 396
 
 _PROTECTED = {ALG: int, KID: bytes, CLAIMS: dict, TYP: str, VDS: int}
 _UNPROTECTED = {RECEIPTS: list, VDP: dict}
+# A device's statements all have one protected header, so what was read is kept: a quarter of the
+# time of a checkpoint.  A device itself meets few, and its heap is small.
+PROTECTED_KEPT_MAX = 2 if sys.implementation.name == "micropython" else 1024
+PROTECTED_KEPT_BYTES_MAX = 256
+_read_protected: "dict[bytes, dict[int, Any]]" = {}
 _TAG = b"\xd2"
 # ["Signature1", ...], an array of four.
 _CONTEXT = b"\x84\x6aSignature1"
@@ -81,23 +88,31 @@ class Sign1:
 
 
 def _read_headers(protected: bytes, unprotected: "dict[int, Any]") -> "dict[int, Any]":
-    headers = cbor.decode(protected)
-    if type(headers) is not dict:
-        raise _bad_header("the protected header is no map")
-    for table, found, name in (
-        (_PROTECTED, headers, "protected"),
-        (_UNPROTECTED, unprotected, "unprotected"),
-    ):
-        for label, value in found.items():
-            # Also refuses crit (2): no extension is defined.  An alg, kid or claim outside the
-            # protected header is refused too: nobody signed it.
-            if table.get(label) is not type(value):
-                raise _bad_header("%s is not allowed in the %s header" % (label, name))
-    if headers.get(ALG) not in ALIASES:
-        raise _bad_header("alg must be -7, -8, -9 or -19")
-    if KID in headers and len(headers[KID]) != KID_SIZE:
-        raise _bad_header("kid must be 8 bytes")
+    headers = _read_protected.get(protected)
+    if headers is None:
+        headers = cbor.decode(protected)
+        if type(headers) is not dict:
+            raise _bad_header("the protected header is no map")
+        _check_labels(_PROTECTED, headers, "protected")
+        if headers.get(ALG) not in ALIASES:
+            raise _bad_header("alg must be -7, -8, -9 or -19")
+        if KID in headers and len(headers[KID]) != KID_SIZE:
+            raise _bad_header("kid must be 8 bytes")
+        if len(protected) <= PROTECTED_KEPT_BYTES_MAX:
+            if len(_read_protected) >= PROTECTED_KEPT_MAX:
+                _read_protected.clear()
+            _read_protected[protected] = headers
+    if unprotected:
+        _check_labels(_UNPROTECTED, unprotected, "unprotected")
     return headers
+
+
+def _check_labels(table: "dict[int, Any]", found: "dict[int, Any]", name: str) -> None:
+    for label, value in found.items():
+        # Also refuses crit (2): no extension is defined.  An alg, kid or claim outside the
+        # protected header is refused too: nobody signed it.
+        if table.get(label) is not type(value):
+            raise _bad_header("%s is not allowed in the %s header" % (label, name))
 
 
 def parse(data: bytes, bytes_max: int) -> Sign1:

@@ -29,20 +29,25 @@ if TYPE_CHECKING:
 
 
 ALG, KID, CWT_CLAIMS, ISS, SUB, RECEIPTS = 1, 4, 15, 1, 2, 394
+# iss, sub and the id in it by protected header: read once, as in cose.py.
+_names: "dict[bytes, tuple[str, str, bytes | None]]" = {}
 _ISS_CHARS = "abcdefghijklmnopqrstuvwxyz0123456789.-"
 
 
 class Statement:
     """As received; nothing is verified."""
 
+    # `device` is the id that `sub` names, or None where it is no id.
+
     def __init__(
-        self, data: bytes, sign1: "cose.Sign1", iss: str, sub: str, values: "list[Any]"
+        self, data: bytes, sign1: "cose.Sign1", names: "tuple[Any, ...]", values: "list[Any]"
     ) -> None:
         self._data = data
         self._digest: bytes | None = None
         self.sign1 = sign1
-        self.iss = iss
-        self.sub = sub
+        self.iss: str = names[0]
+        self.sub: str = names[1]
+        self.device: bytes | None = names[2]
         self.values = values
 
     @property
@@ -99,20 +104,30 @@ def _check_sub(sub: "Any") -> str:
     return sub
 
 
+def _read_names(headers: "dict[int, Any]") -> "tuple[str, str, bytes | None]":
+    claims = headers.get(CWT_CLAIMS)
+    if len(headers) != 3 or KID not in headers or type(claims) is not dict or len(claims) != 2:
+        raise Malformed("bad-header", "a statement's header holds alg, kid, and claims iss and sub")
+    iss = check_iss(claims.get(ISS))
+    sub = _check_sub(claims.get(SUB))
+    try:
+        return iss, sub, device_from_text(sub)
+    except Malformed:
+        return iss, sub, None
+
+
 def parse(data: bytes, kind: int, bytes_max: int = STATEMENT_BYTES_MAX) -> Statement:
     """A statement whose payload is of this kind; Malformed otherwise."""
     if type(data) is not bytes:
         raise Malformed("bad-type", "a statement must be bytes")
     sign1 = cose.parse(data, bytes_max)
-    headers = sign1.headers
-    claims = headers.get(CWT_CLAIMS)
-    kid = headers.get(KID)
-    if len(headers) != 3 or ALG not in headers or type(kid) is not bytes or len(kid) != 8:
-        raise Malformed("bad-header", "a statement's header holds alg, kid of 8 bytes and claims")
-    if type(claims) is not dict or len(claims) != 2:
-        raise Malformed("bad-header", "a statement's claims are iss and sub")
-    iss = check_iss(claims.get(ISS))
-    sub = _check_sub(claims.get(SUB))
+    names = _names.get(sign1.protected)
+    if names is None:
+        names = _read_names(sign1.headers)
+        if len(sign1.protected) <= cose.PROTECTED_KEPT_BYTES_MAX:
+            if len(_names) >= cose.PROTECTED_KEPT_MAX:
+                _names.clear()
+            _names[sign1.protected] = names
     if sign1.unprotected:
         receipts = sign1.unprotected.get(RECEIPTS)
         if len(sign1.unprotected) != 1 or type(receipts) is not list or not receipts:
@@ -125,7 +140,7 @@ def parse(data: bytes, kind: int, bytes_max: int = STATEMENT_BYTES_MAX) -> State
     values = decode(sign1.payload)
     if type(values) is not list or not values or type(values[0]) is not int or values[0] != kind:
         raise Malformed("unknown-kind", "a statement's payload is not of kind %d" % kind)
-    return Statement(data, sign1, iss, sub, values[1:])
+    return Statement(data, sign1, names, values[1:])
 
 
 class Unsigned:
@@ -203,7 +218,7 @@ class Signed(Wire):
     @property
     def device(self) -> bytes:
         """The subject's id; Malformed when `sub` is no id."""
-        return device_from_text(self.received().sub)
+        return subject_device(self.received())
 
     def sign(self, signer: "Signs", iss: str, sub: str | bytes) -> bytes:
         """The signed statement's bytes; `sub` may be an id of 32 bytes."""
@@ -231,7 +246,6 @@ class Signed(Wire):
 
 def subject_device(statement: Statement) -> bytes:
     """The id of 32 bytes that `sub` names; Malformed when it names none."""
-    try:
-        return device_from_text(statement.sub)
-    except Malformed:
+    if statement.device is None:
         raise Malformed("bad-header", "sub must be an id of 43 base64url characters")
+    return statement.device
