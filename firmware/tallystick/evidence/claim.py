@@ -112,6 +112,8 @@ def check_parties(parties: "Any") -> dict[str, list[bytes]]:
     for role, devices in parties.items():
         value.check_name(role)
         count += len(shape.hashes(devices, PARTIES_MAX, "parties"))
+        if not devices:
+            raise Malformed("bad-value", "parties: a role without a device")
         shape.ascending(devices, "parties")
     if count > PARTIES_MAX:
         raise Malformed("too-large", "parties: more than 32 device ids")
