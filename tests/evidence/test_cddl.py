@@ -195,8 +195,8 @@ def test_the_reader_of_cddl_refuses(schema: cddl.Schema) -> None:
         assert small.matches("a", good)
     for bad in ([], [1], [2, 0], [1, -1], [1, True], [1, 0, 0], [1, 0, None, None]):
         assert not small.matches("a", bad)
-    for bad in ({}, {2: b"ab"}, {1: "x", 2: b"abc"}, {1: "x", 3: 1}, {1: b"x"}):
-        assert not small.matches("a", [1, 0, bad])
+    for wrong in ({}, {2: b"ab"}, {1: "x", 2: b"abc"}, {1: "x", 3: 1}, {1: b"x"}):
+        assert not small.matches("a", [1, 0, wrong])
     with pytest.raises(ValueError, match="named nothing"):
         cddl.Schema("a = [nothing]")
     with pytest.raises(ValueError, match="twice"):
