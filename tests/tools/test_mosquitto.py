@@ -8,7 +8,6 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tallystick.tools import device_library
-from tallystick.tools._cache import ToolMissing
 from tallystick.tools.micropython import MicroPython
 from tallystick.tools.mosquitto import Mosquitto
 
@@ -64,13 +63,9 @@ def test_a_device_publishes(
         end(client)
 
 
+@pytest.mark.usefixtures("mosquitto")  # which skips where there is none
 def test_sessions_outlive_a_clean_restart(tmp_path: Path) -> None:
-    try:
-        broker = Mosquitto(tmp_path)
-        broker.start()
-    except ToolMissing as error:
-        pytest.skip(str(error))
-    with broker:
+    with Mosquitto(tmp_path) as broker:
         client, _, subscribed = listen(broker, "durable")
         subscribed.get(timeout=ANSWER_TIMEOUT_S)
         end(client)
@@ -88,6 +83,12 @@ def test_sessions_outlive_a_clean_restart(tmp_path: Path) -> None:
         finally:
             end(client)
     assert not broker.running
+
+
+def test_one_broker_runs_once(mosquitto: Mosquitto) -> None:
+    with pytest.raises(RuntimeError, match="runs already"):
+        mosquitto.start()
+    assert mosquitto.running
 
 
 def test_a_broker_that_cannot_start_says_why(mosquitto: Mosquitto, tmp_path: Path) -> None:

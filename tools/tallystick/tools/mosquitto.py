@@ -77,8 +77,11 @@ class Mosquitto:
         """Start the broker and return when it accepts connections.
 
         :raises ToolMissing: it is not installed.
-        :raises RuntimeError: it did not start; the message ends with its own last words.
+        :raises RuntimeError: it runs already, or did not start; the message ends with its last words.
         """
+        if self.running:
+            message = f"this Mosquitto runs already, on port {self.port}"
+            raise RuntimeError(message)
         program = find()
         self.folder.mkdir(parents=True, exist_ok=True)
         configuration = self.folder / "mosquitto.conf"
