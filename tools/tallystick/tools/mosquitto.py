@@ -77,7 +77,7 @@ class Mosquitto:
         """Start the broker and return when it accepts connections.
 
         :raises ToolMissing: it is not installed.
-        :raises RuntimeError: it runs already, or did not start; the message ends with its last words.
+        :raises RuntimeError: it runs already, or did not start: its last words follow.
         """
         if self.running:
             message = f"this Mosquitto runs already, on port {self.port}"
