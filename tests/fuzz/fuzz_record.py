@@ -1,0 +1,19 @@
+"""record.parse returns what, made anew, is exactly the input, or raises Malformed."""
+
+from support import examples
+from tallystick.evidence import cbor, record
+from tallystick.evidence.errors import Malformed
+
+SEEDS = tuple(
+    one.data
+    for one in examples.everything()
+    if one.rule in ("decision", "claim", "event", "accepted-half")
+)
+
+
+def target(data: bytes) -> None:
+    try:
+        got = record.parse(data)
+    except Malformed:
+        return
+    assert cbor.encode(got.values()) == data

@@ -1,0 +1,15 @@
+"""welcome.parse returns what, made anew, is exactly the input, or raises Malformed."""
+
+from support import examples
+from tallystick.evidence import cbor, welcome
+from tallystick.evidence.errors import Malformed
+
+SEEDS = tuple(one.data for one in examples.everything() if one.rule == "welcome")
+
+
+def target(data: bytes) -> None:
+    try:
+        got = welcome.parse(data)
+    except Malformed:
+        return
+    assert cbor.encode(got.values()) == data
