@@ -1,0 +1,370 @@
+"""A second implementation of docs/reconciliation.md: slow, plain, and sharing no code.
+
+It was written from the page, not from the engine: rows and comprehensions over raw values,
+fractions for arithmetic, the bytes of the finding made by hand.  Only the CBOR encoder and the
+input types are shared, and those have tests of their own.
+"""
+
+from fractions import Fraction
+from hashlib import sha256
+from itertools import combinations
+from typing import Any
+
+from tallystick.evidence import cbor
+from tallystick.evidence.number import Dec, to_text
+from tallystick.verify.inputs import KnownClaim, PartySetInputs
+
+KNOWN_CHECKS = ("agree", "limit")
+GOOD = {"active", "rotated", "retired", "lost"}
+NOTHING_THERE = object()
+
+
+def h(value: Any) -> bytes:
+    return sha256(cbor.encode(value)).digest()
+
+
+def rational(value: int | Dec) -> Fraction:
+    if isinstance(value, Dec):
+        return Fraction(value.mantissa) * Fraction(10) ** value.exponent
+    return Fraction(value)
+
+
+def is_number(value: Any) -> bool:
+    return (isinstance(value, int) and not isinstance(value, bool)) or isinstance(value, Dec)
+
+
+def has_type(value: Any, kind: str) -> bool:
+    if kind == "number":
+        return is_number(value)
+    if kind == "numbers":
+        return isinstance(value, list) and all(is_number(item) for item in value)
+    return type(value) is {"text": str, "bytes": bytes, "bool": bool}[kind]
+
+
+def find(inputs: PartySetInputs) -> bytes:
+    """The encoded finding."""
+    return Naive(inputs).finding()
+
+
+class Naive:
+    def __init__(self, inputs: PartySetInputs) -> None:
+        self.given = inputs
+        self.profile = inputs.profile
+        best: dict[bytes, KnownClaim] = {}
+        for claim in sorted(inputs.claims, key=lambda k: (k.claim is None, k.status, k.custody)):
+            best.setdefault(claim.reference, claim)
+        self.claims = [best[reference] for reference in sorted(best)]
+        if self.profile is None:
+            self.digest = next(k.claim.profile for k in self.claims if k.claim is not None)
+        else:
+            self.digest = self.profile.digest
+
+    # --- the finding -----------------------------------------------------------------------
+
+    def finding(self) -> bytes:
+        refusal = self.row_one()
+        if refusal:
+            return self.refused(*refusal)
+        assert self.profile is not None
+        self.others = [*self.given.others, *(k for k in self.claims if not self.belongs(k))]
+        self.claims = [k for k in self.claims if self.belongs(k)]
+        self.slots = {key: self.judge(key) for key in self.slot_keys()}
+        missing = [key for key, (state, _, _) in self.slots.items() if state == "missing"]
+        closed = bool(self.given.closed) if missing else None
+        times = {}
+        if closed:
+            for evidence in sorted(self.given.silence, key=lambda e: (e[3], e[1], e[2])):
+                if evidence[0] in {device for _, device, _ in missing}:
+                    times.setdefault(evidence[0], list(evidence))
+        checks: list[list[Any]] = []
+        if closed is False:
+            state = "pending"
+        else:
+            checks = self.built_in()
+            results = [(check, self.run(check)) for check in map(list, self.profile.checks)]
+            checks += [
+                [check[0], check[1], *result[:2], self.shown(result[2]), sorted(set(result[3]))]
+                for check, result in results
+            ]
+            state = self.state(checks, [result[4] for _, result in results], bool(missing))
+        own, others, rows = [], [], []
+        for (role, _, name), (state_of, counting, _) in self.slots.items():
+            for known in counting:
+                mine = self.belongs(known)
+                (own if mine else others).append(self.input_row(known, known.claim is not None))
+                shown = name if known.claim is not None else "?"
+                row = [known.reference, known.device, role, shown, known.status, known.custody]
+                if mine and not any(known.reference == seen[0] for seen in rows):
+                    rows.append(row)
+        absences = [
+            [role, device, name, "silent" if device in times else "unheard"]
+            for role, device, name in missing
+        ]
+        inputs = [own, others, list(times.values())]
+        return self.encode(inputs, closed, state, absences, checks, rows)
+
+    def encode(
+        self, inputs: Any, closed: Any, state: str, missing: Any, checks: Any, rows: Any
+    ) -> bytes:
+        given = self.given
+        parties = {role: list(devices) for role, devices in given.parties.items()}
+        digest = h(
+            [self.digest, given.namespace, given.interaction, parties]
+            + [canonical(part) for part in inputs]
+            + [closed]
+        )
+        head = [20, digest, given.namespace, given.interaction, parties, self.digest, state]
+        return cbor.encode([*head, missing, checks, canonical(rows)])
+
+    @staticmethod
+    def input_row(known: KnownClaim, readable: bool) -> list[Any]:
+        return [*known[:2], known.leaf, known.status, known.custody, readable]
+
+    # --- row 1 -----------------------------------------------------------------------------
+
+    def row_one(self) -> tuple[str, str, str] | None:
+        if self.profile is None:
+            return "profile", "known", "The profile is not known."
+        for check in map(list, self.profile.checks):
+            if check[0] not in KNOWN_CHECKS:
+                text = f"The profile names the check {check[0]}, which is not known."
+                return "profile", "known", text
+        parties = self.given.parties
+        fits = set(parties) <= set(self.profile.roles)
+        for role, bounds in self.profile.roles.items():
+            fits = fits and bounds[0] <= len(parties.get(role, [])) <= bounds[1]
+        if not fits or not 1 <= len(self.slot_keys()) <= 32:
+            return "parties", "fit", "The party map does not fit the profile."
+        return None
+
+    def refused(self, check: str, name: str, reason: str) -> bytes:
+        claims = self.claims[:64]
+        readable = check == "parties"
+        inputs = [[self.input_row(k, readable and k.claim is not None) for k in claims], [], []]
+        rows = [
+            [
+                k.reference,
+                k.device,
+                "?" if k.claim is None else k.claim.role,
+                "?" if k.claim is None else k.claim.claim,
+                k.status,
+                k.custody,
+            ]
+            for k in claims
+        ]
+        result = [check, name, "not_evaluated", reason, [], []]
+        return self.encode(inputs, None, "insufficient", [], [result], rows)
+
+    # --- slots -----------------------------------------------------------------------------
+
+    def slot_keys(self) -> list[tuple[str, bytes, str]]:
+        assert self.profile is not None
+        keys = [
+            (role, device, name)
+            for role, devices in self.given.parties.items()
+            for device in devices
+            for name in self.profile.claims.get(role, {})
+        ]
+        return sorted(keys, key=lambda key: cbor.encode(list(key)))
+
+    def belongs(self, known: KnownClaim) -> bool:
+        claim = known.claim
+        if claim is None:
+            return True
+        same = claim.namespace == self.given.namespace and claim.profile == self.digest
+        return same and cbor.encode(claim.parties) == cbor.encode(dict(self.given.parties))
+
+    def misfits(self, known: KnownClaim) -> list[str]:
+        assert self.profile is not None
+        claim = known.claim
+        assert claim is not None
+        wanted = self.profile.claims[claim.role][claim.claim]
+        bad = [
+            name
+            for name, value in claim.fields.items()
+            if name not in wanted or not has_type(value, wanted[name][0])
+        ]
+        bad += [n for n, field in wanted.items() if field[3] and n not in claim.fields]
+        return sorted(bad, key=cbor.encode)
+
+    def judge(self, key: tuple[str, bytes, str]) -> tuple[str, list[KnownClaim], Any]:
+        """(state, claims that count, what is wrong with an unusable one)."""
+        role, device, name = key
+        mine = [k for k in self.claims if k.device == device]
+        here = [k for k in mine if k.claim and (k.claim.role, k.claim.claim) == (role, name)]
+        usable = [k for k in here if k.status in GOOD and not self.misfits(k)]
+        if usable:
+            contents = {cbor.encode(k.claim.values()[2:]) for k in usable if k.claim}
+            firsts = [
+                next(k for k in usable if k.claim and cbor.encode(k.claim.values()[2:]) == content)
+                for content in contents
+            ]
+            firsts.sort(key=lambda k: k.reference)
+            if len(firsts) > 1:
+                return "contradicted", firsts[:2], None
+            rival = self.rival(key)
+            if rival is not None:
+                return "contradicted", [firsts[0], rival], None
+            return "filled", firsts, None
+        if here:
+            known = here[0]
+            if known.status not in GOOD:
+                return "unusable", [known], ["status", known.status]
+            return "unusable", [known], ["fit", self.misfits(known)[0]]
+        hidden = [k for k in mine if k.claim is None]
+        if hidden:
+            return "unusable", hidden[:1], ["readable", False]
+        return "missing", [], None
+
+    def rival(self, key: tuple[str, bytes, str]) -> KnownClaim | None:
+        role, device, name = key
+        found = [
+            k
+            for k in self.others
+            if k.claim is not None
+            and k.device == device
+            and k.status in GOOD
+            and (k.claim.role, k.claim.claim) == (role, name)
+            and k.claim.namespace == self.given.namespace
+            and k.claim.interaction_id() == self.given.interaction
+            and device in k.claim.parties.get(role, [])
+            and not self.belongs(k)
+        ]
+        return min(found, key=lambda k: k.reference, default=None)
+
+    # --- results ---------------------------------------------------------------------------
+
+    def built_in(self) -> list[list[Any]]:
+        results: list[list[Any]] = []
+        twice = [(key, slot) for key, slot in self.slots.items() if slot[0] == "contradicted"]
+        if twice:
+            values = [[k.reference, key[2], None] for key, slot in twice for k in slot[1]]
+            blamed = sorted({key[1] for key, _ in twice})
+            text = f"Contradicted slots: {len(twice)}."
+            results.append(["claims", "once", "fail", text, self.shown(values), blamed])
+        bad = [slot for slot in self.slots.values() if slot[0] == "unusable"]
+        if bad:
+            values = [[counting[0].reference, *why] for _, counting, why in bad]
+            text = f"Unusable slots: {len(bad)}."
+            results.append(["claims", "usable", "not_evaluated", text, self.shown(values), []])
+        return results
+
+    @staticmethod
+    def shown(values: list[list[Any]]) -> list[list[Any]]:
+        return [
+            [reference, field, value if len(cbor.encode(value)) <= 128 else h(value)]
+            for reference, field, value in values[:4]
+        ]
+
+    def state(self, checks: list[list[Any]], causes: list[str | None], missing: bool) -> str:
+        if "fail" in [check[2] for check in checks]:
+            return "conflicting"
+        if "lacks" in causes or "unusable" in [slot[0] for slot in self.slots.values()]:
+            return "insufficient"
+        if missing:
+            return "one_sided"
+        return "unresolved" if "undecided" in causes else "matched"
+
+    # --- checks: (result, reason, values, blamed, cause) -------------------------------------
+
+    def run(self, check: list[Any]) -> tuple[str, str, list[list[Any]], list[bytes], str | None]:
+        kind, _, parameters = check
+        there, obstacle = [], None
+        for place in parameters["fields"]:
+            role, claim, field = place.split(".")
+            for (a, _, b), (state, counting, _) in self.slots.items():
+                if (a, b) == (role, claim) and state == "filled":
+                    body = counting[0].claim
+                    assert body is not None
+                    there.append((place, field, counting[0], body.fields.get(field, NOTHING_THERE)))
+                elif (a, b) == (role, claim) and obstacle is None:
+                    words = {"missing": "is missing", "unusable": "cannot be used"}
+                    obstacle = f"A claim {role}.{claim} {words.get(state, 'is contradicted')}."
+        if not there:
+            if obstacle:
+                return "not_evaluated", obstacle, [], [], "slot"
+            return "pass", "There is nothing to compare.", [], [], None
+        failed, lack, passed = getattr(self, kind)(parameters, there)
+        if failed:
+            return ("fail", *failed, None)
+        if obstacle:
+            return "not_evaluated", obstacle, [], [], "slot"
+        if lack:
+            return "not_evaluated", lack, [], [], "lacks"
+        return "pass", passed, [], [], None
+
+    def spec(self, place: str) -> Any:
+        assert self.profile is not None
+        role, claim, field = place.split(".")
+        return self.profile.claims[role][claim][field]
+
+    def agree(self, parameters: dict[str, Any], there: list[Any]) -> Any:
+        unit = self.spec(there[0][0])[1]
+        absolute, relative = parameters.get("within"), parameters.get("within_rel")
+        how = "are not equal."
+        passed = "The values agree."
+        if absolute is not None:
+            tail = " ".join(filter(None, [to_text(absolute), unit])) + "."
+            how, passed = "differ by more than " + tail, "The values agree within " + tail
+        if relative is not None:
+            tail = f"{to_text(relative)} of the larger one."
+            how, passed = "differ by more than " + tail, "The values agree within " + tail
+
+        def apart(a: Any, b: Any) -> bool:
+            if absolute is not None:
+                return abs(rational(a) - rational(b)) > rational(absolute)
+            if relative is not None:
+                x, y = rational(a), rational(b)
+                return abs(x - y) > rational(relative) * max(abs(x), abs(y))
+            return bool(cbor.encode(a) != cbor.encode(b))
+
+        lack = next((f"{place} is not given." for place, _, _, v in there if v is NOTHING_THERE), 0)
+        for one, two in combinations([row for row in there if row[3] is not NOTHING_THERE], 2):
+            a, b, words = one[3], two[3], None
+            if isinstance(a, list):
+                if len(a) != len(b):
+                    words = "have different numbers of elements."
+                elif any(apart(x, y) for x, y in zip(a, b, strict=True)):
+                    words = how
+            elif apart(a, b):
+                words = how
+            if words:
+                values = [[row[2].reference, row[1], row[3]] for row in (one, two)]
+                return (f"{one[0]} and {two[0]} {words}", values, []), lack, passed
+        return None, lack, passed
+
+    def limit(self, _parameters: dict[str, Any], there: list[Any]) -> Any:
+        lacks, faults = [], []
+        for place, field, known, value in there:
+            declared = known.claim.constraints.get(field)
+            if value is NOTHING_THERE:
+                lacks.append(f"{place} is not given.")
+            elif declared is None:
+                lacks.append(f"{place} has no constraint.")
+            elif declared[2] not in (None, self.spec(place)[1]):
+                lacks.append(f"{place} has a constraint in another unit.")
+            else:
+                x, y = rational(value), rational(declared[1])
+                true = {
+                    "<": x < y,
+                    "<=": x <= y,
+                    "=": x == y,
+                    "!=": x != y,
+                    ">=": x >= y,
+                    ">": x > y,
+                }[declared[0]]
+                text = f"{place} does not satisfy its constraint."
+                if true:
+                    text = f"{place} satisfies its constraint, and its maker says that it does not."
+                if not true or not declared[3]:
+                    faults.append((text, [known.reference, field, value], known.device))
+        failed = None
+        if faults:
+            failed = (faults[0][0], [row for _, row, _ in faults], [who for _, _, who in faults])
+        return failed, lacks[0] if lacks else None, "The constraints hold."
+
+
+def canonical(rows: list[list[Any]]) -> list[list[Any]]:
+    """In bytewise order of the encodings, each once."""
+    unique = {cbor.encode(row): row for row in rows}
+    return [unique[key] for key in sorted(unique)]

@@ -1,0 +1,130 @@
+"""What checking an evidence file came to: verified objects, what was checked, and what was not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tallystick.evidence.claim import Claim
+from tallystick.evidence.credential import Identity
+from tallystick.evidence.finding import Finding
+from tallystick.evidence.keys import device_text
+from tallystick.evidence.profile import Profile
+from tallystick.evidence.verdict import VerifiedVerdict
+
+
+@dataclass(frozen=True)
+class PinnedValidator:
+    """A validator whose key was pinned, or enrolled by a root that was pinned for validators."""
+
+    name: str
+    organisation: str
+    key: bytes  # thumbprint of the key that signs its receipts and verdicts
+
+
+@dataclass
+class Record:
+    """A disclosed record that was verified as far as its device's signed checkpoint."""
+
+    device: bytes
+    epoch: bytes
+    index: int
+    leaf: bytes
+    reference: bytes
+    boot: int
+    status: str
+    custody: int
+    identity: Identity
+    body: object  # Claim, Decision, Event or AcceptedHalf
+    firmware: bytes | None = None  # of its boot, when the boot event is disclosed too
+    logged_by: set[PinnedValidator] = field(default_factory=set)
+
+    @property
+    def name(self) -> str:
+        """How reports call it."""
+        return f"record {self.index} of device {device_text(self.device)}"
+
+
+@dataclass
+class Said:
+    """One validator's newest verdict on a party set."""
+
+    validator: PinnedValidator
+    verdict: VerifiedVerdict
+    logged: bool  # a receipt of its own log covers the verdict
+    recomputed: bool  # the finding was recomputed from the disclosed claims, byte for byte
+
+
+@dataclass
+class CheckedSet:
+    """A party set: its disclosed claims, the verdicts on it, and what we find ourselves."""
+
+    namespace: str
+    interaction: bytes
+    profile: bytes
+    parties: dict[str, list[bytes]]
+    name: str
+    said: list[Said] = field(default_factory=list)
+    own: Finding | None = None
+    claims: list[Claim] = field(default_factory=list)
+
+    @property
+    def states(self) -> list[str]:
+        """What the verdicts say; without any, what the disclosed claims alone give."""
+        if self.said:
+            return sorted({said.verdict.finding.state for said in self.said})
+        return [self.own.state] if self.own is not None else []
+
+
+@dataclass
+class Report:
+    """The result of a check; `policy.demand(report)` says whether it is enough."""
+
+    checked: list[tuple[str, str]] = field(default_factory=list)
+    not_checked: list[tuple[str, str]] = field(default_factory=list)
+    tolerances: list[str] = field(default_factory=list)
+    profiles: dict[bytes, Profile] = field(default_factory=dict)
+    # Publishers of profiles, by a verified signature, by profile digest.
+    published: dict[bytes, set[str]] = field(default_factory=dict)
+    identities: dict[bytes, Identity] = field(default_factory=dict)
+    records: list[Record] = field(default_factory=list)
+    # Disclosed records whose device no accepted root vouches for, with the reason.
+    unverified_records: list[tuple[str, str]] = field(default_factory=list)
+    validators: set[PinnedValidator] = field(default_factory=set)
+    party_sets: list[CheckedSet] = field(default_factory=list)
+    note: str | None = None
+
+    def check(self, what: str, detail: str) -> None:
+        """Something was checked and holds."""
+        self.checked.append((what, detail))
+
+    def leave(self, what: str, why: str) -> None:
+        """Something was not checked."""
+        self.not_checked.append((what, why))
+
+    @property
+    def outcome(self) -> str:
+        """The result in a sentence or two."""
+        if not self.party_sets:
+            if not self.records:
+                return "Nothing that a device recorded could be verified."
+            who = len({record.device for record in self.records})
+            return f"Verified: {_count(len(self.records), 'record')} of {_count(who, 'device')}."
+        return " ".join(_sentence(party_set) for party_set in self.party_sets)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _sentence(party_set: CheckedSet) -> str:
+    if not party_set.said:
+        state = party_set.own.state if party_set.own is not None else "not decided"
+        return f"{party_set.name}: {state}, by the disclosed claims alone; no verdict was verified."
+    parts = []
+    for state in party_set.states:
+        said = [one for one in party_set.said if one.verdict.finding.state == state]
+        organisations = {one.validator.organisation for one in said}
+        again = sum(one.recomputed for one in said)
+        detail = f"say {_count(len(said), 'validator')} of {_count(len(organisations), 'organisation')}"
+        parts.append(f"{state}, {detail}, {again} of them recomputed here")
+    return f"{party_set.name}: " + "; ".join(parts) + "."
