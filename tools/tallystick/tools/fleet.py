@@ -213,6 +213,31 @@ def list_members(folder: Path, as_json: bool) -> None:  # noqa: FBT001 - click p
     console.print("trusts: " + (", ".join(trusted) or "nobody else"))
 
 
+@fleet.command(
+    epilog="""\b
+Example:
+  tally fleet policy acme --at-least 2 --out policy.toml
+"""
+)
+@click.argument("folder", type=FOLDER)
+@click.option("--profile", "profiles", multiple=True, default=("handover",), show_default=True)
+@click.option("--at-least", default=1, show_default=True, help="Organisations that must vouch.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True)
+def policy(folder: Path, profiles: tuple[str, ...], at_least: int, out: Path) -> None:
+    """Write a policy that trusts this fleet's roots and the validators that they vouch for.
+
+    A start to edit: who relies on evidence decides whom it trusts.
+    """
+    opened = fleetdir.Fleet.open(folder)
+    lines = opened.root_lines()
+    if not 1 <= at_least <= len(lines):
+        message = f"--at-least is 1 to {len(lines)}: so many organisations are trusted here"
+        raise click.UsageError(message)
+    wanted = provision.packaged_profiles(profiles)
+    out.write_text(provision.policy(lines, lines, wanted, at_least=at_least))
+    click.echo(f"the policy: {out}")
+
+
 def _pair(text: str, option: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name or not value:

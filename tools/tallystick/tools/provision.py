@@ -225,5 +225,41 @@ def validator(
     return path
 
 
+def policy(
+    roots: Sequence[str],
+    validator_roots: Sequence[str],
+    profiles: Sequence[ProfileFile],
+    *,
+    at_least: int,
+    states: Sequence[str] = ("matched",),
+) -> str:
+    """A relying party's policy (docs/policy.md) as TOML text.
+
+    `validator_roots` are root lines of the organisations whose validators are believed; `at_least`
+    of them must vouch.
+    """
+    lines = [
+        f"roots = {_toml_list(roots)}",
+        "",
+        "[profiles]",
+        f"digests = {_toml_list([b64u(item.profile.digest) for item in profiles])}",
+        "",
+        "[outcome]",
+        f"states = {_toml_list(states)}",
+        "",
+        "[validators]",
+        f"at_least = {at_least}",
+    ]
+    for line in validator_roots:
+        organisation = line.partition("+")[0]
+        lines += [
+            "",
+            "[[validators.accept]]",
+            f'organisation = "{organisation}"',
+            f'root = "{line}"',
+        ]
+    return "\n".join(lines) + "\n"
+
+
 def _toml_list(items: Sequence[str]) -> str:
     return "[" + ", ".join(f'"{item}"' for item in items) + "]"
