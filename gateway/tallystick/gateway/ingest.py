@@ -1,0 +1,425 @@
+"""The pure core of the gateway: one message in, decisions out. No socket, file or clock.
+
+Cheap refusals come first: retained, topic, size, kind, device, enrolment; only then is anything
+decoded, and only then is a signature checked. What was refused after work was done is remembered,
+so that its repetition costs no work.
+"""
+
+from typing import NamedTuple
+
+from tallystick.evidence import checkpoint as checkpoints
+from tallystick.evidence import event as events
+from tallystick.evidence import hello as hellos
+from tallystick.evidence import keys
+from tallystick.evidence import segment as segments
+from tallystick.evidence.credential import Credential, Identity
+from tallystick.evidence.errors import Malformed, TallyError, Unverified
+from tallystick.evidence.keys import PublicKey
+from tallystick.evidence.kinds import HELLO, SEGMENT
+from tallystick.evidence.limits import SEGMENT_BYTES_MAX
+from tallystick.evidence.notice import Notice
+from tallystick.evidence.resend import Resend
+from tallystick.evidence.welcome import Welcome
+from tallystick.gateway import limits
+from tallystick.gateway.decisions import (
+    Answer,
+    Decision,
+    EpochBegan,
+    EpochOpened,
+    Merged,
+    Parked,
+    Refused,
+    Send,
+    Suspected,
+    Unparked,
+)
+from tallystick.gateway.identities import Identities
+from tallystick.gateway.pace import Bounded, Bucket, Repeats
+from tallystick.gateway.placing import Early, Placed, Placer
+from tallystick.gateway.tracks import Log, Track
+from tallystick.gateway.view import View
+
+# What these refuse, they refuse for ever: the same bytes need not be looked at again.
+_FOR_EVER = frozenset({"bad-signature", "wrong-alg", "wrong-device", "bad-edge", "bad-stretch"})
+# Reasons for which a device is told nothing: it is not the sender, or it did nothing wrong.
+_UNTOLD = frozenset({"replayed", "retained", "wrong-topic"})
+_EPOCHS_PER_DEVICE_MAX = 1_024
+
+
+class Message(NamedTuple):
+    """One MQTT message."""
+
+    topic: str
+    payload: bytes
+    retained: bool = False
+
+
+class Instant(NamedTuple):
+    """Now: wall time for what is signed and stored, monotonic time for rates."""
+
+    wall_ms: int
+    mono_s: float
+
+
+class Ingest:
+    """The core. After `handle`, its decisions must be applied to what the view reads."""
+
+    def __init__(
+        self,
+        view: View,
+        roots: dict[str, PublicKey],
+        prefix: str = "tallystick/1",
+        *,
+        parked_device_bytes_max: int = limits.PARKED_DEVICE_BYTES_MAX,
+        parked_bytes_max: int = limits.PARKED_BYTES_MAX,
+    ) -> None:
+        self._view = view
+        self._prefix = prefix + "/"
+        self._parked_device_bytes_max = parked_device_bytes_max
+        self._parked_bytes_max = parked_bytes_max
+        self.identities = Identities(view, roots)
+        self._placer = Placer(view, self._next_track)
+        self._logs: Bounded[tuple[bytes, bytes], Log] = Bounded(2**31)
+        self._topics: Bounded[str, bytes] = Bounded(limits.IDENTITIES_CACHED_MAX)
+        self._bad: Bounded[tuple[bytes, int], str] = Bounded(limits.BAD_CACHED_MAX)
+        self._strikes: Bounded[bytes, Bucket] = Bounded(limits.IDENTITIES_CACHED_MAX)
+        self._credential_checks = Bucket(
+            limits.CREDENTIAL_CHECKS_PER_S, limits.CREDENTIAL_CHECKS_BURST
+        )
+        self._notices = Bucket(limits.NOTICES_PER_S, limits.NOTICES_BURST)
+        self._noticed: Repeats[tuple[bytes, str]] = Repeats(
+            limits.NOTICE_S_MIN, limits.RESEND_S_MAX, limits.ANSWERS_CACHED_MAX
+        )
+        self._asked: Repeats[tuple[bytes, bytes, int]] = Repeats(
+            limits.RESEND_S_MIN, limits.RESEND_S_MAX, limits.ANSWERS_CACHED_MAX
+        )
+        self._welcomed: Bounded[bytes, Bucket] = Bounded(limits.ANSWERS_CACHED_MAX)
+        self.dirty: dict[int, Track] = {}  # tracks that changed since take_dirty()
+        self._tracks_next = 0
+        self._parked_next = 0
+        self._parked_bytes: dict[bytes, int] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything that the view may contradict now: a transaction was rolled back."""
+        self._logs.clear()
+        self.identities.reset()
+        self.dirty = {}
+        self._tracks_next, self._parked_next = self._view.next_numbers()
+        self._parked_bytes = self._view.parked_bytes()
+
+    def take_dirty(self) -> list[Track]:
+        """The tracks whose rows must be written; asked once a transaction, at its end."""
+        dirty, self.dirty = self.dirty, {}
+        # Only now may a log be forgotten: its rows are about to be as new as it is.
+        if len(self._logs) > limits.LOGS_CACHED_MAX:
+            self._logs.clear()
+        return list(dirty.values())
+
+    def frozen(self, track: Track) -> bool:
+        """Whether the device left the epoch of this track."""
+        return self._log(track.device, track.epoch).frozen_at is not None
+
+    # --- the door ---------------------------------------------------------------------------
+
+    def handle(self, message: Message, at: Instant) -> list[Decision]:
+        """Decide on one message; what is wrong with it is a decision too, never an exception."""
+        device = None
+        try:
+            device = self._device_of(message)
+            return self._accept(device, message.payload, at)
+        except TallyError as error:
+            return self._refuse(error, device, message.payload, at)
+
+    def learn(self, statements: list[bytes], at: Instant) -> list[Decision]:
+        """Take a credential from the enrolments folder; a TallyError says what is wrong with it."""
+        credential = Credential(statements)
+        learned = self.identities.learn(credential, None, at.wall_ms // 1000)
+        return [] if learned is None else [learned]
+
+    def _device_of(self, message: Message) -> bytes:
+        if message.retained:
+            raise Malformed("retained", "a retained message: devices never send one")
+        device = self._topics.get(message.topic)
+        if device is None:
+            prefix, topic = self._prefix, message.topic
+            if not topic.startswith(prefix) or not topic.endswith("/up"):
+                raise Malformed("wrong-topic", f"not a topic of {prefix}<device id>/up")
+            try:
+                device = keys.device_from_text(topic[len(prefix) : -3])
+            except Malformed as error:
+                raise Malformed("wrong-topic", "the topic names no device id") from error
+            self._topics.put(topic, device)
+        return device
+
+    def _accept(self, device: bytes, payload: bytes, at: Instant) -> list[Decision]:
+        if len(payload) > SEGMENT_BYTES_MAX:
+            raise Malformed("too-large", f"a message of {len(payload)} bytes")
+        if len(payload) < 2:
+            raise Malformed("truncated", "a message without a kind")
+        kind = payload[1] if payload[0] >> 5 == 4 else -1
+        if kind == SEGMENT:
+            return self._segment(device, payload, at)
+        if kind == HELLO:
+            return self._hello(device, payload, at)
+        raise Malformed("unknown-kind", "neither a segment nor a hello")
+
+    def _refuse(
+        self, error: TallyError, device: bytes | None, payload: bytes, at: Instant
+    ) -> list[Decision]:
+        known = device is not None and self.identities.find(device) is not None
+        if device is not None and known:
+            if error.reason in _FOR_EVER or isinstance(error, Malformed):
+                self._bad.put((device, hash(payload)), error.reason)
+            if error.reason not in {"over-quota", "no-history"}:
+                self._strike(device, at)
+        decisions: list[Decision] = [
+            Refused(error.reason, error.message, device if known else None)
+        ]
+        if device is not None:
+            decisions += self._notice(device, error.reason, None, None, at)
+        return decisions
+
+    def _strike(self, device: bytes, at: Instant) -> None:
+        bucket = self._strikes.get(device)
+        if bucket is None:
+            bucket = Bucket(limits.BAD_PER_DEVICE_PER_S, limits.BAD_PER_DEVICE_BURST)
+            self._strikes.put(device, bucket)
+        bucket.take(at.mono_s)
+
+    def _check_strikes(self, device: bytes, payload: bytes, at: Instant) -> None:
+        # Only a device of which something was refused lately pays for these looks.
+        bucket = self._strikes.get(device)
+        if bucket is None:
+            return
+        reason = self._bad.get((device, hash(payload)))
+        if reason is not None:
+            raise Unverified(reason, "refused before, and the same bytes again")
+        if bucket.empty(at.mono_s):
+            raise Unverified("over-quota", "too much of what this device sent was refused")
+
+    def _notice(
+        self, device: bytes, reason: str, epoch: bytes | None, from_: int | None, at: Instant
+    ) -> list[Decision]:
+        if reason in _UNTOLD or not self._noticed.allow((device, reason), at.mono_s):
+            return []
+        if not self._notices.take(at.mono_s):
+            return []
+        return [Send(device, Notice(reason, epoch, from_).encode())]
+
+    # --- hello ------------------------------------------------------------------------------
+
+    def _hello(self, device: bytes, payload: bytes, at: Instant) -> list[Decision]:
+        self._check_strikes(device, payload, at)
+        hello = hellos.parse(payload)
+        if hello.device != device:
+            raise Unverified("wrong-device", "a hello on the topic of another device")
+        bucket = self._welcomed.get(device)
+        if bucket is None:
+            bucket = Bucket(1 / limits.NOTICE_S_MIN, 4)
+            self._welcomed.put(device, bucket)
+        if not bucket.take(at.mono_s):
+            raise Unverified("over-quota", "too many hellos")
+        decisions: list[Decision] = []
+        credential = Credential(hello.credential)
+        if not self.identities.same(device, credential):
+            if not self._credential_checks.take(at.mono_s):
+                raise Unverified("over-quota", "too many credentials to check at once")
+            learned = self.identities.learn(credential, device, at.wall_ms // 1000)
+            if learned is not None:
+                decisions.append(learned)
+                self._strikes.drop(device)
+        self.identities.current(device, at.wall_ms // 1000)
+        return decisions + self._welcome(hello, at)
+
+    def _welcome(self, hello: hellos.Hello, at: Instant) -> list[Decision]:
+        device = hello.device
+        log = self._log(device, hello.epoch)
+        newest = self._newest(log)
+        custody = None if newest is None else newest.custody
+        welcome = Welcome(at.wall_ms, self._view.newest(device), custody)
+        decisions: list[Decision] = [Send(device, welcome.encode())]
+        decisions += [Send(device, data) for data in self._view.notarised(device, hello.epoch)]
+        if newest is not None and newest.custody_to < newest.size:
+            # It was committed and the process died before the receipt was signed.
+            decisions.append(Answer(newest))
+        known = log.hole(hello.size)
+        if known < hello.size and hello.first < hello.size:
+            decisions += self._ask(log, max(known, hello.first), None, at)
+        return decisions
+
+    @staticmethod
+    def _newest(log: Log) -> Track | None:
+        return max(log.tracks, key=lambda track: track.size, default=None)
+
+    # --- segments ---------------------------------------------------------------------------
+
+    def _segment(self, device: bytes, payload: bytes, at: Instant) -> list[Decision]:
+        # [13, device, ...]: the id stands at a fixed place, before anything is decoded.
+        if payload[2:4] == b"\x58\x20" and payload[4:36] != device:
+            raise Unverified("wrong-device", "a segment on the topic of another device")
+        identity = self.identities.current(device, at.wall_ms // 1000)
+        self._check_strikes(device, payload, at)
+        segment = segments.parse(payload)
+        if segment.device != device:
+            raise Unverified("wrong-device", "a segment on the topic of another device")
+        log = self._log(device, segment.epoch)
+        if not log.opened and len(self._view.epochs(device)) >= _EPOCHS_PER_DEVICE_MAX:
+            raise Unverified("over-quota", "the device has begun too many epochs")
+        try:
+            placed = self._placer.place(log, segment, identity)
+        except Early:
+            return self._park(log, segment, identity, at)
+        except Unverified as error:
+            if error.reason == "bad-root" and segment.first:
+                # Perhaps the other side of a fork: with an edge, or from 0, it can be shown.
+                return self._refuse(error, device, payload, at) + self._ask(log, 0, None, at)
+            raise
+        if placed.repeats is not None:
+            return [
+                Refused("replayed", "known already; answered as before", device),
+                Answer(placed.repeats),
+            ]
+        return self._take(log, placed, identity, at)
+
+    def _take(self, log: Log, placed: Placed, identity: Identity, at: Instant) -> list[Decision]:
+        decisions: list[Decision] = []
+        if not log.opened:
+            log.opened = True
+            decisions.append(EpochOpened(log.device, log.epoch))
+        decisions += placed.decisions
+        self._touch(placed)
+        if placed.first_record is not None:
+            decisions += self._begin(log, placed.first_record)
+        for decision in placed.decisions:
+            if isinstance(decision, Suspected):
+                message = "kept as evidence; the device contradicts itself"
+                decisions.append(Refused(decision.reason, message, log.device))
+                decisions += self._notice(log.device, decision.reason, log.epoch, None, at)
+        if log.parked:
+            decisions += self._unpark(log, identity, at)
+        return decisions
+
+    def _touch(self, placed: Placed) -> None:
+        for track in placed.touched:
+            self.dirty[track.track] = track
+        for decision in placed.decisions:
+            if isinstance(decision, Merged):
+                self.dirty.pop(decision.gone.track, None)
+
+    def _begin(self, log: Log, record: bytes) -> list[Decision]:
+        # The epoch's first record names the epoch that its device left (docs/protocol.md, 2.1).
+        previous = _previous(record)
+        left_at = self._view.named_as_previous(log.device, log.epoch)
+        frozen = []
+        if left_at is not None:
+            # A later epoch was seen first: this one is history, and freezes nothing.
+            log.frozen_at = max(left_at, log.known_to())
+            frozen.append((log.epoch, log.frozen_at))
+        else:
+            for epoch in self._view.epochs(log.device):
+                other = self._log(log.device, epoch)
+                if epoch == log.epoch or other.frozen_at is not None:
+                    continue
+                named = previous[1] if previous is not None and previous[0] == epoch else 0
+                other.frozen_at = max(named, other.known_to())
+                frozen.append((epoch, other.frozen_at))
+        return [EpochBegan(log.device, log.epoch, previous, tuple(frozen))]
+
+    # --- what comes early -------------------------------------------------------------------
+
+    def _park(
+        self, log: Log, segment: segments.Segment, identity: Identity, at: Instant
+    ) -> list[Decision]:
+        signed = segment.stretches[-1].checkpoint
+        head = checkpoints.parse(signed)
+        if any(digest == head.digest for _, _, digest in log.parked.values()):
+            again = Refused("replayed", "parked already", log.device)
+            return [again, *self._ask_for_hole(log, segment.first, at)]
+        # Only what the device signed may use its quota.
+        if head.sub != identity.text or head.epoch != segment.epoch or head.size != segment.to:
+            raise Unverified("bad-stretch", "the segment's last checkpoint is not its own")
+        head.verify(identity.key_of(head))
+        size = len(segment.encode())
+        mine = self._parked_bytes.get(log.device, 0) + size
+        if mine > self._parked_device_bytes_max:
+            raise Unverified("over-quota", "too much came early; send in order")
+        if sum(self._parked_bytes.values()) + size > self._parked_bytes_max:
+            raise Unverified("over-quota", "too much of all devices came early; send in order")
+        number = self._parked_next
+        self._parked_next += 1
+        self._parked_bytes[log.device] = mine
+        log.parked[number] = (segment.first, size, head.digest)
+        parked = Parked(number, log.device, log.epoch, segment.first, head.digest, segment.encode())
+        decisions: list[Decision] = [parked]
+        return decisions + self._ask_for_hole(log, segment.first, at)
+
+    def _unpark(self, log: Log, identity: Identity, at: Instant) -> list[Decision]:
+        decisions: list[Decision] = []
+        moved = True
+        # Bounded: each turn takes at least one parked segment away.
+        while moved:
+            moved = False
+            for number, (first, size, _) in sorted(log.parked.items(), key=lambda item: item[1][0]):
+                if not any(track.began <= first <= track.size for track in log.tracks):
+                    continue
+                moved = True
+                del log.parked[number]
+                self._parked_bytes[log.device] -= size
+                if self._parked_bytes[log.device] <= 0:
+                    del self._parked_bytes[log.device]
+                decisions.append(Unparked(number))
+                decisions += self._place_parked(log, self._view.parked_data(number), identity, at)
+        return decisions
+
+    def _place_parked(
+        self, log: Log, data: bytes, identity: Identity, at: Instant
+    ) -> list[Decision]:
+        try:
+            placed = self._placer.place(log, segments.parse(data), identity)
+        except Early:
+            return [Refused("no-history", "parked, and still without history", log.device)]
+        except TallyError as error:
+            return self._refuse(error, log.device, data, at)
+        if placed.repeats is not None:
+            return [Answer(placed.repeats)]
+        self._touch(placed)
+        decisions = list(placed.decisions)
+        if placed.first_record is not None:
+            decisions += self._begin(log, placed.first_record)
+        return decisions
+
+    def _ask_for_hole(self, log: Log, first: int, at: Instant) -> list[Decision]:
+        return self._ask(log, log.hole(first), first, at)
+
+    def _ask(self, log: Log, from_: int, to: int | None, at: Instant) -> list[Decision]:
+        if not self._asked.allow((log.device, log.epoch, from_), at.mono_s):
+            return []
+        return [Send(log.device, Resend(log.epoch, from_, to).encode())]
+
+    # --- memory -----------------------------------------------------------------------------
+
+    def _log(self, device: bytes, epoch: bytes) -> Log:
+        log = self._logs.get((device, epoch))
+        if log is None:
+            log = self._view.log(device, epoch)
+            self._logs.put((device, epoch), log)
+        return log
+
+    def _next_track(self) -> int:
+        self._tracks_next += 1
+        return self._tracks_next - 1
+
+
+def _previous(record: bytes) -> tuple[bytes, int] | None:
+    try:
+        event = events.parse(record)
+    except Malformed:
+        return None
+    previous = event.details.get("previous")
+    if event.event != "epoch" or not isinstance(previous, list) or len(previous) != 3:
+        return None
+    epoch, size, _root = previous
+    if not isinstance(epoch, bytes) or not isinstance(size, int) or isinstance(size, bool):
+        return None
+    return epoch, size

@@ -1,0 +1,443 @@
+"""Where a segment belongs in its device's log. Pure: reads the view, changes tracks, decides.
+
+It extends what is known, repeats it, overlaps with it, comes early, or contradicts it.
+
+The common case, a segment that starts where the log's one track ends, costs one verification.
+Everything else is found by comparing roots of one size (docs/protocol.md, 2.3): equal roots are one
+history, different ones under two signatures are a fork.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from tallystick.evidence import checkpoint as checkpoints
+from tallystick.evidence import segment as segments
+from tallystick.evidence.credential import Identity
+from tallystick.evidence.errors import Unverified
+from tallystick.evidence.gatewaylog import GatewayLeaf
+from tallystick.evidence.segment import Edge, Segment, Stretch, VerifiedSegment, verify_segment
+from tallystick.evidence.tree import Tree
+from tallystick.gateway.decisions import Appended, Decision, Forked, Merged, Suspected
+from tallystick.gateway.limits import TRACKS_PER_LOG_MAX
+from tallystick.gateway.tracks import Log, Track, edge_bytes, tree_from
+from tallystick.gateway.view import Row, View
+
+
+class Early(Exception):
+    """The segment starts beyond what is known and carries no edge."""
+
+
+@dataclass(slots=True)
+class Placed:
+    """What became of one segment."""
+
+    decisions: list[Decision] = field(default_factory=list)
+    touched: list[Track] = field(default_factory=list)
+    repeats: Track | None = None  # it is known already, as part of this track
+    first_record: bytes | None = None  # of the epoch, when it is seen for the first time
+    forked: bool = False
+
+
+@dataclass(slots=True)
+class _Piece:
+    # Whole stretches of a verified segment that are new.
+    first: int
+    to: int
+    before: Tree
+    after: Tree
+    data: bytes
+    stretches: list[segments.VerifiedStretch]
+
+
+class Placer:
+    """Places segments into logs; `next_track` gives a free number."""
+
+    def __init__(self, view: View, next_track: Callable[[], int]) -> None:
+        self._view = view
+        self._next_track = next_track
+
+    def place(self, log: Log, segment: Segment, identity: Identity) -> Placed:
+        """Early, or a TallyError when it is refused; nothing is changed then."""
+        known = self._repeated(log, segment)
+        if known is not None:
+            return Placed(repeats=known)
+        track = _only_extends(log, segment)
+        if track is not None:
+            try:
+                verified = verify_segment(segment, identity, track.tree)
+            except Unverified as error:
+                # It may be the other side of a fork; that is found below, or refused again.
+                if error.reason not in {"bad-root", "fork"}:
+                    raise
+            else:
+                if segment.first == segment.to and not _newer(verified, track):
+                    return Placed(repeats=track)
+                return self._extend(log, track, verified)
+        return self._compare(log, segment, identity)
+
+    # --- known already ----------------------------------------------------------------------
+
+    def _repeated(self, log: Log, segment: Segment) -> Track | None:
+        # By the digest of its last checkpoint alone: no signature is checked, and the answer says
+        # only what was said before.
+        digest = None
+        for track in log.tracks:
+            if track.covers(segment.first, segment.to):
+                if digest is None:
+                    digest = checkpoints.parse(segment.stretches[-1].checkpoint).digest
+                if digest == track.head_digest or self._view.has_checkpoint(
+                    track.track, segment.to, digest
+                ):
+                    return track
+        return None
+
+    # --- the common case --------------------------------------------------------------------
+
+    def _extend(self, log: Log, track: Track, verified: VerifiedSegment) -> Placed:
+        placed = Placed()
+        piece = _Piece(
+            verified.first,
+            verified.to,
+            track.tree,
+            verified.tree,
+            verified.segment.encode(),
+            verified.stretches,
+        )
+        self._append(log, track, piece, placed)
+        return placed
+
+    def _append(self, log: Log, track: Track, piece: _Piece, placed: Placed) -> None:
+        head = piece.stretches[-1].checkpoint
+        elided = any(stretch.elided for stretch in piece.stretches)
+        leaf = GatewayLeaf(
+            log.device, log.epoch, piece.first, piece.to, head.root, head.digest
+        ).leaf_hash()
+        placed.decisions.append(
+            Appended(
+                track.track,
+                piece.first,
+                piece.to,
+                head.root,
+                head.digest,
+                edge_bytes(piece.before),
+                sum(len(stretch.items) - stretch.elided for stretch in piece.stretches),
+                piece.data,
+                leaf,
+            )
+        )
+        if piece.first == 0 and not log.begun:
+            log.begun = True
+            item = piece.stretches[0].items[0] if piece.stretches[0].items else None
+            placed.first_record = item if isinstance(item, bytes) else b""
+        if log.frozen_at is not None and piece.to > log.frozen_at:
+            placed.decisions.append(Suspected(log.device, "frozen-epoch"))
+        track.tree = piece.after
+        track.set_head(head)
+        if elided:
+            track.bodies_from = piece.to
+        if track not in placed.touched:
+            placed.touched.append(track)
+
+    # --- everything else --------------------------------------------------------------------
+
+    def _compare(self, log: Log, segment: Segment, identity: Identity) -> Placed:
+        verified, base = self._verify(log, segment, identity)
+        same, against = self._relations(log, verified, base, identity)
+        pieces = self._pieces(log, verified, base, same, identity)
+        if not pieces:
+            return Placed(repeats=same[0])
+        added = sum(not any(_continues(piece, track) for track in same) for piece in pieces)
+        if len(log.tracks) + added > TRACKS_PER_LOG_MAX:
+            raise Unverified(
+                "over-quota", f"{TRACKS_PER_LOG_MAX} pieces of one log do not touch; fill a hole"
+            )
+        placed = Placed()
+        used = [self._put(log, piece, same, placed) for piece in pieces]
+        for track, size in against:
+            self._fork(log, track, used[-1], size, identity, placed)
+        self._join(log, placed)
+        return placed
+
+    def _verify(
+        self, log: Log, segment: Segment, identity: Identity
+    ) -> tuple[VerifiedSegment, Tree]:
+        if segment.first == 0 or segment.edge is not None:
+            base = Tree() if segment.edge is None else Tree(segment.first, segment.edge.hashes)
+            return verify_segment(segment, identity), base
+        failure: Unverified | None = None
+        for track in log.tracks:
+            if not track.began <= segment.first <= track.size:
+                continue
+            known = self._tree_at(track, segment.first, identity)
+            if known is None:
+                continue
+            try:
+                return verify_segment(segment, identity, known), known
+            except Unverified as error:
+                if error.reason != "bad-root":
+                    raise
+                failure = error
+        if failure is None:
+            raise Early
+        raise failure
+
+    def _relations(
+        self, log: Log, verified: VerifiedSegment, base: Tree, identity: Identity
+    ) -> tuple[list[Track], list[tuple[Track, int]]]:
+        same: list[Track] = []
+        against: list[tuple[Track, int]] = []
+        for track in log.tracks:
+            low = max(verified.first, track.began)
+            high = min(verified.to, track.size)
+            if high < low:
+                continue
+            for size in (high, low):
+                theirs = _tree_in(base, verified, size)
+                ours = None if theirs is None else self._root_at(track, size, identity)
+                if theirs is None or ours is None:
+                    continue
+                if ours == theirs.root():
+                    same.append(track)
+                else:
+                    against.append((track, size))
+                break
+            else:
+                raise Unverified("bad-stretch", "an elided subtree crosses a size known before")
+        return same, against
+
+    def _pieces(
+        self,
+        log: Log,
+        verified: VerifiedSegment,
+        base: Tree,
+        same: list[Track],
+        identity: Identity,
+    ) -> list[_Piece]:
+        # What is new of a segment: the ranges that no track of its own history covers.
+        ranges = _uncovered(verified.first, verified.to, same)
+        if not ranges:
+            late = _late_heads(verified, same)
+            if same and not late:
+                return []
+            ranges = [(verified.to, verified.to)]
+            chosen = [late or verified.stretches]
+        else:
+            chosen = [
+                [s for s in verified.stretches if s.first >= first and s.to <= to]
+                for first, to in ranges
+            ]
+        pieces = []
+        for (first, to), stretches in zip(ranges, chosen, strict=True):
+            before = _tree_in(base, verified, first)
+            after = _tree_in(base, verified, to)
+            whole = stretches and stretches[0].first == first and stretches[-1].to == to
+            if not whole or before is None or after is None:
+                raise Unverified(
+                    "bad-stretch", "the segment's stretches do not meet the sizes known before"
+                )
+            piece = _Piece(first, to, before, after, verified.segment.encode(), stretches)
+            edge = verified.segment.edge if first == verified.first else None
+            if edge is None and first and not any(_continues(piece, track) for track in same):
+                # A branch begins here: validators without history must be able to follow it.
+                edge = self._edge_for(log, before, identity)
+            if edge is not verified.segment.edge or len(stretches) != len(verified.stretches):
+                piece.data = _cut(verified, stretches, edge)
+            pieces.append(piece)
+        return pieces
+
+    def _edge_for(self, log: Log, before: Tree, identity: Identity) -> Edge | None:
+        root = before.root()
+        for track in log.tracks:
+            if (
+                track.began < before.size <= track.size
+                and self._root_at(track, before.size, identity) == root
+            ):
+                signed = self._checkpoint_at(track, before.size, identity)
+                if signed is not None:
+                    return Edge(signed, list(before.edge))
+        return None
+
+    def _put(self, log: Log, piece: _Piece, same: list[Track], placed: Placed) -> Track:
+        # Puts a piece at the end of the track that it continues, or makes one.
+        for track in same:
+            if _continues(piece, track):
+                self._append(log, track, piece, placed)
+                return track
+        track = Track(
+            track=self._next_track(),
+            device=log.device,
+            epoch=log.epoch,
+            began=piece.first,
+            base_root=piece.before.root(),
+            tree=piece.before,
+            root=piece.before.root(),
+            head=b"",
+            bodies_from=piece.first,
+        )
+        log.tracks.append(track)
+        self._append(log, track, piece, placed)
+        return track
+
+    def _fork(
+        self,
+        log: Log,
+        ours: Track,
+        theirs: Track,
+        size: int,
+        identity: Identity,
+        placed: Placed,
+    ) -> None:
+        pair = (ours.track, theirs.track)
+        if ours is theirs or pair in log.contradicting or pair[::-1] in log.contradicting:
+            return
+        log.contradicting.add(pair)
+        placed.forked = True
+        head = self._checkpoint_at(ours, size, identity) or ours.head
+        placed.decisions.append(
+            Forked(log.device, log.epoch, *pair, size, head, theirs.head),
+        )
+        placed.decisions.append(Suspected(log.device, "fork"))
+
+    def _join(self, log: Log, placed: Placed) -> None:
+        # Pieces that touch now become one. Bounded: each turn takes one track away.
+        joined = True
+        while joined:
+            joined = False
+            for track in log.tracks:
+                gone = next((other for other in log.tracks if _touch(track, other)), None)
+                if gone is None:
+                    continue
+                track.absorb(gone)
+                log.tracks.remove(gone)
+                log.contradicting = {
+                    (
+                        track.track if a == gone.track else a,
+                        track.track if b == gone.track else b,
+                    )
+                    for a, b in log.contradicting
+                }
+                placed.decisions.append(Merged(track, gone))
+                placed.touched = [t for t in placed.touched if t not in {track, gone}] + [track]
+                joined = True
+                break
+
+    # --- what is stored ---------------------------------------------------------------------
+
+    def _root_at(self, track: Track, size: int, identity: Identity) -> bytes | None:
+        if size == track.size:
+            return track.root
+        if size == track.began:
+            return track.base_root
+        row = self._view.covering(track.track, size)
+        if row is None:
+            return None
+        if row.until == size:
+            return row.root
+        tree = self._inside(row, size, identity)
+        return None if tree is None else tree.root()
+
+    def _tree_at(self, track: Track, size: int, identity: Identity) -> Tree | None:
+        if size == track.size:
+            return track.tree
+        row = self._view.covering(track.track, size)
+        return None if row is None else self._inside(row, size, identity)
+
+    def _inside(self, row: Row, size: int, identity: Identity) -> Tree | None:
+        base = tree_from(row.first, row.edge)
+        if size == row.first:
+            return base
+        stored = segments.parse(row.data)
+        return _tree_in(base, verify_segment(stored, identity, base), size)
+
+    def _checkpoint_at(self, track: Track, size: int, identity: Identity) -> bytes | None:
+        if size == track.size:
+            return track.head
+        row = self._view.covering(track.track, size)
+        if row is None:
+            return None
+        verified = verify_segment(
+            segments.parse(row.data), identity, tree_from(row.first, row.edge)
+        )
+        found = [s.checkpoint.encode() for s in verified.stretches if s.to == size]
+        return found[-1] if found else None
+
+
+def _only_extends(log: Log, segment: Segment) -> Track | None:
+    # The track that ends where the segment begins, when no other one is near.
+    found = None
+    for track in log.tracks:
+        if track.size == segment.first and found is None:
+            found = track
+        elif track.began <= segment.to and track.size >= segment.first:
+            return None
+    return found
+
+
+def _newer(verified: VerifiedSegment, track: Track) -> bool:
+    # A repeated head is worth keeping when it is later than the one before; a replay is not.
+    head = verified.checkpoint
+    return (head.boot, head.uptime_ms) > track.order
+
+
+def _touch(track: Track, other: Track) -> bool:
+    return other is not track and track.size == other.began and track.root == other.base_root
+
+
+def _continues(piece: _Piece, track: Track) -> bool:
+    return track.size == piece.first and track.root == piece.before.root()
+
+
+def _late_heads(verified: VerifiedSegment, same: list[Track]) -> list[segments.VerifiedStretch]:
+    # Repeated heads at the end of what is known that are later than the newest one.
+    for track in same:
+        if track.size == verified.to:
+            return [
+                stretch
+                for stretch in verified.stretches
+                if stretch.first == track.size
+                and (stretch.checkpoint.boot, stretch.checkpoint.uptime_ms) > track.order
+            ]
+    return []
+
+
+def _uncovered(first: int, to: int, covered: Iterable[Track]) -> list[tuple[int, int]]:
+    gaps = []
+    at = first
+    for track in sorted(covered, key=lambda track: track.began):
+        if track.began > at:
+            gaps.append((at, min(track.began, to)))
+        at = max(at, track.size)
+        if at >= to:
+            break
+    if at < to:
+        gaps.append((at, to))
+    return [(begin, end) for begin, end in gaps if begin < end]
+
+
+def _tree_in(base: Tree, verified: VerifiedSegment, size: int) -> Tree | None:
+    # The tree at `size` inside a verified segment; None when a subtree hides it.
+    if size == verified.to:
+        return verified.tree
+    tree = base.copy()
+    for stretch in verified.stretches:
+        for item, leaf in zip(stretch.items, stretch.leaves, strict=True):
+            if tree.size >= size:
+                break
+            if leaf is not None:
+                tree.push(leaf)
+            elif isinstance(item, tuple):
+                tree.push_subtree(*item)
+    return tree if tree.size == size else None
+
+
+def _cut(
+    verified: VerifiedSegment, kept: list[segments.VerifiedStretch], edge: Edge | None
+) -> bytes:
+    segment = verified.segment
+    pairs = zip(segment.stretches, verified.stretches, strict=True)
+    copies = [
+        Stretch(s.items, s.secret, s.checkpoint, s.elided)
+        for s, checked in pairs
+        if checked in kept
+    ]
+    return Segment(segment.device, segment.epoch, kept[0].first, edge, copies).encode()

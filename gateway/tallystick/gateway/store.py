@@ -1,0 +1,181 @@
+"""The store: one SQLite file, WAL, `synchronous=FULL` where a COMMIT gates an acknowledgement.
+
+Two connections write, one at a time. `main` is the ingest worker's and synchronous=FULL: a power
+cut loses nothing that was acknowledged. `aside` is synchronous=NORMAL: what it writes (custody
+receipts, cursors, validators' answers) survives a killed process, and after a power cut it is made
+or asked for again. A second process on the same store is refused, as is a store of a newer version.
+"""
+
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+
+from tallystick.evidence.errors import CouldNotCheck, Malformed
+from tallystick.gateway import limits
+
+VERSION = 1
+APPLICATION_ID = 0x7A11_9A7E  # the file command and other programs see whose file this is
+_FULL = 2
+_NORMAL = 1
+
+
+class StoreBusy(CouldNotCheck):
+    """Another process has this store open."""
+
+
+class Store:
+    """An open store.
+
+    Raises StoreBusy where another process has it, Malformed where it is not ours or newer.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._descriptor = _lock(path)
+        # One writer at a time within the process; SQLite's own lock would make them poll.
+        self._turn = threading.RLock()
+        try:
+            self._main = _connect(path, _FULL)
+            _prepare(self._main, path)
+            self._aside = _connect(path, _NORMAL)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """A transaction of the ingest worker: durable on disk when the block ends."""
+        with self._transaction(self._main) as connection:
+            yield connection
+
+    @contextmanager
+    def write_aside(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that gates nothing: survives the process, not a power cut."""
+        with self._transaction(self._aside) as connection:
+            yield connection
+
+    @contextmanager
+    def _transaction(self, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+        with self._turn:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                # After some errors (full disk) SQLite has rolled back by itself.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def reader(self) -> sqlite3.Connection:
+        """A connection of one's own thread that cannot write; its caller closes it."""
+        return open_reader(self.path)
+
+    def close(self) -> None:
+        """Close everything; another process may open the store now."""
+        self._aside.close()
+        self._main.close()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """A connection that reads only, also while a gateway runs; CouldNotCheck when none is there."""
+    if not path.exists():
+        raise CouldNotCheck("bad-value", f"{path}: no store; has the gateway run yet?")
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute(f"PRAGMA busy_timeout={limits.BUSY_TIMEOUT_MS}")
+    connection.execute("PRAGMA query_only=ON")
+    _check_version(connection, path)
+    return connection
+
+
+def _lock(path: Path) -> int:
+    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise StoreBusy(
+            "bad-value",
+            f"{path} is open in another process; one store has one gateway. Stop that one first",
+        ) from error
+    return descriptor
+
+
+def _connect(path: Path, synchronous: int) -> sqlite3.Connection:
+    # Transactions are ours (isolation_level None): the driver's own would begin late.
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute(f"PRAGMA busy_timeout={limits.BUSY_TIMEOUT_MS}")
+    _check_version(connection, path)
+    wanted: tuple[tuple[str, str, object], ...] = (
+        ("journal_mode", "WAL", "wal"),
+        ("synchronous", str(synchronous), synchronous),
+        ("wal_autocheckpoint", str(limits.WAL_PAGES), limits.WAL_PAGES),
+        ("foreign_keys", "ON", 1),
+        ("temp_store", "MEMORY", 2),
+    )
+    for name, value, expected in wanted:
+        connection.execute(f"PRAGMA {name}={value}").fetchall()
+        # Read back: a PRAGMA that cannot be honoured (a file system without shared memory, say)
+        # fails without a word, and an acknowledgement would then promise too much.
+        (got,) = connection.execute(f"PRAGMA {name}").fetchone()
+        if got != expected:
+            connection.close()
+            raise CouldNotCheck(
+                "store-full", f"{path}: SQLite did not take {name}={value} (it is {got})"
+            )
+    connection.execute("PRAGMA cache_size=-32768")
+    return connection
+
+
+def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise Malformed("bad-value", f"{path}: {error}") from error
+    if tables and application != APPLICATION_ID:
+        connection.close()
+        raise Malformed("bad-value", f"{path} is no gateway's store")
+    if version > VERSION:
+        connection.close()
+        raise Malformed(
+            "bad-value",
+            f"{path} was written by a newer tallystick (store version {version}, this program "
+            f"knows {VERSION}); upgrade the program, the store is unchanged",
+        )
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == VERSION:
+        return
+    if version != 0:
+        raise Malformed("bad-value", f"{path}: no way from store version {version} is known")
+    schema = resources.files("tallystick.gateway").joinpath("schema.sql").read_text()
+    # One transaction: a store is complete or not there.
+    connection.executescript(
+        f"BEGIN IMMEDIATE;\n{schema}\nPRAGMA application_id={APPLICATION_ID};\n"
+        f"PRAGMA user_version={VERSION};\nCOMMIT;"
+    )
+
+
+def meta(connection: sqlite3.Connection, name: str) -> bytes | None:
+    """One setting of the store."""
+    row = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def set_meta(connection: sqlite3.Connection, name: str, value: bytes) -> None:
+    """Set one setting of the store."""
+    connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (name, value))

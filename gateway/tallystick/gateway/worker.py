@@ -1,0 +1,283 @@
+"""The ingest worker: takes groups, lets the core decide, COMMITs once, then acknowledges.
+
+The order is the promise: COMMIT (synchronous=FULL), then the acknowledgement to the broker, then
+custody receipts are signed, stored and sent. A failing store acknowledges nothing: the group is
+tried again until space returns or the gateway stops, and the broker keeps the messages.
+"""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from tallystick.evidence.errors import TallyError
+from tallystick.gateway import limits, steps
+from tallystick.gateway.apply import After, Applier
+from tallystick.gateway.decisions import Decision, Refused
+from tallystick.gateway.down import Down
+from tallystick.gateway.gatewaylog import GatewayLog
+from tallystick.gateway.inbox import Delivery, Inbox
+from tallystick.gateway.ingest import Ingest, Instant
+from tallystick.gateway.signing import Signing, receipts_due
+from tallystick.gateway.store import Store
+from tallystick.gateway.tracks import Track
+
+_log = structlog.get_logger("tallystick.gateway.worker")
+
+
+class Link(Protocol):
+    """What the worker needs of a broker."""
+
+    def ack(self, delivery: Delivery) -> None:
+        """Acknowledge a message."""
+
+    def publish(self, device: bytes, data: bytes) -> bool:
+        """Send a message down."""
+
+
+class _Poisoned(Exception):
+    # A message made the core fail in a way that it does not know.
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class Worker:
+    """One thread's work; `run` returns when `stop` is set."""
+
+    def __init__(
+        self,
+        store: Store,
+        make_core: Callable[[sqlite3.Connection, Applier], Ingest],
+        inbox: Inbox,
+        link: Link,
+        signing: Signing,
+        down: Down,
+        stop: threading.Event,
+        on_commit: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._store = store
+        self._inbox = inbox
+        self._link = link
+        self._signing = signing
+        self._down = down
+        self._stop = stop
+        self._on_commit = on_commit
+        self._credentials: list[list[bytes]] = []
+        self._flushed_s = 0.0
+        self.store_error = ""
+        self.beat_s = time.monotonic()
+        with store.write() as connection:
+            self._applier = Applier(GatewayLog(connection))
+            self.core = make_core(connection, self._applier)
+
+    def run(self) -> None:
+        """Work until stopped. Nothing that a message holds ends this."""
+        while not self._stop.is_set():
+            self.beat_s = time.monotonic()
+            try:
+                self.turn(limits.GROUP_WAIT_S)
+            except Exception:  # noqa: BLE001 - a defect of ours must not end the gateway
+                # A defect of ours. What was not acknowledged comes again.
+                _log.exception("the ingest worker failed and goes on")
+                self._recover()
+                self._stop.wait(limits.STORE_RETRY_S_MIN)
+
+    def turn(self, wait_s: float) -> int:
+        """One group, and what waits to be sent down; the number of messages."""
+        group = self._inbox.take(wait_s)
+        if group or self._credentials:
+            steps.passed(steps.RECEIVED)
+            self._until_stored(lambda: self._group(group))
+        elif self._applier.refusals and self._due():
+            self._until_stored(self._flush)
+        for device, data in self._down.take(limits.DOWN_IN_FLIGHT_MAX):
+            self._link.publish(device, data)
+        return len(group)
+
+    def add_credential(self, statements: list[bytes]) -> None:
+        """Take a credential from the enrolments folder with the next turn."""
+        self._credentials.append(statements)
+        self._inbox.wake()
+
+    # --- one group --------------------------------------------------------------------------
+
+    def _until_stored(self, work: Callable[[], None]) -> None:
+        wait_s = limits.STORE_RETRY_S_MIN
+        while True:
+            try:
+                work()
+            except (sqlite3.Error, OSError) as error:
+                # A full disk, an I/O error. Nothing was acknowledged, so nothing is lost.
+                self.store_error = str(error)
+                _log.error("the store fails; nothing is acknowledged", error=str(error))
+            else:
+                self.store_error = ""
+                return
+            self._recover()
+            if self._stop.wait(wait_s):
+                return
+            wait_s = min(2 * wait_s, limits.STORE_RETRY_S_MAX)
+
+    def _recover(self) -> None:
+        try:
+            with self._store.write() as connection:
+                self._applier.reset(connection)
+                self.core.reset()
+        except (sqlite3.Error, OSError) as error:
+            _log.error("the store cannot be read", error=str(error))
+
+    def _group(self, group: list[Delivery]) -> None:
+        poisoned: set[int] = set()
+        while True:
+            try:
+                after, touched = self._commit(group, poisoned)
+            except _Poisoned as found:
+                # Its transaction was rolled back; without it the others go through.
+                poisoned.add(found.number)
+                self._recover()
+            else:
+                break
+        steps.passed(steps.COMMITTED)
+        for delivery in group:
+            self._link.ack(delivery)
+        steps.passed(steps.ACKED)
+        if after.written:
+            self._on_commit()
+        try:
+            self._give_receipts(touched, after)
+        except (sqlite3.Error, OSError, TallyError) as error:
+            # The records are safe; their devices resend, and are answered then.
+            _log.error("no custody receipts could be made", error=str(error))
+        for device, data in after.sends:
+            self._link.publish(device, data)
+
+    def _commit(self, group: list[Delivery], poisoned: set[int]) -> tuple[After, list[Track]]:
+        after = After()
+        at = Instant(time.time_ns() // 1_000_000, time.monotonic())
+        applier, core = self._applier, self.core
+        credentials = list(self._credentials)
+        with self._store.write() as connection:
+            for statements in credentials:
+                applier.apply(connection, self._learn(statements, at), after, at.wall_ms)
+            for number, delivery in enumerate(group):
+                if number in poisoned:
+                    after.refused.append(_poison())
+                    continue
+                try:
+                    made = core.handle(delivery.message, at)
+                    applier.apply(connection, made, after, at.wall_ms)
+                except (sqlite3.Error, OSError):
+                    raise
+                except Exception as error:
+                    _log.exception("a message made the gateway fail; it is refused")
+                    raise _Poisoned(number) from error
+            touched = core.take_dirty()
+            applier.finish(connection, [(track, not core.frozen(track)) for track in touched])
+            for refused in after.refused:
+                applier.count(refused, at.wall_ms)
+            if after.written or self._due():
+                applier.write_refusals(connection)
+                flushed = True
+            else:
+                flushed = False
+            steps.passed(steps.APPLIED)
+        if flushed:
+            self._counted()
+        # Others may have been added meanwhile.
+        self._credentials = self._credentials[len(credentials) :]
+        return after, touched
+
+    def _learn(self, statements: list[bytes], at: Instant) -> list[Decision]:
+        try:
+            return self.core.learn(statements, at)
+        except TallyError as error:
+            _log.warning("an enrolment is refused", reason=error.reason, message=error.message)
+            return [Refused(error.reason, f"enrolments folder: {error.message}")]
+
+    # --- custody ----------------------------------------------------------------------------
+
+    def _give_receipts(self, touched: list[Track], after: After) -> None:
+        due = {track.track: track for track in touched}
+        for number, track in after.answers.items():
+            if number not in due and track.custody_to < track.size:
+                # It was committed and the process died before the receipt was signed.
+                due |= {number: track}
+        now_ms = time.time_ns() // 1_000_000
+        signed = [(track, *self._sign(track, now_ms)) for track in due.values()]
+        if signed:
+            with self._store.write_aside() as connection:
+                for track, rows, _ in signed:
+                    _store_receipts(connection, track, rows, now_ms)
+            steps.passed(steps.SIGNED)
+            for track, rows, _ in signed:
+                for elided, data, _digest in rows:
+                    self._link.publish(track.device, data)
+                    if elided:
+                        track.custody_elided, track.elided_to = data, track.size
+                    else:
+                        track.custody = data
+                track.custody_to = track.size
+        for number, track in after.answers.items():
+            if number not in due:
+                for known in (track.custody_elided, track.custody):
+                    if known is not None:
+                        self._link.publish(track.device, known)
+        if signed:
+            steps.passed(steps.PUBLISHED)
+
+    def _sign(self, track: Track, now_ms: int) -> tuple[list[tuple[bool, bytes, bytes]], int]:
+        rows = []
+        for receipt in receipts_due(track, now_ms):
+            data, digest = self._signing.sign(receipt, track.device)
+            rows.append((not receipt.bodies, data, digest))
+        return rows, now_ms
+
+    # --- counts -----------------------------------------------------------------------------
+
+    def _due(self) -> bool:
+        return time.monotonic() - self._flushed_s >= limits.COUNTS_FLUSH_S
+
+    def _counted(self) -> None:
+        self._applier.refusals.clear()
+        self._flushed_s = time.monotonic()
+
+    def _flush(self) -> None:
+        with self._store.write_aside() as connection:
+            self._applier.write_refusals(connection)
+        self._counted()
+
+    def close(self) -> None:
+        """Write what was only counted."""
+        if self._applier.refusals:
+            self._flush()
+
+
+def _poison() -> Refused:
+    return Refused("internal-error", "this message made the gateway fail; please report it")
+
+
+def _store_receipts(
+    connection: sqlite3.Connection,
+    track: Track,
+    rows: list[tuple[bool, bytes, bytes]],
+    now_ms: int,
+) -> None:
+    for elided, data, digest in rows:
+        connection.execute(
+            "INSERT OR IGNORE INTO custody VALUES (?, ?, ?, ?)",
+            (digest, track.device, data, now_ms),
+        )
+        if elided:
+            connection.execute(
+                "UPDATE tracks SET custody_elided = ?, elided_to = ? WHERE track = ?",
+                (data, track.size, track.track),
+            )
+        else:
+            connection.execute("UPDATE tracks SET custody = ? WHERE track = ?", (data, track.track))
+    connection.execute(
+        "UPDATE tracks SET custody_to = ? WHERE track = ?", (track.size, track.track)
+    )
