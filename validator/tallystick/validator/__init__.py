@@ -1,0 +1,1 @@
+"""The validator: verifies again, logs, reconciles, and signs what it found."""

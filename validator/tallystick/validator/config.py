@@ -1,0 +1,192 @@
+"""One TOML file: who this validator is, whom it believes, where it listens.
+
+    name = "acme"                          # iss of what it signs: 1 to 20 of a-z 0-9 . -
+    origin = "validator.acme.example/log"  # the log's name in checkpoints and receipts
+    bind = "127.0.0.1:8470"                # loopback unless you say otherwise
+    key = "file:validator.key"             # signs receipts and verdicts
+    note_key = "file:note.key"             # Ed25519; signs log checkpoints
+    credential = "credential.cbor"         # its own enrolment, for evidence files
+    store = "validator.sqlite"
+    roots = ["acme+pAEBIAY...", "trusted/borealis.pub"]   # lines, or files of lines
+    profiles = "profiles"                  # a folder of TOML files
+    gateways = ["gateways/north/credential.cbor"]         # others are vouched for by the roots
+    open_reads = false                     # true: callers on loopback read bodies without a token
+
+    [readers]                              # who may read bodies: name = token
+    insurer = "a-long-random-token"
+
+Paths are relative to the file. A key's URI is the only place where a key is named.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from tallystick.evidence import cbor, root
+from tallystick.evidence.errors import Malformed, TallyError
+from tallystick.evidence.keys import PublicKey
+from tallystick.validator.limits import CREDENTIAL_BYTES_MAX, TOKEN_CHARS_MIN
+
+CONFIG_BYTES_MAX = 1 << 20
+ROOTS_MAX = 1_024
+PROFILE_FILES_MAX = 1_024
+PORT_MAX = 65_535
+
+_NAME = re.compile(r"[a-z0-9.-]{1,20}")
+_ORIGIN = re.compile(r"[!-*,-~]{1,64}")  # printable, neither space nor plus (C2SP signed-note)
+_ROOT_LINE = re.compile(r"[a-z0-9.-]{1,20}\+[A-Za-z0-9_-]+")
+_BIND = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    name: str
+    origin: str
+    key: str
+    note_key: str
+    store: str
+    roots: list[str]
+    bind: str = "127.0.0.1:8470"
+    credential: str | None = None
+    profiles: str | None = None
+    gateways: list[str] = []
+    open_reads: bool = False
+    readers: dict[str, str] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What `run` needs; every path absolute, every root parsed."""
+
+    name: str
+    origin: str
+    host: str
+    port: int
+    key: str
+    note_key: str
+    store: Path
+    roots: dict[str, PublicKey]
+    credential: tuple[bytes, ...] | None = None
+    profiles: tuple[tuple[Path, str], ...] = ()
+    gateways: tuple[tuple[bytes, ...], ...] = ()
+    open_reads: bool = False
+    # Not in repr: a token must not reach a log or a traceback.
+    readers: dict[str, str] = field(default_factory=dict, repr=False)
+
+
+def load(path: Path) -> Config:
+    """Read and check one file; Malformed names the file, the setting and what to do."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise Malformed("bad-value", f"{path}: {error.strerror}") from error
+    if len(data) > CONFIG_BYTES_MAX:
+        raise Malformed("too-large", f"{path}: a configuration of over 1 MiB")
+    try:
+        raw = msgspec.toml.decode(data, type=_File)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Malformed("bad-value", f"{path}: {error}") from error
+    try:
+        return _resolve(raw, path.resolve().parent)
+    except TallyError as error:
+        raise Malformed(error.reason, f"{path}: {error.message}") from error
+    except OSError as error:
+        raise Malformed("bad-value", f"{path}: {error.filename}: {error.strerror}") from error
+
+
+def _resolve(raw: _File, folder: Path) -> Config:
+    if not _NAME.fullmatch(raw.name):
+        raise Malformed("bad-value", f"name: 1 to 20 of a-z 0-9 . - and not {raw.name!r}")
+    if not _ORIGIN.fullmatch(raw.origin):
+        raise Malformed(
+            "bad-value", "origin: 1 to 64 printable characters, such as validator.example.org/log"
+        )
+    host, port = _bind(raw.bind)
+    return Config(
+        name=raw.name,
+        origin=raw.origin,
+        host=host,
+        port=port,
+        key=_key_uri(raw.key, folder),
+        note_key=_key_uri(raw.note_key, folder),
+        store=folder / raw.store,
+        roots=_roots(raw.roots, folder),
+        credential=None if raw.credential is None else read_credential(folder / raw.credential),
+        profiles=_profiles(raw.profiles, folder),
+        gateways=tuple(read_credential(folder / name) for name in raw.gateways),
+        open_reads=raw.open_reads,
+        readers=_readers(raw.readers),
+    )
+
+
+def _bind(text: str) -> tuple[str, int]:
+    match = _BIND.fullmatch(text)
+    if match is None or int(match[2]) > PORT_MAX:
+        raise Malformed("bad-value", f"bind: an address and a port, 127.0.0.1:8470, not {text!r}")
+    return match[1].strip("[]"), int(match[2])
+
+
+def _key_uri(uri: str, folder: Path) -> str:
+    scheme, colon, rest = uri.partition(":")
+    if not colon:
+        raise Malformed("bad-value", "key: a URI such as file:validator.key")
+    if scheme == "file" and not rest.startswith("/"):
+        return f"file:{folder / rest}"
+    return uri
+
+
+def _roots(items: list[str], folder: Path) -> dict[str, PublicKey]:
+    found: dict[str, PublicKey] = {}
+    for item in items:
+        lines = [item] if _ROOT_LINE.fullmatch(item) else _root_file(folder / item)
+        for line in lines:
+            name, key = root.parse_root(line)
+            if found.setdefault(name, key) != key:
+                raise Malformed("already-enrolled", f"roots: {name} stands there with two keys")
+    if not found:
+        raise Malformed("bad-value", "roots: at least one, or nobody's records can be verified")
+    if len(found) > ROOTS_MAX:
+        raise Malformed("too-large", f"roots: at most {ROOTS_MAX}")
+    return found
+
+
+def _root_file(path: Path) -> list[str]:
+    lines = (line.strip() for line in path.read_text().splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def read_credential(path: Path) -> tuple[bytes, ...]:
+    """The statements of a credential file: an enrolment, and the key changes after it."""
+    data = path.read_bytes()
+    if len(data) > CREDENTIAL_BYTES_MAX:
+        raise Malformed("too-large", f"{path} is no credential: over 256 KiB")
+    statements = cbor.decode(data)
+    if not isinstance(statements, list) or not all(isinstance(s, bytes) for s in statements):
+        raise Malformed("bad-type", f"{path} is no credential; `tally fleet enroll` makes one")
+    return tuple(statements)
+
+
+def _profiles(name: str | None, folder: Path) -> tuple[tuple[Path, str], ...]:
+    if name is None:
+        return ()
+    base = folder / name
+    if not base.is_dir():
+        raise Malformed("bad-value", f"profiles: {base} is no folder")
+    files = sorted(base.glob("*.toml"))
+    if len(files) > PROFILE_FILES_MAX:
+        raise Malformed("too-large", f"profiles: at most {PROFILE_FILES_MAX} files")
+    return tuple((file, file.read_text()) for file in files)
+
+
+def _readers(readers: dict[str, str]) -> dict[str, str]:
+    for name, token in readers.items():
+        if len(token) < TOKEN_CHARS_MIN or not token.isascii() or not token.isprintable():
+            raise Malformed(
+                "bad-value",
+                f"readers: the token of {name} must be {TOKEN_CHARS_MIN} or more printable "
+                "ASCII characters; `openssl rand -hex 32` makes one",
+            )
+    if len(set(readers.values())) != len(readers):
+        raise Malformed("duplicate-key", "readers: two names share a token")
+    return dict(readers)

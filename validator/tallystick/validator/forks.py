@@ -1,0 +1,111 @@
+"""Forks of devices' logs: two signed heads, and the proof that they contradict each other.
+
+Of equal sizes the two heads are the proof. Of sizes m < n it is a consistency path within the tree
+of n whose root at m is not the one that was signed at m: [m, n, root at m, path].
+"""
+
+import sqlalchemy as sa
+
+from tallystick.evidence import checkpoint
+from tallystick.evidence.cbor import encode
+from tallystick.evidence.checkpoint import Checkpoint
+from tallystick.evidence.kinds import CHECKPOINT
+from tallystick.evidence.tree import consistency_from_nodes
+from tallystick.validator import schema
+from tallystick.validator.devicelog import DeviceLog, Held, NodeReader, held_over
+from tallystick.validator.identities import Known
+from tallystick.validator.limits import FORK_SEGMENT_BYTES_MAX, FORKS_KEPT_PER_DEVICE_MAX
+from tallystick.validator.work import Work
+
+
+class Contradiction(Exception):  # what it is called in docs/protocol.md
+    """Found while a segment is compared; `ours` and `theirs` are heads, `proof` may be None."""
+
+    def __init__(self, ours: Checkpoint, theirs: Checkpoint, proof: bytes | None) -> None:
+        super().__init__("two signed heads of one log contradict each other")
+        self.ours = ours
+        self.theirs = theirs
+        self.proof = proof
+
+
+def proof_between(read: NodeReader, m: int, n: int, root_m: bytes) -> bytes | None:
+    """That the tree behind `read` has this root at m, as its head at n shows."""
+    try:
+        return encode([m, n, root_m, consistency_from_nodes(read, m, n)])
+    except KeyError:
+        return None
+
+
+def head_of_size(work: Work, log: DeviceLog, size: int) -> Checkpoint | None:
+    """A logged checkpoint of exactly this size."""
+    table = schema.checkpoints
+    connection = work.written(table)
+    work.group.flush()
+    data = connection.execute(
+        sa.select(schema.entries.c.data)
+        .join(table, table.c.entry == schema.entries.c.entry)
+        .where(table.c.log == log.log, table.c.size == size)
+        .limit(1)
+    ).scalar_one_or_none()
+    return None if data is None else checkpoint.parse(data)
+
+
+def compare(work: Work, log: DeviceLog, theirs: Checkpoint) -> bool:
+    """Whether a head of this log agrees with what is known; False when that cannot be told.
+
+    Raises Contradiction when it does not agree.
+    """
+    ours = head_of_size(work, log, theirs.size)
+    if ours is not None:
+        if ours.root != theirs.root:
+            raise Contradiction(ours, theirs, None)
+        return True
+    if theirs.size > log.size:
+        return False
+    connection = work.written(schema.stretches)
+    held = held_over(connection, log.log, theirs.size - 1)
+    tree = None if held is None else held.tree_at(theirs.size)
+    if held is None or tree is None:
+        return False
+    if tree.root() == theirs.root:
+        return True
+    raise _inside(work, log, held, theirs, tree.root())
+
+
+def _inside(
+    work: Work, log: DeviceLog, held: Held, theirs: Checkpoint, root: bytes
+) -> Contradiction:
+    ours = head_of_size(work, log, held.to)
+    if ours is None:
+        ours = log.newest
+    proof = proof_between(held.reader(), theirs.size, held.to, root)
+    return Contradiction(ours or theirs, theirs, proof)
+
+
+def record(
+    work: Work, known: Known, log: DeviceLog, found: Contradiction, reason: str, segment: bytes
+) -> None:
+    """Keep both heads and what proves the contradiction; the key is suspect from now on."""
+    known.make_suspect(work, reason)
+    table = schema.forks
+    digest = found.theirs.digest
+    connection = work.written(table)
+    kept = list(
+        connection.execute(sa.select(table.c.fork).where(table.c.device == log.device)).scalars()
+    )
+    if digest in kept or len(kept) >= FORKS_KEPT_PER_DEVICE_MAX:
+        return
+    theirs = found.theirs.received()
+    work.statement(CHECKPOINT, theirs.sign1, digest)
+    work.insert(
+        table,
+        fork=digest,
+        device=log.device,
+        epoch=log.epoch,
+        reason=reason,
+        ours=found.ours.encode(),
+        theirs=found.theirs.encode(),
+        proof=found.proof,
+        segment=segment if len(segment) <= FORK_SEGMENT_BYTES_MAX else None,
+        time_ms=work.group.time_ms,
+    )

@@ -1,0 +1,39 @@
+"""What bounds the service: sizes, times, queues. Wire limits are in tallystick.evidence.limits."""
+
+# --- one request ---------------------------------------------------------------------------
+BODY_READ_S_MAX = 30.0  # a batch that comes slower than this is dropped (A21)
+BODY_CHUNK_BYTES_MAX = 1 << 20  # decompressed bytes made at one go, so that a bomb stays small
+HEADER_BYTES_MAX = 16_384
+QUERY_TEXT_CHARS_MAX = 256
+CONNECTIONS_MAX = 256
+KEEP_ALIVE_S = 15
+SHUTDOWN_S_MAX = 5
+BATCHES_WAITING_MAX = 16  # more are answered 503: gateways retry with jitter
+
+# --- answers -------------------------------------------------------------------------------
+PAGE_ROWS_DEFAULT = 100
+PAGE_ROWS_MAX = 1_000
+ENTRIES_BYTES_MAX = 4 << 20
+
+# --- the store -----------------------------------------------------------------------------
+BUSY_TIMEOUT_MS = 10_000
+READERS_MAX = 8
+ANSWERS_KEPT_PER_GATEWAY_MAX = 64
+RECEIPTS_PER_ANSWER_MAX = 4_096
+FORKS_KEPT_PER_DEVICE_MAX = 16
+FORK_SEGMENT_BYTES_MAX = 65_536  # a longer one is kept by its heads alone, which are the proof
+GATEWAY_FORKS_KEPT_MAX = 16
+NODES_CACHED_MAX = 65_536
+LOGS_CACHED_MAX = 4_096
+IDENTITIES_CACHED_MAX = 4_096
+CUSTODY_CACHED_MAX = 65_536
+INTERACTIONS_CACHED_MAX = 65_536
+SETS_PER_INTERACTION_MAX = 256
+
+# --- the background ------------------------------------------------------------------------
+TICK_S = 0.25
+PARTY_SETS_PER_TICK_MAX = 512
+OTHERS_PER_SET_MAX = 1_024
+HALVES_PER_EVIDENCE_MAX = 256
+CREDENTIAL_BYTES_MAX = 262_144
+TOKEN_CHARS_MIN = 16

@@ -1,0 +1,118 @@
+"""Party sets in the store: which set a claim belongs to, and which findings it makes due."""
+
+import sqlalchemy as sa
+
+from tallystick.evidence import cbor
+from tallystick.evidence.claim import Claim
+from tallystick.evidence.errors import Unverified
+from tallystick.evidence.profile import Profile
+from tallystick.validator import schema
+from tallystick.validator.limits import INTERACTIONS_CACHED_MAX, SETS_PER_INTERACTION_MAX
+from tallystick.validator.work import Recent, Work
+from tallystick.verify.partysets import set_key
+
+
+class PartySets:
+    """Finds or makes the party set of a claim; a fixed number of look-ups whatever is open."""
+
+    def __init__(self, profiles: dict[bytes, Profile]) -> None:
+        self._profiles = profiles
+        # (namespace, interaction) -> (profile, parties) -> party set
+        self._recent: Recent[tuple[str, bytes], dict[tuple[bytes, bytes], int]] = Recent(
+            INTERACTIONS_CACHED_MAX
+        )
+        self._next: int | None = None
+
+    def forget(self) -> None:
+        """After a rollback."""
+        self._recent.clear()
+        self._next = None
+
+    def check(self, work: Work, claim: Claim) -> None:
+        """Unverified("over-quota") when the interaction has too many sets to take another."""
+        key = set_key(claim)
+        sets = self._sets(work, key.namespace, key.interaction)
+        if len(sets) >= SETS_PER_INTERACTION_MAX and (key.profile, key.parties) not in sets:
+            raise Unverified(
+                "over-quota", f"an interaction with more than {SETS_PER_INTERACTION_MAX} party maps"
+            )
+
+    def place(self, work: Work, claim: Claim, device: bytes, entry: int) -> int:
+        """The set of a claim that was logged at `entry`; its finding is due."""
+        key = set_key(claim)
+        sets = self._sets(work, key.namespace, key.interaction)
+        found = sets.get((key.profile, key.parties))
+        if len(sets) > (found is not None):
+            # One device, two sets of one interaction: its two claims may contradict each other.
+            self._touch_others(work, sets, device)
+        if found is not None:
+            work.dirty.add(found)
+            return found
+        return self._make(work, claim, key.interaction, sets, entry)
+
+    def _make(
+        self,
+        work: Work,
+        claim: Claim,
+        interaction: bytes,
+        sets: dict[tuple[bytes, bytes], int],
+        entry: int,
+    ) -> int:
+        if self._next is None:
+            newest = work.written(schema.party_sets).execute(
+                sa.select(sa.func.max(schema.party_sets.c.party_set))
+            )
+            self._next = (newest.scalar_one() or 0) + 1
+        number = self._next
+        self._next += 1
+        sets[claim.profile, claim.party_set()] = number
+        profile = self._profiles.get(claim.profile)
+        deadline_ms = None if profile is None else profile.deadline_ms
+        work.insert(
+            schema.party_sets,
+            party_set=number,
+            namespace=claim.namespace,
+            interaction=interaction,
+            parties_digest=claim.party_set(),
+            parties=cbor.encode(claim.parties),
+            profile=claim.profile,
+            first=entry,
+            first_ms=work.group.time_ms,
+            due_ms=None if deadline_ms is None else work.group.time_ms + deadline_ms,
+            deadline_ms=deadline_ms,
+            closing=None,
+            dirty=True,
+            state="pending",
+            finding=None,
+            verdict=None,
+            verdict_entry=None,
+        )
+        return number
+
+    def _sets(
+        self, work: Work, namespace: str, interaction: bytes
+    ) -> dict[tuple[bytes, bytes], int]:
+        known = self._recent.get((namespace, interaction))
+        if known is None:
+            table = schema.party_sets
+            rows = work.written(table).execute(
+                sa.select(table.c.profile, table.c.parties_digest, table.c.party_set).where(
+                    table.c.namespace == namespace, table.c.interaction == interaction
+                )
+            )
+            known = {(row.profile, row.parties_digest): row.party_set for row in rows}
+            self._recent.put((namespace, interaction), known)
+        return known
+
+    @staticmethod
+    def _touch_others(work: Work, sets: dict[tuple[bytes, bytes], int], device: bytes) -> None:
+        table = schema.claims
+        work.dirty.update(
+            work.written(table)
+            .execute(
+                sa.select(table.c.party_set)
+                .where(table.c.device == device, table.c.party_set.in_(list(sets.values())))
+                .distinct()
+            )
+            .scalars()
+        )

@@ -1,0 +1,55 @@
+"""Refusals as `application/problem+json` (RFC 9457), with a reason of docs/protocol.md, 1.7."""
+
+import msgspec
+from starlette.responses import Response
+
+from tallystick.evidence.errors import TallyError
+
+# What a reason means to an HTTP client; every other one is 400: the input is at fault.
+STATUS = {
+    "wrong-key": 403,
+    "unknown-device": 403,
+    "not-enrolled": 403,
+    "not-authorised": 401,
+    "gateway-gap": 409,
+    "gateway-fork": 409,
+    "too-large": 413,
+    "over-quota": 429,
+    "store-full": 503,
+    "not-ready": 503,
+}
+
+
+class Problem(TallyError):
+    """A refusal that knows its HTTP status; `size` is told with gateway-gap and gateway-fork."""
+
+    def __init__(
+        self, reason: str, message: str, *, status: int | None = None, size: int | None = None
+    ) -> None:
+        super().__init__(reason, message)
+        self.status = STATUS.get(reason, 400) if status is None else status
+        self.size = size
+
+
+class _Body(msgspec.Struct, omit_defaults=True):
+    reason: str
+    title: str
+    status: int
+    size: int | None = None
+
+
+def response(error: TallyError) -> Response:
+    """The answer that says why."""
+    problem = error if isinstance(error, Problem) else Problem(error.reason, error.message)
+    body = _Body(problem.reason, problem.message, problem.status, problem.size)
+    headers = {"Cache-Control": "no-store"}
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if problem.status in {429, 503}:
+        headers["Retry-After"] = "1"
+    return Response(
+        msgspec.json.encode(body),
+        status_code=problem.status,
+        media_type="application/problem+json",
+        headers=headers,
+    )

@@ -1,0 +1,431 @@
+"""Findings and verdicts: what is due is computed again, closed, signed, and only when it changed.
+
+Work a tick is bounded. Sets are found by index (dirty, or past their deadline), so the cost of a
+claim does not grow with the number of open interactions.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from tallystick.evidence import cbor, claim, cose, entry, verdict
+from tallystick.evidence.credential import Identity
+from tallystick.evidence.digest import sha256
+from tallystick.evidence.finding import Finding
+from tallystick.evidence.kinds import VERDICT
+from tallystick.evidence.limits import STATEMENT_BYTES_MAX
+from tallystick.evidence.profile import Profile
+from tallystick.validator import schema
+from tallystick.validator.devicelog import statement_of
+from tallystick.validator.identities import Known
+from tallystick.validator.ingest import Ingest
+from tallystick.validator.limits import OTHERS_PER_SET_MAX, PARTY_SETS_PER_TICK_MAX
+from tallystick.validator.log import Log
+from tallystick.validator.store import Store
+from tallystick.validator.work import CHUNK, Work
+from tallystick.verify.inputs import KnownClaim, PartySetInputs, TimeEvidence
+from tallystick.verify.partysets import uninvited
+from tallystick.verify.reconcile import find
+
+ONE_SIDED = "one_sided"
+PENDING = "pending"
+
+
+class Reconciler:
+    """What the sequencer does between batches."""
+
+    def __init__(
+        self, store: Store, log: Log, ingest: Ingest, profiles: dict[bytes, Profile]
+    ) -> None:
+        self._store = store
+        self._log = log
+        self._ingest = ingest
+        self._profiles = profiles
+
+    def start(self) -> None:
+        """After a start: profiles that came to be known make findings due, and so does silence."""
+        table = schema.party_sets
+
+        def do(work: Work) -> None:
+            for digest, profile in self._profiles.items():
+                work.connection.execute(
+                    sa.update(table)
+                    .where(table.c.profile == digest, table.c.deadline_ms.is_(None))
+                    .values(
+                        deadline_ms=profile.deadline_ms,
+                        due_ms=table.c.first_ms + profile.deadline_ms,
+                        dirty=True,
+                    )
+                )
+            work.heard.update(
+                work.connection.execute(sa.select(schema.unheard.c.device).distinct()).scalars()
+            )
+
+        self._ingest.transaction(do)
+        self._log.publish()
+
+    def due(self) -> bool:
+        """Whether a tick has something to do."""
+        if self._ingest.heard:
+            return True
+        table = schema.party_sets
+        with self._store.read() as connection:
+            found = connection.execute(sa.select(table.c.party_set).where(table.c.dirty).limit(1))
+            if found.first() is not None:
+                return True
+            late = sa.select(table.c.party_set).where(table.c.due_ms <= self._log.now_ms()).limit(1)
+            return connection.execute(late).first() is not None
+
+    def tick(self) -> int:
+        """One bounded piece of work; returns how many party sets it looked at."""
+        if not self.due():
+            return 0
+        tick = _Tick(self._log, self._ingest, self._profiles)
+        self._ingest.transaction(tick.run)
+        self._ingest.heard -= tick.listened
+        self._log.publish()
+        return tick.looked_at
+
+
+class _Tick:
+    def __init__(self, log: Log, ingest: Ingest, profiles: dict[bytes, Profile]) -> None:
+        self._log = log
+        self._ingest = ingest
+        self._profiles = profiles
+        self._closed: dict[int, int] = {}
+        self.listened: set[bytes] = set()
+        self.looked_at = 0
+
+    def run(self, work: Work) -> None:
+        self._listen(work)
+        table = schema.party_sets
+        rows = list(self._due(work.connection))
+        for row in rows:
+            self._close(work, row)
+        # What is late comes first, or a flood of claims would keep deadlines open.
+        room = PARTY_SETS_PER_TICK_MAX - len(rows)
+        if room:
+            have = {row.party_set for row in rows}
+            dirty = work.connection.execute(
+                sa.select(table).where(table.c.dirty).order_by(table.c.party_set).limit(room)
+            )
+            rows += [row for row in dirty if row.party_set not in have]
+        self.looked_at = len(rows)
+        if rows:
+            self._find(work, rows)
+
+    def _due(self, connection: Connection) -> Iterable["Row[Any]"]:
+        table = schema.party_sets
+        return connection.execute(
+            sa.select(table)
+            .where(table.c.due_ms <= self._log.now_ms())
+            .order_by(table.c.due_ms)
+            .limit(PARTY_SETS_PER_TICK_MAX)
+        )
+
+    def _close(self, work: Work, row: "Row[Any]") -> None:
+        made = entry.Closing(
+            row.namespace, row.interaction, row.parties_digest, row.first, row.deadline_ms
+        )
+        self._closed[row.party_set] = work.group.add(made)
+
+    # --- time evidence ---------------------------------------------------------------------
+
+    def _listen(self, work: Work) -> None:
+        """Closed sets that wait for a device whose log is complete past their deadline."""
+        room = PARTY_SETS_PER_TICK_MAX
+        table = schema.unheard
+        for device in sorted(self._ingest.heard):
+            if room <= 0:
+                return
+            newest = _newest_evidence(work.connection, device)
+            if newest is None or not self._complete(work, device):
+                self.listened.add(device)
+                continue
+            rows = list(
+                work.connection.execute(
+                    sa.select(table.c.party_set, table.c.due_ms)
+                    .where(table.c.device == device, table.c.due_ms < newest)
+                    .order_by(table.c.due_ms)
+                    .limit(room)
+                )
+            )
+            work.dirty.update(row.party_set for row in rows)
+            for row in rows:
+                _evidence(work, row.party_set, device, row.due_ms)
+                work.connection.execute(
+                    sa.delete(table).where(
+                        table.c.device == device, table.c.party_set == row.party_set
+                    )
+                )
+            room -= len(rows)
+            if room > 0:
+                self.listened.add(device)
+        mark = set(work.dirty)
+        if mark:
+            # Seen by this very tick.
+            _mark(work, mark)
+
+    def _complete(self, work: Work, device: bytes) -> bool:
+        logs = self._ingest.logs.of(work, device)
+        return bool(logs) and all(log.complete for log in logs if log.newest is not None)
+
+    # --- findings --------------------------------------------------------------------------
+
+    def _find(self, work: Work, rows: Sequence["Row[Any]"]) -> None:
+        numbers = [row.party_set for row in rows]
+        claims = _claims_of(work.connection, numbers)
+        silences = _silences_of(work.connection, numbers)
+        siblings = _siblings_of(work.connection, numbers)
+        size = work.group.tree.size
+        changes: list[dict[str, Any]] = []
+        for row in rows:
+            others = siblings.get(row.party_set, [])
+            inputs = PartySetInputs(
+                self._profiles.get(row.profile),
+                row.namespace,
+                row.interaction,
+                cbor.decode(row.parties),
+                [self._known(work, found) for found in claims.get(row.party_set, [])],
+                self._others(work, claims.get(row.party_set, []), others),
+                row.closing is not None or row.party_set in self._closed,
+                silences.get(row.party_set, []),
+            )
+            changes.append(self._conclude(work, row, find(inputs), others, size))
+        self._write(work, changes)
+
+    def _conclude(
+        self,
+        work: Work,
+        row: "Row[Any]",
+        finding: Finding,
+        others: list["Row[Any]"],
+        size: int,
+    ) -> dict[str, Any]:
+        closing = self._closed.get(row.party_set, row.closing)
+        change: dict[str, Any] = {
+            "number": row.party_set,
+            "to_state": finding.state,
+            "to_closing": closing,
+            # Complete, or closed: nothing falls due any more.
+            "to_due": row.due_ms if finding.state == PENDING and closing is None else None,
+            "to_finding": row.finding,
+            "to_verdict": row.verdict,
+            "to_entry": row.verdict_entry,
+        }
+        if finding.state == PENDING:
+            return change
+        self._wait_for(work, row, finding)
+        digest = sha256(finding.encode())
+        if digest != row.finding:
+            made = verdict.Verdict(
+                finding,
+                size,
+                row.verdict,
+                uninvited(row.parties_digest, (other.parties_digest for other in others)),
+                work.group.time_ms,
+            )
+            signed, at = self._sign(work, made)
+            change |= {"to_finding": digest, "to_verdict": signed, "to_entry": at}
+            work.insert(
+                schema.verdicts,
+                entry=at,
+                party_set=row.party_set,
+                digest=signed,
+                state=finding.state,
+            )
+            for device in sorted({d for devices in finding.parties.values() for d in devices}):
+                work.insert(schema.verdict_parties, device=device, entry=at)
+        return change
+
+    def _sign(self, work: Work, made: verdict.Verdict) -> tuple[bytes, int]:
+        keys = self._log.keys
+        data = made.sign(keys.signer, keys.name, made.subject())
+        sign1 = cose.parse(data, STATEMENT_BYTES_MAX)
+        return sign1.digest(), work.group.add_statement(VERDICT, sign1)
+
+    def _wait_for(self, work: Work, row: "Row[Any]", finding: Finding) -> None:
+        """Who is unheard may turn out to be silent, when its log arrives past the deadline."""
+        if row.deadline_ms is None:
+            return
+        due_ms = row.first_ms + row.deadline_ms
+        for device in sorted({gone[1] for gone in finding.missing if gone[3] == "unheard"}):
+            table = schema.unheard
+            known = work.connection.execute(
+                sa.select(table.c.device).where(
+                    table.c.device == device,
+                    table.c.due_ms == due_ms,
+                    table.c.party_set == row.party_set,
+                )
+            )
+            if known.first() is None:
+                work.insert(table, device=device, due_ms=due_ms, party_set=row.party_set)
+                work.heard.add(device)
+
+    @staticmethod
+    def _write(work: Work, changes: list[dict[str, Any]]) -> None:
+        table = schema.party_sets
+        work.connection.execute(
+            sa.update(table)
+            .where(table.c.party_set == sa.bindparam("number"))
+            .values(
+                state=sa.bindparam("to_state"),
+                closing=sa.bindparam("to_closing"),
+                due_ms=sa.bindparam("to_due"),
+                finding=sa.bindparam("to_finding"),
+                verdict=sa.bindparam("to_verdict"),
+                verdict_entry=sa.bindparam("to_entry"),
+                dirty=False,
+            ),
+            changes,
+        )
+
+    # --- claims ----------------------------------------------------------------------------
+
+    def _known(self, work: Work, row: "Row[Any]") -> KnownClaim:
+        known = self._ingest.identities.get(work, row.device)
+        status, custody = _standing(work, known, row.checkpoint)
+        return KnownClaim(
+            row.claim,
+            row.device,
+            row.epoch,
+            row.at,
+            row.leaf,
+            claim.parse(row.record),
+            status,
+            custody,
+        )
+
+    def _others(
+        self, work: Work, claims: Sequence["Row[Any]"], siblings: Sequence["Row[Any]"]
+    ) -> list[KnownClaim]:
+        """Claims of the same devices in other sets of the interaction."""
+        if not siblings:
+            return []
+        numbers = [row.party_set for row in siblings]
+        devices = sorted({row.device for row in claims})
+        found = _claims_of(work.connection, numbers, devices)
+        flat = [row for number in sorted(found) for row in found[number]]
+        return [self._known(work, row) for row in flat[:OTHERS_PER_SET_MAX]]
+
+
+def _mark(work: Work, numbers: set[int]) -> None:
+    table = schema.party_sets
+    waiting = sorted(numbers)
+    for at in range(0, len(waiting), CHUNK):
+        work.connection.execute(
+            sa.update(table)
+            .where(table.c.party_set.in_(waiting[at : at + CHUNK]))
+            .values(dirty=True)
+        )
+    work.dirty -= numbers
+
+
+def _standing(work: Work, known: Known | None, checkpoint: bytes) -> tuple[str, int]:
+    """Key status and custody at the claim (docs/reconciliation.md, 3.3)."""
+    if known is None:
+        # Its root was taken off the configuration: nobody vouches for the key any more.
+        return "suspect", 0
+    if known.suspect is not None:
+        return "suspect", known.identity.custody
+    identity: Identity = known.identity
+    if len(identity.keys) == 1 and identity.status == "active":
+        return "active", identity.custody
+    work.group.flush()
+    head = statement_of(work.connection, checkpoint)
+    if head is None:
+        return "suspect", identity.custody
+    key = identity.key_of(head)
+    return identity.status_at(head, key), identity.period(key.thumbprint()).custody
+
+
+def _claims_of(
+    connection: Connection, numbers: Sequence[int], devices: Sequence[bytes] | None = None
+) -> dict[int, list["Row[Any]"]]:
+    table = schema.claims
+    found: dict[int, list[Row[Any]]] = {}
+    for at in range(0, len(numbers), CHUNK):
+        query = (
+            sa.select(table, schema.logs.c.epoch)
+            .join(schema.logs, schema.logs.c.log == table.c.log)
+            .where(table.c.party_set.in_(numbers[at : at + CHUNK]))
+        )
+        if devices is not None:
+            query = query.where(table.c.device.in_(devices)).limit(OTHERS_PER_SET_MAX)
+        for row in connection.execute(query):
+            found.setdefault(row.party_set, []).append(row)
+    return found
+
+
+def _silences_of(connection: Connection, numbers: Sequence[int]) -> dict[int, list[TimeEvidence]]:
+    table = schema.silences
+    found: dict[int, list[TimeEvidence]] = {}
+    for at in range(0, len(numbers), CHUNK):
+        rows = connection.execute(
+            sa.select(table).where(table.c.party_set.in_(numbers[at : at + CHUNK]))
+        )
+        for row in rows:
+            made = TimeEvidence(row.device, row.checkpoint, row.receipt, row.time_ms)
+            found.setdefault(row.party_set, []).append(made)
+    return found
+
+
+def _siblings_of(connection: Connection, numbers: Sequence[int]) -> dict[int, list["Row[Any]"]]:
+    ours = schema.party_sets.alias("ours")
+    theirs = schema.party_sets.alias("theirs")
+    found: dict[int, list[Row[Any]]] = {}
+    for at in range(0, len(numbers), CHUNK):
+        rows = connection.execute(
+            sa.select(ours.c.party_set.label("of"), theirs.c.party_set, theirs.c.parties_digest)
+            .join(
+                theirs,
+                (theirs.c.namespace == ours.c.namespace)
+                & (theirs.c.interaction == ours.c.interaction)
+                & (theirs.c.party_set != ours.c.party_set),
+            )
+            .where(ours.c.party_set.in_(numbers[at : at + CHUNK]))
+        )
+        for row in rows:
+            found.setdefault(row.of, []).append(row)
+    return found
+
+
+def _newest_evidence(connection: Connection, device: bytes) -> int | None:
+    table = schema.custody
+    found: int | None = connection.execute(
+        sa.select(sa.func.max(table.c.time_ms)).where(table.c.device == device)
+    ).scalar_one()
+    return found
+
+
+def _evidence(work: Work, number: int, device: bytes, due_ms: int) -> None:
+    """Keep the earliest logged evidence past the deadline; once kept it does not change."""
+    receipts, heads = schema.custody, schema.checkpoints
+    row = work.connection.execute(
+        sa.select(heads.c.digest, receipts.c.digest.label("receipt"), receipts.c.time_ms)
+        .join(heads, heads.c.custody == receipts.c.digest)
+        .where(receipts.c.device == device, receipts.c.time_ms > due_ms, heads.c.inside)
+        .order_by(receipts.c.time_ms, heads.c.digest)
+        .limit(1)
+    ).one_or_none()
+    if row is None:
+        return
+    table = schema.silences
+    known = work.written(table).execute(
+        sa.select(table.c.device).where(table.c.party_set == number, table.c.device == device)
+    )
+    if known.first() is None:
+        work.insert(
+            table,
+            party_set=number,
+            device=device,
+            checkpoint=row.digest,
+            receipt=row.receipt,
+            time_ms=row.time_ms,
+        )
+        work.written(table)
+
+
+__all__ = ["ONE_SIDED", "Reconciler"]
