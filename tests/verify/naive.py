@@ -71,7 +71,7 @@ class Naive:
         self.slots = {key: self.judge(key) for key in self.slot_keys()}
         missing = [key for key, (state, _, _) in self.slots.items() if state == "missing"]
         closed = bool(self.given.closed) if missing else None
-        times = {}
+        times: dict[bytes, list[Any]] = {}
         if closed:
             for evidence in sorted(self.given.silence, key=lambda e: (e[3], e[1], e[2])):
                 if evidence[0] in {device for _, device, _ in missing}:
@@ -87,8 +87,10 @@ class Naive:
                 for check, result in results
             ]
             state = self.state(checks, [result[4] for _, result in results], bool(missing))
-        own, others, rows = [], [], []
-        for (role, _, name), (state_of, counting, _) in self.slots.items():
+        own: list[list[Any]] = []
+        others: list[list[Any]] = []
+        rows: list[list[Any]] = []
+        for (role, _device, name), (_state, counting, _) in self.slots.items():
             for known in counting:
                 mine = self.belongs(known)
                 (own if mine else others).append(self.input_row(known, known.claim is not None))

@@ -12,7 +12,7 @@ from tallystick.evidence.finding import Finding, parse
 from tallystick.evidence.number import from_text
 from tallystick.evidence.profile import Profile
 from tallystick.verify import profiles
-from tallystick.verify.checks import CHECKS
+from tallystick.verify.checks import CHECKS, Check
 from tallystick.verify.inputs import KnownClaim, PartySetInputs, TimeEvidence
 from tallystick.verify.reconcile import find
 from tallystick.verify.view import NOT_EVALUATED, UNDECIDED, Outcome, View
@@ -250,6 +250,34 @@ def test_a_check_that_is_not_registered_leaves_all_insufficient() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("kind", "parameters"),
+    [
+        ("agree", {}),
+        ("agree", {"fields": 7}),
+        ("agree", {"fields": [7]}),
+        ("agree", {"fields": ["giver.released"]}),
+        ("agree", {"fields": ["nobody.released.item"]}),
+        ("agree", {"fields": ["giver.released.item", "giver.released.item"]}),
+        ("agree", {"fields": ["giver.released.item"], "within": 1}),
+        ("agree", {"fields": ["giver.released.speed_m_s"], "within": -1}),
+        ("agree", {"fields": ["giver.released.speed_m_s"], "within": "1"}),
+        ("agree", {"fields": ["giver.released.speed_m_s"], "within": 1, "within_rel": 1}),
+        ("agree", {"fields": ["giver.released.speed_m_s", "giver.released.item"]}),
+        ("agree", {"fields": ["giver.released.speed_m_s"], "stray": 1}),
+        ("limit", {"fields": ["giver.released.item"]}),
+        ("limit", {"fields": []}),
+    ],
+)
+def test_parameters_that_nobody_can_read_leave_all_insufficient(
+    kind: str, parameters: dict[str, Any]
+) -> None:
+    profile = with_check(kind, parameters)
+    finding = find(inputs(*claims_under(profile), profile=profile))
+    assert finding.state == "insufficient"
+    assert results(finding) == {"known": "The parameters of the check the-check cannot be read."}
+
+
 def test_what_claims_do_not_decide_is_unresolved(monkeypatch: pytest.MonkeyPatch) -> None:
     # A real registered check; `order` joins the table later.
     def overlapping(parameters: dict[str, Any], view: View) -> Outcome:
@@ -257,7 +285,8 @@ def test_what_claims_do_not_decide_is_unresolved(monkeypatch: pytest.MonkeyPatch
         assert len(values) == 2 or hindrance is not None
         return hindrance or Outcome(NOT_EVALUATED, "The intervals overlap.", cause=UNDECIDED)
 
-    monkeypatch.setitem(CHECKS, "order", overlapping)
+    check = Check(overlapping, lambda parameters, _plan: "first" in parameters)
+    monkeypatch.setitem(CHECKS, "order", check)
     profile = with_check("order", {"first": "giver.released", "then": "receiver.acquired"})
     claims = claims_under(profile)
     finding = find(inputs(*claims, profile=profile))

@@ -8,7 +8,7 @@ from typing import Any
 from tallystick.evidence.claim import Claim
 from tallystick.evidence.digest import sha256
 from tallystick.evidence.ids import claim_reference
-from tallystick.evidence.number import from_scaled
+from tallystick.evidence.number import Dec, from_scaled
 from tallystick.evidence.profile import Profile
 from tallystick.verify.inputs import KnownClaim, PartySetInputs, TimeEvidence
 
@@ -129,13 +129,11 @@ def _claim(
     if rng.random() < 0.03:
         name = "unheard-of"
     value = fields.get("n")
-    if type(value) is int or value.__class__.__name__ == "Dec":
-        if rng.random() < 0.7:
-            unit = rng.choice((None, None, "m", "km"))
-            limit = _value(rng, "number")
-            if type(limit) is int or limit.__class__.__name__ == "Dec":
-                held = rng.random() < 0.7
-                constraints["n"] = [rng.choice(OPERATORS), limit, unit, held]
+    limit = _value(rng, "number")
+    numeric = type(value) in {int, Dec} and type(limit) in {int, Dec}
+    if numeric and rng.random() < 0.7:
+        unit = rng.choice((None, None, "m", "km"))
+        constraints["n"] = [rng.choice(OPERATORS), limit, unit, rng.random() < 0.7]
     digest = profile.digest if rng.random() < 0.95 else sha256(b"another profile")
     claim = make_claim(
         digest,
@@ -168,8 +166,8 @@ def random_inputs(rng: random.Random) -> PartySetInputs:
     members = sorted({device for some in parties.values() for device in some})
     claims: list[KnownClaim] = []
     for device in members:
-        for _ in range(rng.choice((0, 1, 1, 1, 1, 2, 3))):
-            claims.append(_claim(rng, profile, parties, device))
+        some = range(rng.choice((0, 1, 1, 1, 1, 2, 3)))
+        claims += [_claim(rng, profile, parties, device) for _ in some]
     # The same thing said again: another index and uptime, no contradiction.
     for one in list(claims):
         if rng.random() < 0.1 and one.claim is not None:
@@ -181,9 +179,8 @@ def random_inputs(rng: random.Random) -> PartySetInputs:
     others = []
     if rng.random() < 0.3:
         elsewhere = dict(parties, **{rng.choice(sorted(parties)): sorted(devices[:2])})
-        for device in members:
-            if rng.random() < 0.5:
-                others.append(_claim(rng, profile, elsewhere, device))
+        twofold = [device for device in members if rng.random() < 0.5]
+        others = [_claim(rng, profile, elsewhere, device) for device in twofold]
     silence = [
         TimeEvidence(device, sha256(b"c%d" % n), sha256(b"r%d" % n), rng.choice((5000, 6000)))
         for device in devices
@@ -196,9 +193,7 @@ def random_inputs(rng: random.Random) -> PartySetInputs:
     interaction = make_claim(profile.digest, parties, "giver", "said", {}).interaction_id()
     shown = profile if rng.random() < 0.97 else None
     closed = rng.random() < 0.6
-    return PartySetInputs(
-        shown, NAMESPACE, interaction, parties, claims, others, closed, silence
-    )
+    return PartySetInputs(shown, NAMESPACE, interaction, parties, claims, others, closed, silence)
 
 
 def shuffled(inputs: PartySetInputs, rng: random.Random) -> PartySetInputs:

@@ -40,7 +40,7 @@ class Table:
         """Whether the key is given."""
         return key in self.values
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         """All keys, which are names that the author chose."""
         self._asked.update(self.values)
         return list(self.values)

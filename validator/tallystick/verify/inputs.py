@@ -21,7 +21,7 @@ class KnownClaim(NamedTuple):
     reference: bytes
     device: bytes
     epoch: bytes
-    index: int
+    index: int  # type: ignore[assignment]  # the protocol's name, above a method of tuples
     leaf: bytes
     claim: Claim | None
     status: str

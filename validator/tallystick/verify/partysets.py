@@ -117,7 +117,7 @@ class Book:
         # The body of a claim that was known by its leaf: whoever relied on it reads it now.
         self._bodiless.pop(known.reference, None)
         touched = {key: None, **dict.fromkeys(self._relying.get(known.reference, ()))}
-        made = self._made.setdefault((*key[:2], known.device, claim.role, claim.claim), {})
+        made = self._made.setdefault(_maker(key, known.device, claim), {})
         for other in made.values():
             if other.claim is not None:
                 touched[set_key(other.claim)] = None
@@ -132,8 +132,7 @@ class Book:
             for reference, known in claims.items():
                 if known.device == device and known.claim is not None:
                     changed = claims[reference] = known._replace(status=status)
-                    claim = known.claim
-                    made = self._made[(*key[:2], device, claim.role, claim.claim)]
+                    made = self._made[_maker(key, device, known.claim)]
                     made[reference] = changed
         return touched
 
@@ -188,7 +187,7 @@ class Book:
             if claim is None or (known.device, claim.role, claim.claim) in seen:
                 continue
             seen.add((known.device, claim.role, claim.claim))
-            made = self._made[(*key[:2], known.device, claim.role, claim.claim)]
+            made = self._made[_maker(key, known.device, claim)]
             others += [
                 other
                 for reference, other in made.items()
@@ -210,6 +209,11 @@ class Book:
         """Hashes of the other party sets of the interaction, as a verdict lists them."""
         others = (other.parties for other in self._interactions[key[:2]] if other != key)
         return uninvited(b"", others)
+
+
+def _maker(key: SetKey, device: bytes, claim: Claim) -> tuple[str, bytes, bytes, str, str]:
+    # Two claims with equal ones contradict each other.
+    return key.namespace, key.interaction, device, claim.role, claim.claim
 
 
 def _is_party(parties: Mapping[str, list[bytes]], device: bytes) -> bool:

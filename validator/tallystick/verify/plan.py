@@ -14,7 +14,7 @@ PLANS_MAX = 256
 
 
 class Place(NamedTuple):
-    """`role.claim.field`, or `role.claim` with an empty field; `kind` and `unit` are the field's."""
+    """`role.claim.field`, or `role.claim` with an empty field; kind and unit are the field's."""
 
     text: str
     role: str
@@ -109,12 +109,24 @@ class Plan:
         """Name of the field that does not fit the profile; None when all do."""
         return self._claims[claim.role, claim.claim].misfit(claim)
 
+    def places(self, texts: Any) -> list[Place]:
+        """The places `role.claim.field` that a parameter names; none when it cannot be read."""
+        if type(texts) is not list or not all(type(text) is str for text in texts):
+            return []
+        for text in texts:
+            role, _, rest = text.partition(".")
+            claim, _, field = rest.partition(".")
+            known = self._claims.get((role, claim))
+            if known is None or field not in known.kinds or texts.count(text) > 1:
+                return []
+        return [self.place(text) for text in texts]
+
     def place(self, text: str) -> Place:
         """The place that a check's parameter names."""
         place = self._places.get(text)
         if place is None:
-            role, claim, *rest = text.split(".")
-            field = rest[0] if rest else ""
+            role, _, rest = text.partition(".")
+            claim, _, field = rest.partition(".")
             known = self._claims[role, claim]
             kind, unit = known.kinds.get(field, ""), known.units.get(field)
             place = self._places[text] = Place(text, role, claim, field, kind, unit)

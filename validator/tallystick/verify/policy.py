@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from tallystick.evidence.enrolment import CUSTODIES
 from tallystick.evidence.errors import Malformed, Unverified
@@ -19,7 +19,7 @@ from tallystick.evidence.note import NoteKey, parse_key
 from tallystick.evidence.root import parse_root
 from tallystick.verify._toml import Document, Table
 from tallystick.verify.inputs import GOOD_STATUSES
-from tallystick.verify.report import CheckedSet, PinnedValidator, Record, Report
+from tallystick.verify.report import CheckedSet, PinnedValidator, Report
 
 POLICY_BYTES_MAX = 65_536
 VALIDATORS_MAX = 64
@@ -281,7 +281,7 @@ def parse_policy(text: str) -> Policy:
     accepted = frozenset(_digest(profiles, text) for text in profiles.texts("digests", default=[]))
     profiles.finish()
     demands.append(Profiles(accepted, frozenset(publishers)))
-    validators, k = _validators(top.table("validators", default=None), demands)
+    validators = _validators(top.table("validators", default=None), demands)
     outcome = top.table("outcome", default=None)
     states = outcome.texts("states", default=["matched"])
     for state in states:
@@ -293,9 +293,9 @@ def parse_policy(text: str) -> Policy:
     return Policy(Trust(roots, tuple(validators), publishers), tuple(demands), age_ms)
 
 
-def _root_lines(table: Table, key: str, **default: list[str]) -> dict[str, PublicKey]:
+def _root_lines(table: Table, key: str, *, default: Any = ...) -> dict[str, PublicKey]:
     roots: dict[str, PublicKey] = {}
-    for line in table.texts(key, **default):
+    for line in table.texts(key, default=default):
         name, root = _line(table, key, line)
         if name in roots:
             raise table.fail(key, f"{name!r} is given twice")
@@ -327,9 +327,7 @@ def _digest(table: Table, text: str) -> bytes:
         raise table.fail("digests", "must be profile digests of 43 base64url digits") from None
 
 
-def _validators(
-    table: Table, demands: list[Demand]
-) -> tuple[list[AcceptedValidator], int]:
+def _validators(table: Table, demands: list[Demand]) -> list[AcceptedValidator]:
     accepted: list[AcceptedValidator] = []
     for one in table.tables("accept", default=[], items_max=VALIDATORS_MAX):
         organisation = one.text("organisation", chars_max=64)
@@ -353,19 +351,16 @@ def _validators(
         raise table.fail("at_least", f"needs more organisations than the {len(organisations)} here")
     if k:
         demands.append(AtLeast(k, tuple(sorted(organisations)), recomputed))
-    return accepted, k
+    return accepted
 
 
 def describe_policy(policy: Policy) -> list[str]:
     """What the policy trusts, for people."""
-    lines = [f"fleet root {name}, key {device_text(key.thumbprint())}" for name, key in
-             sorted(policy.trust.roots.items())]
+    lines = [
+        f"fleet root {name}, key {device_text(key.thumbprint())}"
+        for name, key in sorted(policy.trust.roots.items())
+    ]
     for one in policy.trust.validators:
         what = "validators of the root" if one.is_root else "validator"
         lines.append(f"{what} {one.name} of {one.organisation}")
     return lines
-
-
-def records_named(records: Sequence[Record]) -> list[str]:
-    """Names of records, for people."""
-    return [record.name for record in records]

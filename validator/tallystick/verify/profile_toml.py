@@ -54,7 +54,7 @@ def parse_profile(text: str) -> Profile:
 
 def _roles(table: Table) -> dict[str, list[int]]:
     roles: dict[str, list[int]] = {}
-    for role in table.keys():
+    for role in table.names():
         table.check_name(role, role)
         below = table.table(role)
         least = below.integer("min", 0, PARTIES_MAX)
@@ -67,11 +67,11 @@ def _roles(table: Table) -> dict[str, list[int]]:
 
 def _claims(table: Table, roles: dict[str, list[int]]) -> Claims:
     claims: Claims = {}
-    for role in table.keys():
+    for role in table.names():
         if role not in roles:
             raise table.fail(role, "is no role of this profile")
         below = table.table(role)
-        claims[role] = {name: _fields(below, name) for name in below.keys()}
+        claims[role] = {name: _fields(below, name) for name in below.names()}
         if not 1 <= len(claims[role]) <= CLAIMS_MAX:
             raise table.fail(role, f"must have 1 to {CLAIMS_MAX} claims")
     for role in roles:
@@ -84,7 +84,7 @@ def _fields(table: Table, claim: str) -> dict[str, Field]:
     table.check_name(claim, claim)
     below = table.table(claim)
     fields: dict[str, Field] = {}
-    for name in below.keys():
+    for name in below.names():
         below.check_name(name, name)
         field = below.table(name)
         kind = field.text("type")

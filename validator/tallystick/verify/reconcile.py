@@ -12,7 +12,14 @@ from tallystick.evidence.cbor import encode
 from tallystick.evidence.claim import Claim
 from tallystick.evidence.digest import sha256
 from tallystick.evidence.errors import Malformed
-from tallystick.evidence.finding import CheckResult, Finding, FindingInputs
+from tallystick.evidence.finding import (
+    CheckedValue,
+    CheckResult,
+    ClaimInput,
+    Finding,
+    FindingInputs,
+    TimeInput,
+)
 from tallystick.verify.checks import CHECKS
 from tallystick.verify.inputs import GOOD_STATUSES, KnownClaim, PartySetInputs, TimeEvidence
 from tallystick.verify.plan import Plan, plan_of
@@ -43,9 +50,13 @@ def find(inputs: PartySetInputs) -> Finding:
     if profile is None:
         return _without_slots(inputs, known, "profile", "known", "The profile is not known.")
     plan = plan_of(profile)
-    for kind, _, _ in plan.checks:
+    for kind, name, parameters in plan.checks:
+        reason = ""
         if kind not in CHECKS:
             reason = f"The profile names the check {kind}, which is not known."
+        elif not CHECKS[kind].readable(parameters, plan):
+            reason = f"The parameters of the check {name} cannot be read."
+        if reason:
             return _without_slots(inputs, known, "profile", "known", reason)
     keys = plan.slots(inputs.parties)
     if keys is None:
@@ -186,7 +197,7 @@ def _conclude(
         view = View(plan, slots, others)
         causes: set[str | None] = set()
         for kind, name, parameters in plan.checks:
-            outcome = CHECKS[kind](parameters, view)
+            outcome = CHECKS[kind].evaluate(parameters, view)
             causes.add(outcome.cause)
             used.update((known.reference, known) for known in outcome.others)
             results.append(_result(kind, name, outcome))
@@ -200,9 +211,9 @@ def _conclude(
         inputs.namespace,
         inputs.interaction,
         dict(inputs.parties),
-        [_input(known, known.claim is not None) for known, _ in counting.values()],
-        [_input(known, known.claim is not None) for known in used.values()],
-        list(silent.values()),
+        [_input(known, readable=known.claim is not None) for known, _ in counting.values()],
+        [_input(known, readable=known.claim is not None) for known in used.values()],
+        [TimeInput(*one) for one in silent.values()],
         closed,
     )
     absences = [
@@ -255,7 +266,7 @@ def _built_in(slots: list[Slot]) -> list[CheckResult]:
 
 def _result(kind: str, name: str, outcome: Outcome) -> CheckResult:
     values = [
-        (reference, field, _bounded(value))
+        CheckedValue(reference, field, _bounded(value))
         for reference, field, value in outcome.values[:VALUES_MAX]
     ]
     return CheckResult(kind, name, outcome.result, outcome.reason, values, sorted(outcome.blamed))
@@ -267,8 +278,10 @@ def _bounded(value: Any) -> Any:
     return value if len(data) <= VALUE_BYTES_MAX else sha256(data)
 
 
-def _input(known: KnownClaim, readable: bool) -> tuple[bytes, bytes, bytes, str, int, bool]:  # noqa: FBT001  # an element of a row
-    return known.reference, known.device, known.leaf, known.status, known.custody, readable
+def _input(known: KnownClaim, *, readable: bool) -> ClaimInput:
+    return ClaimInput(
+        known.reference, known.device, known.leaf, known.status, known.custody, readable
+    )
 
 
 def _without_slots(
@@ -287,7 +300,7 @@ def _without_slots(
         inputs.namespace,
         inputs.interaction,
         dict(inputs.parties),
-        [_input(item, readable and item.claim is not None) for item in counting],
+        [_input(item, readable=readable and item.claim is not None) for item in counting],
         [],
         [],
         None,

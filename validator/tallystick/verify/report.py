@@ -10,6 +10,7 @@ from tallystick.evidence.finding import Finding
 from tallystick.evidence.keys import device_text
 from tallystick.evidence.profile import Profile
 from tallystick.evidence.verdict import VerifiedVerdict
+from tallystick.verify._text import count
 
 
 @dataclass(frozen=True)
@@ -108,12 +109,8 @@ class Report:
             if not self.records:
                 return "Nothing that a device recorded could be verified."
             who = len({record.device for record in self.records})
-            return f"Verified: {_count(len(self.records), 'record')} of {_count(who, 'device')}."
+            return f"Verified: {count(len(self.records), 'record')} of {count(who, 'device')}."
         return " ".join(_sentence(party_set) for party_set in self.party_sets)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _sentence(party_set: CheckedSet) -> str:
@@ -125,6 +122,7 @@ def _sentence(party_set: CheckedSet) -> str:
         said = [one for one in party_set.said if one.verdict.finding.state == state]
         organisations = {one.validator.organisation for one in said}
         again = sum(one.recomputed for one in said)
-        detail = f"say {_count(len(said), 'validator')} of {_count(len(organisations), 'organisation')}"
+        who = count(len(said), "validator")
+        detail = f"say {who} of {count(len(organisations), 'organisation')}"
         parts.append(f"{state}, {detail}, {again} of them recomputed here")
     return f"{party_set.name}: " + "; ".join(parts) + "."

@@ -1,20 +1,28 @@
 """The checks, one a file, and the table that names them (docs/reconciliation.md, section 5).
 
 A check is a pure function of its parameters, as the profile's encoding has them, and of the view.
-A profile that names a check that is not in the table cannot be read by this validator.
+A profile that names a check that is not in the table, or gives parameters that the check cannot
+read, cannot be read by this validator: anybody may publish a profile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from tallystick.verify.checks import agree, limit
+from tallystick.verify.plan import Plan
 from tallystick.verify.view import Outcome, View
 
-Check = Callable[[dict[str, Any], View], Outcome]
+
+class Check(NamedTuple):
+    """`readable` is asked before `evaluate`."""
+
+    evaluate: Callable[[dict[str, Any], View], Outcome]
+    readable: Callable[[dict[str, Any], Plan], bool]
+
 
 CHECKS: dict[str, Check] = {
-    "agree": agree.evaluate,
-    "limit": limit.evaluate,
+    "agree": Check(agree.evaluate, agree.readable),
+    "limit": Check(limit.evaluate, limit.readable),
 }

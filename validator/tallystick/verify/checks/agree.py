@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from operator import eq
 from typing import Any
 
-from tallystick.evidence.number import differs_by_at_most, differs_by_at_most_rel, to_text
+from tallystick.evidence.number import (
+    Dec,
+    compare,
+    differs_by_at_most,
+    differs_by_at_most_rel,
+    to_text,
+)
+from tallystick.verify.plan import Plan
 from tallystick.verify.view import ABSENT, FAIL, LACKS, NOT_EVALUATED, PASS, Outcome, View
 
+NUMERIC = ("number", "numbers")
 NOTHING = "There is nothing to compare."
+
+
+def _within(a: Any, b: Any, tolerance: Any) -> bool:
+    return differs_by_at_most(a, b, tolerance)
+
+
+def _within_rel(a: Any, b: Any, tolerance: Any) -> bool:
+    return differs_by_at_most_rel(a, b, tolerance)
 
 
 class Comparison:
     """Whether two values agree, and the words for it."""
 
     def __init__(self, parameters: dict[str, Any], unit: str | None) -> None:
+        self._near: Callable[[Any, Any], bool]
         within, relative = parameters.get("within"), parameters.get("within_rel")
         if within is not None:
             amount = to_text(within) + (f" {unit}" if unit else "")
             self.agreed = f"The values agree within {amount}."
             self.apart = f"differ by more than {amount}."
-            self._near = lambda a, b: differs_by_at_most(a, b, within)
+            self._near = partial(_within, tolerance=within)
         elif relative is not None:
             amount = f"{to_text(relative)} of the larger one."
             self.agreed = f"The values agree within {amount}"
             self.apart = f"differ by more than {amount}"
-            self._near = lambda a, b: differs_by_at_most_rel(a, b, relative)
+            self._near = partial(_within_rel, tolerance=relative)
         else:
             self.agreed = "The values agree."
             self.apart = "are not equal."
-            self._near = lambda a, b: a == b
+            self._near = eq
 
     def disagreement(self, a: Any, b: Any) -> str | None:
         """What to say of two values that do not agree; None when they do."""
@@ -39,6 +59,21 @@ class Comparison:
         if all(map(self._near, a, b)):
             return None
         return self.apart
+
+
+def readable(parameters: dict[str, Any], plan: Plan) -> bool:
+    """Places of one type and unit; at most one tolerance, not negative, for numbers."""
+    places = plan.places(parameters.get("fields"))
+    if not places or len({(place.kind, place.unit) for place in places}) > 1:
+        return False
+    tolerances = [parameters[key] for key in ("within", "within_rel") if key in parameters]
+    if len(parameters) != 1 + len(tolerances) or len(tolerances) > 1:
+        return False
+    for tolerance in tolerances:
+        exact = type(tolerance) is int or type(tolerance) is Dec
+        if not exact or places[0].kind not in NUMERIC or compare(tolerance, 0) < 0:
+            return False
+    return True
 
 
 def evaluate(parameters: dict[str, Any], view: View) -> Outcome:

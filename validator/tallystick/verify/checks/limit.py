@@ -9,6 +9,7 @@ from typing import Any
 
 from tallystick.evidence.value import holds
 from tallystick.verify.checks.agree import NOTHING
+from tallystick.verify.plan import Plan
 from tallystick.verify.view import ABSENT, FAIL, LACKS, NOT_EVALUATED, PASS, Outcome, Value, View
 
 
@@ -32,6 +33,12 @@ def _fault(value: Value) -> str | None:
     if not held:
         return f"{value.place.text} satisfies its constraint, and its maker says that it does not."
     return None
+
+
+def readable(parameters: dict[str, Any], plan: Plan) -> bool:
+    """Places of type number."""
+    places = plan.places(parameters.get("fields"))
+    return bool(places) and len(parameters) == 1 and {one.kind for one in places} == {"number"}
 
 
 def evaluate(parameters: dict[str, Any], view: View) -> Outcome:

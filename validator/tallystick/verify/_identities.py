@@ -1,0 +1,118 @@
+"""Who is who in an evidence file: credentials against the policy's roots, validators' keys."""
+
+from __future__ import annotations
+
+from tallystick.evidence import enrolment
+from tallystick.evidence.credential import Credential, Identity, Keyring, verify_credential
+from tallystick.evidence.enrolment import (
+    CUSTODIES,
+    SUBJECT_GATEWAY,
+    SUBJECT_VALIDATOR,
+    SUBJECTS,
+)
+from tallystick.evidence.errors import Unverified
+from tallystick.evidence.keys import PublicKey, device_text
+from tallystick.evidence.statement import Signed, Statement
+from tallystick.verify.policy import Trust
+from tallystick.verify.report import PinnedValidator, Report
+
+IDENTITIES_MAX = 4096
+
+
+class ValidatorKey:
+    """A validator that the policy accepts, and one key that it signs with."""
+
+    def __init__(self, validator: PinnedValidator, key: PublicKey) -> None:
+        self.validator = validator
+        self.key = key
+
+
+class Identities:
+    """Verified identities, by id and by key, and the validators' keys."""
+
+    def __init__(self, trust: Trust, report: Report) -> None:
+        self.trust = trust
+        self.report = report
+        self.keyring = Keyring(trust.roots, None, IDENTITIES_MAX)
+        self.by_id: dict[bytes, Identity] = {}
+        self.statements: set[bytes] = set()  # digests of all that stand in verified credentials
+        self._by_kid: dict[bytes, Identity] = {}
+        self._validators: dict[bytes, ValidatorKey] = {}
+        self._validator_roots = {one.name: one for one in trust.validators if one.is_root}
+        for one in trust.validators:
+            if not one.is_root:
+                self._accept(one.name, one.organisation, one.key)
+
+    def _accept(self, name: str, organisation: str, key: PublicKey) -> None:
+        # A pinned key stands before a credential of the same key, so that nobody counts twice.
+        validator = PinnedValidator(name, organisation, key.thumbprint())
+        self._validators.setdefault(key.kid(), ValidatorKey(validator, key))
+
+    def add(self, statements: list[bytes]) -> None:
+        """One credential of the file: verified, left with a reason, or refused."""
+        credential = Credential(statements)
+        received = enrolment.parse(credential.statements[0])
+        what = f"{SUBJECTS[received.subject]} {device_text(received.id)}"
+        pinned = self._validator_roots.get(received.iss)
+        roots = self.trust.roots
+        if received.subject == SUBJECT_VALIDATOR and pinned is not None:
+            roots = {received.iss: pinned.key}
+        if received.iss not in roots:
+            self.report.leave(what, f"the policy accepts no root of its fleet {received.iss}")
+            return
+        # Whether the validity covers the evidence is judged later, by the logs' own times.
+        identity = verify_credential(credential, roots, None)
+        self.keyring.add(identity)
+        self.statements.update(identity.digests)
+        known = self.by_id.get(identity.id)
+        if known is None or len(known.digests) < len(identity.digests):
+            self._keep(identity)
+        custody = CUSTODIES[identity.custody]
+        self.report.check(
+            what,
+            f"enrolled by {identity.iss}, possession shown, key {identity.status}, "
+            f"held in {custody} by the fleet's word",
+        )
+        if identity.subject == SUBJECT_VALIDATOR and pinned is not None:
+            for period in identity.keys:
+                self._accept(identity.iss, pinned.organisation, period.key)
+        if identity.enrolment.evidence:
+            self.report.leave(f"custody evidence of {what}", "this version does not check it")
+
+    def _keep(self, identity: Identity) -> None:
+        self.by_id[identity.id] = identity
+        self.report.identities[identity.id] = identity
+        for period in identity.keys:
+            self._by_kid[period.key.kid()] = identity
+
+    def learn(self, identity: Identity) -> Identity:
+        """The best that is known of an identity that a half brought with it."""
+        known = self.by_id.get(identity.id)
+        if known is not None and len(known.digests) >= len(identity.digests):
+            return known
+        self._keep(identity)
+        self.statements.update(identity.digests)
+        return identity
+
+    def signer(self, received: Signed) -> Identity | None:
+        """The identity whose key a statement names; None when it is not known."""
+        identity = self._by_kid.get(received.received().kid)
+        return identity if identity is not None and identity.iss == received.iss else None
+
+    def gateway(self, received: Signed) -> Identity | None:
+        """The gateway whose key a statement names; Unverified when it is no gateway's."""
+        identity = self.signer(received)
+        if identity is not None and identity.subject != SUBJECT_GATEWAY:
+            raise Unverified("wrong-key", "a gateway's statement by something else than a gateway")
+        return identity
+
+    def validator(self, kid: bytes, iss: str) -> ValidatorKey | None:
+        """The accepted validator whose key is named; None when the policy knows none."""
+        found = self._validators.get(kid)
+        if found is not None and found.validator.name != iss:
+            raise Unverified("wrong-key", "a validator's key under another name than its own")
+        return found
+
+    def root_of(self, statement: Statement) -> PublicKey | None:
+        """The accepted root that a statement's `iss` names."""
+        return self.trust.roots.get(statement.iss)

@@ -1,0 +1,158 @@
+"""Verdicts recomputed: what a validator found, from the claims that the file discloses."""
+
+from __future__ import annotations
+
+from itertools import islice, product
+
+from tallystick.evidence.claim import Claim
+from tallystick.evidence.entry import Closing, LoggedClaim
+from tallystick.evidence.errors import Unverified
+from tallystick.evidence.finding import Finding
+from tallystick.evidence.keys import b64u
+from tallystick.evidence.profile import Profile
+from tallystick.evidence.verdict import VerifiedVerdict
+from tallystick.verify._logs import Log, Logs
+from tallystick.verify._statements import Statements
+from tallystick.verify.inputs import KnownClaim, PartySetInputs, TimeEvidence
+from tallystick.verify.reconcile import UNKNOWN, find
+from tallystick.verify.report import PinnedValidator, Record, Report
+
+# Several silent devices with several pieces of evidence each: how many combinations are tried.
+COMBINATIONS_MAX = 64
+
+
+class Recomputer:
+    """Puts a verdict's inputs together from what is disclosed, and runs the engine on them."""
+
+    def __init__(
+        self, records: dict[bytes, Record], logs: Logs, statements: Statements, report: Report
+    ) -> None:
+        self.records = records
+        self.statements = statements
+        self.report = report
+        self.logged: dict[bytes, LoggedClaim] = {}
+        for log in logs.by_validator.values():
+            for _, entry in log.entries.values():
+                if isinstance(entry, LoggedClaim):
+                    self.logged[entry.reference()] = entry
+
+    def recompute(self, validator: PinnedValidator, verdict: VerifiedVerdict) -> str | None:
+        """None when the finding comes out the same to the byte, else why that is not known.
+
+        Unverified("tampered") when equal inputs give another finding: that proves a faulty
+        validator.
+        """
+        finding = verdict.finding
+        profile = self.report.profiles.get(finding.profile)
+        if any(check.check == "profile" for check in finding.checks):
+            # The validator could not read the profile, so it did not use it.
+            profile = None
+        elif profile is None:
+            return "its profile is not in the file"
+        claims: list[KnownClaim] = []
+        for row in finding.claims:
+            known = self._claim(row.claim, readable=row.name != UNKNOWN)
+            if known is None:
+                return f"its claim {b64u(row.claim)} is not disclosed"
+            claims.append(known._replace(status=row.status, custody=row.custody))
+        for others, silence in self._alternatives(finding):
+            found = self._find(finding, profile, claims, others, silence)
+            if found is None:
+                continue
+            if found.encode() == finding.encode():
+                return None
+            if found.inputs == finding.inputs:
+                raise Unverified(
+                    "tampered",
+                    f"the verdict of validator {validator.name} is not what its own inputs give: "
+                    f"it says {finding.state}, they give {found.state}",
+                )
+        return "the file does not disclose the same inputs"
+
+    @staticmethod
+    def _find(
+        finding: Finding,
+        profile: Profile | None,
+        claims: list[KnownClaim],
+        others: list[KnownClaim],
+        silence: list[TimeEvidence],
+    ) -> Finding | None:
+        if profile is None and all(known.claim is None for known in claims):
+            return None
+        return find(
+            PartySetInputs(
+                profile,
+                finding.namespace,
+                finding.interaction,
+                finding.parties,
+                claims,
+                others,
+                closed=bool(finding.missing),
+                silence=silence,
+            )
+        )
+
+    def _claim(self, reference: bytes, *, readable: bool) -> KnownClaim | None:
+        record = self.records.get(reference)
+        if record is not None and isinstance(record.body, Claim):
+            return _known(record, readable=readable)
+        entry = self.logged.get(reference)
+        if entry is None or readable:
+            return None
+        return KnownClaim(
+            reference, entry.device, entry.epoch, entry.index, entry.leaf, None, "active", 0
+        )
+
+    def _alternatives(self, finding: Finding) -> list[tuple[list[KnownClaim], list[TimeEvidence]]]:
+        # A finding names its inputs by their digest only.  Which claims of other party sets it
+        # used shows in the values; which time evidence made a device silent does not.
+        own = {row.claim for row in finding.claims}
+        named = {value.claim for check in finding.checks for value in check.values} - own
+        others = [
+            _known(self.records[reference], readable=True)
+            for reference in sorted(named)
+            if reference in self.records
+        ]
+        silent = sorted({row.device for row in finding.missing if row.absence == "silent"})
+        choices = [self.statements.silence(device) for device in silent]
+        return [(others, list(some)) for some in islice(product(*choices), COMBINATIONS_MAX)]
+
+
+def _known(record: Record, *, readable: bool) -> KnownClaim:
+    claim = record.body if readable and isinstance(record.body, Claim) else None
+    return KnownClaim(
+        record.reference,
+        record.device,
+        record.epoch,
+        record.index,
+        record.leaf,
+        claim,
+        record.status,
+        record.custody,
+    )
+
+
+def check_closing(finding: Finding, log: Log, profile: Profile | None, report: Report) -> None:
+    """That a validator closed the party set in time, by the log times that the file shows."""
+    if not finding.missing:
+        return
+    name = log.validator.name
+    what = f"closing by validator {name}"
+    wanted = (finding.namespace, finding.interaction, finding.party_set())
+    for index, (_, entry) in log.entries.items():
+        if not isinstance(entry, Closing):
+            continue
+        if (entry.namespace, entry.interaction, entry.party_set) != wanted:
+            continue
+        if profile is not None and entry.deadline_ms != profile.deadline_ms:
+            raise Unverified("tampered", f"the {what} has another deadline than the profile")
+        least, most = log.times(index)
+        first_least, first_most = log.times(entry.first)
+        if most is not None and most < first_least + entry.deadline_ms:
+            raise Unverified("tampered", f"the {what} came before its deadline")
+        if first_most is not None and least >= first_most + entry.deadline_ms:
+            report.check(what, f"entry {index}, after the deadline by its own log times")
+        else:
+            report.leave(what, "the log times around the first claim and it are not all shown")
+        return
+    report.leave(what, "it is not in the file, so whether the deadline had passed is its word")

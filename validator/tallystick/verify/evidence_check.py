@@ -1,0 +1,308 @@
+"""Checking an evidence file, fully offline (docs/protocol.md, section 7; docs/policy.md).
+
+Every signature, proof and binding in the file is checked or listed as not checked.  What does not
+hold raises; what cannot be decided is listed.  The file carries no trust of its own.
+"""
+
+from __future__ import annotations
+
+from tallystick.evidence.cbor import encode
+from tallystick.evidence.claim import Claim
+from tallystick.evidence.cose import parse as parse_sign1
+from tallystick.evidence.entry import LoggedClaim
+from tallystick.evidence.errors import CouldNotCheck, TallyError, Unverified
+from tallystick.evidence.event import Event
+from tallystick.evidence.evidencefile import EvidenceFile
+from tallystick.evidence.evidencefile import parse as parse_file
+from tallystick.evidence.half import Half
+from tallystick.evidence.keys import b64u, device_text
+from tallystick.evidence.limits import STATEMENT_BYTES_MAX
+from tallystick.evidence.number import Dec, from_scaled, to_text
+from tallystick.evidence.profile import Profile
+from tallystick.evidence.proof import verify_inclusion
+from tallystick.evidence.statement import Statement
+from tallystick.verify._identities import Identities
+from tallystick.verify._logs import Logs
+from tallystick.verify._statements import Statements
+from tallystick.verify._text import printable
+from tallystick.verify._verdicts import Recomputer, check_closing
+from tallystick.verify.disclosure import verify_disclosure
+from tallystick.verify.inputs import KnownClaim
+from tallystick.verify.partysets import Book, SetKey
+from tallystick.verify.policy import Policy
+from tallystick.verify.reconcile import find
+from tallystick.verify.report import CheckedSet, Record, Report, Said
+
+
+def load_evidence(data: bytes) -> EvidenceFile:
+    """The evidence file in these bytes; Malformed when they are none.  Nothing is verified yet."""
+    return parse_file(data)
+
+
+def check(evidence: EvidenceFile, policy: Policy, at_s: int | None = None) -> Report:
+    """Check a file and demand the policy.
+
+    `at_s` is the time of asking, in seconds since 1970; without it, what depends on the present
+    is listed as not checked.  Malformed or Unverified when the file does not hold together,
+    Unverified("bad-policy") when it does and is not enough.
+    """
+    report = check_evidence(evidence, policy, at_s)
+    policy.demand(report, at_s)
+    return report
+
+
+def check_evidence(evidence: EvidenceFile, policy: Policy, at_s: int | None = None) -> Report:
+    """As `check`, without the policy's demands; its roots and validators are what is trusted."""
+    return _Checking(evidence, policy, at_s).report
+
+
+class _Checking:
+    # One pass over the sections, in the order in which they depend on each other.
+
+    def __init__(self, evidence: EvidenceFile, policy: Policy, at_s: int | None) -> None:
+        self.evidence = evidence
+        self.at_s = at_s
+        self.report = report = Report(note=evidence.note)
+        self.known = Identities(policy.trust, report)
+        self.logs = Logs(self.known, report)
+        self.statements = Statements(self.known, self.logs, report)
+        self.records: dict[bytes, Record] = {}
+        self.book = Book()
+        for credential in evidence.credentials:
+            self.known.add(credential)
+        for data in evidence.profiles:
+            self.statements.add_profile(data)
+        self._entries()
+        for text in evidence.notes:
+            self.logs.add_note(text)
+        self._sizes()
+        for data in evidence.custody:
+            self.statements.add_custody(data)
+        for data in evidence.heads:
+            self.statements.add_head(data)
+        for half in evidence.halves:
+            self._half(half)
+        self._logged_claims()
+        self._firmware()
+        self._validity()
+        self._verdicts()
+        self._remarks()
+
+    def _entries(self) -> None:
+        entries = [
+            (data, self.logs.add(data, receipts)) for data, receipts in self.evidence.entries
+        ]
+        for data, entry in entries:
+            if isinstance(entry, Statement):
+                self.statements.add(data, entry)
+            elif data not in self.logs.places:
+                self.report.leave(
+                    "an unsigned log entry", "no receipt of an accepted validator covers it"
+                )
+
+    def _sizes(self) -> None:
+        # A receipt binds size and index to the root by its path alone (evidence/receipt.py).
+        for log in self.logs.by_validator.values():
+            if log.roots.keys() - log.noted:
+                self.report.leave(
+                    f"sizes of the log of validator {log.validator.name}",
+                    "no signed log checkpoint of every receipt's size is in the file",
+                )
+
+    def _half(self, half: Half) -> None:
+        try:
+            record, checkpoint = verify_disclosure(half, self.known)
+        except (CouldNotCheck, Unverified) as error:
+            if not isinstance(error, CouldNotCheck) and error.reason != "not-enrolled":
+                raise
+            what = f"disclosed record at index {half.index}"
+            self.report.unverified_records.append((what, error.message))
+            self.report.leave(what, error.message)
+            return
+        self.report.records.append(record)
+        self.records[record.reference] = record
+        self.statements.checkpoints.setdefault(checkpoint.digest, checkpoint)
+        self.report.check(
+            record.name, f"under a checkpoint that its device signed; key {record.status}"
+        )
+        for data, places in self.logs.places.items():
+            if _same_checkpoint(data, half.checkpoint):
+                record.logged_by.update(places)
+        if isinstance(record.body, Claim):
+            known = KnownClaim(
+                record.reference,
+                record.device,
+                record.epoch,
+                record.index,
+                record.leaf,
+                record.body,
+                record.status,
+                record.custody,
+            )
+            self.book.add(known, 0, 0)
+
+    def _logged_claims(self) -> None:
+        for log in self.logs.by_validator.values():
+            for index, (_, entry) in sorted(log.entries.items()):
+                if not isinstance(entry, LoggedClaim):
+                    continue
+                what = f"logged claim at {index} of validator {log.validator.name}"
+                record = self.records.get(entry.reference())
+                if record is not None:
+                    record.logged_by.add(log.validator)
+                _, checkpoint = log.entries.get(entry.checkpoint, (b"", None))
+                if checkpoint is None or entry.checkpoint >= index:
+                    self.report.leave(what, "the checkpoint that its path leads to is not shown")
+                    continue
+                shown = isinstance(checkpoint, Statement) and self.statements.checkpoints.get(
+                    checkpoint.digest
+                )
+                if not shown:
+                    self.report.leave(what, "the checkpoint that it names was not verified")
+                    continue
+                if shown.device != entry.device or shown.epoch != entry.epoch:
+                    raise Unverified("tampered", f"the {what} names a checkpoint of another log")
+                verify_inclusion(entry.leaf, entry.index, shown.size, entry.path, shown.root)
+                self.report.check(what, "its path leads to the device's logged checkpoint")
+
+    def _firmware(self) -> None:
+        # The boot event of the checkpoint's own boot count, before the record, in the same log.
+        boots: dict[tuple[bytes, bytes, object], tuple[int, object]] = {}
+        for record in self.report.records:
+            if isinstance(record.body, Event) and record.body.event == "boot":
+                key = (record.device, record.epoch, record.body.details.get("boot"))
+                boots[key] = (record.index, record.body.details.get("firmware"))
+        for record in self.report.records:
+            index, firmware = boots.get((record.device, record.epoch, record.boot), (0, None))
+            if isinstance(firmware, bytes) and index < record.index:
+                record.firmware = firmware
+
+    def _validity(self) -> None:
+        for record in self.report.records:
+            times = [
+                time_s
+                for validator in record.logged_by
+                for time_s in self.logs.by_validator[validator].receipt_s
+            ]
+            at_s = min(times, default=self.at_s)
+            what = f"validity of the enrolment of device {device_text(record.device)}"
+            if at_s is None:
+                self.report.leave(what, "no receipt says when the record was logged")
+                continue
+            record.identity.enrolment.check_time(at_s)
+
+    def _verdicts(self) -> None:
+        for profile in self.report.profiles.values():
+            self.book.add_profile(profile)
+        recomputer = Recomputer(self.records, self.logs, self.statements, self.report)
+        sets: dict[SetKey, CheckedSet] = {}
+        for key, party_set in self.book.sets.items():
+            claims = [known.claim for known in party_set.claims.values() if known.claim is not None]
+            sets[key] = self._set(key, dict(party_set.parties))
+            sets[key].claims = claims
+            sets[key].name = self._name(key, claims[0])
+        newest: dict[tuple[SetKey, object], Said] = {}
+        for validator, verdict, data in self.statements.verdicts:
+            finding = verdict.finding
+            key = SetKey(
+                finding.namespace, finding.interaction, finding.profile, finding.party_set()
+            )
+            if key not in sets:
+                sets[key] = self._set(key, finding.parties)
+            logged = validator in self.logs.places.get(data, {})
+            what = f"finding of validator {validator.name} on {sets[key].name}"
+            why = recomputer.recompute(validator, verdict)
+            if why is None:
+                self.report.check(what, f"{finding.state}, recomputed to the byte")
+            else:
+                self.report.leave(what, why)
+            if not logged:
+                self.report.leave(f"that the {what} is logged", "no receipt of its log covers it")
+            if verdict.uninvited:
+                self.report.leave(
+                    f"uninvited party sets beside {sets[key].name}",
+                    f"validator {validator.name} lists {len(verdict.uninvited)}",
+                )
+            used = self.report.profiles.get(finding.profile)
+            check_closing(finding, self.logs.log(validator), used, self.report)
+            said = Said(validator, verdict, logged, why is None)
+            known = newest.get((key, validator))
+            if known is None or _age(known) < _age(said):
+                newest[key, validator] = said
+        for (key, _), said in newest.items():
+            sets[key].said.append(said)
+        for key, checked in sets.items():
+            if not checked.said and key in self.book.sets:
+                checked.own = find(self.book.inputs(key))
+            self._tolerances(key.profile, checked)
+        self.report.party_sets = list(sets.values())
+
+    def _set(self, key: SetKey, parties: dict[str, list[bytes]]) -> CheckedSet:
+        name = self._name(key, None)
+        return CheckedSet(key.namespace, key.interaction, key.profile, parties, name)
+
+    def _name(self, key: SetKey, claim: Claim | None) -> str:
+        profile = self.report.profiles.get(key.profile)
+        kind = f"{profile.name}@{profile.version}" if profile is not None else "interaction"
+        task = claim.interaction if claim is not None else key.interaction
+        text = task if isinstance(task, str) else b64u(task)
+        return printable(f"{kind} {text} in {key.namespace}")
+
+    def _tolerances(self, digest: bytes, checked: CheckedSet) -> None:
+        profile = self.report.profiles.get(digest)
+        if profile is None:
+            self.report.leave(
+                f"tolerances of {checked.name}", f"its profile {b64u(digest)} is not in the file"
+            )
+            return
+        for line in tolerances(profile):
+            if line not in self.report.tolerances:
+                self.report.tolerances.append(line)
+
+    def _remarks(self) -> None:
+        if self.evidence.note is not None:
+            self.report.leave("the note for people", "it is signed by nobody")
+        self.report.leave(
+            "whether there are newer verdicts or key changes", "only the validators can tell"
+        )
+        self.report.leave(
+            "whether the claims are true", "that they agree does not show it; parties may collude"
+        )
+
+
+def tolerances(profile: Profile) -> list[str]:
+    """Every check of a profile with all its parameters, one line each."""
+    name = f"{printable(profile.name)}@{profile.version}"
+    lines = [f"{name} deadline: {to_text(from_ms(profile.deadline_ms))} s"]
+    for kind, check_name, parameters in map(list, profile.checks):
+        shown = ", ".join(f"{key} {_plain(value)}" for key, value in sorted(parameters.items()))
+        lines.append(f"{name} {printable(check_name)} ({kind}): {printable(shown, 400)}")
+    return lines
+
+
+def from_ms(milliseconds: int) -> int | Dec:
+    """Seconds, exactly."""
+    return from_scaled(milliseconds, -3)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Dec) or (isinstance(value, int) and not isinstance(value, bool)):
+        return to_text(value)
+    if isinstance(value, list):
+        return " ".join(_plain(item) for item in value)
+    return value if isinstance(value, str) else encode(value).hex()
+
+
+def _age(said: Said) -> tuple[int, int, bytes]:
+    # The log size that a verdict read orders the verdicts of one validator.
+    return said.verdict.size, said.verdict.time_ms, said.verdict.digest
+
+
+def _same_checkpoint(entry: bytes, checkpoint: bytes) -> bool:
+    # By content: the log's copy has an emptied unprotected header.
+    try:
+        one = parse_sign1(entry, STATEMENT_BYTES_MAX)
+        two = parse_sign1(checkpoint, STATEMENT_BYTES_MAX)
+    except TallyError:
+        return False
+    return (one.protected, one.payload) == (two.protected, two.payload)
