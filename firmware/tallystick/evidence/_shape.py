@@ -96,9 +96,17 @@ def text(value: "Any", bytes_max: int, what: str) -> str:
         raise Malformed("bad-type", "%s: must be text" % what)
     if not value:
         raise Malformed("bad-value", "%s: is empty" % what)
-    if len(value.encode()) > bytes_max:
+    if utf8_size(value, what) > bytes_max:
         raise Malformed("too-large", "%s: longer than %d bytes" % (what, bytes_max))
     return value
+
+
+def utf8_size(value: str, what: str) -> int:
+    """Bytes of the text's UTF-8."""
+    try:
+        return len(value.encode())
+    except ValueError:  # a lone surrogate
+        raise Malformed("bad-utf8", "%s: its text has no UTF-8" % what)
 
 
 def one_of(value: "Any", names: tuple[str, ...], what: str) -> str:

@@ -5,6 +5,7 @@
 
 import binascii
 
+from tallystick.evidence._shape import utf8_size
 from tallystick.evidence.digest import SHA256_SIZE, sha256
 from tallystick.evidence.errors import Malformed, Unverified
 from tallystick.evidence.keys import EDDSA, PublicKey, from_raw
@@ -45,6 +46,7 @@ def from_b64(text: str) -> bytes:
 
 def check_name(name: str) -> None:
     """Malformed unless a key name as signed-note allows it: no spaces, no plus sign."""
+    utf8_size(name, "note key name")
     bad = not name or "+" in name
     for char in name:
         bad = (
@@ -57,11 +59,7 @@ def check_name(name: str) -> None:
 def _check_text(text: str) -> None:
     if type(text) is not str:
         raise Malformed("bad-type", "a note is text")
-    try:
-        size = len(text.encode())
-    except ValueError:  # a lone surrogate
-        raise Malformed("bad-utf8", "a note has text that is not UTF-8")
-    if size > NOTE_BYTES_MAX:
+    if utf8_size(text, "note") > NOTE_BYTES_MAX:
         raise Malformed("too-large", "a note is longer than %d bytes" % NOTE_BYTES_MAX)
     for char in text:
         if char < " " and char != "\n":

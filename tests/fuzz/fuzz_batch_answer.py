@@ -1,0 +1,15 @@
+"""batchanswer.parse returns an object whose encoding is exactly the input, or raises Malformed."""
+
+from support import examples as ex
+from tallystick.evidence import batchanswer
+from tallystick.evidence.errors import Malformed
+
+SEEDS = (ex.the_answer().encode(),)
+
+
+def target(data: bytes) -> None:
+    try:
+        got = batchanswer.parse(data)
+    except Malformed:
+        return
+    assert got.encode() == data

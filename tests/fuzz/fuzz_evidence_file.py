@@ -1,0 +1,15 @@
+"""evidencefile.parse returns an object whose encoding is exactly the input, or raises Malformed."""
+
+from support import examples as ex
+from tallystick.evidence import evidencefile
+from tallystick.evidence.errors import Malformed
+
+SEEDS = (ex.the_file().encode(),)
+
+
+def target(data: bytes) -> None:
+    try:
+        got = evidencefile.parse(data)
+    except Malformed:
+        return
+    assert got.encode() == data

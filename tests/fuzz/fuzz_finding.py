@@ -1,0 +1,15 @@
+"""finding.parse returns an object whose encoding is exactly the input, or raises Malformed."""
+
+from support import examples as ex
+from tallystick.evidence import finding
+from tallystick.evidence.errors import Malformed
+
+SEEDS = (ex.the_finding().encode(), ex.one_sided_finding().encode())
+
+
+def target(data: bytes) -> None:
+    try:
+        got = finding.parse(data)
+    except Malformed:
+        return
+    assert got.encode() == data

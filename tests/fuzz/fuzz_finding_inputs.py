@@ -1,0 +1,15 @@
+"""parse_inputs returns inputs whose encoding is exactly the input, or raises Malformed."""
+
+from support import examples as ex
+from tallystick.evidence import finding
+from tallystick.evidence.errors import Malformed
+
+SEEDS = (ex.inputs().encode(),)
+
+
+def target(data: bytes) -> None:
+    try:
+        got = finding.parse_inputs(data)
+    except Malformed:
+        return
+    assert got.encode() == data

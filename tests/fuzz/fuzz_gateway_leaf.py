@@ -1,0 +1,15 @@
+"""gatewaylog.parse returns an object whose encoding is exactly the input, or raises Malformed."""
+
+from support import examples as ex
+from tallystick.evidence import gatewaylog
+from tallystick.evidence.errors import Malformed
+
+SEEDS = tuple(leaf.encode() for leaf in ex.gateway_log())
+
+
+def target(data: bytes) -> None:
+    try:
+        got = gatewaylog.parse(data)
+    except Malformed:
+        return
+    assert got.encode() == data
