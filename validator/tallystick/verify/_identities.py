@@ -58,6 +58,10 @@ class Identities:
         if received.subject == SUBJECT_VALIDATOR and pinned is not None:
             roots = {received.iss: pinned.key}
         if received.iss not in roots:
+            pinned_key = self._validators.get(received.key.kid())
+            if pinned_key is not None and pinned_key.key == received.key:
+                self.report.leave(what, "its key is pinned, so who enrolled it does not matter")
+                return
             self.report.leave(what, f"the policy accepts no root of its fleet {received.iss}")
             return
         # Whether the validity covers the evidence is judged later, by the logs' own times.

@@ -26,7 +26,6 @@ class Log:
         self.entries: dict[int, tuple[bytes, Entry]] = {}
         self.roots: dict[int, bytes] = {}
         self.noted: set[int] = set()  # sizes that a verified log checkpoint names
-        self.receipt_s: list[int] = []
         self._times: list[tuple[int, int]] = []
 
     def fork(self, what: str) -> Unverified:
@@ -79,6 +78,9 @@ class Logs:
         self.by_validator: dict[PinnedValidator, Log] = {}
         # Where an entry stands: by its bytes, validator and index.
         self.places: dict[bytes, dict[PinnedValidator, int]] = {}
+        # When a checkpoint (by digest) or a claim (by reference) was logged at the latest, in
+        # seconds, by the earliest receipt of each validator.
+        self.logged_s: dict[bytes, dict[PinnedValidator, int]] = {}
         self.note_keys: dict[str, tuple[NoteKey, PinnedValidator]] = {}
         for one in known.trust.validators:
             if one.note_key is not None and not one.is_root:
@@ -108,14 +110,24 @@ class Logs:
                 raise log.fork("two origins")
             log.root(verified.size, verified.root)
             log.put(verified.index, data, entry)
-            log.receipt_s.append(verified.iat)
             self.places.setdefault(data, {})[found.validator] = verified.index
+            self._say_when(entry, found.validator, verified.iat)
             self.report.validators.add(found.validator)
             self.report.check(
                 f"receipt of validator {found.validator.name}",
                 f"{entry_name(entry)} is entry {verified.index} of its log at size {verified.size}",
             )
         return entry
+
+    def _say_when(self, entry: Entry, validator: PinnedValidator, iat: int) -> None:
+        if isinstance(entry, Statement):
+            subject = entry.digest
+        elif isinstance(entry, LoggedClaim):
+            subject = entry.reference()
+        else:
+            return
+        logged = self.logged_s.setdefault(subject, {})
+        logged[validator] = min(iat, logged.get(validator, iat))
 
     def add_note(self, text: str) -> None:
         """One log checkpoint of the file."""

@@ -8,7 +8,7 @@ from tallystick.evidence.claim import Claim
 from tallystick.evidence.entry import Closing, LoggedClaim
 from tallystick.evidence.errors import Unverified
 from tallystick.evidence.finding import Finding
-from tallystick.evidence.keys import b64u
+from tallystick.evidence.keys import b64u, device_text
 from tallystick.evidence.profile import Profile
 from tallystick.evidence.verdict import VerifiedVerdict
 from tallystick.verify._logs import Log, Logs
@@ -36,8 +36,12 @@ class Recomputer:
                 if isinstance(entry, LoggedClaim):
                     self.logged[entry.reference()] = entry
 
-    def recompute(self, validator: PinnedValidator, verdict: VerifiedVerdict) -> str | None:
-        """None when the finding comes out the same to the byte, else why that is not known.
+    def recompute(
+        self, validator: PinnedValidator, verdict: VerifiedVerdict
+    ) -> tuple[str | None, list[TimeEvidence]]:
+        """Why it is not known whether the finding comes out the same to the byte; None: it does.
+
+        Beside it the time evidence that made it so.
 
         Unverified("tampered") when equal inputs give another finding: that proves a faulty
         validator.
@@ -48,26 +52,26 @@ class Recomputer:
             # The validator could not read the profile, so it did not use it.
             profile = None
         elif profile is None:
-            return "its profile is not in the file"
+            return "its profile is not in the file", []
         claims: list[KnownClaim] = []
         for row in finding.claims:
             known = self._claim(row.claim, readable=row.name != UNKNOWN)
             if known is None:
-                return f"its claim {b64u(row.claim)} is not disclosed"
+                return f"its claim {b64u(row.claim)} is not disclosed", []
             claims.append(known._replace(status=row.status, custody=row.custody))
         for others, silence in self._alternatives(finding):
             found = self._find(finding, profile, claims, others, silence)
             if found is None:
                 continue
             if found.encode() == finding.encode():
-                return None
+                return None, silence
             if found.inputs == finding.inputs:
                 raise Unverified(
                     "tampered",
                     f"the verdict of validator {validator.name} is not what its own inputs give: "
                     f"it says {finding.state}, they give {found.state}",
                 )
-        return "the file does not disclose the same inputs"
+        return "the file does not disclose the same inputs", []
 
     @staticmethod
     def _find(
@@ -132,7 +136,13 @@ def _known(record: Record, *, readable: bool) -> KnownClaim:
     )
 
 
-def check_closing(finding: Finding, log: Log, profile: Profile | None, report: Report) -> None:
+def check_closing(
+    finding: Finding,
+    silence: list[TimeEvidence],
+    log: Log,
+    profile: Profile | None,
+    report: Report,
+) -> None:
     """That a validator closed the party set in time, by the log times that the file shows."""
     if not finding.missing:
         return
@@ -154,5 +164,28 @@ def check_closing(finding: Finding, log: Log, profile: Profile | None, report: R
             report.check(what, f"entry {index}, after the deadline by its own log times")
         else:
             report.leave(what, "the log times around the first claim and it are not all shown")
+        for one in silence:
+            _check_silence(one, first_least, first_most, entry.deadline_ms, report)
         return
     report.leave(what, "it is not in the file, so whether the deadline had passed is its word")
+
+
+def _check_silence(
+    evidence: TimeEvidence,
+    first_least: int,
+    first_most: int | None,
+    deadline_ms: int,
+    report: Report,
+) -> None:
+    device = device_text(evidence.device)
+    if evidence.time_ms <= first_least + deadline_ms:
+        raise Unverified("tampered", f"the silence of device {device} is dated before the deadline")
+    what = f"silence of device {device}"
+    if first_most is not None and evidence.time_ms > first_most + deadline_ms:
+        report.check(what, "its checkpoint names a custody receipt dated after the deadline")
+    else:
+        report.leave(what, "the log times around the first claim are not all shown")
+    report.leave(
+        f"that all claims of device {device} were looked at",
+        "the validator says so; its log shows it to who reads all of it",
+    )

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from tallystick.evidence.cbor import encode
 from tallystick.evidence.claim import Claim
-from tallystick.evidence.cose import parse as parse_sign1
 from tallystick.evidence.entry import LoggedClaim
-from tallystick.evidence.errors import CouldNotCheck, TallyError, Unverified
+from tallystick.evidence.errors import CouldNotCheck, Unverified
 from tallystick.evidence.event import Event
 from tallystick.evidence.evidencefile import EvidenceFile
 from tallystick.evidence.evidencefile import parse as parse_file
 from tallystick.evidence.half import Half
 from tallystick.evidence.keys import b64u, device_text
-from tallystick.evidence.limits import STATEMENT_BYTES_MAX
 from tallystick.evidence.number import Dec, from_scaled, to_text
 from tallystick.evidence.profile import Profile
 from tallystick.evidence.proof import verify_inclusion
@@ -125,9 +123,9 @@ class _Checking:
         self.report.check(
             record.name, f"under a checkpoint that its device signed; key {record.status}"
         )
-        for data, places in self.logs.places.items():
-            if _same_checkpoint(data, half.checkpoint):
-                record.logged_by.update(places)
+        for subject in (checkpoint.digest, record.reference):
+            for validator, at_s in self.logs.logged_s.get(subject, {}).items():
+                record.logged_s[validator] = min(at_s, record.logged_s.get(validator, at_s))
         if isinstance(record.body, Claim):
             known = KnownClaim(
                 record.reference,
@@ -147,9 +145,6 @@ class _Checking:
                 if not isinstance(entry, LoggedClaim):
                     continue
                 what = f"logged claim at {index} of validator {log.validator.name}"
-                record = self.records.get(entry.reference())
-                if record is not None:
-                    record.logged_by.add(log.validator)
                 _, checkpoint = log.entries.get(entry.checkpoint, (b"", None))
                 if checkpoint is None or entry.checkpoint >= index:
                     self.report.leave(what, "the checkpoint that its path leads to is not shown")
@@ -179,12 +174,7 @@ class _Checking:
 
     def _validity(self) -> None:
         for record in self.report.records:
-            times = [
-                time_s
-                for validator in record.logged_by
-                for time_s in self.logs.by_validator[validator].receipt_s
-            ]
-            at_s = min(times, default=self.at_s)
+            at_s = min(record.logged_s.values(), default=self.at_s)
             what = f"validity of the enrolment of device {device_text(record.device)}"
             if at_s is None:
                 self.report.leave(what, "no receipt says when the record was logged")
@@ -211,7 +201,7 @@ class _Checking:
                 sets[key] = self._set(key, finding.parties)
             logged = validator in self.logs.places.get(data, {})
             what = f"finding of validator {validator.name} on {sets[key].name}"
-            why = recomputer.recompute(validator, verdict)
+            why, silence = recomputer.recompute(validator, verdict)
             if why is None:
                 self.report.check(what, f"{finding.state}, recomputed to the byte")
             else:
@@ -224,7 +214,7 @@ class _Checking:
                     f"validator {validator.name} lists {len(verdict.uninvited)}",
                 )
             used = self.report.profiles.get(finding.profile)
-            check_closing(finding, self.logs.log(validator), used, self.report)
+            check_closing(finding, silence, self.logs.log(validator), used, self.report)
             said = Said(validator, verdict, logged, why is None)
             known = newest.get((key, validator))
             if known is None or _age(known) < _age(said):
@@ -296,13 +286,3 @@ def _plain(value: object) -> str:
 def _age(said: Said) -> tuple[int, int, bytes]:
     # The log size that a verdict read orders the verdicts of one validator.
     return said.verdict.size, said.verdict.time_ms, said.verdict.digest
-
-
-def _same_checkpoint(entry: bytes, checkpoint: bytes) -> bool:
-    # By content: the log's copy has an emptied unprotected header.
-    try:
-        one = parse_sign1(entry, STATEMENT_BYTES_MAX)
-        two = parse_sign1(checkpoint, STATEMENT_BYTES_MAX)
-    except TallyError:
-        return False
-    return (one.protected, one.payload) == (two.protected, two.payload)

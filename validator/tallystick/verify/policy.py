@@ -82,7 +82,7 @@ class AtLeast:
         in_sets = {claim for party_set in report.party_sets for claim in map(id, party_set.claims)}
         for record in report.records:
             if id(record.body) not in in_sets:
-                self._demand(record.logged_by, f"for {record.name}")
+                self._demand(set(record.logged_s), f"for {record.name}")
 
     def _for_set(self, party_set: CheckedSet) -> set[PinnedValidator]:
         return {

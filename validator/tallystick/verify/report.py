@@ -37,7 +37,8 @@ class Record:
     identity: Identity
     body: object  # Claim, Decision, Event or AcceptedHalf
     firmware: bytes | None = None  # of its boot, when the boot event is disclosed too
-    logged_by: set[PinnedValidator] = field(default_factory=set)
+    # Who logged it, and when at the latest, in seconds since 1970.
+    logged_s: dict[PinnedValidator, int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -93,6 +94,7 @@ class Report:
     validators: set[PinnedValidator] = field(default_factory=set)
     party_sets: list[CheckedSet] = field(default_factory=list)
     note: str | None = None
+    _left: set[tuple[str, str]] = field(default_factory=set)
 
     def check(self, what: str, detail: str) -> None:
         """Something was checked and holds."""
@@ -100,7 +102,10 @@ class Report:
 
     def leave(self, what: str, why: str) -> None:
         """Something was not checked."""
-        self.not_checked.append((what, why))
+        # Once: what several verdicts leave open is one thing that was not checked.
+        if (what, why) not in self._left:
+            self._left.add((what, why))
+            self.not_checked.append((what, why))
 
     @property
     def outcome(self) -> str:
