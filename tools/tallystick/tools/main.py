@@ -21,8 +21,8 @@ COMMANDS = {
     "inspect": ("inspect", "inspect", None, "Show any of our objects, and what of it is verified."),
     "verify": ("verify", "verify", None, "Check an evidence file offline against a policy."),
     "export": ("export", "export", "validator", "Fetch the evidence of a record or interaction."),
-    "replay": ("replay", "replay", "all", "Send recorded robot data the whole way."),
-    "demo": ("demo", "demo", "demo", "Six robots, two gateways, three validators, three lies."),
+    "replay": ("replay.cli", "replay", "all", "Send recorded robot data the whole way."),
+    "demo": ("demo.cli", "demo", "demo", "Six robots, two gateways, three validators, three lies."),
     "bench": ("bench.cli", "bench", "all", "Measure the hot paths beside their peers."),
 }
 

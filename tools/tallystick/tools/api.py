@@ -1,0 +1,125 @@
+"""A client of a validator's read interface (docs/protocol.md, section 8).
+
+What it returns is what the validator says: it helps to count, to wait and to fetch. Trust comes from
+checking an evidence file, not from this answer.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+
+from tallystick.evidence.errors import TransportError
+from tallystick.evidence.keys import b64u, from_b64u
+from tallystick.evidence.limits import EVIDENCE_BYTES_MAX
+
+TIMEOUT_S = 20.0
+PAGES_MAX = 100_000
+ID_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a validator holds: records and the newest finding of each party set, by state."""
+
+    decisions: int
+    claims: int
+    states: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def pending(self) -> int:
+        """Party sets that still wait."""
+        return self.states.get("pending", 0)
+
+    @property
+    def closed(self) -> int:
+        """Party sets with a verdict."""
+        return sum(self.states.values()) - self.pending
+
+
+class ValidatorApi:
+    """One validator; a context manager. Raises TransportError with what to do."""
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        self.url = url.rstrip("/")
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._client = httpx2.Client(base_url=self.url, headers=headers, timeout=TIMEOUT_S)
+
+    def __enter__(self) -> "ValidatorApi":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def ready(self) -> bool:
+        """Whether it answers and is ready; an address where nobody listens is not ready."""
+        try:
+            return self._client.get("/readyz").status_code == 200
+        except httpx2.HTTPError:
+            return False
+
+    def counts(self) -> Counts:
+        """How much it holds."""
+        status = self._json("/v1/status")
+        return Counts(status["decisions"], status["claims"], status["states"])
+
+    def sets(self, namespace: str, state: str | None = None) -> Iterator[dict[str, Any]]:
+        """The party sets of a namespace, page by page."""
+        after: int | None = None
+        for _ in range(PAGES_MAX):
+            wanted = {"namespace": namespace, "state": state, "after": after}
+            page = self._json(
+                "/v1/interactions", **{k: v for k, v in wanted.items() if v is not None}
+            )
+            yield from page["interactions"]
+            after = page["next"]
+            if after is None:
+                return
+
+    def states(self, namespace: str) -> dict[bytes, str]:
+        """Interaction id to the state of its newest finding."""
+        return {
+            from_b64u(found["interaction"], ID_BYTES): found["state"]
+            for found in self.sets(namespace)
+        }
+
+    def interactions(self, namespace: str, state: str) -> list[bytes]:
+        """The ids of the interactions that are in a state."""
+        found = (one["interaction"] for one in self.sets(namespace, state))
+        return [from_b64u(text, ID_BYTES) for text in dict.fromkeys(found)]
+
+    def interaction_evidence(self, namespace: str, interaction: bytes) -> bytes:
+        """The evidence file of an interaction."""
+        return self._bytes(f"/v1/evidence/{namespace}/{b64u(interaction)}")
+
+    def record_evidence(self, device: bytes, epoch: bytes, index: int) -> bytes:
+        """The evidence file that discloses one record."""
+        return self._bytes(f"/v1/evidence/records/{b64u(device)}/{b64u(epoch)}/{index}")
+
+    def _json(self, path: str, **parameters: str | int) -> Any:
+        return self._get(path, **parameters).json()
+
+    def _bytes(self, path: str) -> bytes:
+        data = self._get(path).content
+        if len(data) > EVIDENCE_BYTES_MAX:
+            raise TransportError("too-large", f"{self.url}{path}: the answer is too large")
+        return data
+
+    def _get(self, path: str, **parameters: str | int) -> httpx2.Response:
+        try:
+            answer = self._client.get(path, params=parameters)
+        except httpx2.HTTPError as error:
+            message = f"{self.url} does not answer ({error}); is the validator running?"
+            raise TransportError("no-answer", message) from error
+        if answer.status_code != 200:
+            raise TransportError(*_problem(answer, self.url + path))
+        return answer
+
+
+def _problem(answer: httpx2.Response, where: str) -> tuple[str, str]:
+    try:
+        body = answer.json()
+        return str(body["reason"]), f"{where}: {body['title']}"
+    except (ValueError, KeyError, TypeError):
+        return "no-answer", f"{where}: answered {answer.status_code}"

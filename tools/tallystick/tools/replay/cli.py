@@ -1,0 +1,251 @@
+"""`tally replay mrclam`: five robots' real camera decisions, the whole way, on real parts."""
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from tallystick.evidence.errors import TallyError
+from tallystick.tools import device_library, micropython, mosquitto
+from tallystick.tools.api import Counts, ValidatorApi
+from tallystick.tools.export import Exported, export_all
+from tallystick.tools.fleetdir import Member
+from tallystick.tools.replay import mrclam_robot
+from tallystick.tools.replay.processes import Processes
+from tallystick.tools.replay.scene import NAMESPACE, Scene, build, robot_count
+
+WAIT_S_MAX = 900
+POLL_S = 0.5
+START_S_MAX = 30
+# The robot that runs on MicroPython; the others run on CPython.
+MICROPYTHON_ROBOT = 1
+SHOWN = ("matched", "conflicting", "one_sided")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the files hold, counted here before anything is recorded."""
+
+    decisions: int
+    claims: int
+    interactions: int
+
+
+def count(data: Path, robots: int) -> Expected:
+    """Count lines, claims and interactions."""
+    decisions = claims = 0
+    tasks = set()
+    for number in range(1, robots + 1):
+        for line in mrclam_robot.lines(str(data), number, robots):
+            decisions += 1
+            if line.claims:
+                claims += 1
+                tasks.add(mrclam_robot.task(number, line.claims, line.bucket))
+    return Expected(decisions, claims, len(tasks))
+
+
+@click.group(
+    epilog="""\b
+Example:
+  tally replay mrclam ../shared/data/mrclam1
+"""
+)
+def replay() -> None:
+    """Send recorded robot data the whole way: robots, broker, gateway, three validators."""
+
+
+@replay.command(
+    epilog="""\b
+Examples:
+  tally replay mrclam ../shared/data/mrclam1
+  tally replay mrclam ../shared/data/mrclam1 --export conflicts   all conflicts as evidence files
+  tally replay mrclam ../shared/data/mrclam1 --json | tail -1
+"""
+)
+@click.argument("data", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--export",
+    "export_to",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write each conflicting pair's evidence here and verify it offline.",
+)
+@click.option(
+    "--work",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep keys, journals, stores and logs here; a temporary folder unless given.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One object on the last line, for scripts.")
+def mrclam(data: Path, export_to: Path | None, work: Path | None, as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
+    """Replay a set of the UTIAS MRCLAM dataset from DATA (Barcodes.dat, RobotN_Measurement.dat).
+
+    Robot 1 is recorded by a real MicroPython process and the others by CPython, through a real
+    Mosquitto, a gateway and three validators. It ends when every deadline has closed.
+    """
+    robots = robot_count(data)
+    if robots < 2 or not (data / "Barcodes.dat").is_file():
+        message = f"{data} holds no MRCLAM set: Barcodes.dat and Robot1_Measurement.dat, ..."
+        raise click.UsageError(message)
+    console = Console(stderr=True)
+    with ExitStack() as stack:
+        folder = work
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tally-replay-")))
+        run = _Run(data, folder, robots, console)
+        counts = run.play(stack)
+        exported = run.export(export_to) if export_to is not None else []
+    _show(run.expected, counts, exported, as_json=as_json)
+    if any(c.decisions != run.expected.decisions for c in counts.values()):
+        sys.exit(1)
+
+
+class _Run:
+    """One replay in one folder."""
+
+    def __init__(self, data: Path, folder: Path, robots: int, console: Console) -> None:
+        self._data = data.resolve()
+        self._folder = folder.resolve()
+        self._robots = robots
+        self._console = console
+        self.expected = count(self._data, robots)
+        self._apis: dict[str, ValidatorApi] = {}
+        self._scene: Scene | None = None
+
+    def play(self, stack: ExitStack) -> dict[str, Counts]:
+        """Start everything, wait for the last deadline, return what each validator counts."""
+        broker = stack.enter_context(mosquitto.Mosquitto(self._made("mosquitto")))
+        url = f"mqtt://{broker.host}:{broker.port}"
+        scene = self._scene = build(self._folder, url, self._robots)
+        processes = stack.enter_context(Processes(self._made("logs")))
+        for validator in scene.validators:
+            name = f"validator-{validator.name}"
+            processes.tally(name, "validator", "run", "--config", str(validator.config))
+            self._apis[validator.name] = stack.enter_context(ValidatorApi(validator.url))
+        processes.tally("gateway", "gateway", "run", "--config", str(scene.gateway))
+        services = ["gateway", *(f"validator-{v.name}" for v in scene.validators)]
+        self._until_ready(processes, services)
+        robots = [self._start_robot(processes, scene, member) for member in scene.robots]
+        return self._until_closed(processes, services, robots)
+
+    def export(self, folder: Path) -> list[Exported]:
+        """Export and verify every conflicting pair; the validators still run."""
+        if self._scene is None:
+            raise TallyError("replay-failed", "nothing was replayed")
+        return export_all(
+            list(self._apis.values()), NAMESPACE, "conflicting", folder, self._scene.policy
+        )
+
+    def _made(self, name: str) -> Path:
+        folder = self._folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _until_ready(self, processes: Processes, services: Sequence[str]) -> None:
+        end = time.monotonic() + START_S_MAX
+        while not all(api.ready() for api in self._apis.values()):
+            processes.check(services)
+            if time.monotonic() > end:
+                raise TallyError(
+                    "replay-failed", f"the validators did not start in {START_S_MAX} s"
+                )
+            time.sleep(POLL_S)
+
+    def _start_robot(self, processes: Processes, scene: Scene, member: Member) -> str:
+        number = int(member.label.removeprefix("robot-"))
+        arguments = [
+            str(member.path / "tallystick.json"),
+            str(self._data),
+            str(number),
+            ",".join(robot.id_text for robot in scene.robots),
+        ]
+        if number == MICROPYTHON_ROBOT:
+            found = micropython.find(64)
+            path = [
+                device_library.device_library(),
+                device_library.micropython_lib(["umqtt.simple"]),
+                device_library.compiled(
+                    "mrclam-robot", {"mrclam_robot.py": Path(mrclam_robot.__file__)}
+                ),
+            ]
+            command = found.argv("-m", "mrclam_robot", *arguments)
+            processes.start(member.label, command, **found.environment(path))
+        else:
+            module = [sys.executable, "-m", "tallystick.tools.replay.mrclam_robot"]
+            processes.start(member.label, [*module, *arguments])
+        return member.label
+
+    def _until_closed(
+        self, processes: Processes, services: Sequence[str], robots: Sequence[str]
+    ) -> dict[str, Counts]:
+        end = time.monotonic() + WAIT_S_MAX
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self._console,
+        ) as progress:
+            bars = {
+                name: (
+                    progress.add_task(f"{name}: decisions", total=self.expected.decisions),
+                    progress.add_task(f"{name}: verdicts", total=self.expected.interactions),
+                )
+                for name in self._apis
+            }
+            while time.monotonic() < end:
+                processes.check(services)
+                done = [processes.ended(name) for name in robots]
+                counts = {name: api.counts() for name, api in self._apis.items()}
+                for name, (decisions, verdicts) in bars.items():
+                    progress.update(decisions, completed=counts[name].decisions)
+                    progress.update(verdicts, completed=counts[name].closed)
+                if all(done) and all(self._complete(c) for c in counts.values()):
+                    return counts
+                time.sleep(POLL_S)
+        raise TallyError("replay-failed", f"not every deadline had closed after {WAIT_S_MAX} s")
+
+    def _complete(self, counts: Counts) -> bool:
+        return (
+            counts.decisions >= self.expected.decisions
+            and counts.claims >= self.expected.claims
+            and counts.closed >= self.expected.interactions
+            and counts.pending == 0
+        )
+
+
+def _show(
+    expected: Expected, counts: dict[str, Counts], exported: list[Exported], *, as_json: bool
+) -> None:
+    rows = [
+        {"name": name, **{state: c.states.get(state, 0) for state in SHOWN}}
+        for name, c in counts.items()
+    ]
+    result = {"decisions": min(c.decisions for c in counts.values()), "validators": rows}
+    if not as_json:
+        table = Table(title="the newest verdict of each interaction", title_justify="left")
+        for column in ("validator", "decisions", *SHOWN):
+            table.add_column(column, justify="left" if column == "validator" else "right")
+        for row in rows:
+            decisions = str(counts[str(row["name"])].decisions)
+            table.add_row(str(row["name"]), decisions, *(str(row[s]) for s in SHOWN))
+        console = Console()
+        console.print(table)
+        console.print(
+            f"from the files: {expected.decisions} decisions, {expected.claims} claims, "
+            f"{expected.interactions} interactions"
+        )
+        if exported:
+            refused = [item for item in exported if item.refused]
+            console.print(
+                f"{len(exported)} conflicting pairs exported and verified offline, "
+                f"{len(refused)} refused"
+            )
+    click.echo(json.dumps(result))
