@@ -96,6 +96,7 @@ def parse(data: bytes) -> Batch:
 class VerifiedBatch(Batch):
     """`head` is verified too; `segments`: (index in the log, bytes); `tree`: the log after them."""
 
+    key: PublicKey
     head: VerifiedGatewayHead  # type: ignore[assignment]  # verified, in place of its bytes
     segments: list[tuple[int, bytes]]
     tree: Tree

@@ -37,6 +37,8 @@ class GatewayHead(statement.Signed):
 class VerifiedGatewayHead(GatewayHead):
     """A head that `key` signed."""
 
+    key: PublicKey
+
 
 def parse(data: bytes) -> GatewayHead:
     """A head as received; Malformed with a reason of docs/protocol.md, 1.7."""

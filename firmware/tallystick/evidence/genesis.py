@@ -60,6 +60,8 @@ class Genesis(statement.Signed):
 class VerifiedGenesis(Genesis):
     """A genesis that `key` signed."""
 
+    key: PublicKey
+
 
 def parse(data: bytes) -> Genesis:
     """A genesis as received; Malformed with a reason of docs/protocol.md, 1.7."""

@@ -67,6 +67,8 @@ class Verdict(statement.Signed):
 class VerifiedVerdict(Verdict):
     """A verdict that `key` signed."""
 
+    key: PublicKey
+
 
 def parse(data: bytes) -> Verdict:
     """A verdict as received; Malformed with a reason of docs/protocol.md, 1.7."""
