@@ -1,8 +1,7 @@
 """Limits of the wire format (docs/protocol.md, section 1.6)."""
 
-from tallystick.evidence.cbor import DEPTH_MAX as _DEPTH_MAX
-
-DEPTH_MAX = _DEPTH_MAX
+# Numbers only: on a device they stand where they are used (tools/device_source.py).
+DEPTH_MAX = 12
 RECORD_DEVICE_BYTES_MAX = 4096
 RECORD_BYTES_MAX = 61440
 TEXT_BYTES_MAX = 1024
