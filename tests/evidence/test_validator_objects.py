@@ -243,7 +243,7 @@ def test_every_flipped_bit_is_refused_or_changes_nothing_signed(name: str) -> No
 @pytest.mark.parametrize("name", PLAIN)
 def test_every_flipped_bit_of_an_unsigned_object_is_refused_or_another_object(name: str) -> None:
     parse = PLAIN[name][1]
-    data = {
+    builders: dict[str, Callable[[], bytes]] = {
         "gateway leaf": ex.gateway_log()[0].encode,
         "time": lambda: ex.validator_log()[1],
         "logged claim": lambda: ex.validator_log()[4],
@@ -252,8 +252,8 @@ def test_every_flipped_bit_of_an_unsigned_object_is_refused_or_another_object(na
         "finding": lambda: ex.the_finding().encode(),
         "batch answer": lambda: ex.the_answer().encode(),
         "evidence file": lambda: ex.the_file().encode(),
-    }[name]()
-    for flipped in flips(data):
+    }
+    for flipped in flips(builders[name]()):
         try:
             got = parse(flipped)
         except Malformed:
