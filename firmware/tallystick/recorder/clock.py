@@ -1,0 +1,44 @@
+# The recorder's two clocks: uptime, which orders, and the wall clock, which is only a claim.
+
+import sys
+import time
+
+# Before this a clock was never set (2024-01-01).
+WALL_S_MIN = 1704067200
+# Seconds from 1970 to 2000, where some boards begin.
+EPOCH_2000_S = 946684800
+
+MICROPYTHON = sys.implementation.name == "micropython"
+
+
+class SystemClock:
+    """Milliseconds since it was made, and the machine's time with its uncertainty."""
+
+    def __init__(self, uncertainty_ms: int = 1000) -> None:
+        self.uncertainty_ms = uncertainty_ms
+        self._ticks: int = 0
+        self._passed_ms = 0
+        self._shift_s = 0
+        if MICROPYTHON:
+            self._ticks = time.ticks_ms()  # type: ignore[attr-defined]  # MicroPython's
+            self._shift_s = EPOCH_2000_S if time.gmtime(0)[0] == 2000 else 0
+        else:
+            self._ticks = time.monotonic_ns()
+
+    def uptime_ms(self) -> int:
+        """Never falls; MicroPython's ticks wrap, so this must be asked within days."""
+        if not MICROPYTHON:
+            return (time.monotonic_ns() - self._ticks) // 1000000
+        now: int = time.ticks_ms()  # type: ignore[attr-defined]  # MicroPython's
+        self._passed_ms += time.ticks_diff(now, self._ticks)  # type: ignore[attr-defined]  # its
+        self._ticks = now
+        return self._passed_ms
+
+    def wall(self) -> "tuple[int, int] | None":
+        """(milliseconds since 1970, uncertainty), or None while the clock is not set."""
+        if MICROPYTHON:
+            seconds = time.time() + self._shift_s
+            # Whole seconds on many boards.
+            return (int(seconds) * 1000, self.uncertainty_ms) if seconds > WALL_S_MIN else None
+        now_ms = time.time_ns() // 1000000
+        return (now_ms, self.uncertainty_ms) if now_ms > WALL_S_MIN * 1000 else None

@@ -1,0 +1,225 @@
+# What comes down: welcome, custody receipts, resend requests, receipts and verdicts, notices.  Each
+# is a generator that yields between bounded steps, so that verifying never holds up a control loop.
+
+from tallystick.evidence import kinds
+from tallystick.evidence.errors import Malformed, TallyError, Unverified
+from tallystick.recorder import stretches
+from tallystick.recorder.health import count
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from typing import Any
+
+    from tallystick.evidence.checkpoint import Checkpoint
+    from tallystick.evidence.keys import PublicKey
+    from tallystick.recorder.ledger import Ledger
+    from tallystick.recorder.link import Link
+    from tallystick.recorder.sending import Sender
+
+    Work = Generator[None, None, None]
+
+MESSAGE_BYTES_MAX = 65536
+RECEIVED_MAX = 16
+
+
+class Downlink:
+    """Verifies what the gateway sends, and acts on what is verified."""
+
+    def __init__(
+        self, ledger: "Ledger", sender: "Sender", link: "Link", gateways: "dict[bytes, PublicKey]"
+    ) -> None:
+        self._ledger = ledger
+        self._sender = sender
+        self._link = link
+        self._gateways = gateways
+        self._work: "Work | None" = None
+        self._now_ms = 0
+        # Receipts and verdicts of validators as they came; nothing of them is verified here.
+        self.received: "list[tuple[str, bytes]]" = []
+        self.listener: "Callable[[str, bytes], None] | None" = None
+        self.epoch_begun: "Callable[[], None] | None" = None
+
+    def step(self, now_ms: int) -> bool:
+        """One bounded piece of work; False when nothing came."""
+        self._now_ms = now_ms
+        try:
+            if self._work is None:
+                message = self._link.uplink.receive()
+                if message is None:
+                    return False
+                self._work = self._handle(message)
+            next(self._work)
+        except StopIteration:
+            self._work = None
+        except TallyError as error:
+            self._work = None
+            count(self._ledger.health.refused, error.reason)
+        except OSError as error:
+            self._work = None
+            self._ledger.fault("flash", "io", event=False)
+            self._ledger.health.last_fault += " (%s)" % error
+        return True
+
+    def _handle(self, message: bytes) -> "Work":
+        if len(message) > MESSAGE_BYTES_MAX or len(message) < 3:
+            raise Malformed("too-large", "a message of %d bytes" % len(message))
+        if message[0] == 0xD2:
+            yield from self._statement(message)
+            return
+        # An array of less than 24 elements; kinds from 24 on take a byte more.
+        kind = message[2] if message[1] == 0x18 else message[1]
+        if kind == kinds.WELCOME:
+            yield from self._welcome(message)
+        elif kind == kinds.RESEND_REQUEST:
+            self._resend(message)
+        elif kind == kinds.NOTARISED:
+            self._keep("notarised", message)
+        elif kind == kinds.NOTICE:
+            self._notice(message)
+        else:
+            raise Malformed("unknown-kind", "a message that a device does not take")
+
+    def _statement(self, message: bytes) -> "Work":
+        from tallystick.evidence.cose import parse  # noqa: PLC0415  # rarely
+
+        payload = parse(message, MESSAGE_BYTES_MAX).payload or b"  "
+        if payload[1] == kinds.CUSTODY_RECEIPT:
+            yield from self._custody(message)
+        elif payload[1] == kinds.VERDICT:
+            self._keep("verdict", message)
+        else:
+            raise Malformed("unknown-kind", "a statement that a device does not take")
+
+    def _keep(self, name: str, message: bytes) -> None:
+        self.received = (self.received + [(name, message)])[-RECEIVED_MAX:]
+        if self.listener is not None:
+            try:
+                self.listener(name, message)
+            except Exception:  # noqa: BLE001  # the application's, not ours
+                self._ledger.fault("listener", "raised", event=False)
+
+    def _notice(self, message: bytes) -> None:
+        from tallystick.evidence.notice import parse  # noqa: PLC0415  # rarely
+
+        count(self._ledger.health.notices, parse(message).reason)
+
+    def _resend(self, message: bytes) -> None:
+        from tallystick.evidence.resend import parse  # noqa: PLC0415  # rarely
+
+        request = parse(message)
+        if not self._sender.request(request.epoch, request.from_, self._now_ms):
+            count(self._ledger.health.refused, "over-quota")
+
+    # Custody.
+
+    def _root_at(self, size: int) -> "Generator[None, None, bytes]":
+        # b"" when no payload of this size is here.
+        log = self._ledger.log
+        if size == log.sealed_size:
+            return log.sealed_root
+        for root in stretches.root_at(self._ledger.journal, log.epoch, size):
+            if root is not None:
+                return root
+            yield
+        return b""
+
+    def _custody(self, message: bytes) -> "Work":
+        from tallystick.evidence.custody import parse  # noqa: PLC0415  # rarely
+
+        ledger = self._ledger
+        log = ledger.log
+        receipt = parse(message)
+        if receipt.device != ledger.device:
+            raise Unverified("wrong-device", "a custody receipt for another device")
+        if receipt.epoch != log.epoch:
+            raise Unverified("frozen-epoch", "a custody receipt for a log that was left")
+        if log.custody is not None:
+            # An idle device's receipt covers nothing new, and its time bounds the next checkpoint.
+            to, _, _, time_ms = log.custody
+            if receipt.to < to or (receipt.to == to and receipt.time_ms <= time_ms):
+                return
+        key = self._gateways.get(receipt.received().kid)
+        if key is None:
+            raise Unverified("wrong-key", "a custody receipt by a gateway that is not pinned")
+        root = yield from self._root_at(receipt.to)
+        if root != receipt.root and receipt.to <= log.sealed_size:
+            raise Unverified("bad-root", "a custody receipt over another root than ours")
+        verifier = receipt.verifier(key)
+        while not verifier.step():
+            yield
+        if receipt.to > log.sealed_size:
+            self._older([receipt.epoch, receipt.to, receipt.root])
+            return
+        if not receipt.bodies:
+            raise Unverified("bad-value", "a custody receipt over hashes frees no bodies")
+        with ledger.lock:
+            frame = log.set_custody(receipt.to, receipt.digest, message, receipt.time_ms)
+            ledger.append_control(frame)
+            ledger.health.custody += 1
+            self._sender.confirmed(receipt.to, self._now_ms)
+            ledger.journal.release(log.epoch, receipt.to, self._sender.position[0])
+
+    # Welcome.
+
+    def _welcome(self, message: bytes) -> "Work":
+        from tallystick.evidence.welcome import parse  # noqa: PLC0415  # rarely
+
+        ledger = self._ledger
+        welcome = parse(message)
+        epoch = ledger.log.epoch
+        if welcome.checkpoint is not None:
+            yield from self._own_head(welcome.checkpoint, welcome.custody is not None)
+        if welcome.custody is not None and ledger.log.epoch == epoch:
+            yield from self._custody(welcome.custody)
+        if ledger.log.epoch != epoch:
+            return
+        if not self._link.greeted:
+            self._link.greeted = True
+            # Without a receipt the gateway may have nothing of this log.
+            known = ledger.log.custody if welcome.custody is not None else None
+            self._sender.rewind(known[0] if known else 0)
+
+    def _own_head(self, data: bytes, in_custody: bool) -> "Work":  # noqa: FBT001
+        from tallystick.evidence.checkpoint import parse  # noqa: PLC0415  # rarely
+
+        ledger = self._ledger
+        log = ledger.log
+        head = parse(data)
+        if head.device != ledger.device:
+            raise Unverified("wrong-device", "a welcome with a checkpoint of another device")
+        if head.epoch == log.epoch:
+            yield from self._own_epoch(head)
+        elif head.epoch not in log.past:
+            yield from self._verified(head)
+            if in_custody or log.custody is not None:
+                # The gateway knows this epoch, and knows a newer one.
+                self._older([head.epoch, head.size, head.root])
+            else:
+                with ledger.lock:
+                    ledger.append_control(log.set_past(head.epoch))
+
+    def _own_epoch(self, head: "Checkpoint") -> "Work":
+        log = self._ledger.log
+        if head.size <= log.sealed_size:
+            root = yield from self._root_at(head.size)
+            if root == head.root:
+                return
+            if not root and head.size < self._ledger.journal.first(log.epoch):
+                return  # freed: it cannot be compared any more
+        yield from self._verified(head)
+        self._older([head.epoch, head.size, head.root])
+
+    def _verified(self, head: "Checkpoint") -> "Work":
+        verifier = head.verifier(self._ledger.key)
+        while not verifier.step():
+            yield
+
+    def _older(self, previous: "list[Any]") -> None:
+        # This journal was put back from an older copy: what it would sign contradicts what it sent.
+        self._ledger.fault("journal", "older", event=False)
+        self._ledger.begin_epoch("rollback", previous)
+        if self.epoch_begun is not None:
+            self.epoch_begun()
+        self._sender.rewind(0)
+        self._link.greet_again()

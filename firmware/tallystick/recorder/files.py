@@ -1,0 +1,105 @@
+# The folder of a journal.  Everything that touches the filesystem is here, so that tests can fail
+# or stop it at any point.
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+MICROPYTHON = sys.implementation.name == "micropython"
+BLOCK = 512
+
+
+def make_folder(path: str) -> None:
+    """The folder and those above it; MicroPython has no makedirs."""
+    at = 0
+    while at >= 0:
+        at = path.find("/", at + 1)
+        part = path if at < 0 else path[:at]
+        try:
+            os.stat(part)
+        except OSError:
+            os.mkdir(part)
+
+
+class Files:
+    """One folder of append-only files."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder.rstrip("/") or "/"
+        make_folder(self.folder)
+
+    def path(self, name: str) -> str:
+        """Where a file is."""
+        return self.folder + "/" + name
+
+    def names(self) -> list[str]:
+        """Files of the folder."""
+        return sorted(os.listdir(self.folder))
+
+    def size(self, name: str) -> int:
+        """Bytes."""
+        return os.stat(self.path(name))[6]
+
+    def reading(self, name: str) -> "BinaryIO":
+        """Open to read."""
+        return open(self.path(name), "rb")
+
+    def appending(self, name: str) -> "BinaryIO":
+        """Open to append, unbuffered: what was written survives the process, not a power cut."""
+        if MICROPYTHON:
+            return open(self.path(name), "ab")
+        return open(self.path(name), "ab", 0)
+
+    def write(self, handle: "BinaryIO", data: bytes) -> None:
+        """All of it, or OSError."""
+        view = memoryview(data)
+        while view:
+            count = handle.write(view)
+            if not count:
+                raise OSError(28, "no space")
+            view = view[count:]
+
+    def sync(self, handle: "BinaryIO") -> None:
+        """Durable when this returns."""
+        # MicroPython's flush is fsync on POSIX and a commit on LittleFS and FAT.
+        handle.flush()
+        if not MICROPYTHON:
+            os.fsync(handle.fileno())
+        elif hasattr(os, "sync"):
+            os.sync()
+
+    def rename(self, name: str, to: str) -> None:
+        """In place of `to`, durably."""
+        try:
+            os.rename(self.path(name), self.path(to))
+        except OSError:
+            # FAT does not rename over a file; it has no atomic way.
+            os.remove(self.path(to))
+            os.rename(self.path(name), self.path(to))
+        self.sync_folder()
+
+    def remove(self, name: str) -> None:
+        """Gone; what is gone already is no fault."""
+        try:
+            os.remove(self.path(name))
+        except OSError as error:
+            if error.args[0] != 2:  # ENOENT
+                raise
+
+    def sync_folder(self) -> None:
+        """Names durable: POSIX needs this, flash filesystems commit names by themselves."""
+        if MICROPYTHON:
+            return
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def space(self) -> int:
+        """Free bytes, for the default limit of a journal."""
+        stats = os.statvfs(self.folder)
+        return int(stats[1] * stats[4])

@@ -1,0 +1,44 @@
+# The promise of claim() and accept() with wait=False.
+
+from tallystick.evidence.errors import CouldNotCheck, TallyError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+
+class Handle:
+    """`ready` once the signature is on flash, or the matter has failed; then `result()`."""
+
+    def __init__(self) -> None:
+        self.ready = False
+        self.error: TallyError | None = None
+        # The signed checkpoint, kept from the signature to its sync.
+        self.checkpoint = b""
+        # Where the record lies: index, salt, inclusion path.
+        self.place: "tuple[int, bytes, list[bytes]]" = (0, b"", [])
+        # Makes the result of the signed checkpoint.
+        self.make: "Callable[[bytes], Any] | None" = None
+        self._result: "Any" = None
+
+    def result(self) -> "Any":
+        """A claim's half, or an accepted half; raises what went wrong, or not-ready."""
+        if not self.ready:
+            raise CouldNotCheck("not-ready", "the signature is not there yet: poll() until ready")
+        if self.error is not None:
+            raise self.error
+        return self._result
+
+    def done(self) -> None:
+        """The signature is on flash."""
+        if self.make is not None:
+            self._result = self.make(self.checkpoint)
+            self.make = None
+        self.ready = True
+
+    def fail(self, error: TallyError) -> None:
+        """There will be no signature."""
+        self.error = error
+        self.make = None
+        self.ready = True

@@ -1,0 +1,39 @@
+# What the recorder could not do, and what it did: counted, never raised into a control loop.
+
+NAMES_MAX = 32
+OTHERS = "others"
+
+
+class Health:
+    """Counters since open(); `faults`, `refused` and `notices` map reasons to counts."""
+
+    def __init__(self) -> None:
+        self.records = 0
+        self.dropped = 0
+        self.checkpoints = 0
+        self.sent = 0
+        self.resent = 0
+        self.custody = 0
+        self.connected = False
+        self.flash_ok = True
+        self.key_ok = True
+        self.last_fault = ""
+        self.faults: dict[str, int] = {}
+        self.refused: dict[str, int] = {}
+        self.notices: dict[str, int] = {}
+
+    def as_dict(self) -> "dict[str, int | bool | str | dict[str, int]]":
+        """All counters by name."""
+        names = (
+            "records dropped checkpoints sent resent custody connected flash_ok key_ok"
+            " last_fault faults refused notices"
+        )
+        return {name: getattr(self, name) for name in names.split()}
+
+
+def count(counters: dict[str, int], reason: str) -> int:
+    """One more; reasons that a stranger can choose are bounded in number."""
+    if reason not in counters and len(counters) >= NAMES_MAX:
+        reason = OTHERS
+    counters[reason] = counters.get(reason, 0) + 1
+    return counters[reason]

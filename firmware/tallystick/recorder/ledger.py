@@ -1,0 +1,350 @@
+# The order sync, sign, sync (send): the log, its journal and its key, moved by bounded steps.
+#
+# `add` and `seal` only write.  `step` does the rest: a payload is signed when it and its records
+# are durable, and counts as sendable when its signature is.  The lock is held for short moments
+# only, so that a sync or a signature in another thread never holds up the control loop.
+
+from os import urandom
+
+from tallystick.evidence.errors import KeyDriverError, TallyError, Unverified
+from tallystick.evidence.event import encode_event
+from tallystick.evidence.statement import prepare
+from tallystick.recorder import core
+from tallystick.recorder.health import count
+from tallystick.recorder.journal import Full, Journal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from tallystick.evidence.statement import Unsigned
+    from tallystick.recorder.checkpointing import Policy
+    from tallystick.recorder.handle import Handle
+    from tallystick.recorder.health import Health
+
+FLASH_RETRY_MS = 1000
+KEY_RETRY_MS_MIN = 500
+KEY_RETRY_MS_MAX = 60000
+FAULT_EVENT_MS_MIN = 60000
+FAULT_EVENTS_MAX = 16
+# A wall clock that moves against uptime by more than this was set.
+CLOCK_STEP_MS_MIN = 2000
+EPOCH_SIZE = 8
+
+
+class NoLock:
+    """Where there are no threads."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *args: object) -> None:
+        pass
+
+
+class Ledger:
+    """One device's records on their way to a signature."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        device: bytes,
+        iss: str,
+        sub: str,
+        signer: "Any",
+        clock: "Any",
+        policy: "Policy",
+        health: "Health",
+        lock: "Any",
+    ) -> None:
+        self.journal = journal
+        self.device = device
+        self.signer = signer
+        self.clock = clock
+        self.policy = policy
+        self.health = health
+        self.lock = lock
+        self.key = signer.public_key()
+        self._names = (iss, sub)
+        self.protected = prepare(self.key, iss, sub, b"\x80").protected
+        self.log = core.Log(device, urandom(EPOCH_SIZE))
+        # Ordinals up to which payloads, and signatures, are durable.
+        self._durable = 0
+        self.sendable = 0
+        self._signing: "tuple[int, bytes, Unsigned] | None" = None
+        self._waiters: "list[tuple[int, Handle]]" = []
+        self._dropped = 0
+        self._flash_after_ms = 0
+        self._key_after_ms = 0
+        self._key_retry_ms = KEY_RETRY_MS_MIN
+        self._fault_events: dict[str, int] = {}
+        self._wall_offset_ms: int | None = None
+
+    # Opening and epochs.
+
+    def open(self) -> "list[Any] | None":
+        """Read the journal; the head of a damaged one, which is left, or None."""
+        found = self.journal.open()
+        if found is None or self.journal.damage:
+            if self.journal.list:
+                self.fault("journal", "damaged", event=False)
+            previous = None
+            if found is not None:
+                self.log = found
+                if found.sealed_size:
+                    previous = [found.epoch, found.sealed_size, found.sealed_root]
+            reason = "damaged" if self.journal.list else "new"
+            self.begin_epoch(reason, previous)
+            return previous
+        if found.device != self.device:
+            raise KeyDriverError(
+                "wrong-key",
+                "the journal in %s belongs to another device: restore its key, or name another"
+                " journal folder" % self.journal.files.folder,
+            )
+        self.log = found
+        return None
+
+    def begin_epoch(self, reason: str, previous: "list[Any] | None") -> None:
+        """Leave this log for a new one, whose first record names the head that is known."""
+        with self.lock:
+            old = self.log
+            log = core.Log(self.device, urandom(EPOCH_SIZE))
+            log.boot = old.boot
+            log.ordinal = log.signed = old.ordinal
+            log.past = old.past[:]
+            if self.journal.list:
+                log.set_past(old.epoch)
+            if previous and previous[0] not in log.past:
+                log.set_past(previous[0])
+            lost = old.tree.size - (old.custody[0] if old.custody else 0)
+            self.journal.sync(self.lock)
+            self.journal.begin_file(log)
+            self.log = log
+            waiters, self._waiters = self._waiters, []
+            self.event("epoch", {"previous": previous, "reason": reason})
+            if lost:
+                self.health.dropped += lost
+                self.event("gap", {"dropped": lost, "reason": "epoch"})
+        for _, handle in waiters:
+            handle.fail(Unverified("frozen-epoch", "the log was left before this was signed"))
+
+    # Writing.
+
+    def add(self, record: bytes) -> bool:
+        """Append a record; False (counted, recorded when it is possible again) when it cannot."""
+        with self.lock:
+            log = self.log
+            if self._dropped and not self._add_gap():
+                return self._drop()
+            if log.full() and not self.seal():
+                return self._drop()
+            if not self._append(log.frame(record, urandom)):
+                return self._drop()
+            log.added(record)
+            if log.tree.size - log.sealed_size == 1:
+                self.policy.added(self.clock.uptime_ms())
+            self.health.records += 1
+            return True
+
+    def _append(self, frame: bytes, reserved: bool = False) -> bool:  # noqa: FBT001, FBT002
+        try:
+            if self._flash_after_ms:
+                if self.clock.uptime_ms() < self._flash_after_ms:
+                    return False
+                self._flash_after_ms = 0
+            self.journal.append(frame, reserved)
+        except Full:
+            if self.health.flash_ok:
+                self.health.flash_ok = False
+                self.fault("journal", "full", event=False)
+            return False
+        except OSError as error:
+            self._flash_failed("write", error)
+            return False
+        self.health.flash_ok = True
+        return True
+
+    def append_control(self, frame: bytes) -> bool:
+        """Append a frame of ours; losing it costs a repetition, never a record."""
+        return self._append(frame, reserved=True)
+
+    def _flash_failed(self, what: str, error: Exception) -> None:
+        self.health.flash_ok = False
+        self._flash_after_ms = self.clock.uptime_ms() + FLASH_RETRY_MS
+        self.fault("flash", what, event=False)
+        self.health.last_fault += " (%s)" % error
+
+    def _drop(self) -> bool:
+        self._dropped += 1
+        self.health.dropped += 1
+        return False
+
+    def _add_gap(self) -> bool:
+        log = self.log
+        record = encode_event(
+            self.clock.uptime_ms(), "gap", {"dropped": self._dropped, "reason": "flash"}
+        )
+        if (log.full() and not self.seal()) or not self._append(log.frame(record, urandom)):
+            return False
+        log.added(record)
+        self._dropped = 0
+        return True
+
+    def event(self, name: str, details: "dict[str, Any]") -> bool:
+        """Append an event."""
+        return self.add(encode_event(self.clock.uptime_ms(), name, details))
+
+    def fault(self, part: str, reason: str, *, event: bool = True) -> None:
+        """Count a fault, and record it, each kind at most once a minute."""
+        name = part + ":" + reason
+        count(self.health.faults, name)
+        self.health.last_fault = name
+        now = self.clock.uptime_ms()
+        known = self._fault_events.get(name)
+        if event and (known is None or now - known >= FAULT_EVENT_MS_MIN):
+            if len(self._fault_events) >= FAULT_EVENTS_MAX:
+                self._fault_events.clear()
+            self._fault_events[name] = now
+            self.event("fault", {"part": part, "reason": reason})
+
+    def seal(self) -> int:
+        """Write a payload over all records; its number, 0 when that is impossible now."""
+        with self.lock:
+            log = self.log
+            now = self.clock.uptime_ms()
+            try:
+                frame = log.seal(now, self.clock.wall())
+            except Unverified as error:
+                self.fault("key", error.reason, event=False)
+                return 0
+            if not self._append(frame, reserved=True):
+                return 0
+            ordinal = log.sealed()
+            self.policy.sealed(now)
+            self.health.checkpoints += 1
+            if self.journal.wants_file():
+                try:
+                    self.journal.begin_file(log)
+                except OSError as error:
+                    self._flash_failed("rotate", error)
+            return ordinal
+
+    def add_sealed(self, record: bytes, handle: "Handle") -> None:
+        """Append and seal in one; the handle gets its place and waits, or fails."""
+        with self.lock:
+            # What may go before the record goes now, so that the path is that of its place.
+            if self._dropped:
+                self._add_gap()
+            if self.log.full():
+                self.seal()
+            index = self.log.tree.size
+            path = self.log.path_of_next()
+            if not self.add(record):
+                handle.fail(TallyError("store-full", "the record could not be kept: see health"))
+                return
+            handle.place = (index, self.log.salt, path)
+            ordinal = self.seal()
+            if ordinal:
+                self._waiters.append((ordinal, handle))
+            else:
+                handle.fail(TallyError("key-behind", "no checkpoint could be made: see health"))
+
+    # Steps.
+
+    def step(self, now_ms: int) -> bool:
+        """One bounded piece of sealing, syncing or signing; False when there is nothing to do."""
+        log = self.log
+        if self._signing is not None:
+            return self._step_signing(now_ms)
+        if log.pending and log.pending[0][0] <= self._durable:
+            return self._begin_signing(now_ms)
+        if log.ordinal > self._durable or log.signed > self.sendable:
+            return self._sync(now_ms)
+        if not log.pending and self.policy.due(now_ms, log.unsealed, log.stretch_bytes):
+            self._check_clock()
+            return bool(self.seal())
+        return False
+
+    def _sync(self, now_ms: int) -> bool:
+        if now_ms < self._flash_after_ms:
+            return False
+        with self.lock:
+            durable, sendable = self.log.ordinal, self.log.signed
+        try:
+            self.journal.sync(self.lock)
+        except (OSError, ValueError) as error:  # ValueError: closed by a repair meanwhile
+            self._flash_failed("sync", error)
+            return False
+        self._durable = durable
+        self.sendable = sendable
+        with self.lock:
+            ready = [handle for ordinal, handle in self._waiters if ordinal <= sendable]
+            self._waiters = [one for one in self._waiters if one[0] > sendable]
+        for handle in ready:
+            handle.done()
+        return True
+
+    def _begin_signing(self, now_ms: int) -> bool:
+        if now_ms < self._key_after_ms:
+            return False
+        ordinal, payload = self.log.pending[0]
+        unsigned = prepare(self.key, self._names[0], self._names[1], payload)
+        try:
+            self.signer.begin(unsigned.to_be_signed)
+        except (TallyError, OSError) as error:
+            return self._key_failed(now_ms, error)
+        self._signing = (ordinal, payload, unsigned)
+        return True
+
+    def _step_signing(self, now_ms: int) -> bool:
+        if self._signing is None:
+            return False
+        ordinal, _, unsigned = self._signing
+        try:
+            if not self.signer.poll():
+                return True
+            signature = self.signer.signature()
+        except (TallyError, OSError) as error:
+            self._signing = None
+            return self._key_failed(now_ms, error)
+        self._key_retry_ms = KEY_RETRY_MS_MIN
+        self.health.key_ok = True
+        self._signing = None
+        return self._keep_signature(ordinal, unsigned, signature)
+
+    def _keep_signature(self, ordinal: int, unsigned: "Unsigned", signature: bytes) -> bool:
+        with self.lock:
+            if not self.log.pending or self.log.pending[0][0] != ordinal:
+                return True  # of an epoch that was left meanwhile
+            if not self._append(self.log.signature(ordinal, signature), reserved=True):
+                # Asked for again later, over the same payload.
+                return False
+            self.log.signed_one(ordinal)
+            for waiting, handle in self._waiters:
+                if waiting == ordinal:
+                    handle.checkpoint = unsigned.finish(signature)
+        return True
+
+    def _key_failed(self, now_ms: int, error: Exception) -> bool:
+        self.health.key_ok = False
+        self._key_after_ms = now_ms + self._key_retry_ms
+        self._key_retry_ms = min(2 * self._key_retry_ms, KEY_RETRY_MS_MAX)
+        self.fault("key", getattr(error, "reason", "io"))
+        return False
+
+    def _check_clock(self) -> None:
+        wall = self.clock.wall()
+        if wall is None:
+            return
+        uptime = self.clock.uptime_ms()
+        offset = wall[0] - uptime
+        known = self._wall_offset_ms
+        self._wall_offset_ms = offset
+        if known is not None and abs(offset - known) > CLOCK_STEP_MS_MIN + wall[1]:
+            self.event("clock", {"before_ms": known + uptime, "after_ms": wall[0]})
+
+    def settled(self) -> bool:
+        """Whether every record is covered by a durable signature."""
+        log = self.log
+        return not log.unsealed and not log.pending and self.sendable >= log.ordinal

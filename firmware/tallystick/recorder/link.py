@@ -1,0 +1,94 @@
+# The state of the link: connect, greet, wait for the welcome.  Nothing else is sent before it, for
+# it may show that this journal is older than something that this device once sent.
+
+from tallystick.evidence.cbor import encode
+from tallystick.evidence.errors import TransportError
+from tallystick.evidence.kinds import HELLO
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tallystick.recorder.ledger import Ledger
+    from tallystick.recorder.uplink import Uplink
+
+CONNECT_RETRY_MS_MIN = 500
+CONNECT_RETRY_MS_MAX = 60000
+HELLO_RETRY_MS_MIN = 2000
+HELLO_RETRY_MS_MAX = 60000
+UPLINK_EVENT_MS_MIN = 10000
+
+
+class Link:
+    """Keeps one uplink connected and greeted."""
+
+    def __init__(self, uplink: "Uplink", ledger: "Ledger", credential: list[bytes]) -> None:
+        self.uplink = uplink
+        self._ledger = ledger
+        self._credential = credential
+        self.greeted = False
+        self._session = -1
+        self._connect_ms = 0
+        self._retry_ms = CONNECT_RETRY_MS_MIN
+        self._hello_ms = 0
+        self._hello_retry_ms = HELLO_RETRY_MS_MIN
+        self._event_ms = -UPLINK_EVENT_MS_MIN
+        self._event_state = "down"
+
+    def greet_again(self) -> None:
+        """Say hello again: the epoch is another one, or the welcome was none."""
+        self.greeted = False
+        self._hello_ms = 0
+
+    def lost(self) -> None:
+        """A use of the link failed."""
+        self.greeted = False
+        self.uplink.connected = False
+
+    def step(self, now_ms: int) -> bool:
+        """One attempt to connect or greet; False when there is nothing to do."""
+        uplink = self.uplink
+        health = self._ledger.health
+        if health.connected != uplink.connected:
+            health.connected = uplink.connected
+            self._tell("up" if uplink.connected else "down", now_ms)
+        if not uplink.connected:
+            self.greeted = False
+            return self._connect(now_ms)
+        if uplink.session != self._session:
+            self._session = uplink.session
+            self._retry_ms = CONNECT_RETRY_MS_MIN
+            self._hello_retry_ms = HELLO_RETRY_MS_MIN
+            self.greet_again()
+        if not self.greeted and now_ms >= self._hello_ms:
+            self._hello_ms = now_ms + self._hello_retry_ms
+            self._hello_retry_ms = min(2 * self._hello_retry_ms, HELLO_RETRY_MS_MAX)
+            return uplink.publish(self._hello())
+        return False
+
+    def _connect(self, now_ms: int) -> bool:
+        if now_ms < self._connect_ms:
+            return False
+        from random import getrandbits  # noqa: PLC0415  # rarely
+
+        # Devices that lost one broker together must not come back together.
+        jitter = self._retry_ms * getrandbits(8) // 512
+        self._connect_ms = now_ms + self._retry_ms + jitter
+        self._retry_ms = min(2 * self._retry_ms, CONNECT_RETRY_MS_MAX)
+        try:
+            self.uplink.connect()
+        except (TransportError, OSError) as error:
+            self._ledger.fault("uplink", getattr(error, "reason", "connect"), event=False)
+        return False
+
+    def _tell(self, state: str, now_ms: int) -> None:
+        # A flapping link must not fill the journal.
+        if state != self._event_state and now_ms - self._event_ms >= UPLINK_EVENT_MS_MIN:
+            self._event_state = state
+            self._event_ms = now_ms
+            self._ledger.event("uplink", {"state": state})
+
+    def _hello(self) -> bytes:
+        # The array of evidence/hello.py, whose import would load what verifies credentials.
+        ledger = self._ledger
+        log = ledger.log
+        first = ledger.journal.first(log.epoch)
+        return encode([HELLO, ledger.device, log.epoch, first, log.sealed_size, self._credential])

@@ -1,0 +1,43 @@
+# The interface of an uplink: a link that may lose, repeat or delay what it was given.
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+DRIVERS = {"mqtt": ("mqtt_paho", "mqtt_umqtt"), "mqtts": ("mqtt_paho", "mqtt_umqtt")}
+
+
+class Uplink:
+    """`connected` now; `session` is raised by one with each connection."""
+
+    connected = False
+    session = 0
+
+    def connect(self) -> None:
+        """Connect, or begin to; TransportError when it fails at once."""
+
+    def publish(self, message: bytes) -> bool:
+        """As publish_pieces."""
+        return self.publish_pieces(len(message), (message,))
+
+    def publish_pieces(self, size: int, pieces: "Iterable[bytes]") -> bool:
+        """Hand a message of `size` bytes to the link, which promises nothing; False: not now."""
+        raise NotImplementedError
+
+    def receive(self) -> bytes | None:
+        """The next message, or None."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Give the link back."""
+
+
+def open_uplink(config: "dict[str, object]", device: str) -> Uplink:
+    """The uplink that a configuration names; its driver is loaded now."""
+    import sys  # noqa: PLC0415  # costs heap
+
+    scheme = str(config["uplink"]).split(":")[0]
+    name = DRIVERS[scheme][sys.implementation.name == "micropython"]
+    driver = __import__("tallystick.recorder." + name, None, None, ("Mqtt",))
+    uplink: Uplink = driver.Mqtt(config, device)
+    return uplink
