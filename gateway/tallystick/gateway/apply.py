@@ -1,6 +1,7 @@
 """Carries the core's decisions out, inside one transaction of the store."""
 
 import sqlite3
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,7 +83,8 @@ class Applier:
         """Write the rows that wait, so that the view sees them."""
         if self._segments:
             connection.executemany(
-                "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._segments
+                "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                self._segments,
             )
             self._segments = []
 
@@ -161,6 +163,9 @@ class Applier:
                 it.root,
                 it.checkpoint,
                 it.edge,
+                it.named,
+                it.tail,
+                zlib.crc32(it.data),
                 it.records,
                 now_ms,
                 it.data,

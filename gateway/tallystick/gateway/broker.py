@@ -181,12 +181,12 @@ class Broker:
             self.dropped += 1
 
 
-def make_client(config: BrokerConfig) -> _Client:
+def make_client(config: BrokerConfig, *, clean: bool = False) -> _Client:
     """A client with everything set and nothing connected; Malformed when a file is missing."""
     client = _Client(
         CallbackAPIVersion.VERSION2,
         client_id=config.client_id,
-        clean_session=False,
+        clean_session=clean,
         protocol=mqtt.MQTTv311,
         manual_ack=True,
     )

@@ -53,6 +53,8 @@ class Appended:
     root: bytes
     checkpoint: bytes  # digest of its last
     edge: bytes  # the device's tree at `first`, hashes joined
+    named: bytes  # digests of the custody receipts that its checkpoints name, joined
+    tail: int  # bytes of its last checkpoint, with which `data` ends
     records: int
     data: bytes
     leaf: bytes

@@ -120,6 +120,8 @@ class Placer:
                 head.root,
                 head.digest,
                 edge_bytes(piece.before),
+                _named(piece.stretches),
+                len(head.encode()),
                 sum(len(stretch.items) - stretch.elided for stretch in piece.stretches),
                 piece.data,
                 leaf,
@@ -377,6 +379,11 @@ def _newer(verified: VerifiedSegment, track: Track) -> bool:
     # A repeated head is worth keeping when it is later than the one before; a replay is not.
     head = verified.checkpoint
     return (head.boot, head.uptime_ms) > track.order
+
+
+def _named(stretches: list[segments.VerifiedStretch]) -> bytes:
+    found = [stretch.checkpoint.custody for stretch in stretches]
+    return b"".join(dict.fromkeys(digest for digest in found if digest is not None))
 
 
 def _touch(track: Track, other: Track) -> bool:

@@ -72,7 +72,9 @@ CREATE TABLE parked (
 CREATE INDEX parked_by_log ON parked (device, epoch);
 
 -- The gateway's own log: one leaf for each accepted segment. `edge` is the device's tree at
--- `first`, so that every row can be checked by itself.
+-- `first`, so that every row can be checked by itself. `named` are the custody receipts that its
+-- checkpoints name; `tail` is the length of its last checkpoint, with which `data` ends; `crc` is
+-- that of `data`, to find a flipped bit before it is forwarded.
 CREATE TABLE segments (
   at INTEGER PRIMARY KEY,
   track INTEGER NOT NULL,
@@ -81,6 +83,9 @@ CREATE TABLE segments (
   root BLOB NOT NULL,
   checkpoint BLOB NOT NULL,
   edge BLOB NOT NULL,
+  named BLOB NOT NULL,
+  tail INTEGER NOT NULL,
+  crc INTEGER NOT NULL,
   records INTEGER NOT NULL,
   time_ms INTEGER NOT NULL,
   data BLOB NOT NULL

@@ -1,0 +1,197 @@
+"""Builds a batch for one validator from the store. Reads only; signs once."""
+
+import sqlite3
+import time
+import zlib
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import structlog
+import zstandard
+
+from tallystick.evidence import cbor
+from tallystick.evidence.batch import Batch
+from tallystick.evidence.digest import sha256
+from tallystick.evidence.gatewayhead import GatewayHead
+from tallystick.evidence.tree import Tree
+from tallystick.gateway import limits
+from tallystick.gateway.config import Send
+from tallystick.gateway.elide import for_sending
+from tallystick.gateway.gatewaylog import read_node, tree_at
+from tallystick.gateway.signing import Signing
+
+_log = structlog.get_logger("tallystick.gateway.batching")
+HASH_SIZE = 32
+_BLOCK_BYTES_MAX = 1 << 17  # RFC 8878, 3.1.1.2.4
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+
+
+class Head(NamedTuple):
+    """A device's checkpoint in a batch, for the receipt that comes back."""
+
+    device: bytes
+    epoch: bytes
+    size: int
+    statement: bytes
+
+
+@dataclass
+class Built:
+    """A signed batch, and what its answer is compared with."""
+
+    first: int
+    to: int
+    data: bytes
+    heads: dict[bytes, Head] = field(default_factory=dict)  # by digest
+    told: dict[bytes, bytes] = field(default_factory=dict)  # device -> digest of its credential
+    custody: dict[bytes, bytes] = field(default_factory=dict)  # digest -> receipt
+    named: dict[bytes, None] = field(default_factory=dict)  # custody receipts, in order
+    damaged: list[int] = field(default_factory=list)
+
+
+class Builder:
+    """Makes batches for one validator."""
+
+    def __init__(
+        self, name: str, send: Send, signing: Signing, credential: tuple[bytes, ...]
+    ) -> None:
+        self._name = name
+        self._send = send
+        self._signing = signing
+        self._credential = list(credential)
+        self._credential_digest = sha256(cbor.encode(self._credential))
+        # Segments that this validator refuses to read at all: it gets their leaf hashes.
+        self.elided: set[int] = set()
+
+    def build(self, connection: sqlite3.Connection, cursor: int, segments_max: int) -> Built | None:
+        """The next batch from `cursor` on; None when there is nothing new."""
+        connection.execute("BEGIN")
+        try:
+            return self._build(connection, cursor, segments_max)
+        finally:
+            connection.execute("COMMIT")
+
+    def _build(
+        self, connection: sqlite3.Connection, cursor: int, segments_max: int
+    ) -> Built | None:
+        built = Built(cursor, cursor, b"")
+        items, credentials = self._items(connection, built, segments_max)
+        if not items:
+            return None
+        tree = tree_at(connection, cursor)
+        edge = list(tree.edge)
+        receipts, missing = self._receipts(connection, built)
+        head = self._head(connection, built.to)
+        made = Batch(cursor, edge, items, credentials, receipts, missing, head)
+        built.data, _ = self._signing.sign(made, self._signing.gateway)
+        return built
+
+    def _items(
+        self, connection: sqlite3.Connection, built: Built, segments_max: int
+    ) -> tuple[list[bytes | tuple[int, bytes]], list[list[bytes]]]:
+        items: list[bytes | tuple[int, bytes]] = []
+        credentials = self._own_credential(connection, built)
+        known: set[bytes] = set()
+        size = 0
+        for row in connection.execute(
+            "SELECT s.at, s.until, s.checkpoint, s.named, s.tail, s.crc, s.data, t.device, "
+            "t.epoch FROM segments s JOIN tracks t USING (track) WHERE s.at >= ? "
+            "ORDER BY s.at LIMIT ?",
+            (built.first, segments_max),
+        ):
+            at, until, digest, named, tail, crc, data, device, epoch = row
+            item = self._item(connection, at, crc, data, built)
+            size += len(item) if isinstance(item, bytes) else HASH_SIZE
+            if items and size > limits.BATCH_BYTES:
+                break
+            items.append(item)
+            built.to = at + 1
+            if not isinstance(item, bytes):
+                continue
+            built.heads[digest] = Head(device, epoch, until, data[len(data) - tail :])
+            for begin in range(0, len(named), HASH_SIZE):
+                built.named[named[begin : begin + HASH_SIZE]] = None
+            if device not in known:
+                known.add(device)
+                credentials += self._credential_of(connection, device, built)
+        return items, credentials
+
+    def _item(
+        self, connection: sqlite3.Connection, at: int, crc: int, data: bytes, built: Built
+    ) -> bytes | tuple[int, bytes]:
+        if at in self.elided:
+            return 0, read_node(connection, 0, at)
+        if zlib.crc32(data) != crc:
+            _log.error("a stored segment is damaged and not forwarded", at=at)
+            built.damaged.append(at)
+            return 0, read_node(connection, 0, at)
+        return for_sending(data, self._send)
+
+    def _own_credential(self, connection: sqlite3.Connection, built: Built) -> list[list[bytes]]:
+        if self._told(connection, self._signing.gateway) == self._credential_digest:
+            return []
+        built.told[self._signing.gateway] = self._credential_digest
+        return [self._credential]
+
+    def _credential_of(
+        self, connection: sqlite3.Connection, device: bytes, built: Built
+    ) -> list[list[bytes]]:
+        row = connection.execute(
+            "SELECT credential, digest FROM devices WHERE device = ?", (device,)
+        ).fetchone()
+        if row is None or self._told(connection, device) == row[1]:
+            return []
+        built.told[device] = row[1]
+        statements: Any = cbor.decode(row[0])
+        return [statements]
+
+    def _told(self, connection: sqlite3.Connection, device: bytes) -> bytes | None:
+        row = connection.execute(
+            "SELECT digest FROM told WHERE validator = ? AND device = ?", (self._name, device)
+        ).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def _receipts(
+        self, connection: sqlite3.Connection, built: Built
+    ) -> tuple[list[bytes], list[bytes]]:
+        # The custody receipts that the checkpoints name and that this validator has no entry of.
+        missing = []
+        for digest in built.named:
+            receipted = connection.execute(
+                "SELECT 1 FROM receipts WHERE validator = ? AND statement = ?",
+                (self._name, digest),
+            ).fetchone()
+            if receipted is not None:
+                continue
+            row = connection.execute(
+                "SELECT data FROM custody WHERE digest = ?", (digest,)
+            ).fetchone()
+            if row is None:
+                missing.append(digest)
+            else:
+                built.custody[digest] = row[0]
+        return list(built.custody.values()), missing
+
+    def _head(self, connection: sqlite3.Connection, size: int) -> bytes:
+        tree: Tree = tree_at(connection, size)
+        head = GatewayHead(size, tree.root(), time.time_ns() // 1_000_000)
+        return self._signing.sign(head, self._signing.gateway)[0]
+
+
+def compress(data: bytes) -> bytes:
+    """One zstd frame (RFC 8878) that no receiver takes for a bomb."""
+    packed = zstandard.ZstdCompressor(level=limits.ZSTD_LEVEL).compress(data)
+    if len(data) <= limits.BATCH_RATIO_SAFE * len(packed):
+        return packed
+    return stored(data)
+
+
+def stored(data: bytes) -> bytes:
+    """A zstd frame of raw blocks: for the rare batch that packs too well (RFC 8878, 3.1.1)."""
+    # Single segment, content size in 8 bytes, no checksum, no dictionary.
+    parts = [_ZSTD_MAGIC, b"\xe0", len(data).to_bytes(8, "little")]
+    for begin in range(0, len(data), _BLOCK_BYTES_MAX):
+        block = data[begin : begin + _BLOCK_BYTES_MAX]
+        last = begin + len(block) == len(data)
+        parts += [(len(block) << 3 | last).to_bytes(3, "little"), block]
+    return b"".join(parts)

@@ -1,0 +1,143 @@
+"""`tally gateway check`: everything that can be known before the gateway runs."""
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tallystick.evidence.credential import Credential, verify_credential
+from tallystick.evidence.errors import TallyError
+from tallystick.gateway.broker import abandon, make_client
+from tallystick.gateway.config import BrokerConfig, Config, ValidatorConfig
+from tallystick.gateway.folder import Folder
+from tallystick.gateway.http import Http
+from tallystick.gateway.identity import open_signing, own_identity, peer_of
+from tallystick.gateway.store import open_reader
+
+BROKER_WAIT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at; `what_to_do` is empty when it is good."""
+
+    name: str
+    good: bool
+    found: str
+    what_to_do: str = ""
+
+
+def check(config: Config) -> list[Check]:
+    """All checks; none raises, and none changes anything."""
+    now_s = int(time.time())
+    made = [
+        _try("credential", lambda: _credential(config, now_s), "enrol: tally fleet enroll"),
+        _try("key", lambda: _key(config, now_s), "point `key` at the key that was enrolled"),
+        Check("roots", good=True, found=", ".join(sorted(config.roots))),
+        _try("enrolments", lambda: _enrolments(config, now_s), "replace or remove the bad file"),
+        _try("store", lambda: _store(config.store), "make the folder writable for this user"),
+        _try("broker", lambda: _broker(config.broker), "start the broker, or correct broker.url"),
+    ]
+    return made + [
+        _try(
+            f"validator {validator.name}",
+            partial(_validator, validator, config, now_s),
+            "correct its url or key; until it answers its records wait here",
+        )
+        for validator in config.validators
+    ]
+
+
+def _try(name: str, look: Callable[[], str], what_to_do: str) -> Check:
+    try:
+        return Check(name, good=True, found=look())
+    except TallyError as error:
+        return Check(name, good=False, found=error.message, what_to_do=what_to_do)
+    except OSError as error:
+        found = f"{error.filename or ''} {error.strerror or error}".strip()
+        return Check(name, good=False, found=found, what_to_do=what_to_do)
+
+
+def _credential(config: Config, now_s: int) -> str:
+    identity = own_identity(config, now_s)
+    days = (identity.enrolment.validity[1] - now_s) // 86_400
+    return f"gateway {identity.text} of {identity.iss}, valid for {days} days"
+
+
+def _key(config: Config, now_s: int) -> str:
+    signing = open_signing(config, now_s)
+    signing.close()
+    return "fits the credential"
+
+
+def _enrolments(config: Config, now_s: int) -> str:
+    if config.enrolments is None:
+        return "no folder; devices bring their own credentials"
+    if not config.enrolments.is_dir():
+        raise FileNotFoundError(2, "is no folder", str(config.enrolments))
+    found = Folder(config.enrolments).changed()
+    good = 0
+    for statements in found:
+        try:
+            verify_credential(Credential(statements), config.roots, now_s)
+            good += 1
+        except TallyError as error:
+            raise type(error)(error.reason, f"{config.enrolments}: {error.message}") from error
+    return f"{good} credentials"
+
+
+def _store(path: Path) -> str:
+    folder = path.parent
+    if not folder.is_dir():
+        folder = next(parent for parent in path.parents if parent.is_dir())
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".tally-check-") as probe:
+        probe.write(b"x")
+        probe.flush()
+        os.fsync(probe.fileno())
+    free = os.statvfs(folder)
+    free_mib = free.f_bavail * free.f_frsize >> 20
+    if not path.exists():
+        return f"will be made; {free_mib} MiB free"
+    open_reader(path).close()
+    return f"is a gateway's store; {free_mib} MiB free"
+
+
+def _broker(config: BrokerConfig) -> str:
+    # Under another name than the gateway's: the same one would take its connection away.
+    probe = BrokerConfig(
+        **{**config.__dict__, "client_id": f"{config.client_id[:100]}-check-{os.getpid()}"}
+    )
+    client = make_client(probe, clean=True)
+    answered = threading.Event()
+    said: list[Any] = []
+
+    def on_connect(_client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        said.append(reason)
+        answered.set()
+
+    client.on_connect = on_connect
+    client.connect(probe.host, probe.port)
+    client.loop_start()
+    try:
+        if not answered.wait(BROKER_WAIT_S):
+            raise TimeoutError(110, "does not answer", str(config))
+        if said[0].is_failure:
+            raise ConnectionRefusedError(111, f"refuses: {said[0]}", str(config))
+    finally:
+        abandon(client)
+    return f"{config} answers"
+
+
+def _validator(validator: ValidatorConfig, config: Config, now_s: int) -> str:
+    peer = peer_of(validator, config.roots, now_s)
+    http = Http(validator.url)
+    try:
+        http.get("/healthz")
+    finally:
+        http.close()
+    return f"{validator.url} answers; gets {validator.send}; signs as {peer.iss}"

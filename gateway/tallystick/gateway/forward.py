@@ -1,0 +1,273 @@
+"""Sends the gateway's log to one validator, from that validator's cursor on.
+
+Each validator has a thread, a cursor and a client of its own: one that is away delays nobody else.
+The cursor moves only with the validator's answer, in one transaction with the receipts; a batch
+that is sent twice gets the same answer (F13), so a crash between costs a repetition.
+"""
+
+import sqlite3
+import threading
+import time
+from dataclasses import dataclass
+
+import structlog
+
+from tallystick.evidence import batchanswer
+from tallystick.evidence.batchanswer import BatchAnswer
+from tallystick.evidence.errors import TallyError, TransportError
+from tallystick.evidence.keys import PublicKey
+from tallystick.evidence.notarised import Notarised
+from tallystick.gateway import limits, steps
+from tallystick.gateway.backoff import Backoff
+from tallystick.gateway.batching import Builder, Built, compress
+from tallystick.gateway.config import ValidatorConfig
+from tallystick.gateway.down import Down
+from tallystick.gateway.http import CBOR, Http, Refusal
+from tallystick.gateway.receipts import Receipts
+from tallystick.gateway.signing import Signing
+from tallystick.gateway.store import Store
+
+_log = structlog.get_logger("tallystick.gateway.forward")
+HEADERS = {"Content-Type": CBOR, "Content-Encoding": "zstd"}
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A validator whose key is known: the name that it signs with, its key."""
+
+    config: ValidatorConfig
+    iss: str
+    key: PublicKey
+
+
+class Forwarder:
+    """One validator's way out; `run` returns when `stop` is set."""
+
+    def __init__(
+        self,
+        peer: Peer,
+        store: Store,
+        signing: Signing,
+        credential: tuple[bytes, ...],
+        down: Down,
+        stop: threading.Event,
+        retry_s_max: float = limits.RETRY_S_MAX,
+    ) -> None:
+        self.name = peer.config.name
+        self._store = store
+        self._down = down
+        self._stop = stop
+        self._news = threading.Event()
+        self._reader = store.reader()
+        self._http = Http(peer.config.url)
+        self._builder = Builder(self.name, peer.config.send, signing, credential)
+        self._receipts = Receipts(peer.iss, peer.key)
+        self._backoff = Backoff(retry_s_max)
+        self._segments_max = limits.BATCH_SEGMENTS
+        self._pending: Built | None = None
+        self.answered = threading.Event()  # there may be verdicts now
+        self.cursor = register(store, peer)
+
+    def wake(self) -> None:
+        """There is something new in the log, or it is time to stop."""
+        self._news.set()
+
+    def run(self) -> None:
+        """Send until stopped."""
+        try:
+            while not self._stop.is_set():
+                self._news.clear()
+                wait_s = self._turn()
+                if wait_s > 0:
+                    self._wait(wait_s)
+        finally:
+            self._http.close()
+            self._reader.close()
+
+    def _wait(self, wait_s: float) -> None:
+        # After a failure news must not shorten the wait, or a busy site would hammer.
+        if self._backoff_pending:
+            self._stop.wait(wait_s)
+        else:
+            self._news.wait(wait_s)
+
+    _backoff_pending = False
+
+    def _turn(self) -> float:
+        """Send at most one batch; how long to wait before the next."""
+        self._backoff_pending = False
+        try:
+            if self._pending is None:
+                self._pending = self._builder.build(self._reader, self.cursor, self._segments_max)
+                steps.passed(steps.BATCHED)
+            if self._pending is None:
+                return limits.FORWARD_WAIT_S
+            self._send(self._pending)
+        except Refusal as error:
+            return self._refused(error)
+        except (TallyError, sqlite3.Error, OSError) as error:
+            return self._failed(str(error))
+        except Exception as error:  # noqa: BLE001 - one validator's trouble stays its own
+            _log.exception("forwarding failed", validator=self.name)
+            return self._failed(f"a defect: {type(error).__name__}")
+        self._backoff.reset()
+        return 0.0
+
+    def _failed(self, message: str) -> float:
+        wait_s = self._backoff.next_s()
+        self._backoff_pending = True
+        _log.warning("not sent", validator=self.name, error=message, retry_s=round(wait_s, 2))
+        self._note_error(message)
+        return wait_s
+
+    def _send(self, built: Built) -> None:
+        body = self._http.post("/v1/batches", compress(built.data), HEADERS)
+        steps.passed(steps.ANSWERED)
+        answer = batchanswer.parse(body)
+        self._accept(built, answer)
+        self._pending = None
+        self._segments_max = min(2 * self._segments_max, limits.BATCH_SEGMENTS)
+        steps.passed(steps.MARKED)
+        self.answered.set()
+
+    # --- answers ----------------------------------------------------------------------------
+
+    def _accept(self, built: Built, answer: BatchAnswer) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        good, notarised = self._check_receipts(built, answer)
+        refused = dict(answer.refused)
+        if answer.size < built.to:
+            raise TransportError(
+                "bad-answer", f"a batch up to {built.to} was answered with size {answer.size}"
+            )
+        with self._store.write_aside() as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?)",
+                [(self.name, digest, data) for digest, data in good],
+            )
+            connection.executemany(
+                "INSERT OR IGNORE INTO set_aside VALUES (?, ?, ?, ?)",
+                [(self.name, at, reason, now_ms) for at, reason in refused.items()]
+                + [(self.name, at, "damaged", now_ms) for at in built.damaged],
+            )
+            connection.executemany(
+                "INSERT OR REPLACE INTO told VALUES (?, ?, ?)",
+                [(self.name, device, digest) for device, digest in built.told.items()],
+            )
+            connection.executemany(
+                "INSERT OR REPLACE INTO notarised VALUES (?, ?, ?, ?, ?)",
+                [
+                    (self.name, device, epoch, size, message)
+                    for (device, epoch), (size, message) in notarised.items()
+                ],
+            )
+            connection.execute(
+                "UPDATE validators SET cursor = ?, batches = batches + 1, answered_ms = ?, "
+                "error = NULL, error_ms = NULL WHERE name = ?",
+                (built.to, now_ms, self.name),
+            )
+        # Not answer.size: after a crash the validator may have more, and what it has is sent again
+        # for its receipts.
+        self.cursor = built.to
+        for at, reason in refused.items():
+            _log.warning("a segment is set aside", validator=self.name, at=at, reason=reason)
+        self._down.put([(device, message) for (device, _), (_, message) in notarised.items()])
+
+    def _check_receipts(
+        self, built: Built, answer: BatchAnswer
+    ) -> tuple[list[tuple[bytes, bytes]], dict[tuple[bytes, bytes], tuple[int, bytes]]]:
+        good: list[tuple[bytes, bytes]] = []
+        newest: dict[tuple[bytes, bytes], tuple[int, bytes]] = {}
+        for digest, data in answer.receipts:
+            head = built.heads.get(digest)
+            statement = head.statement if head is not None else built.custody.get(digest)
+            if statement is None:
+                continue  # of a credential: nothing here rests on it
+            reason = self._receipts.reason(data, statement)
+            if reason is not None:
+                _log.error("a receipt is refused", validator=self.name, reason=reason)
+                self._note_error(f"a receipt was refused: {reason}")
+                continue
+            good.append((digest, data))
+            if head is not None:
+                log = (head.device, head.epoch)
+                if log not in newest or newest[log][0] <= head.size:
+                    newest[log] = (head.size, Notarised(head.epoch, head.size, data).encode())
+        return good, newest
+
+    def _refused(self, error: Refusal) -> float:
+        pending = self._pending
+        self._pending = None
+        if error.reason == "gateway-gap" and error.size is not None:
+            return self._go_to(error)
+        if error.status == 403:
+            # It does not know us, or forgot: tell it everything again.
+            self._forget_told()
+        elif error.status in {400, 413} and pending is not None:
+            self._narrow(pending, error)
+        return self._failed(f"{error.message} ({error.reason})")
+
+    def _go_to(self, error: Refusal) -> float:
+        size = min(error.size or 0, self._log_size())
+        if size == self.cursor:
+            return self._failed(error.message)
+        _log.warning("the validator asks for another place", validator=self.name, size=size)
+        if size < self.cursor:
+            self._forget_told()
+        with self._store.write_aside() as connection:
+            connection.execute("UPDATE validators SET cursor = ? WHERE name = ?", (size, self.name))
+        self.cursor = size
+        return 0.0
+
+    def _narrow(self, pending: Built, error: Refusal) -> None:
+        # The batch as a whole is refused. Halve until the segment that is at fault stands alone,
+        # then send its leaf hash instead: the others must not wait for it (F14).
+        count = pending.to - pending.first
+        if count > 1:
+            self._segments_max = max(1, count // 2)
+            return
+        if pending.first in self._builder.elided:
+            return
+        self._builder.elided.add(pending.first)
+        with self._store.write_aside() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO set_aside VALUES (?, ?, ?, ?)",
+                (self.name, pending.first, error.reason, time.time_ns() // 1_000_000),
+            )
+
+    def _forget_told(self) -> None:
+        with self._store.write_aside() as connection:
+            connection.execute("DELETE FROM told WHERE validator = ?", (self.name,))
+
+    def _log_size(self) -> int:
+        (size,) = self._reader.execute("SELECT coalesce(max(at) + 1, 0) FROM segments").fetchone()
+        return int(size)
+
+    def _note_error(self, message: str) -> None:
+        try:
+            with self._store.write_aside() as connection:
+                connection.execute(
+                    "UPDATE validators SET error = ?, error_ms = ? WHERE name = ?",
+                    (message[:200], time.time_ns() // 1_000_000, self.name),
+                )
+        except (sqlite3.Error, OSError) as error:
+            _log.error("the store fails", error=str(error))
+
+
+def register(store: Store, peer: Peer) -> int:
+    """The cursor of a validator; a name with another key than before is another validator."""
+    name, key = peer.config.name, peer.key.thumbprint()
+    with store.write_aside() as connection:
+        row = connection.execute(
+            "SELECT key, cursor FROM validators WHERE name = ?", (name,)
+        ).fetchone()
+        if row is not None and row[0] == key:
+            return int(row[1])
+        for table in ("told", "receipts", "set_aside", "notarised", "verdicts"):
+            connection.execute(f"DELETE FROM {table} WHERE validator = ?", (name,))  # noqa: S608
+        connection.execute(
+            "INSERT OR REPLACE INTO validators (name, key, cursor, verdicts_after, batches) "
+            "VALUES (?, ?, 0, 0, 0)",
+            (name, key),
+        )
+    return 0

@@ -1,0 +1,76 @@
+"""HTTP to one validator: bounded answers, no redirects, every failure one error."""
+
+import ssl
+
+import httpx2
+import msgspec
+
+from tallystick.evidence.errors import TallyError, TransportError
+from tallystick.gateway import limits
+
+CBOR = "application/cbor"
+
+
+class Refusal(TallyError):
+    """The validator answered, and said no; `status` and the size that it told."""
+
+    def __init__(self, reason: str, message: str, status: int, size: int | None) -> None:
+        super().__init__(reason, message)
+        self.status = status
+        self.size = size
+
+
+class _Problem(msgspec.Struct):
+    reason: str = "bad-value"
+    title: str = ""
+    size: int | None = None
+
+
+class Http:
+    """A client of one validator; belongs to one thread."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        timeout = httpx2.Timeout(limits.HTTP_READ_S_MAX, connect=limits.HTTP_CONNECT_S_MAX)
+        self._client = httpx2.Client(timeout=timeout, follow_redirects=False)
+
+    def post(self, path: str, body: bytes, headers: dict[str, str]) -> bytes:
+        """The body of a 200 answer; Refusal for any other, TransportError for none."""
+        return self._request("POST", path, body, headers)
+
+    def get(self, path: str) -> bytes:
+        """As post, without a body."""
+        return self._request("GET", path, b"", {})
+
+    def _request(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> bytes:
+        try:
+            with self._client.stream(
+                method, self._url + path, content=body or None, headers=headers
+            ) as response:
+                parts = []
+                size = 0
+                for part in response.iter_bytes():
+                    size += len(part)
+                    if size > limits.ANSWER_BYTES_MAX:
+                        raise TransportError("too-large", f"{self._url}: an answer without end")
+                    parts.append(part)
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ssl.SSLError) as error:
+            what = str(error) or type(error).__name__
+            raise TransportError("unreachable", f"{self._url}: {what}") from error
+        answer = b"".join(parts)
+        if response.status_code != httpx2.codes.OK:
+            raise _refusal(response.status_code, answer)
+        return answer
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._client.close()
+
+
+def _refusal(status: int, body: bytes) -> Refusal:
+    try:
+        problem = msgspec.json.decode(body, type=_Problem)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        problem = _Problem(title=f"answered {status}")
+    size = problem.size if problem.size is None or problem.size >= 0 else None
+    return Refusal(problem.reason, problem.title or f"answered {status}", status, size)

@@ -1,0 +1,173 @@
+"""Starts the gateway's parts, watches them, and stops them: `run(config, stop)`."""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+
+from tallystick.evidence.errors import CouldNotCheck, TransportError
+from tallystick.gateway import limits
+from tallystick.gateway.apply import Applier
+from tallystick.gateway.broker import Broker
+from tallystick.gateway.config import Config
+from tallystick.gateway.down import Down
+from tallystick.gateway.folder import Folder
+from tallystick.gateway.forward import Forwarder
+from tallystick.gateway.identity import open_signing, peer_of
+from tallystick.gateway.inbox import Inbox
+from tallystick.gateway.ingest import Ingest
+from tallystick.gateway.signing import Signing
+from tallystick.gateway.store import Store, meta, set_meta
+from tallystick.gateway.verdicts import VerdictPoller
+from tallystick.gateway.view import StoreView
+from tallystick.gateway.worker import Worker
+
+_log = structlog.get_logger("tallystick.gateway")
+
+
+class Gateway:
+    """All parts of one gateway in one process; `start`, then `stop`."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._stop = threading.Event()
+        now_s = int(time.time())
+        peers = [peer_of(validator, config.roots, now_s) for validator in config.validators]
+        self.signing: Signing = open_signing(config, now_s)
+        self.store = Store(config.store)
+        try:
+            self._check_owner()
+            self.inbox = Inbox(config.inbox_bytes_max)
+            self.down = Down(self.inbox)
+            self.broker = Broker(config.broker, self.inbox)
+            self.forwarders = [
+                Forwarder(
+                    peer,
+                    self.store,
+                    self.signing,
+                    config.credential,
+                    self.down,
+                    self._stop,
+                    config.retry_s_max,
+                )
+                for peer in peers
+            ]
+            self.pollers = [
+                VerdictPoller(
+                    peer, self.store, self.down, self._stop, forwarder.answered,
+                    config.verdicts_poll_s, config.retry_s_max,
+                )
+                for peer, forwarder in zip(peers, self.forwarders, strict=True)
+            ]  # fmt: skip
+            self.worker = Worker(
+                self.store,
+                self._core,
+                self.inbox,
+                self.broker,
+                self.signing,
+                self.down,
+                self._stop,
+                self._wake,
+            )
+        except BaseException:
+            self.store.close()
+            raise
+        self._folder = Folder(config.enrolments)
+        self._threads: list[threading.Thread] = []
+
+    def _core(self, connection: sqlite3.Connection, applier: Applier) -> Ingest:
+        return Ingest(
+            StoreView(connection, lambda: applier.write_pending(connection)),
+            self.config.roots,
+            self.config.broker.prefix,
+            parked_device_bytes_max=self.config.parked_device_bytes_max,
+            parked_bytes_max=self.config.parked_bytes_max,
+        )
+
+    def _check_owner(self) -> None:
+        # A store continues one gateway's signed log: another gateway's key must not go on with it.
+        with self.store.write() as connection:
+            owner = meta(connection, "gateway")
+            if owner is None:
+                set_meta(connection, "gateway", self.signing.gateway)
+                set_meta(connection, "name", self.config.name.encode())
+            elif owner != self.signing.gateway:
+                raise CouldNotCheck(
+                    "wrong-key",
+                    f"{self.store.path} belongs to another gateway; give this one its own store",
+                )
+
+    def _wake(self) -> None:
+        for forwarder in self.forwarders:
+            forwarder.wake()
+
+    def start(self) -> None:
+        """Start every part; returns at once."""
+        parts: list[tuple[str, Callable[[], None]]] = [("ingest", self.worker.run)]
+        parts += [(f"to {part.name}", part.run) for part in self.forwarders]
+        parts += [(f"verdicts of {part.name}", part.run) for part in self.pollers]
+        for name, target in parts:
+            thread = threading.Thread(
+                target=target, name=f"{self.config.name}: {name}", daemon=True
+            )
+            thread.start()
+            self._threads.append(thread)
+        self._read_folder()
+        self.broker.start()
+        _log.info(
+            "started",
+            gateway=self.config.name,
+            broker=str(self.config.broker),
+            validators=[part.name for part in self.forwarders],
+        )
+
+    def watch(self, stop: threading.Event) -> None:
+        """Watch until `stop`: the client's life, the enrolments folder, the threads."""
+        read_s = time.monotonic()
+        while not stop.wait(limits.WATCHDOG_TICK_S):
+            self.broker.watch()
+            if time.monotonic() - read_s >= limits.ENROLMENTS_RESCAN_S:
+                read_s = time.monotonic()
+                self._read_folder()
+            dead = [thread.name for thread in self._threads if not thread.is_alive()]
+            if dead:
+                raise TransportError("internal-error", f"{', '.join(dead)} ended by itself")
+
+    def _read_folder(self) -> None:
+        for statements in self._folder.changed():
+            self.worker.add_credential(statements)
+
+    def stop(self) -> None:
+        """Stop everything in order; what is not acknowledged stays with the broker."""
+        self._stop.set()
+        self.broker.stop()
+        self.inbox.close()
+        self._wake()
+        for poller in self.pollers:
+            poller.wake()
+        until_s = time.monotonic() + limits.STOP_S_MAX
+        for thread in self._threads:
+            thread.join(max(0.0, until_s - time.monotonic()))
+        late = [thread.name for thread in self._threads if thread.is_alive()]
+        if late:
+            # A request to a slow validator: its thread is a daemon and holds nothing that matters.
+            _log.warning("not waited for", threads=late)
+        self.worker.close()
+        self.signing.close()
+        self.store.close()
+        _log.info("stopped", gateway=self.config.name)
+
+
+def run(config: Config, stop: threading.Event) -> None:
+    """Run a gateway until `stop` is set; a TallyError when it cannot start.
+
+    Several may run in one process, each with its own configuration and store.
+    """
+    gateway = Gateway(config)
+    try:
+        gateway.start()
+        gateway.watch(stop)
+    finally:
+        gateway.stop()

@@ -1,0 +1,135 @@
+"""What a gateway knows and did, read from its store, also while it runs."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from tallystick.evidence.keys import device_text
+from tallystick.gateway.config import Config
+from tallystick.gateway.store import meta, open_reader
+
+REFUSALS_SHOWN_MAX = 200
+
+
+def status(config: Config) -> dict[str, Any]:
+    """Counts, refusals by reason, validators' cursors; CouldNotCheck when there is no store.
+
+    :returns: what JSON can hold; sizes in bytes, times in milliseconds since 1970.
+    """
+    return status_of(config.store)
+
+
+def status_of(path: Path) -> dict[str, Any]:
+    """As status, of a store."""
+    connection = open_reader(path)
+    try:
+        # One snapshot: the numbers belong together.
+        connection.execute("BEGIN")
+        return _status(connection)
+    finally:
+        connection.close()
+
+
+def _status(connection: sqlite3.Connection) -> dict[str, Any]:
+    gateway = meta(connection, "gateway")
+    name = meta(connection, "name")
+    segments, records, stored_bytes = connection.execute(
+        "SELECT count(*), coalesce(sum(records), 0), coalesce(sum(length(data)), 0) FROM segments"
+    ).fetchone()
+    return {
+        "gateway": None if gateway is None else device_text(gateway),
+        "name": None if name is None else name.decode(),
+        "devices": _one(connection, "SELECT count(*) FROM devices"),
+        "logs": _one(connection, "SELECT count(*) FROM epochs"),
+        "segments": segments,
+        "records": records,
+        "stored_bytes": stored_bytes,
+        "parked_segments": _one(connection, "SELECT count(*) FROM parked"),
+        "parked_bytes": _one(connection, "SELECT coalesce(sum(size), 0) FROM parked"),
+        "custody_receipts": _one(connection, "SELECT count(*) FROM custody"),
+        "forks": _one(connection, "SELECT count(*) FROM forks"),
+        "suspect": _suspect(connection),
+        "began_late": _began_late(connection),
+        "refused": _refused(connection),
+        "refused_by_device": _refused_by_device(connection),
+        "validators": _validators(connection, segments),
+    }
+
+
+def _one(connection: sqlite3.Connection, sql: str, *values: object) -> int:
+    return int(connection.execute(sql, values).fetchone()[0])
+
+
+def _suspect(connection: sqlite3.Connection) -> list[dict[str, str]]:
+    rows = connection.execute(
+        "SELECT device, suspect FROM devices WHERE suspect IS NOT NULL ORDER BY device"
+    )
+    return [{"device": device_text(device), "reason": reason} for device, reason in rows]
+
+
+def _began_late(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+    # Where knowledge begins: pieces of logs whose beginning is not here.
+    rows = connection.execute(
+        "SELECT device, epoch, began, length(edge), size FROM tracks WHERE began > 0 "
+        "ORDER BY device, epoch, began"
+    )
+    return [
+        {"device": device_text(device), "epoch": epoch.hex(), "from": began, "to": size}
+        for device, epoch, began, _, size in rows
+    ]
+
+
+def _refused(connection: sqlite3.Connection) -> dict[str, dict[str, Any]]:
+    # SQLite gives the bare column of the row that has the maximum.
+    rows = connection.execute(
+        "SELECT reason, sum(count), max(last_ms), message FROM refusals GROUP BY reason "
+        "ORDER BY reason"
+    )
+    return {
+        reason: {"count": count, "last_ms": last_ms, "message": message}
+        for reason, count, last_ms, message in rows
+    }
+
+
+def _refused_by_device(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+    rows = connection.execute(
+        "SELECT device, reason, count FROM refusals WHERE device != x'' "
+        "ORDER BY count DESC, device, reason LIMIT ?",
+        (REFUSALS_SHOWN_MAX,),
+    )
+    return [
+        {"device": device_text(device), "reason": reason, "count": count}
+        for device, reason, count in rows
+    ]
+
+
+def _validators(connection: sqlite3.Connection, segments: int) -> list[dict[str, Any]]:
+    found = []
+    rows = connection.execute(
+        "SELECT name, cursor, batches, answered_ms, error, error_ms FROM validators ORDER BY name"
+    ).fetchall()
+    for name, cursor, batches, answered_ms, error, error_ms in rows:
+        states = connection.execute(
+            "SELECT state, count(*) FROM verdicts WHERE validator = ? AND superseded = 0 "
+            "GROUP BY state ORDER BY state",
+            (name,),
+        )
+        found.append(
+            {
+                "name": name,
+                "cursor": cursor,
+                "lag": segments - cursor,
+                "batches": batches,
+                "answered_ms": answered_ms,
+                "receipts": _one(
+                    connection, "SELECT count(*) FROM receipts WHERE validator = ?", name
+                ),
+                "set_aside": _one(
+                    connection, "SELECT count(*) FROM set_aside WHERE validator = ?", name
+                ),
+                "verdicts": dict(states.fetchall()),
+                "error": error,
+                "error_ms": error_ms,
+            }
+        )
+    return found

@@ -1,0 +1,183 @@
+"""Fetches one validator's verdicts, checks them, keeps them, and sends them to the parties."""
+
+import base64
+import binascii
+import sqlite3
+import threading
+import time
+
+import msgspec
+import structlog
+
+from tallystick.evidence import verdict as verdicts
+from tallystick.evidence.errors import Malformed, TallyError, Unverified
+from tallystick.evidence.verdict import VerifiedVerdict
+from tallystick.gateway import limits
+from tallystick.gateway.backoff import Backoff
+from tallystick.gateway.down import Down
+from tallystick.gateway.forward import Peer
+from tallystick.gateway.http import Http
+from tallystick.gateway.receipts import Receipts
+from tallystick.gateway.store import Store
+
+_log = structlog.get_logger("tallystick.gateway.verdicts")
+
+
+class _Verdict(msgspec.Struct):
+    entry: int
+    statement: str
+    receipt: str
+
+
+class _Page(msgspec.Struct):
+    verdicts: list[_Verdict]
+    next: int
+
+
+class VerdictPoller:
+    """Asks one validator again and again; `run` returns when `stop` is set."""
+
+    def __init__(
+        self,
+        peer: Peer,
+        store: Store,
+        down: Down,
+        stop: threading.Event,
+        answered: threading.Event,
+        poll_s: float = limits.VERDICTS_POLL_S,
+        retry_s_max: float = limits.RETRY_S_MAX,
+    ) -> None:
+        self.name = peer.config.name
+        self._peer = peer
+        self._store = store
+        self._down = down
+        self._stop = stop
+        self._answered = answered
+        self._poll_s = poll_s
+        self._http = Http(peer.config.url)
+        self._reader = store.reader()
+        self._receipts = Receipts(peer.iss, peer.key)
+        self._backoff = Backoff(retry_s_max)
+        row = self._reader.execute(
+            "SELECT verdicts_after FROM validators WHERE name = ?", (self.name,)
+        ).fetchone()
+        self._after = 0 if row is None else int(row[0])
+
+    def wake(self) -> None:
+        """It is time to stop."""
+        self._answered.set()
+
+    def run(self) -> None:
+        """Ask until stopped: after each answer to a batch, and every `poll_s`."""
+        try:
+            while not self._stop.is_set():
+                self._answered.clear()
+                try:
+                    more = self._ask()
+                except (TallyError, sqlite3.Error, OSError) as error:
+                    self._stop.wait(self._backoff.next_s())
+                    _log.debug("no verdicts", validator=self.name, error=str(error))
+                    continue
+                except Exception:  # noqa: BLE001 - one validator's trouble stays its own
+                    _log.exception("fetching verdicts failed", validator=self.name)
+                    self._stop.wait(self._backoff.next_s())
+                    continue
+                self._backoff.reset()
+                if not more:
+                    self._answered.wait(self._poll_s)
+        finally:
+            self._http.close()
+            self._reader.close()
+
+    def _ask(self) -> bool:
+        body = self._http.get(f"/v1/verdicts?after={self._after}")
+        try:
+            page = msgspec.json.decode(body, type=_Page)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise Malformed("bad-value", f"verdicts of {self.name}: {error}") from error
+        good: list[tuple[int, VerifiedVerdict]] = []
+        for item in page.verdicts[: limits.VERDICTS_PAGE_MAX]:
+            try:
+                good.append((item.entry, self._check(item)))
+            except TallyError as error:
+                _log.error(
+                    "a verdict is refused",
+                    validator=self.name,
+                    entry=item.entry,
+                    reason=error.reason,
+                )
+        entries = [item.entry for item in page.verdicts]
+        after = max([page.next if page.verdicts else self._after, self._after, *entries])
+        if after > self._after:
+            messages = self._keep(good, after)
+            self._after = after
+            self._down.put(messages)
+            return True
+        return False
+
+    def _check(self, item: _Verdict) -> VerifiedVerdict:
+        if not 0 <= item.entry < 2**63:
+            raise Malformed("bad-value", "a log index out of range")
+        statement = _octets(item.statement)
+        received = verdicts.parse(statement)
+        if received.iss != self._peer.iss:
+            raise Unverified("wrong-key", "a verdict that names another validator")
+        verified = received.verify(self._peer.key)
+        # Logged, too: a verdict outside the log could be taken back.
+        self._receipts.check(_octets(item.receipt), statement)
+        return verified
+
+    def _keep(
+        self, good: list[tuple[int, VerifiedVerdict]], after: int
+    ) -> list[tuple[bytes, bytes]]:
+        now_ms = time.time_ns() // 1_000_000
+        messages = []
+        with self._store.write_aside() as connection:
+            for entry, verdict in good:
+                finding = verdict.finding
+                connection.execute(
+                    "INSERT OR IGNORE INTO verdicts VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?)",
+                    (
+                        self.name,
+                        entry,
+                        verdict.digest,
+                        finding.namespace,
+                        finding.interaction,
+                        finding.state,
+                        now_ms,
+                        verdict.encode(),
+                    ),
+                )
+                if verdict.supersedes is not None:
+                    connection.execute(
+                        "UPDATE verdicts SET superseded = 1 WHERE validator = ? AND digest = ?",
+                        (self.name, verdict.supersedes),
+                    )
+                messages += self._for_parties(connection, verdict)
+            connection.execute(
+                "UPDATE validators SET verdicts_after = ? WHERE name = ?", (after, self.name)
+            )
+        return messages
+
+    @staticmethod
+    def _for_parties(
+        connection: sqlite3.Connection, verdict: VerifiedVerdict
+    ) -> list[tuple[bytes, bytes]]:
+        devices = {device for role in verdict.finding.parties.values() for device in role}
+        known = [
+            device
+            for device in sorted(devices)
+            if connection.execute("SELECT 1 FROM devices WHERE device = ?", (device,)).fetchone()
+        ]
+        return [(device, verdict.encode()) for device in known]
+
+
+def _octets(text: str) -> bytes:
+    """Base64url without padding, strictly: two texts never mean one value."""
+    try:
+        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Malformed("bad-value", "not base64url") from error
+    if base64.urlsafe_b64encode(data).rstrip(b"=").decode() != text:
+        raise Malformed("non-canonical", "not the one base64url text of its bytes")
+    return data

@@ -1,0 +1,189 @@
+"""`tally gateway`: run a gateway, check its configuration, show what it did."""
+
+import json
+import signal
+import sys
+import threading
+from datetime import datetime, timezone
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from tallystick.gateway import check as checks
+from tallystick.gateway import config as configs
+from tallystick.gateway import logs, service
+from tallystick.gateway import status as statuses
+
+CONFIG = click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("gateway.toml"),
+    show_default=True,
+    help="The gateway's TOML file.",
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="For scripts.")
+
+
+@click.group(
+    epilog="""\b
+Examples:
+  tally fleet enroll acme gw-1 --kind gateway --broker mqtt://127.0.0.1:1883
+  tally gateway check --config acme/gateways/gw-1/gateway.toml
+  tally gateway run --config acme/gateways/gw-1/gateway.toml
+  tally gateway status --config acme/gateways/gw-1/gateway.toml
+"""
+)
+def gateway() -> None:
+    """Run, check and watch a gateway."""
+
+
+@gateway.command(
+    epilog="""\b
+Example:
+  tally gateway run --config gateway.toml
+"""
+)
+@CONFIG
+def run(path: Path) -> None:
+    """Take devices' records into custody and forward them, until Ctrl-C or SIGTERM."""
+    config = configs.load(path)
+    logs.configure()
+    stop = threading.Event()
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
+    service.run(config, stop)
+
+
+@gateway.command(
+    epilog="""\b
+Examples:
+  tally gateway check --config gateway.toml
+  tally gateway check --config gateway.toml --json
+"""
+)
+@CONFIG
+@JSON
+def check(path: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
+    """Check keys, credential, roots, store, broker and validators; changes nothing.
+
+    Exit code 0 when everything is good, else 1.
+    """
+    found = checks.check(configs.load(path))
+    good = all(item.good for item in found)
+    if as_json:
+        rows = [
+            {
+                "check": item.name,
+                "good": item.good,
+                "found": item.found,
+                "what_to_do": item.what_to_do,
+            }
+            for item in found
+        ]
+        click.echo(json.dumps({"good": good, "checks": rows}))
+    else:
+        table = Table(title=str(path), title_justify="left")
+        for column in ("check", "", "found", "what to do"):
+            table.add_column(column, overflow="fold")
+        for item in found:
+            mark = "[green]good[/]" if item.good else "[red]bad[/]"
+            table.add_row(item.name, mark, _plain(item.found), _plain(item.what_to_do))
+        Console().print(table)
+    sys.exit(0 if good else 1)
+
+
+@gateway.command(
+    epilog="""\b
+Examples:
+  tally gateway status --config gateway.toml
+  tally gateway status --config gateway.toml --json
+"""
+)
+@CONFIG
+@JSON
+def status(path: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
+    """Show counts, refusals by reason, and each validator's place; works while it runs."""
+    found = statuses.status(configs.load(path))
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    console = Console()
+    console.print(_counts(found))
+    if found["refused"]:
+        console.print(_refusals(found["refused"]))
+    if found["validators"]:
+        console.print(_validators(found["validators"]))
+    for item in found["suspect"]:
+        console.print(f"[red]suspect[/] {item['device']}: {item['reason']}")
+    for item in found["began_late"]:
+        console.print(
+            f"of {item['device']} (epoch {item['epoch']}) the records from {item['from']} to "
+            f"{item['to']} are here without those before them"
+        )
+
+
+def _counts(found: dict[str, Any]) -> Table:
+    table = Table(title=f"gateway {found['name']} {found['gateway']}", title_justify="left")
+    table.add_column("what")
+    table.add_column("count", justify="right")
+    for name in (
+        "devices",
+        "logs",
+        "segments",
+        "records",
+        "stored_bytes",
+        "parked_segments",
+        "parked_bytes",
+        "custody_receipts",
+        "forks",
+    ):
+        table.add_row(name.replace("_", " "), f"{found[name]:,}")
+    return table
+
+
+def _refusals(refused: dict[str, dict[str, Any]]) -> Table:
+    table = Table(title="refused", title_justify="left")
+    for column in ("reason", "count", "last", "message"):
+        table.add_column(column, overflow="fold")
+    for reason, row in refused.items():
+        table.add_row(reason, f"{row['count']:,}", _time(row["last_ms"]), _plain(row["message"]))
+    return table
+
+
+def _validators(validators: list[dict[str, Any]]) -> Table:
+    table = Table(title="validators", title_justify="left")
+    for column in ("name", "has", "lag", "receipts", "set aside", "verdicts", "answered", "error"):
+        table.add_column(column, overflow="fold")
+    for row in validators:
+        verdicts = ", ".join(f"{count} {state}" for state, count in row["verdicts"].items())
+        table.add_row(
+            row["name"],
+            f"{row['cursor']:,}",
+            f"{row['lag']:,}",
+            f"{row['receipts']:,}",
+            f"{row['set_aside']:,}",
+            verdicts,
+            _time(row["answered_ms"]),
+            _plain(row["error"] or ""),
+        )
+    return table
+
+
+def _time(time_ms: int | None) -> str:
+    if time_ms is None:
+        return "never"
+    return datetime.fromtimestamp(time_ms / 1000, tz=timezone.utc).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def _plain(text: str) -> str:
+    # What others wrote must not be read as markup, nor move the cursor.
+    return "".join(c if c.isprintable() else "?" for c in text).replace("[", "\\[")
