@@ -97,22 +97,29 @@ def from_text(text: str) -> int | Dec:
     return from_scaled(-mantissa if negative else mantissa, -len(fraction))
 
 
-def from_float(x: float, decimals: int = 6) -> int | Dec:
-    """Round to `decimals` by formatting (never by repr or arithmetic, which differ by board)."""
+def float_parts(x: float, decimals: int = 6) -> tuple[int, int]:
+    """(mantissa, exponent) in normal form, exponent 0 for an integer; as from_float."""
     if type(decimals) is not int or not 0 <= decimals <= DECIMALS_MAX:
         raise Malformed("bad-number", "decimals must be 0 to 15")
     # Also false for NaN.  Longer texts would show digits that only some printf's make up.
     if not -9.2e18 < x < 9.2e18:
         raise Malformed("bad-number", "a float must be finite and fit 64 bits")
     # An exact tie may round either way by board; who needs one answer gives text.
-    parts = (("%%.%df" % decimals) % x).split(".")
-    fraction = parts[1].rstrip("0") if decimals else ""
-    if not fraction:
-        return int(parts[0])
-    mantissa = int(parts[0] + fraction)
+    text = "%.*f" % (decimals, x)
+    if not decimals:
+        return int(text), 0
+    # A fraction's trailing zeros go; those before the point stay, since the point stops rstrip.
+    digits = text.rstrip("0")
+    mantissa = int(digits.replace(".", ""))
     if not INT_MIN <= mantissa <= INT_MAX:
         raise Malformed("bad-number", "too many digits: declare fewer decimals")
-    return Dec(mantissa, -len(fraction))
+    return mantissa, len(text) - decimals - len(digits)
+
+
+def from_float(x: float, decimals: int = 6) -> int | Dec:
+    """Round to `decimals` by formatting (never by repr or arithmetic, which differ by board)."""
+    mantissa, exponent = float_parts(x, decimals)
+    return Dec(mantissa, exponent) if exponent else mantissa
 
 
 def of(value: object, decimals: int = 6) -> int | Dec:

@@ -111,17 +111,27 @@ def check_limit(operator: "Any", limit: "Any", unit: "Any", held: "Any") -> None
 
 def put_number(out: bytearray, value: int | Dec) -> None:
     """Append a canonical number."""
-    if type(value) is int:
-        if 0 <= value < 24:
-            out.append(value)
-        elif value >= 0:
-            out += cbor.head(0, value)
-        else:
-            out += cbor.head(1, ~value)
+    if type(value) is Dec:
+        put_parts(out, value.mantissa, value.exponent)
     else:
+        put_parts(out, value, 0)  # type: ignore[arg-type]  # an int
+
+
+def put_parts(out: bytearray, mantissa: int, exponent: int) -> None:
+    """Append a number in normal form; exponent 0 for an integer."""
+    if exponent:
+        # Tag 4, array of two: exponent, mantissa (RFC 8949, 3.4.4).
         out += b"\xc4\x82"
-        put_number(out, value.exponent)  # type: ignore[union-attr]  # a Dec
-        put_number(out, value.mantissa)  # type: ignore[union-attr]  # a Dec
+        if -24 <= exponent < 0:
+            out.append(0x1F - exponent)
+        else:
+            put_parts(out, exponent, 0)
+    if 0 <= mantissa < 24:
+        out.append(mantissa)
+    elif mantissa >= 0:
+        out += cbor.head(0, mantissa)
+    else:
+        out += cbor.head(1, ~mantissa)
 
 
 def ordered(keys: "tuple[Any, ...]") -> "list[tuple[bytes, Any]]":
@@ -144,7 +154,7 @@ def put(  # noqa: C901  # a table of types
     """Append None, bool, int, Dec, float, (mantissa, exponent), text, bytes, list or dict."""
     kind = type(value)
     if kind is float:
-        put_number(out, number.from_float(value, decimals))
+        put_parts(out, *number.float_parts(value, decimals))
     elif kind is int:
         if not INT_MIN <= value <= INT_MAX:
             raise Malformed("bad-number", "an integer does not fit signed 64 bits")
