@@ -1,7 +1,7 @@
 """A client of a validator's read interface (docs/protocol.md, section 8).
 
-What it returns is what the validator says: it helps to count, to wait and to fetch. Trust comes from
-checking an evidence file, not from this answer.
+What it returns is what the validator says: it helps to count, to wait and to fetch. Trust comes
+from checking an evidence file, not from this answer.
 """
 
 from collections.abc import Iterator
@@ -69,9 +69,8 @@ class ValidatorApi:
         after: int | None = None
         for _ in range(PAGES_MAX):
             wanted = {"namespace": namespace, "state": state, "after": after}
-            page = self._json(
-                "/v1/interactions", **{k: v for k, v in wanted.items() if v is not None}
-            )
+            given = {name: value for name, value in wanted.items() if value is not None}
+            page = self._json("/v1/interactions", **given)
             yield from page["interactions"]
             after = page["next"]
             if after is None:
