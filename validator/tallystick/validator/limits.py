@@ -4,6 +4,7 @@
 BODY_READ_S_MAX = 30.0  # a batch that comes slower than this is dropped (A21)
 BODY_CHUNK_BYTES_MAX = 1 << 20  # decompressed bytes made at one go, so that a bomb stays small
 HEADER_BYTES_MAX = 16_384
+HEADER_READ_S_MAX = 10.0
 QUERY_TEXT_CHARS_MAX = 256
 CONNECTIONS_MAX = 256
 KEEP_ALIVE_S = 15
@@ -37,3 +38,4 @@ OTHERS_PER_SET_MAX = 1_024
 HALVES_PER_EVIDENCE_MAX = 256
 CREDENTIAL_BYTES_MAX = 262_144
 TOKEN_CHARS_MIN = 16
+RETRY_S = 1.0

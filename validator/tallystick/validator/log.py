@@ -239,6 +239,11 @@ class Group:
         self._begin()
         return self._push(UNSIGNED[type(made)], None, made.encode())
 
+    def end(self) -> None:
+        """The same time again: whoever shows both time entries shows the time of all between."""
+        if self.rows:
+            self.add(entry.TimeEntry(self.time_ms))
+
     def flush(self) -> None:
         """Write what was added since the last flush."""
         rows = self.rows[self._written :]

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
 from tallystick.evidence import cbor, claim, cose, entry, verdict
 from tallystick.evidence.credential import Identity
 from tallystick.evidence.digest import sha256
+from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.finding import Finding
 from tallystick.evidence.kinds import VERDICT
 from tallystick.evidence.limits import STATEMENT_BYTES_MAX
@@ -29,8 +30,8 @@ from tallystick.verify.inputs import KnownClaim, PartySetInputs, TimeEvidence
 from tallystick.verify.partysets import uninvited
 from tallystick.verify.reconcile import find
 
-ONE_SIDED = "one_sided"
 PENDING = "pending"
+Found = Any  # a row of a query
 
 
 class Reconciler:
@@ -83,8 +84,8 @@ class Reconciler:
         if not self.due():
             return 0
         tick = _Tick(self._log, self._ingest, self._profiles)
-        self._ingest.transaction(tick.run)
-        self._ingest.heard -= tick.listened
+        work = self._ingest.transaction(tick.run)
+        self._ingest.heard = (self._ingest.heard - tick.listened) | work.heard
         self._log.publish()
         return tick.looked_at
 
@@ -94,7 +95,6 @@ class _Tick:
         self._log = log
         self._ingest = ingest
         self._profiles = profiles
-        self._closed: dict[int, int] = {}
         self.listened: set[bytes] = set()
         self.looked_at = 0
 
@@ -102,8 +102,6 @@ class _Tick:
         self._listen(work)
         table = schema.party_sets
         rows = list(self._due(work.connection))
-        for row in rows:
-            self._close(work, row)
         # What is late comes first, or a flood of claims would keep deadlines open.
         room = PARTY_SETS_PER_TICK_MAX - len(rows)
         if room:
@@ -116,7 +114,7 @@ class _Tick:
         if rows:
             self._find(work, rows)
 
-    def _due(self, connection: Connection) -> Iterable["Row[Any]"]:
+    def _due(self, connection: Connection) -> Iterable[Found]:
         table = schema.party_sets
         return connection.execute(
             sa.select(table)
@@ -124,12 +122,6 @@ class _Tick:
             .order_by(table.c.due_ms)
             .limit(PARTY_SETS_PER_TICK_MAX)
         )
-
-    def _close(self, work: Work, row: "Row[Any]") -> None:
-        made = entry.Closing(
-            row.namespace, row.interaction, row.parties_digest, row.first, row.deadline_ms
-        )
-        self._closed[row.party_set] = work.group.add(made)
 
     # --- time evidence ---------------------------------------------------------------------
 
@@ -152,9 +144,10 @@ class _Tick:
                     .limit(room)
                 )
             )
-            work.dirty.update(row.party_set for row in rows)
             for row in rows:
-                _evidence(work, row.party_set, device, row.due_ms)
+                if not _evidence(work, row.party_set, device, row.due_ms):
+                    continue
+                work.dirty.add(row.party_set)
                 work.connection.execute(
                     sa.delete(table).where(
                         table.c.device == device, table.c.party_set == row.party_set
@@ -174,71 +167,94 @@ class _Tick:
 
     # --- findings --------------------------------------------------------------------------
 
-    def _find(self, work: Work, rows: Sequence["Row[Any]"]) -> None:
+    def _find(self, work: Work, rows: Sequence[Found]) -> None:
         numbers = [row.party_set for row in rows]
         claims = _claims_of(work.connection, numbers)
         silences = _silences_of(work.connection, numbers)
         siblings = _siblings_of(work.connection, numbers)
-        size = work.group.tree.size
-        changes: list[dict[str, Any]] = []
+        concluded = []
         for row in rows:
             others = siblings.get(row.party_set, [])
+            ours = claims.get(row.party_set, [])
             inputs = PartySetInputs(
                 self._profiles.get(row.profile),
                 row.namespace,
                 row.interaction,
                 cbor.decode(row.parties),
-                [self._known(work, found) for found in claims.get(row.party_set, [])],
-                self._others(work, claims.get(row.party_set, []), others),
-                row.closing is not None or row.party_set in self._closed,
+                [self._known(work, found) for found in ours],
+                self._others(work, ours, others),
+                row.closing is not None,
                 silences.get(row.party_set, []),
             )
-            changes.append(self._conclude(work, row, find(inputs), others, size))
-        self._write(work, changes)
+            concluded.append(self._conclude(work, row, inputs, others))
+        # All closings are logged; what the verdicts read is below this size.
+        size = work.group.tree.size
+        self._write(work, [self._sign_if_changed(work, one, size) for one in concluded])
 
     def _conclude(
-        self,
-        work: Work,
-        row: "Row[Any]",
-        finding: Finding,
-        others: list["Row[Any]"],
-        size: int,
-    ) -> dict[str, Any]:
-        closing = self._closed.get(row.party_set, row.closing)
+        self, work: Work, row: Found, inputs: PartySetInputs, others: list[Found]
+    ) -> "Concluded":
+        closing = row.closing
+        try:
+            finding = find(inputs)
+            if (
+                finding.state == PENDING
+                and row.due_ms is not None
+                and row.due_ms <= work.group.time_ms
+            ):
+                closing = work.group.add(
+                    entry.Closing(
+                        row.namespace,
+                        row.interaction,
+                        row.parties_digest,
+                        row.first,
+                        row.deadline_ms,
+                    )
+                )
+                finding = find(inputs._replace(closed=True))
+        except TallyError as error:
+            # A set that the engine refuses must not stop the others; it is counted and shown.
+            work.refuse(error.reason)
+            return Concluded(row, None, closing, others)
+        return Concluded(row, finding, closing, others)
+
+    def _sign_if_changed(self, work: Work, one: "Concluded", size: int) -> dict[str, Any]:
+        row, finding = one.row, one.finding
+        state = row.state if finding is None else finding.state
         change: dict[str, Any] = {
             "number": row.party_set,
-            "to_state": finding.state,
-            "to_closing": closing,
+            "to_state": state,
+            "to_closing": one.closing,
             # Complete, or closed: nothing falls due any more.
-            "to_due": row.due_ms if finding.state == PENDING and closing is None else None,
+            "to_due": row.due_ms if state == PENDING and one.closing is None else None,
             "to_finding": row.finding,
             "to_verdict": row.verdict,
             "to_entry": row.verdict_entry,
         }
-        if finding.state == PENDING:
+        if finding is None or finding.state == PENDING:
             return change
         self._wait_for(work, row, finding)
         digest = sha256(finding.encode())
-        if digest != row.finding:
-            made = verdict.Verdict(
-                finding,
-                size,
-                row.verdict,
-                uninvited(row.parties_digest, (other.parties_digest for other in others)),
-                work.group.time_ms,
-            )
+        if digest == row.finding:
+            return change
+        made = verdict.Verdict(
+            finding,
+            size,
+            row.verdict,
+            uninvited(row.parties_digest, (other.parties_digest for other in one.others)),
+            work.group.time_ms,
+        )
+        try:
             signed, at = self._sign(work, made)
-            change |= {"to_finding": digest, "to_verdict": signed, "to_entry": at}
-            work.insert(
-                schema.verdicts,
-                entry=at,
-                party_set=row.party_set,
-                digest=signed,
-                state=finding.state,
-            )
-            for device in sorted({d for devices in finding.parties.values() for d in devices}):
-                work.insert(schema.verdict_parties, device=device, entry=at)
-        return change
+        except Malformed as error:
+            work.refuse(error.reason)
+            return change
+        work.insert(
+            schema.verdicts, entry=at, party_set=row.party_set, digest=signed, state=finding.state
+        )
+        for device in sorted({d for devices in finding.parties.values() for d in devices}):
+            work.insert(schema.verdict_parties, device=device, entry=at)
+        return change | {"to_finding": digest, "to_verdict": signed, "to_entry": at}
 
     def _sign(self, work: Work, made: verdict.Verdict) -> tuple[bytes, int]:
         keys = self._log.keys
@@ -246,7 +262,7 @@ class _Tick:
         sign1 = cose.parse(data, STATEMENT_BYTES_MAX)
         return sign1.digest(), work.group.add_statement(VERDICT, sign1)
 
-    def _wait_for(self, work: Work, row: "Row[Any]", finding: Finding) -> None:
+    def _wait_for(self, work: Work, row: Found, finding: Finding) -> None:
         """Who is unheard may turn out to be silent, when its log arrives past the deadline."""
         if row.deadline_ms is None:
             return
@@ -284,7 +300,7 @@ class _Tick:
 
     # --- claims ----------------------------------------------------------------------------
 
-    def _known(self, work: Work, row: "Row[Any]") -> KnownClaim:
+    def _known(self, work: Work, row: Found) -> KnownClaim:
         known = self._ingest.identities.get(work, row.device)
         status, custody = _standing(work, known, row.checkpoint)
         return KnownClaim(
@@ -299,7 +315,7 @@ class _Tick:
         )
 
     def _others(
-        self, work: Work, claims: Sequence["Row[Any]"], siblings: Sequence["Row[Any]"]
+        self, work: Work, claims: Sequence[Found], siblings: Sequence[Found]
     ) -> list[KnownClaim]:
         """Claims of the same devices in other sets of the interaction."""
         if not siblings:
@@ -309,6 +325,18 @@ class _Tick:
         found = _claims_of(work.connection, numbers, devices)
         flat = [row for number in sorted(found) for row in found[number]]
         return [self._known(work, row) for row in flat[:OTHERS_PER_SET_MAX]]
+
+
+class Concluded:
+    """What a set came to, before anything is signed."""
+
+    def __init__(
+        self, row: Found, finding: Finding | None, closing: int | None, others: list[Found]
+    ) -> None:
+        self.row = row
+        self.finding = finding
+        self.closing = closing
+        self.others = others
 
 
 def _mark(work: Work, numbers: set[int]) -> None:
@@ -343,9 +371,9 @@ def _standing(work: Work, known: Known | None, checkpoint: bytes) -> tuple[str, 
 
 def _claims_of(
     connection: Connection, numbers: Sequence[int], devices: Sequence[bytes] | None = None
-) -> dict[int, list["Row[Any]"]]:
+) -> dict[int, list[Found]]:
     table = schema.claims
-    found: dict[int, list[Row[Any]]] = {}
+    found: dict[int, list[Found]] = {}
     for at in range(0, len(numbers), CHUNK):
         query = (
             sa.select(table, schema.logs.c.epoch)
@@ -372,10 +400,10 @@ def _silences_of(connection: Connection, numbers: Sequence[int]) -> dict[int, li
     return found
 
 
-def _siblings_of(connection: Connection, numbers: Sequence[int]) -> dict[int, list["Row[Any]"]]:
+def _siblings_of(connection: Connection, numbers: Sequence[int]) -> dict[int, list[Found]]:
     ours = schema.party_sets.alias("ours")
     theirs = schema.party_sets.alias("theirs")
-    found: dict[int, list[Row[Any]]] = {}
+    found: dict[int, list[Found]] = {}
     for at in range(0, len(numbers), CHUNK):
         rows = connection.execute(
             sa.select(ours.c.party_set.label("of"), theirs.c.party_set, theirs.c.parties_digest)
@@ -400,7 +428,7 @@ def _newest_evidence(connection: Connection, device: bytes) -> int | None:
     return found
 
 
-def _evidence(work: Work, number: int, device: bytes, due_ms: int) -> None:
+def _evidence(work: Work, number: int, device: bytes, due_ms: int) -> bool:
     """Keep the earliest logged evidence past the deadline; once kept it does not change."""
     receipts, heads = schema.custody, schema.checkpoints
     row = work.connection.execute(
@@ -411,7 +439,7 @@ def _evidence(work: Work, number: int, device: bytes, due_ms: int) -> None:
         .limit(1)
     ).one_or_none()
     if row is None:
-        return
+        return False
     table = schema.silences
     known = work.written(table).execute(
         sa.select(table.c.device).where(table.c.party_set == number, table.c.device == device)
@@ -426,6 +454,4 @@ def _evidence(work: Work, number: int, device: bytes, due_ms: int) -> None:
             time_ms=row.time_ms,
         )
         work.written(table)
-
-
-__all__ = ["ONE_SIDED", "Reconciler"]
+    return True

@@ -43,6 +43,7 @@ entries = Table(
     Column("time_ms", _BIG, nullable=False),  # its log time
     Column("data", LargeBinary, nullable=False),
     UniqueConstraint("digest"),
+    Index("entries_by_kind", "kind", "entry"),
 )
 nodes = Table(
     "nodes",

@@ -111,6 +111,7 @@ class Work:
 
     def flush(self) -> None:
         """Write everything that waits."""
+        self.group.end()
         self.group.flush()
         for log in self.logs.values():
             log.save(self)

@@ -1,0 +1,206 @@
+"""What the read interface answers, as types: the OpenAPI document is made of them."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+Id = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{43}$", description="32 bytes, base64url")]
+Digest = Id
+Epoch = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{11}$", description="8 bytes, base64url")]
+InteractionId = Annotated[
+    str, Meta(pattern="^[A-Za-z0-9_-]{22}$", description="16 bytes, base64url")
+]
+Octets = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]*$", description="bytes, base64url")]
+Index = Annotated[int, Meta(ge=0)]
+Milliseconds = Annotated[int, Meta(ge=0, description="since 1970-01-01 UTC")]
+STATES = ("pending", "matched", "conflicting", "one_sided", "insufficient", "unresolved")
+State = Literal["pending", "matched", "conflicting", "one_sided", "insufficient", "unresolved"]
+
+
+class Problem(Struct, omit_defaults=True):
+    """A refusal; `size` tells a gateway from where to send."""
+
+    reason: str
+    title: str
+    status: int
+    size: int | None = None
+
+
+class Health(Struct):
+    """Alive."""
+
+    status: Literal["ok"]
+
+
+class Entry(Struct):
+    """One entry of the log."""
+
+    index: Index
+    kind: Index
+    time_ms: Milliseconds
+    leaf: Digest
+    data: Octets
+
+
+class Entries(Struct):
+    """Entries from `start` on; `size` is that of the newest published checkpoint."""
+
+    size: Index
+    start: Index
+    entries: list[Entry]
+
+
+class DeviceLog(Struct):
+    """One epoch of a device: what is known of its log."""
+
+    epoch: Epoch
+    size: Index
+    began: Index
+    covered: Index
+    claims: Index
+    claims_signed: Index
+    complete: bool
+    lost_at: Index | None
+    checkpoint: Digest | None
+
+
+class Device(Struct):
+    """Who it is, what is held of it, and what it contradicted."""
+
+    id: Id
+    subject: Literal["device", "gateway", "validator"]
+    iss: str
+    status: Literal["active", "retired", "lost", "compromised", "suspect", "unvouched"]
+    suspect: str | None
+    custody: Literal["software", "pkcs11", "tpm", "secure-element"]
+    decisions: Index
+    claims: Index
+    events: Index
+    halves: Index
+    refused: Index
+    forks: Index
+    time_evidence_missing: Index
+    since_ms: Milliseconds
+    heard_ms: Milliseconds | None
+    logs: list[DeviceLog]
+
+
+class Devices(Struct):
+    """A page of them; `decisions` is the total of all devices."""
+
+    total: Index
+    decisions: Index
+    devices: list[Device]
+    next: Id | None
+
+
+class Claim(Struct):
+    """A logged claim; its body is in the evidence, for those who may read it."""
+
+    claim: Digest
+    device: Id
+    epoch: Epoch
+    index: Index
+    leaf: Digest
+    entry: Index
+    time_ms: Milliseconds
+
+
+class PartySet(Struct):
+    """One party set and its newest finding."""
+
+    namespace: str
+    interaction: InteractionId
+    party_set: Digest
+    profile: Digest
+    parties: dict[str, list[Id]]
+    state: State
+    first: Index
+    due_ms: Milliseconds | None
+    closing: Index | None
+    verdict: Digest | None
+    verdict_entry: Index | None
+
+
+class Interactions(Struct):
+    """A page of party sets, in the order in which they were first heard of."""
+
+    interactions: list[PartySet]
+    next: Index | None
+
+
+class InteractionSet(Struct):
+    """A party set with its claims."""
+
+    summary: PartySet
+    claims: list[Claim]
+
+
+class Interaction(Struct):
+    """All party sets of one interaction."""
+
+    namespace: str
+    interaction: InteractionId
+    sets: list[InteractionSet]
+
+
+class Verdict(Struct):
+    """A signed verdict with the receipt that it is logged."""
+
+    entry: Index
+    digest: Digest
+    state: State
+    namespace: str
+    interaction: InteractionId
+    party_set: Digest
+    newest: bool
+    statement: Octets
+    receipt: Octets
+
+
+class Verdicts(Struct):
+    """Verdicts after an entry; ask again with `after` = `next`."""
+
+    size: Index
+    verdicts: list[Verdict]
+    next: Index
+
+
+class Fork(Struct):
+    """Two signed heads that contradict each other."""
+
+    id: Id
+    epoch: Epoch | None
+    reason: str
+    ours: Octets | None
+    theirs: Octets
+    proof: Octets | None
+    time_ms: Milliseconds
+
+
+class Forks(Struct):
+    """What a device or gateway contradicted."""
+
+    forks: list[Fork]
+
+
+class Status(Struct):
+    """What the service holds, and what it refused, by reason."""
+
+    name: str
+    origin: str
+    id: Id
+    ready: bool
+    failure: str | None
+    size: Index
+    published: Index
+    time_ms: Milliseconds
+    devices: Index
+    decisions: Index
+    claims: Index
+    refused_records: Index
+    states: dict[str, int]
+    waiting_batches: Index
+    time_evidence_missing: Index
+    forks: Index
+    refusals: dict[str, int]

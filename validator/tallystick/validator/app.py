@@ -1,0 +1,332 @@
+"""The HTTP interface (docs/protocol.md, section 8): a thin shell over sequencer and queries."""
+
+import asyncio
+import hmac
+import ipaddress
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+import msgspec
+import structlog
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route as StarletteRoute
+
+from tallystick.evidence.enrolment import SUBJECTS
+from tallystick.evidence.errors import TallyError
+from tallystick.evidence.keys import b64u, from_b64u
+from tallystick.validator import answers, body, openapi, problem, queries, routes, schema
+from tallystick.validator.evidence import Exporter
+from tallystick.validator.limits import (
+    PAGE_ROWS_DEFAULT,
+    PAGE_ROWS_MAX,
+    QUERY_TEXT_CHARS_MAX,
+)
+from tallystick.validator.problem import Problem
+from tallystick.validator.sequencer import Sequencer
+
+T = TypeVar("T")
+Handler = Callable[[Request], Awaitable[Response]]
+SIZE_MAX = 2**63 - 1
+
+
+def make_app(sequencer: Sequencer, version: str) -> Starlette:
+    """The service over an open sequencer."""
+    handlers = _Handlers(sequencer, version)
+    return Starlette(
+        routes=[
+            StarletteRoute(
+                route.path.replace("{namespace}", "{namespace:path}"),
+                handlers.handler(route),
+                methods=[route.method],
+            )
+            for route in sorted(routes.ROUTES, key=lambda route: "{namespace}" in route.path)
+        ],
+        exception_handlers={
+            TallyError: handlers.refused,
+            HTTPException: handlers.http_error,
+            SQLAlchemyError: handlers.store_error,
+        },
+    )
+
+
+def _json(value: object) -> Response:
+    return Response(msgspec.json.encode(value), media_type="application/json")
+
+
+class _Handlers:
+    def __init__(self, sequencer: Sequencer, version: str) -> None:
+        self._sequencer = sequencer
+        self._config = sequencer.config
+        self._devices = queries.Devices(self._config.roots)
+        self._exporter = Exporter(self._config.roots, sequencer.profiles, self._config.credential)
+        self._tokens = [token.encode() for token in self._config.readers.values()]
+        self._document = openapi.document(routes.ROUTES, version, self._config.origin)
+        self._log_line = structlog.get_logger("tallystick.validator")
+
+    def handler(self, route: routes.Route) -> Handler:
+        """The handler of a row of the table."""
+        found: Handler = getattr(self, route.name)
+
+        async def handle(request: Request) -> Response:
+            if route.bodies:
+                self._authorise(request)
+            allowed = {item.name for item in route.parameters if item.where == "query"}
+            for name in request.query_params:
+                if name not in allowed:
+                    raise Problem("bad-value", f"no parameter {name[:64]!r} is known here")
+            return await found(request)
+
+        return handle
+
+    # --- refusals --------------------------------------------------------------------------
+
+    async def refused(self, _: Request, error: Exception) -> Response:
+        """A refusal with its reason."""
+        if not isinstance(error, TallyError):
+            raise error
+        return problem.response(error)
+
+    async def http_error(self, _: Request, error: Exception) -> Response:
+        """No such path, no such method."""
+        if not isinstance(error, HTTPException):
+            raise error
+        return problem.response(Problem("bad-value", str(error.detail), status=error.status_code))
+
+    async def store_error(self, _: Request, error: Exception) -> Response:
+        """The store does not answer now."""
+        self._log_line.error("store-failed", what="read", error=type(error).__name__)
+        return problem.response(Problem("store-full", "the store does not answer now"))
+
+    def _authorise(self, request: Request) -> None:
+        """Bodies are for configured readers; on loopback for all when the operator said so."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            given = token.strip().encode()
+            # Every token is compared, so that time tells nothing about which one was near.
+            if sum([hmac.compare_digest(given, known) for known in self._tokens]):
+                return
+        elif not scheme and self._config.open_reads and _is_loopback(request):
+            return
+        self._sequencer.refused("not-authorised")
+        raise Problem("not-authorised", "bodies are for configured readers: send a bearer token")
+
+    # --- asking the store ------------------------------------------------------------------
+
+    async def _ask(self, query: Callable[[Connection], T]) -> T:
+        def work() -> T:
+            with self._sequencer.store.read() as connection:
+                return query(connection)
+
+        return await anyio.to_thread.run_sync(work)
+
+    async def _asked(self, query: Callable[[Connection], Any]) -> Response:
+        return _json(await self._ask(query))
+
+    # --- routes ----------------------------------------------------------------------------
+
+    async def batch(self, request: Request) -> Response:
+        """POST /v1/batches."""
+        try:
+            compressed = await body.read(request)
+            future = self._sequencer.submit(compressed)
+        except Problem as error:
+            self._sequencer.refused(error.reason)
+            raise
+        answer = await asyncio.wrap_future(future)
+        return Response(answer, media_type=routes.CBOR)
+
+    async def checkpoint(self, _: Request) -> Response:
+        """GET /v1/checkpoint."""
+        text = await self._ask(queries.checkpoint_text)
+        return Response(text, media_type="text/plain", headers={"Cache-Control": "no-store"})
+
+    async def entries(self, request: Request) -> Response:
+        """GET /v1/entries."""
+        start = _whole(request, "start", 0, SIZE_MAX, 0)
+        count = _whole(request, "count", 1, PAGE_ROWS_MAX, PAGE_ROWS_DEFAULT)
+        return await self._asked(partial(queries.entries, start=start, count=count))
+
+    async def receipt(self, request: Request) -> Response:
+        """GET /v1/receipts/{digest}."""
+        digest = from_b64u(request.path_params["digest"], 32)
+        return Response(
+            await self._ask(partial(queries.receipt, digest=digest)), media_type=routes.COSE
+        )
+
+    async def devices(self, request: Request) -> Response:
+        """GET /v1/devices."""
+        subject = request.query_params.get("subject", "device")
+        if subject not in SUBJECTS:
+            raise Problem("bad-value", "subject: device, gateway or validator")
+        after = _octets(request, "after", 32) or b""
+        limit = _limit(request)
+        number = SUBJECTS.index(subject)
+        return await self._asked(
+            partial(self._devices.page, subject=number, after=after, limit=limit)
+        )
+
+    async def device(self, request: Request) -> Response:
+        """GET /v1/devices/{id}."""
+        id_ = from_b64u(request.path_params["id"], 32)
+        return await self._asked(partial(self._devices.one, id_=id_))
+
+    async def forks(self, request: Request) -> Response:
+        """GET /v1/devices/{id}/forks."""
+        id_ = from_b64u(request.path_params["id"], 32)
+        return await self._asked(partial(queries.forks_of, id_=id_))
+
+    async def interactions(self, request: Request) -> Response:
+        """GET /v1/interactions."""
+        return await self._asked(
+            partial(
+                queries.interactions,
+                state=_state(request),
+                namespace=_text(request, "namespace"),
+                after=_whole(request, "after", 0, SIZE_MAX, 0),
+                limit=_limit(request),
+            )
+        )
+
+    async def interaction(self, request: Request) -> Response:
+        """GET /v1/interactions/{namespace}/{id}."""
+        namespace, id_ = _interaction(request)
+        return await self._asked(partial(queries.interaction, namespace=namespace, id_=id_))
+
+    async def verdicts(self, request: Request) -> Response:
+        """GET /v1/verdicts."""
+        return await self._asked(
+            partial(
+                queries.verdicts,
+                after=_whole(request, "after", 0, SIZE_MAX, 0),
+                device=_octets(request, "device", 32),
+                state=_state(request),
+                limit=_limit(request),
+            )
+        )
+
+    async def evidence(self, request: Request) -> Response:
+        """GET /v1/evidence/{namespace}/{id}."""
+        namespace, id_ = _interaction(request)
+        file = await self._ask(
+            partial(self._exporter.interaction, namespace=namespace, interaction=id_)
+        )
+        return _file(file)
+
+    async def record(self, request: Request) -> Response:
+        """GET /v1/evidence/records/{device}/{epoch}/{index}."""
+        device = from_b64u(request.path_params["device"], 32)
+        epoch = from_b64u(request.path_params["epoch"], 8)
+        index = _number(request.path_params["index"], "index", 0, SIZE_MAX)
+        file = await self._ask(
+            partial(self._exporter.record, device=device, epoch=epoch, index=index)
+        )
+        return _file(file)
+
+    async def status(self, _: Request) -> Response:
+        """GET /v1/status."""
+        return await self._asked(self._status)
+
+    def _status(self, connection: Connection) -> answers.Status:
+        sequencer = self._sequencer
+        devices, decisions, claims, refused_records = queries.totals(connection)
+        refusals = sequencer.refusals_waiting()
+        refusals.update(queries.refusals(connection))
+        return answers.Status(
+            self._config.name,
+            self._config.origin,
+            b64u(sequencer.keys.id),
+            sequencer.failure is None,
+            sequencer.failure,
+            sequencer.log.tree.size,
+            queries.published(connection),
+            sequencer.log.now_ms(),
+            devices,
+            decisions,
+            claims,
+            refused_records,
+            queries.states(connection),
+            sequencer.waiting,
+            queries.rows_of(connection, schema.custody_missing),
+            queries.rows_of(connection, schema.forks),
+            dict(sorted(refusals.items())),
+        )
+
+    async def health(self, _: Request) -> Response:
+        """GET /healthz."""
+        return _json(answers.Health("ok"))
+
+    async def ready(self, _: Request) -> Response:
+        """GET /readyz."""
+        if self._sequencer.failure is not None:
+            raise Problem("not-ready", f"the store failed: {self._sequencer.failure}", status=503)
+        return _json(answers.Health("ok"))
+
+    async def openapi(self, _: Request) -> Response:
+        """GET /openapi.json."""
+        return _json(self._document)
+
+
+def _is_loopback(request: Request) -> bool:
+    # What a proxy on this machine forwards comes from loopback too: then it names itself.
+    if request.client is None or "x-forwarded-for" in request.headers:
+        return False
+    try:
+        return ipaddress.ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False
+
+
+def _file(data: bytes) -> Response:
+    return Response(data, media_type=routes.CBOR, headers={"Cache-Control": "no-store"})
+
+
+def _number(text: str, name: str, least: int, most: int) -> int:
+    # int() accepts "+5", "0_1" and foreign digits; two texts must never mean one number.
+    if not text.isascii() or not text.isdigit() or len(text) > 19 or (text[0] == "0" < text[1:]):
+        raise Problem("bad-value", f"{name}: a whole number without leading zeros")
+    if not least <= int(text) <= most:
+        raise Problem("bad-value", f"{name}: {least} to {most}")
+    return int(text)
+
+
+def _whole(request: Request, name: str, least: int, most: int, default: int) -> int:
+    text = request.query_params.get(name)
+    return default if text is None else _number(text, name, least, most)
+
+
+def _limit(request: Request) -> int:
+    return _whole(request, "limit", 1, PAGE_ROWS_MAX, PAGE_ROWS_DEFAULT)
+
+
+def _text(request: Request, name: str) -> str | None:
+    text = request.query_params.get(name)
+    if text is not None and not 1 <= len(text) <= QUERY_TEXT_CHARS_MAX:
+        raise Problem("bad-value", f"{name}: 1 to {QUERY_TEXT_CHARS_MAX} characters")
+    return text
+
+
+def _octets(request: Request, name: str, size: int) -> bytes | None:
+    text = request.query_params.get(name)
+    return None if text is None else from_b64u(text, size)
+
+
+def _state(request: Request) -> str | None:
+    state = request.query_params.get("state")
+    if state is not None and state not in answers.STATES:
+        raise Problem("bad-value", "state: one of " + ", ".join(answers.STATES))
+    return state
+
+
+def _interaction(request: Request) -> tuple[str, bytes]:
+    namespace = request.path_params["namespace"]
+    if not 1 <= len(namespace) <= QUERY_TEXT_CHARS_MAX:
+        raise Problem("bad-value", f"namespace: 1 to {QUERY_TEXT_CHARS_MAX} characters")
+    return namespace, from_b64u(request.path_params["id"], 16)

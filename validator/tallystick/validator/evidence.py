@@ -1,0 +1,269 @@
+"""Evidence files: everything that an offline check of an interaction or of a record needs.
+
+All receipts of a file are at one published size, and the log checkpoint of that size is in it.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from tallystick.evidence import cbor, checkpoint, credential
+from tallystick.evidence.credential import Identity, verify_credential
+from tallystick.evidence.errors import TallyError
+from tallystick.evidence.evidencefile import EvidenceFile
+from tallystick.evidence.half import Half
+from tallystick.evidence.keys import PublicKey, device_text
+from tallystick.evidence.kinds import TIME
+from tallystick.evidence.profile import Profile
+from tallystick.evidence.tree import proof_from_nodes
+from tallystick.validator import schema
+from tallystick.validator.devicelog import held_over
+from tallystick.validator.limits import HALVES_PER_EVIDENCE_MAX
+from tallystick.validator.log import Head, build_receipts, newest_head, node_reader
+from tallystick.validator.problem import Problem
+from tallystick.validator.work import CHUNK
+
+Found = Any  # a row of a query
+
+
+class Exporter:
+    """Builds evidence files from one snapshot of the store."""
+
+    def __init__(
+        self,
+        roots: dict[str, PublicKey],
+        profiles: dict[bytes, Profile],
+        own: Sequence[bytes] | None,
+    ) -> None:
+        self._roots = roots
+        self._profiles = profiles
+        self._own = own
+
+    def interaction(self, connection: Connection, namespace: str, interaction: bytes) -> bytes:
+        """All party sets of an interaction; Problem where there is none."""
+        table = schema.party_sets
+        sets = connection.execute(
+            sa.select(table).where(
+                table.c.namespace == namespace, table.c.interaction == interaction
+            )
+        ).all()
+        if not sets:
+            raise Problem("bad-value", "no such interaction is known here", status=404)
+        file = _File(connection, self._roots)
+        numbers = [row.party_set for row in sets]
+        for number in numbers[:CHUNK]:
+            file.claims(number)
+        for row in sets:
+            file.want(row.first, row.closing, row.verdict_entry)
+            for devices in cbor.decode(row.parties).values():
+                file.who(*devices)
+            profile = self._profiles.get(row.profile)
+            if profile is not None:
+                file.profiles[profile.digest] = profile.encode()
+        file.silences(numbers[:CHUNK])
+        return file.encode(self._own)
+
+    def record(self, connection: Connection, device: bytes, epoch: bytes, index: int) -> bytes:
+        """One record, with its salt and no neighbour's; Problem where its body is not held."""
+        log = connection.execute(
+            sa.select(schema.logs.c.log).where(
+                schema.logs.c.device == device, schema.logs.c.epoch == epoch
+            )
+        ).scalar_one_or_none()
+        held = None if log is None else held_over(connection, log, index)
+        if held is None:
+            raise Problem("bad-value", "no such record is known here", status=404)
+        try:
+            salt = held.stretch.salt_of(index)
+        except TallyError:
+            raise Problem(
+                "bad-value", "only the leaf hash of this record is held here", status=404
+            ) from None
+        record = _record_at(held.stretch.items, held.first, index)
+        path = proof_from_nodes(held.reader(), index, held.to)
+        file = _File(connection, self._roots)
+        row = connection.execute(
+            sa.select(schema.stretches.c.checkpoint).where(
+                schema.stretches.c.log == log, schema.stretches.c.first == held.first
+            )
+        ).scalar_one()
+        file.disclose(device, record, salt, index, path, row)
+        return file.encode(self._own)
+
+
+def _record_at(items: Sequence[Any], first: int, index: int) -> bytes:
+    at = first
+    for item in items:
+        if isinstance(item, bytes):
+            if at == index:
+                return item
+            at += 1
+        else:
+            at += 1 << item[0]
+    raise Problem("bad-value", "no such record is known here", status=404)
+
+
+class _File:
+    def __init__(self, connection: Connection, roots: dict[str, PublicKey]) -> None:
+        self._connection = connection
+        self._roots = roots
+        self._identities: dict[bytes, tuple[list[bytes], Identity] | None] = {}
+        self._entries: set[int] = {0}
+        self._halves: list[Half] = []
+        self._left_out = 0
+        self.profiles: dict[bytes, bytes] = {}
+
+    # --- what goes in ----------------------------------------------------------------------
+
+    def want(self, *entries: int | None) -> None:
+        """Entries of the log, by index."""
+        self._entries.update(entry for entry in entries if entry is not None)
+
+    def who(self, *ids: bytes) -> None:
+        """Credentials of these."""
+        for id_ in ids:
+            if id_ not in self._identities:
+                self._identities[id_] = self._identity(id_)
+
+    def _identity(self, id_: bytes) -> tuple[list[bytes], Identity] | None:
+        data = self._connection.execute(
+            sa.select(schema.identities.c.credential).where(schema.identities.c.id == id_)
+        ).scalar_one_or_none()
+        if data is None:
+            return None
+        parsed = credential.parse(data)
+        try:
+            return parsed.statements, verify_credential(parsed, self._roots, None)
+        except TallyError:
+            return None
+
+    def claims(self, party_set: int) -> None:
+        """Every claim of a party set, as a half, with its log entry."""
+        table = schema.claims
+        rows = self._connection.execute(
+            sa.select(table).where(table.c.party_set == party_set).order_by(table.c.entry)
+        )
+        for row in rows:
+            path = cbor.decode(row.path)
+            self.disclose(row.device, row.record, row.salt, row.at, path, row.checkpoint)
+            self.want(row.entry)
+
+    def disclose(
+        self,
+        device: bytes,
+        record: bytes,
+        salt: bytes,
+        index: int,
+        path: list[bytes],
+        checkpoint_digest: bytes,
+    ) -> None:
+        """One record under its logged checkpoint."""
+        self.who(device)
+        known = self._identities[device]
+        row = self._entry_of(checkpoint_digest)
+        if known is None or row is None or len(self._halves) >= HALVES_PER_EVIDENCE_MAX:
+            self._left_out += 1
+            return
+        self.want(row.entry)
+        try:
+            digest = _credential_digest(known[1], checkpoint.parse(row.data))
+            half = Half(record, salt, index, path, row.data, digest)
+            half.encode()
+        except TallyError:
+            # Longer than a half may be.
+            self._left_out += 1
+        else:
+            self._halves.append(half)
+
+    def silences(self, numbers: Sequence[int]) -> None:
+        """The time evidence that findings used: checkpoints and custody receipts."""
+        table = schema.silences
+        rows = self._connection.execute(sa.select(table).where(table.c.party_set.in_(numbers)))
+        for row in rows:
+            self.who(row.device)
+            for digest in (row.checkpoint, row.receipt):
+                found = self._entry_of(digest)
+                if found is not None:
+                    self.want(found.entry)
+            gateway = self._connection.execute(
+                sa.select(schema.custody.c.gateway).where(schema.custody.c.digest == row.receipt)
+            ).scalar_one_or_none()
+            if gateway is not None:
+                self.who(gateway)
+
+    def _entry_of(self, digest: bytes) -> Found:
+        table = schema.entries
+        return self._connection.execute(
+            sa.select(table.c.entry, table.c.data).where(table.c.digest == digest)
+        ).one_or_none()
+
+    # --- what comes out --------------------------------------------------------------------
+
+    def encode(self, own: Sequence[bytes] | None) -> bytes:
+        """The file's bytes."""
+        head = newest_head(self._connection)
+        if head is None:
+            raise Problem("not-ready", "nothing is published yet", status=503)
+        credentials = [list(found[0]) for found in self._identities.values() if found]
+        if own is not None:
+            credentials.append(list(own))
+        note = None
+        if self._left_out:
+            note = f"{self._left_out} records are not disclosed: too long, too many, or unvouched."
+        return EvidenceFile(
+            credentials,
+            [self.profiles[digest] for digest in sorted(self.profiles)],
+            self._halves,
+            self._proven(head),
+            [],
+            [head.note],
+            note,
+            [],
+        ).encode()
+
+    def _proven(self, head: Head) -> list[tuple[bytes, list[bytes]]]:
+        indexes = {entry for entry in self._entries if entry < head.size}
+        indexes |= self._times_around(indexes, head.size)
+        read = node_reader(self._connection)
+        receipts = build_receipts(self._connection, indexes, read, head)
+        table = schema.entries
+        wanted = sorted(indexes)
+        data: dict[int, bytes] = {}
+        for at in range(0, len(wanted), CHUNK):
+            rows = self._connection.execute(
+                sa.select(table.c.entry, table.c.data).where(
+                    table.c.entry.in_(wanted[at : at + CHUNK])
+                )
+            )
+            data.update({row.entry: row.data for row in rows})
+        return [(data[entry], [receipts[entry]]) for entry in wanted]
+
+    def _times_around(self, indexes: Iterable[int], size: int) -> set[int]:
+        """The time entries before and after each: they show its log time."""
+        table = schema.entries
+        found: set[int] = set()
+        for index in indexes:
+            for where, order in (
+                (table.c.entry <= index, table.c.entry.desc()),
+                (table.c.entry > index, table.c.entry.asc()),
+            ):
+                at = self._connection.execute(
+                    sa.select(table.c.entry)
+                    .where(table.c.kind == TIME, where)
+                    .order_by(order)
+                    .limit(1)
+                ).scalar_one_or_none()
+                if at is not None and at < size:
+                    found.add(at)
+        return found
+
+
+def _credential_digest(identity: Identity, head: checkpoint.Checkpoint) -> bytes:
+    """The newest statement of the credential after which the head's key was the current one."""
+    key = identity.own_key_of(head)
+    for digest in reversed(identity.digests):
+        if identity.key_at(digest) == key:
+            return digest
+    raise Problem("wrong-key", f"no key of {device_text(identity.id)} signed this head")

@@ -1,0 +1,92 @@
+"""The OpenAPI 3.1 document, made of the same table as the routes, so that it cannot drift."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from tallystick.validator import answers
+from tallystick.validator.routes import Route
+
+TITLE = "tallystick validator"
+REFERENCE = "#/components/schemas/{name}"
+
+
+def document(routes: Sequence[Route], version: str, origin: str) -> dict[str, Any]:
+    """The document of these routes."""
+    types = [route.answer for route in routes if isinstance(route.answer, type)]
+    used = [answers.Problem, *types]
+    _, components = msgspec.json.schema_components(used, ref_template=REFERENCE)
+    paths: dict[str, Any] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": TITLE,
+            "version": version,
+            "description": f"The log {origin}. docs/protocol.md, section 8.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {"reader": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    responses: dict[str, Any] = {"200": _ok(route)}
+    for status in route.problems:
+        responses[str(status)] = {
+            "description": PROBLEMS[status],
+            "content": {
+                "application/problem+json": {"schema": {"$ref": REFERENCE.format(name="Problem")}}
+            },
+        }
+    operation: dict[str, Any] = {
+        "operationId": route.name,
+        "summary": route.summary,
+        "parameters": [_parameter(item) for item in route.parameters],
+        "responses": responses,
+    }
+    if route.bodies:
+        operation["security"] = [{"reader": []}]
+    if route.method == "POST":
+        operation["requestBody"] = {
+            "required": True,
+            "description": "A batch (docs/protocol.md, 6.2), Content-Encoding: zstd.",
+            "content": {"application/cose": {}},
+        }
+    return operation
+
+
+def _ok(route: Route) -> dict[str, Any]:
+    if isinstance(route.answer, str):
+        return {"description": route.says, "content": {route.answer: {}}}
+    schema = {"$ref": REFERENCE.format(name=route.answer.__name__)}
+    return {"description": route.says, "content": {"application/json": {"schema": schema}}}
+
+
+def _parameter(item: Any) -> dict[str, Any]:
+    return {
+        "name": item.name,
+        "in": item.where,
+        "required": item.where == "path",
+        "description": item.says,
+        "schema": item.schema,
+    }
+
+
+PROBLEMS = {
+    400: "The input is not what the format allows, or does not verify.",
+    401: "Bodies need a reader's token.",
+    403: "The sender is not enrolled here.",
+    404: "Not known here.",
+    408: "The body came too slowly.",
+    409: "The batch does not extend the gateway's log as it is known; `size` says from where.",
+    413: "A size limit is passed.",
+    415: "Not zstd.",
+    429: "Too much at once.",
+    503: "Not now; send again later.",
+}

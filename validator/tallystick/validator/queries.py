@@ -1,0 +1,346 @@
+"""What the read interface is asked, answered from one snapshot of the store."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from tallystick.evidence import cbor, credential
+from tallystick.evidence.credential import Identity, verify_credential
+from tallystick.evidence.enrolment import CUSTODIES, SUBJECTS
+from tallystick.evidence.errors import TallyError
+from tallystick.evidence.keys import PublicKey, b64u, device_text
+from tallystick.validator import answers, schema
+from tallystick.validator.devicelog import statement_of
+from tallystick.validator.limits import ENTRIES_BYTES_MAX
+from tallystick.validator.log import build_receipts, newest_head, node_reader
+from tallystick.validator.problem import Problem
+
+Found = Any  # a row of a query
+
+
+def missing(what: str) -> Problem:
+    """404."""
+    return Problem("bad-value", f"no such {what} is known here", status=404)
+
+
+def checkpoint_text(connection: Connection) -> str:
+    """The newest log checkpoint."""
+    head = newest_head(connection)
+    if head is None:
+        raise Problem("not-ready", "nothing is published yet", status=503)
+    return head.note
+
+
+def published(connection: Connection) -> int:
+    """The newest published size."""
+    size: int | None = connection.execute(sa.select(sa.func.max(schema.heads.c.size))).scalar_one()
+    return size or 0
+
+
+def entries(connection: Connection, start: int, count: int) -> answers.Entries:
+    """Published entries only: nobody shall see one that a crash could take back."""
+    size = published(connection)
+    table = schema.entries
+    rows = connection.execute(
+        sa.select(table)
+        .where(table.c.entry >= start, table.c.entry < min(size, start + count))
+        .order_by(table.c.entry)
+    )
+    found: list[answers.Entry] = []
+    room = ENTRIES_BYTES_MAX
+    for row in rows:
+        room -= len(row.data)
+        if room < 0 and found:
+            break
+        found.append(
+            answers.Entry(row.entry, row.kind, row.time_ms, b64u(row.leaf), b64u(row.data))
+        )
+    return answers.Entries(size, start, found)
+
+
+def receipt(connection: Connection, digest: bytes) -> bytes:
+    """The receipt of a logged statement."""
+    table = schema.entries
+    entry = connection.execute(
+        sa.select(table.c.entry).where(table.c.digest == digest)
+    ).scalar_one_or_none()
+    made = {} if entry is None else build_receipts(connection, [entry], node_reader(connection))
+    if entry is None or entry not in made:
+        raise missing("statement")
+    return made[entry]
+
+
+# --- devices ---------------------------------------------------------------------------------
+
+
+class Devices:
+    """Identities as they are shown."""
+
+    def __init__(self, roots: dict[str, PublicKey]) -> None:
+        self._roots = roots
+
+    def page(
+        self, connection: Connection, subject: int, after: bytes, limit: int
+    ) -> answers.Devices:
+        """A page of those of one subject, in the order of their ids."""
+        table = schema.identities
+        ours = table.c.subject == subject
+        total, decisions = connection.execute(
+            sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(table.c.decisions), 0)).where(
+                ours
+            )
+        ).one()
+        rows = connection.execute(
+            sa.select(table).where(ours, table.c.id > after).order_by(table.c.id).limit(limit + 1)
+        ).all()
+        shown = [self._shown(connection, row) for row in rows[:limit]]
+        following = device_text(rows[limit - 1].id) if len(rows) > limit else None
+        return answers.Devices(total, decisions, shown, following)
+
+    def one(self, connection: Connection, id_: bytes) -> answers.Device:
+        """One of any subject."""
+        table = schema.identities
+        row = connection.execute(sa.select(table).where(table.c.id == id_)).one_or_none()
+        if row is None:
+            raise missing("id")
+        return self._shown(connection, row)
+
+    def _shown(self, connection: Connection, row: Found) -> answers.Device:
+        identity = self._identity(row.credential)
+        status: Any = "unvouched" if identity is None else identity.status
+        if row.suspect is not None:
+            status = "suspect"
+        custody: Any = CUSTODIES[0 if identity is None else identity.custody]
+        subject: Any = SUBJECTS[row.subject]
+        return answers.Device(
+            device_text(row.id),
+            subject,
+            row.iss,
+            status,
+            row.suspect,
+            custody,
+            row.decisions,
+            row.claims,
+            row.events,
+            row.halves,
+            row.refused,
+            _count(connection, schema.forks, schema.forks.c.device == row.id),
+            _count(connection, schema.custody_missing, schema.custody_missing.c.device == row.id),
+            row.since_ms,
+            row.heard_ms,
+            [_log(connection, found) for found in _logs(connection, row.id)],
+        )
+
+    def _identity(self, data: bytes) -> Identity | None:
+        try:
+            return verify_credential(credential.parse(data), self._roots, None)
+        except TallyError:
+            return None
+
+
+def _logs(connection: Connection, device: bytes) -> Iterable[Found]:
+    table = schema.logs
+    return connection.execute(
+        sa.select(table).where(table.c.device == device).order_by(table.c.log).limit(64)
+    )
+
+
+def _log(connection: Connection, row: Found) -> answers.DeviceLog:
+    head = None if row.checkpoint is None else statement_of(connection, row.checkpoint)
+    signed = 0 if head is None else head.claims
+    return answers.DeviceLog(
+        b64u(row.epoch),
+        row.size,
+        row.began,
+        row.covered,
+        row.claims,
+        signed,
+        row.claims >= signed and row.covered == row.size - row.began and row.began == 0,
+        row.frozen_at,
+        None if row.checkpoint is None else b64u(row.checkpoint),
+    )
+
+
+def _count(connection: Connection, table: sa.Table, where: Any) -> int:
+    found: int = connection.execute(
+        sa.select(sa.func.count()).select_from(table).where(where)
+    ).scalar_one()
+    return found
+
+
+def forks_of(connection: Connection, id_: bytes) -> answers.Forks:
+    """The contradictions of a device or gateway, with their proofs."""
+    table = schema.forks
+    rows = connection.execute(
+        sa.select(table).where(table.c.device == id_).order_by(table.c.time_ms, table.c.fork)
+    )
+    return answers.Forks(
+        [
+            answers.Fork(
+                device_text(row.device),
+                b64u(row.epoch) if row.epoch else None,
+                row.reason,
+                None if row.ours is None else b64u(row.ours),
+                b64u(row.theirs),
+                None if row.proof is None else b64u(row.proof),
+                row.time_ms,
+            )
+            for row in rows
+        ]
+    )
+
+
+# --- interactions ----------------------------------------------------------------------------
+
+
+def _party_set(row: Found) -> answers.PartySet:
+    return answers.PartySet(
+        row.namespace,
+        b64u(row.interaction),
+        b64u(row.parties_digest),
+        b64u(row.profile),
+        {role: [device_text(d) for d in ids] for role, ids in cbor.decode(row.parties).items()},
+        row.state,
+        row.first,
+        row.due_ms,
+        row.closing,
+        None if row.verdict is None else b64u(row.verdict),
+        row.verdict_entry,
+    )
+
+
+def interactions(
+    connection: Connection, state: str | None, namespace: str | None, after: int, limit: int
+) -> answers.Interactions:
+    """A page of party sets."""
+    table = schema.party_sets
+    query = sa.select(table).where(table.c.party_set > after)
+    if state is not None:
+        query = query.where(table.c.state == state)
+    if namespace is not None:
+        query = query.where(table.c.namespace == namespace)
+    rows = connection.execute(query.order_by(table.c.party_set).limit(limit + 1)).all()
+    following = rows[limit - 1].party_set if len(rows) > limit else None
+    return answers.Interactions([_party_set(row) for row in rows[:limit]], following)
+
+
+def interaction(connection: Connection, namespace: str, id_: bytes) -> answers.Interaction:
+    """One interaction, without bodies."""
+    table = schema.party_sets
+    rows = connection.execute(
+        sa.select(table)
+        .where(table.c.namespace == namespace, table.c.interaction == id_)
+        .order_by(table.c.party_set)
+    ).all()
+    if not rows:
+        raise missing("interaction")
+    sets = [
+        answers.InteractionSet(_party_set(row), _claims(connection, row.party_set)) for row in rows
+    ]
+    return answers.Interaction(namespace, b64u(id_), sets)
+
+
+def _claims(connection: Connection, number: int) -> list[answers.Claim]:
+    table = schema.claims
+    rows = connection.execute(
+        sa.select(table, schema.logs.c.epoch)
+        .join(schema.logs, schema.logs.c.log == table.c.log)
+        .where(table.c.party_set == number)
+        .order_by(table.c.entry)
+    )
+    return [
+        answers.Claim(
+            b64u(row.claim),
+            device_text(row.device),
+            b64u(row.epoch),
+            row.at,
+            b64u(row.leaf),
+            row.entry,
+            row.time_ms,
+        )
+        for row in rows
+    ]
+
+
+# --- verdicts --------------------------------------------------------------------------------
+
+
+def verdicts(
+    connection: Connection, after: int, device: bytes | None, state: str | None, limit: int
+) -> answers.Verdicts:
+    """Verdicts whose entry is above `after` and published, with their receipts."""
+    size = published(connection)
+    table, sets = schema.verdicts, schema.party_sets
+    query = (
+        sa.select(table, sets, schema.entries.c.data)
+        .join(sets, sets.c.party_set == table.c.party_set)
+        .join(schema.entries, schema.entries.c.entry == table.c.entry)
+        .where(table.c.entry > after, table.c.entry < size)
+    )
+    if device is not None:
+        parties = schema.verdict_parties
+        query = query.join(
+            parties, (parties.c.entry == table.c.entry) & (parties.c.device == device)
+        )
+    if state is not None:
+        query = query.where(table.c.state == state)
+    rows = connection.execute(
+        query.order_by(table.c.entry)
+        .limit(limit)
+        .set_label_style(sa.LABEL_STYLE_TABLENAME_PLUS_COL)
+    ).all()
+    entries_ = [row.verdicts_entry for row in rows]
+    receipts = build_receipts(connection, entries_, node_reader(connection))
+    # With fewer than a page everything below the published size has been looked at.
+    following = entries_[-1] if len(rows) == limit else max(after, size - 1)
+    shown = [_verdict(row, receipts[row.verdicts_entry]) for row in rows]
+    return answers.Verdicts(size, shown, following)
+
+
+def _verdict(row: Found, made: bytes) -> answers.Verdict:
+    return answers.Verdict(
+        row.verdicts_entry,
+        b64u(row.verdicts_digest),
+        row.verdicts_state,
+        row.party_sets_namespace,
+        b64u(row.party_sets_interaction),
+        b64u(row.party_sets_parties_digest),
+        row.party_sets_verdict == row.verdicts_digest,
+        b64u(row.entries_data),
+        b64u(made),
+    )
+
+
+# --- status ----------------------------------------------------------------------------------
+
+
+def totals(connection: Connection) -> tuple[int, int, int, int]:
+    """Devices, decisions, claims and refused records."""
+    table = schema.identities
+    columns: Sequence[Any] = (table.c.decisions, table.c.claims, table.c.refused)
+    sums = [sa.func.coalesce(sa.func.sum(column), 0) for column in columns]
+    count, decisions, claims, refused = connection.execute(
+        sa.select(sa.func.count(), *sums).where(table.c.subject == SUBJECTS.index("device"))
+    ).one()
+    return count, decisions, claims, refused
+
+
+def states(connection: Connection) -> dict[str, int]:
+    """Party sets by state."""
+    table = schema.party_sets
+    rows = connection.execute(sa.select(table.c.state, sa.func.count()).group_by(table.c.state))
+    return {row[0]: row[1] for row in rows}
+
+
+def refusals(connection: Connection) -> dict[str, int]:
+    """Refusals by reason."""
+    table = schema.refusals
+    rows = connection.execute(sa.select(table.c.reason, table.c["count"]).order_by(table.c.reason))
+    return {row[0]: row[1] for row in rows}
+
+
+def rows_of(connection: Connection, table: sa.Table) -> int:
+    """How many there are."""
+    return _count(connection, table, sa.true())

@@ -1,0 +1,126 @@
+"""One row a route: what the service answers and what the OpenAPI document says come from it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tallystick.validator import answers
+from tallystick.validator.limits import (
+    PAGE_ROWS_DEFAULT,
+    PAGE_ROWS_MAX,
+    QUERY_TEXT_CHARS_MAX,
+)
+
+COSE = "application/cose"
+CBOR = "application/cbor"
+TEXT = "text/plain; charset=utf-8"
+JSON = "application/json"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One part of a path or a query."""
+
+    name: str
+    where: str
+    says: str
+    schema: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Route:
+    """`answer` is the type of a JSON answer, or a media type; `bodies`: needs authorisation."""
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    answer: type | str
+    says: str
+    parameters: tuple[Parameter, ...] = ()
+    problems: tuple[int, ...] = (400,)
+    bodies: bool = False
+
+
+def _octets(size: int) -> dict[str, Any]:
+    return {"type": "string", "pattern": f"^[A-Za-z0-9_-]{{{(size * 4 + 2) // 3}}}$"}
+
+
+def _count(least: int, most: int | None, default: int) -> dict[str, Any]:
+    found: dict[str, Any] = {"type": "integer", "minimum": least, "default": default}
+    if most is not None:
+        found["maximum"] = most
+    return found
+
+
+def _path(name: str, says: str, schema: dict[str, Any]) -> Parameter:
+    return Parameter(name, "path", says, schema)
+
+
+def _query(name: str, says: str, schema: dict[str, Any]) -> Parameter:
+    return Parameter(name, "query", says, schema)
+
+
+_TEXT = {"type": "string", "minLength": 1, "maxLength": QUERY_TEXT_CHARS_MAX}
+_LIMIT = _query("limit", "Rows of a page.", _count(1, PAGE_ROWS_MAX, PAGE_ROWS_DEFAULT))
+_STATE = _query("state", "Only of this state.", {"type": "string", "enum": list(answers.STATES)})
+_NAMESPACE = _path("namespace", "The site or organisation that names its tasks.", _TEXT)
+_INTERACTION = _path("id", "The interaction id.", _octets(16))
+_ID = _path("id", "An id of a device, gateway or validator.", _octets(32))
+
+ROUTES = (
+    Route("POST", "/v1/batches", "batch", "Take a gateway's batch.", CBOR,
+          "The batch answer (docs/protocol.md, 6.2).", (),
+          (400, 403, 408, 409, 413, 415, 429, 503)),
+    Route("GET", "/v1/checkpoint", "checkpoint", "The newest log checkpoint, a C2SP note.", TEXT,
+          "The note.", (), (503,)),
+    Route("GET", "/v1/entries", "entries", "Entries of the log.", answers.Entries, "A page.", (
+        _query("start", "Index of the first one.", _count(0, None, 0)),
+        _query("count", "How many at most.", _count(1, PAGE_ROWS_MAX, PAGE_ROWS_DEFAULT)),
+    )),
+    Route("GET", "/v1/receipts/{digest}", "receipt", "The receipt of a logged statement.", COSE,
+          "A COSE Receipt (RFC 9942).", (_path("digest", "Its digest.", _octets(32)),), (400, 404)),
+    Route("GET", "/v1/devices", "devices", "Who is known.", answers.Devices, "A page.", (
+        _query("subject", "Which of them.",
+               {"type": "string", "enum": ["device", "gateway", "validator"], "default": "device"}),
+        _query("after", "The last id of the page before.", _octets(32)),
+        _LIMIT,
+    )),
+    Route("GET", "/v1/devices/{id}", "device", "One of them.", answers.Device, "It.", (_ID,),
+          (400, 404)),
+    Route("GET", "/v1/devices/{id}/forks", "forks", "What it contradicted, with the proofs.",
+          answers.Forks, "None, when it never did.", (_ID,)),
+    Route("GET", "/v1/interactions", "interactions", "Party sets and their newest findings.",
+          answers.Interactions, "A page.", (
+              _STATE,
+              _query("namespace", "Only of this namespace.", _TEXT),
+              _query("after", "`next` of the page before.", _count(0, None, 0)),
+              _LIMIT,
+          )),
+    Route("GET", "/v1/interactions/{namespace}/{id}", "interaction", "One interaction.",
+          answers.Interaction, "Its party sets and claims, without bodies.",
+          (_NAMESPACE, _INTERACTION), (400, 404)),
+    Route("GET", "/v1/verdicts", "verdicts", "Verdicts with their receipts, to follow.",
+          answers.Verdicts, "A page.", (
+              _query("after", "`next` of the page before: an index of the log.",
+                     _count(0, None, 0)),
+              _query("device", "Only those with this party.", _octets(32)),
+              _STATE,
+              _LIMIT,
+          )),
+    Route("GET", "/v1/evidence/{namespace}/{id}", "evidence",
+          "The evidence file of an interaction, for `tally verify`.", CBOR,
+          "An evidence file (docs/protocol.md, 7).", (_NAMESPACE, _INTERACTION), (400, 401, 404),
+          bodies=True),
+    Route("GET", "/v1/evidence/records/{device}/{epoch}/{index}", "record",
+          "The evidence file of one record; no neighbour's salt is in it.", CBOR,
+          "An evidence file (docs/protocol.md, 7).", (
+              _path("device", "Its maker.", _octets(32)),
+              _path("epoch", "The epoch of its log.", _octets(8)),
+              _path("index", "Its index.", _count(0, None, 0)),
+          ), (400, 401, 404), bodies=True),
+    Route("GET", "/v1/status", "status", "What is held, what is refused and why.", answers.Status,
+          "Counts."),
+    Route("GET", "/healthz", "health", "Alive.", answers.Health, "Yes.", (), ()),
+    Route("GET", "/readyz", "ready", "Takes batches.", answers.Health, "Yes.", (), (503,)),
+    Route("GET", "/openapi.json", "openapi", "This document.", JSON, "It.", (), ()),
+)  # fmt: skip

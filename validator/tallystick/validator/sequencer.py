@@ -1,0 +1,227 @@
+"""The one writer: a thread that takes batches in turn and works on findings between them."""
+
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from tallystick.evidence import cose, enrolment
+from tallystick.evidence.credential import Credential, verify_credential
+from tallystick.evidence.enrolment import SUBJECT_VALIDATOR
+from tallystick.evidence.errors import Malformed, TallyError
+from tallystick.evidence.kinds import PROFILE
+from tallystick.evidence.limits import STATEMENT_BYTES_MAX
+from tallystick.evidence.profile import Profile, SignedProfile
+from tallystick.hw.signer import Signer
+from tallystick.validator import body
+from tallystick.validator.config import Config
+from tallystick.validator.identities import Identities
+from tallystick.validator.ingest import Ingest
+from tallystick.validator.limits import BATCHES_WAITING_MAX, RETRY_S, TICK_S
+from tallystick.validator.log import Log, LogKeys
+from tallystick.validator.partysets import PartySets
+from tallystick.validator.problem import Problem
+from tallystick.validator.reconciler import Reconciler
+from tallystick.validator.store import Store
+from tallystick.validator.work import Work, add_refusals
+from tallystick.verify.profile_toml import parse_profile
+
+Clock = Callable[[], int]
+
+
+def wall_ms() -> int:
+    """The machine's clock."""
+    return time.time_ns() // 1_000_000
+
+
+def own_keys(config: Config) -> LogKeys:
+    """Open the keys; the id is that of the first enrolled key, for life."""
+    signer = Signer.from_uri(config.key)
+    notes = Signer.from_uri(config.note_key)
+    if notes.alg != -8:
+        raise Malformed("wrong-alg", "note_key: C2SP checkpoints need an Ed25519 key")
+    id_ = signer.public_key().thumbprint()
+    if config.credential is not None:
+        statements = list(config.credential)
+        root = enrolment.parse(statements[0]).iss
+        if root in config.roots:
+            identity = verify_credential(Credential(statements), config.roots, None)
+            if identity.subject != SUBJECT_VALIDATOR:
+                raise Malformed("not-enrolled", "credential: it is not a validator's")
+            if identity.key != signer.public_key():
+                raise Malformed("wrong-key", "credential: it is for another key than `key`")
+            id_ = identity.id
+    return LogKeys(config.name, config.origin, id_, signer, notes)
+
+
+def read_profiles(config: Config) -> dict[bytes, Profile]:
+    """The configured profiles by digest; Malformed names the file."""
+    found: dict[bytes, Profile] = {}
+    for path, text in config.profiles:
+        try:
+            profile = parse_profile(text)
+        except Malformed as error:
+            raise Malformed(error.reason, f"{path}: {error.message}") from error
+        found[profile.digest] = profile
+    return found
+
+
+class Sequencer:
+    """Opens the store and the log; `start` begins to work on what is handed in."""
+
+    def __init__(self, config: Config, clock: Clock = wall_ms) -> None:
+        self.config = config
+        self.profiles = read_profiles(config)
+        self.keys = own_keys(config)
+        self.failure: str | None = None
+        self._log_line = structlog.get_logger("tallystick.validator").bind(validator=config.name)
+        self._jobs: queue.Queue[tuple[bytes, Future[bytes]]] = queue.Queue(BATCHES_WAITING_MAX)
+        self._refused: Counter[str] = Counter()
+        self._refused_lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.store = Store(config.store)
+        try:
+            self.log = Log(self.store, self.keys, clock)
+            identities = Identities(config.roots)
+            sets = PartySets(self.profiles)
+            self.ingest = Ingest(self.store, self.log, identities, sets)
+            self.reconciler = Reconciler(self.store, self.log, self.ingest, self.profiles)
+            self._prepare()
+        except BaseException:
+            self.store.close()
+            raise
+
+    def _prepare(self) -> None:
+        own = self.config.credential
+        if own is not None and enrolment.parse(own[0]).iss not in self.config.roots:
+            own = None
+        known = [*self.config.gateways, *([own] if own is not None else [])]
+        self.ingest.learn(known)
+        self.ingest.transaction(self._log_profiles)
+        self.reconciler.start()
+
+    def _log_profiles(self, work: Work) -> None:
+        for digest in sorted(self.profiles):
+            signed = SignedProfile(self.profiles[digest])
+            data = signed.sign(self.keys.signer, self.keys.name, signed.subject())
+            sign1 = cose.parse(data, STATEMENT_BYTES_MAX)
+            work.statement(PROFILE, sign1, sign1.digest())
+
+    # --- from other threads ----------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """Batches that wait."""
+        return self._jobs.qsize()
+
+    def submit(self, compressed: bytes) -> "Future[bytes]":
+        """Hand in a batch as it came; Problem("over-quota") when too many wait."""
+        future: Future[bytes] = Future()
+        try:
+            self._jobs.put_nowait((compressed, future))
+        except queue.Full:
+            raise Problem(
+                "over-quota", "too many batches wait; send again later", status=503
+            ) from None
+        return future
+
+    def refused(self, reason: str) -> None:
+        """Count a refused request; stored with the next tick, not once a request."""
+        with self._refused_lock:
+            self._refused[reason] += 1
+
+    def refusals_waiting(self) -> Counter[str]:
+        """Counts that are not stored yet."""
+        with self._refused_lock:
+            return Counter(self._refused)
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread = threading.Thread(
+            target=self._run, name=f"sequencer {self.config.name}", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish what is being done, refuse what waits, close the store."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+        while not self._jobs.empty():
+            _, future = self._jobs.get_nowait()
+            future.set_exception(Problem("not-ready", "the validator is stopping", status=503))
+        self._save_refusals()
+        self.store.close()
+
+    # --- the thread ------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        busy = False
+        while not self._stopping.is_set():
+            try:
+                job = self._jobs.get(timeout=0.0001 if busy else TICK_S)
+            except queue.Empty:
+                pass
+            else:
+                self._batch(*job)
+            busy = self._tick()
+
+    def _batch(self, compressed: bytes, future: "Future[bytes]") -> None:
+        try:
+            answer = self.ingest.batch(body.decompress(compressed))
+        except TallyError as error:
+            self.refused(error.reason)
+            future.set_exception(error)
+        except (SQLAlchemyError, OSError) as error:
+            self._failed("batch", error)
+            future.set_exception(
+                Problem("store-full", "the store does not take it now; send again later")
+            )
+        except Exception as error:  # noqa: BLE001 - a defect of ours is answered 500, and logged
+            # The next batch is taken all the same.
+            self._log_line.exception("batch-failed")
+            future.set_exception(error)
+        else:
+            self.failure = None
+            future.set_result(answer)
+
+    def _tick(self) -> bool:
+        try:
+            done = self.reconciler.tick()
+            self._save_refusals()
+        except (SQLAlchemyError, OSError, TallyError) as error:
+            self._failed("tick", error)
+            self._stopping.wait(RETRY_S)
+            return False
+        except Exception as error:  # noqa: BLE001 - the service goes on, and says so
+            self._log_line.exception("tick-failed")
+            self.failure = f"tick: {type(error).__name__}"
+            self._stopping.wait(RETRY_S)
+            return False
+        if self.failure is not None and self.failure.startswith("tick"):
+            self.failure = None
+        return bool(done)
+
+    def _save_refusals(self) -> None:
+        with self._refused_lock:
+            counted, self._refused = self._refused, Counter()
+        if not counted:
+            return
+        try:
+            with self.store.write() as connection:
+                for reason, count in counted.items():
+                    add_refusals(connection, reason, count)
+        except BaseException:
+            with self._refused_lock:
+                self._refused += counted
+            raise
+
+    def _failed(self, what: str, error: Exception) -> None:
+        self.failure = f"{what}: {type(error).__name__}"
+        self._log_line.error("store-failed", what=what, error=type(error).__name__)

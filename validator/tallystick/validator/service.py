@@ -1,0 +1,171 @@
+"""The running service: `run(config, stop)`, in a thread or as a process."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from tallystick.evidence.errors import TransportError
+from tallystick.validator.app import make_app
+from tallystick.validator.config import Config
+from tallystick.validator.limits import (
+    CONNECTIONS_MAX,
+    HEADER_BYTES_MAX,
+    HEADER_READ_S_MAX,
+    KEEP_ALIVE_S,
+    SHUTDOWN_S_MAX,
+)
+from tallystick.validator.sequencer import Sequencer
+
+START_S_MAX = 30.0
+BACKLOG = 128
+
+
+class _PatientProtocol(H11Protocol):
+    """Closes a connection whose request line and headers do not come in time (A21)."""
+
+    _headers_due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.their_state is h11.IDLE and self.conn.our_state is h11.IDLE:
+            self._wait()
+        else:
+            self._unset()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._unset()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        # Not moved by each byte: a client that trickles has no more time than one that is silent.
+        if self._headers_due is None:
+            self._headers_due = self.loop.call_later(HEADER_READ_S_MAX, self._late)
+
+    def _unset(self) -> None:
+        if self._headers_due is not None:
+            self._headers_due.cancel()
+            self._headers_due = None
+
+    def _late(self) -> None:
+        self._headers_due = None
+        if not self.transport.is_closing():
+            self.transport.close()
+
+
+class Service:
+    """A validator that is open: `start` serves, `stop` ends it; both may be called once."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.sequencer = Sequencer(config)
+        self._socket: socket.socket | None = None
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens; the port is the one that was given when the configured one is 0."""
+        if self._socket is None:
+            return ""
+        host, port = self._socket.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    @property
+    def running(self) -> bool:
+        """Whether it still serves."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self) -> str:
+        """Listen and work; returns the URL. TransportError when the address cannot be had."""
+        try:
+            self._socket = _listen(self.config.host, self.config.port)
+        except OSError as error:
+            self.sequencer.stop()
+            raise TransportError(
+                "bad-value",
+                f"bind {self.config.host}:{self.config.port}: {error.strerror or error}",
+            ) from error
+        self.sequencer.start()
+        app = make_app(self.sequencer, version("tallystick"))
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                http=_PatientProtocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                date_header=True,
+                limit_concurrency=CONNECTIONS_MAX,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=SHUTDOWN_S_MAX,
+                h11_max_incomplete_event_size=HEADER_BYTES_MAX,
+                backlog=BACKLOG,
+            )
+        )
+        self._thread = threading.Thread(
+            target=self._serve, name=f"validator {self.config.name}", daemon=True
+        )
+        self._thread.start()
+        waited = threading.Event()
+        for _ in range(int(START_S_MAX / 0.01)):
+            if self._server.started or not self._thread.is_alive():
+                break
+            waited.wait(0.01)
+        if not self._server.started:
+            self.stop()
+            raise TransportError("bad-value", "the HTTP server did not start")
+        return self.url
+
+    def _serve(self) -> None:
+        if self._server is not None and self._socket is not None:
+            self._server.run(sockets=[self._socket])
+
+    def stop(self) -> None:
+        """Answer what is being answered, then close."""
+        if self._server is not None:
+            self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join(SHUTDOWN_S_MAX * 2)
+        if self._socket is not None:
+            self._socket.close()
+        self.sequencer.stop()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def run(config: Config, stop: threading.Event, ready: Callable[[str], None] | None = None) -> None:
+    """Serve until `stop` is set; `ready` is called with the URL. Errors raise TallyError."""
+    service = Service(config)
+    url = service.start()
+    try:
+        if ready is not None:
+            ready(url)
+        while not stop.wait(0.2):
+            if not service.running:
+                raise TransportError("bad-value", "the HTTP server ended by itself")
+    finally:
+        service.stop()
