@@ -1,7 +1,6 @@
 """An evidence file `.tally` (docs/protocol.md, 7): structure only; checking is in verify."""
 
 from tallystick.evidence import _shape as shape
-from tallystick.evidence import half as halves_
 from tallystick.evidence._wire import Wire
 from tallystick.evidence.cbor import decode, encode
 from tallystick.evidence.errors import Malformed
@@ -78,6 +77,14 @@ def _credentials(value: "Any") -> list[list[bytes]]:
     return [_blobs(row, STATEMENT_BYTES_MAX, what) for row in value]
 
 
+def _halves(value: "Any") -> "list[Half]":
+    if not value:
+        return []
+    from tallystick.evidence import half  # noqa: PLC0415  # costs heap
+
+    return [half.parse(encode(item)) for item in value]
+
+
 def _entries(value: "Any") -> list[tuple[bytes, list[bytes]]]:
     what = "evidence file: entry"
     entries = []
@@ -110,7 +117,7 @@ def parse(data: bytes) -> EvidenceFile:
     file = EvidenceFile(
         _credentials(sections.get(CREDENTIALS, [])),
         _blobs(sections.get(PROFILES, []), PROFILE_BYTES_MAX, what),
-        [halves_.parse(encode(item)) for item in sections.get(HALVES, [])],
+        _halves(sections.get(HALVES, [])),
         _entries(sections.get(ENTRIES, [])),
         _blobs(sections.get(CUSTODY, []), STATEMENT_BYTES_MAX, what),
         notes,

@@ -22,14 +22,12 @@ from tallystick.evidence.value import check as check_value
 # Type checkers take this name as true; MicroPython has no typing to import it from.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
 STATES = ("pending", "matched", "conflicting", "one_sided", "insufficient", "unresolved")
 ABSENCES = ("silent", "unheard")
 RESULTS = ("pass", "fail", "not_evaluated")
 KEY_STATUSES = ("active", "rotated", "retired", "lost", "suspect", "compromised")
-CHECK_TYPES = ("agree", "order", "within", "limit", "quorum", "custody", "exclusive")
 CUSTODY_HIGHEST = 3
 INPUTS_BYTES_MAX = 1048576
 # A party set has at most 32 devices; these bound what one of them can add.
@@ -44,11 +42,32 @@ FindingClaim = namedtuple("FindingClaim", ("claim", "device", "role", "name", "s
 CheckedValue = namedtuple("CheckedValue", ("claim", "field", "value"))
 
 
-def _rows(rows: "Any", size: int, check: "Callable[..., None]", what: str) -> "list[list[Any]]":
+def _field(kind: str, field: "Any", what: str) -> None:
+    # One letter a type keeps a row's CDDL in one short text; functions by row cost heap.
+    if kind == "h":
+        shape.octets(field, shape.HASH_SIZE, what)  # ids are as long
+    elif kind == "n":
+        shape.text(field, NAME_BYTES_MAX, what)
+    elif kind == "s":
+        shape.one_of(field, KEY_STATUSES, what)
+    elif kind == "c":
+        shape.uint(field, what, CUSTODY_HIGHEST)
+    elif kind == "b":
+        shape.boolean(field, what)
+    elif kind == "t":
+        shape.uint(field, what)
+    elif kind == "a":
+        shape.one_of(field, ABSENCES, what)
+    else:
+        check_value(field)
+
+
+def _rows(rows: "Any", kinds: str, what: str) -> "list[list[Any]]":
     out = []
     for row in shape.array(rows, what, 0, ROWS_MAX):
-        fields = shape.row(list(row) if isinstance(row, tuple) else row, size, what)
-        check(what, *fields)
+        fields = shape.row(list(row) if isinstance(row, tuple) else row, len(kinds), what)
+        for at, field in enumerate(fields):
+            _field(kinds[at], field, what)
         out.append(fields)
     return out
 
@@ -57,62 +76,6 @@ def _in_order(rows: "list[list[Any]]") -> "list[list[Any]]":
     # Bytewise order of the encodings, each once: order and duplication of delivery change nothing.
     by_encoding = {encode(row): row for row in rows}
     return [by_encoding[key] for key in sorted(by_encoding)]
-
-
-def _claim_input(
-    what: str,
-    claim: "Any",
-    device: "Any",
-    leaf: "Any",
-    status: "Any",
-    custody: "Any",
-    readable: "Any",
-) -> None:
-    shape.octets(claim, shape.HASH_SIZE, what)
-    shape.octets(device, shape.ID_SIZE, what)
-    shape.octets(leaf, shape.HASH_SIZE, what)
-    shape.one_of(status, KEY_STATUSES, what)
-    shape.uint(custody, what, CUSTODY_HIGHEST)
-    shape.boolean(readable, what)
-
-
-def _time_input(
-    what: str, device: "Any", checkpoint: "Any", receipt: "Any", time_ms: "Any"
-) -> None:
-    shape.octets(device, shape.ID_SIZE, what)
-    shape.octets(checkpoint, shape.HASH_SIZE, what)
-    shape.octets(receipt, shape.HASH_SIZE, what)
-    shape.uint(time_ms, what)
-
-
-def _missing(what: str, role: "Any", device: "Any", claim: "Any", absence: "Any") -> None:
-    shape.text(role, NAME_BYTES_MAX, what)
-    shape.octets(device, shape.ID_SIZE, what)
-    shape.text(claim, NAME_BYTES_MAX, what)
-    shape.one_of(absence, ABSENCES, what)
-
-
-def _checked_value(what: str, claim: "Any", field: "Any", value: "Any") -> None:
-    shape.octets(claim, shape.HASH_SIZE, what)
-    shape.text(field, NAME_BYTES_MAX, what)
-    check_value(value)
-
-
-def _finding_claim(
-    what: str,
-    claim: "Any",
-    device: "Any",
-    role: "Any",
-    name: "Any",
-    status: "Any",
-    custody: "Any",
-) -> None:
-    shape.octets(claim, shape.HASH_SIZE, what)
-    shape.octets(device, shape.ID_SIZE, what)
-    shape.text(role, NAME_BYTES_MAX, what)
-    shape.text(name, NAME_BYTES_MAX, what)
-    shape.one_of(status, KEY_STATUSES, what)
-    shape.uint(custody, what, CUSTODY_HIGHEST)
 
 
 class FindingInputs(Wire):
@@ -135,11 +98,11 @@ class FindingInputs(Wire):
         self.interaction = shape.octets(interaction, INTERACTION_SIZE, what)
         check_parties(parties)
         self.parties = parties
-        rows = _in_order(_rows(claims, 6, _claim_input, what))
+        rows = _in_order(_rows(claims, "hhhscb", what))
         self.claims = [ClaimInput(*row) for row in rows]
-        rows = _in_order(_rows(others, 6, _claim_input, what))
+        rows = _in_order(_rows(others, "hhhscb", what))
         self.others = [ClaimInput(*row) for row in rows]
-        rows = _in_order(_rows(times, 4, _time_input, what))
+        rows = _in_order(_rows(times, "hhht", what))
         self.times = [TimeInput(*row) for row in rows]
         self.closed = closed if closed is None else shape.boolean(closed, what)
 
@@ -190,7 +153,7 @@ class CheckResult:
         self.name = shape.text(name, NAME_BYTES_MAX, what)
         self.result = shape.one_of(result, RESULTS, what)
         self.reason = shape.text(reason, TEXT_BYTES_MAX, what)
-        self.values = [CheckedValue(*row) for row in _rows(values, 3, _checked_value, what)]
+        self.values = [CheckedValue(*row) for row in _rows(values, "hnv", what)]
         self.blamed = shape.hashes(blamed, PARTIES_MAX, what)
 
     def __eq__(self, other: object) -> bool:
@@ -234,9 +197,9 @@ class Finding(Wire):
         self.parties = parties
         self.profile = shape.octets(profile, shape.HASH_SIZE, what)
         self.state = shape.one_of(state, STATES, what)
-        self.missing = [Missing(*row) for row in _rows(missing, 4, _missing, what)]
+        self.missing = [Missing(*row) for row in _rows(missing, "nhna", what)]
         self.checks = [_check_result(value) for value in shape.array(checks, what, 0, CHECKS_MAX)]
-        rows = _in_order(_rows(claims, 6, _finding_claim, what))
+        rows = _in_order(_rows(claims, "hhnnsc", what))
         self.claims = [FindingClaim(*row) for row in rows]
 
     def values(self) -> "list[Any]":
