@@ -305,6 +305,14 @@ class Story:
     @property
     def policy(self) -> str:
         """A policy that the story fulfils when it matches."""
+        return self._policy(pinned=True)
+
+    @property
+    def root_policy(self) -> str:
+        """As policy, with validators by the roots that enrolled them instead of by their keys."""
+        return self._policy(pinned=False)
+
+    def _policy(self, *, pinned: bool) -> str:
         lines = [
             f'roots = ["{self.acme.root_line}", "{self.borealis.root_line}"]',
             "[profiles]",
@@ -316,9 +324,11 @@ class Story:
             lines += [
                 "[[validators.accept]]",
                 f'organisation = "{validator.name.title()}"',
-                f'key = "{validator.line}"',
-                f'note_key = "{validator.vkey}"',
             ]
+            if pinned:
+                lines += [f'key = "{validator.line}"', f'note_key = "{validator.vkey}"']
+            else:
+                lines += [f'root = "{validator.fleet.root_line}"']
         return "\n".join(lines) + "\n"
 
     def signed_profile(self, fleet: Fleet) -> bytes:

@@ -26,6 +26,7 @@ class Log:
         self.entries: dict[int, tuple[bytes, Entry]] = {}
         self.roots: dict[int, bytes] = {}
         self.noted: set[int] = set()  # sizes that a verified log checkpoint names
+        self._sizes: dict[bytes, int] = {}
         self._times: list[tuple[int, int]] = []
 
     def fork(self, what: str) -> Unverified:
@@ -52,6 +53,10 @@ class Log:
         """A signed root of a size; Unverified("fork") when another one was signed."""
         if self.roots.setdefault(size, root) != root:
             raise self.fork(f"two different roots at size {size}")
+        # A receipt binds its size by the path alone; trees of two sizes never share a root.
+        if self._sizes.setdefault(root, size) != size:
+            name = self.validator.name
+            raise Unverified("tampered", f"validator {name}: one root is said to be of two sizes")
 
     def times(self, index: int) -> tuple[int, int | None]:
         """Least and greatest log time of the entry at `index` that the shown entries allow.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from tallystick.evidence.cbor import encode
 from tallystick.evidence.claim import Claim
 from tallystick.evidence.entry import LoggedClaim
-from tallystick.evidence.errors import CouldNotCheck, Unverified
+from tallystick.evidence.errors import CouldNotCheck, Malformed, Unverified
 from tallystick.evidence.event import Event
 from tallystick.evidence.evidencefile import EvidenceFile
 from tallystick.evidence.evidencefile import parse as parse_file
@@ -25,7 +25,7 @@ from tallystick.verify._statements import Statements
 from tallystick.verify._text import printable
 from tallystick.verify._verdicts import Recomputer, check_closing
 from tallystick.verify.disclosure import verify_disclosure
-from tallystick.verify.inputs import KnownClaim
+from tallystick.verify.inputs import GOOD_STATUSES, KnownClaim
 from tallystick.verify.partysets import Book, SetKey
 from tallystick.verify.policy import Policy
 from tallystick.verify.reconcile import find
@@ -34,6 +34,9 @@ from tallystick.verify.report import CheckedSet, Record, Report, Said
 
 def load_evidence(data: bytes) -> EvidenceFile:
     """The evidence file in these bytes; Malformed when they are none.  Nothing is verified yet."""
+    # An array of three whose first is kind 22: said plainly, because any file may be given.
+    if data[:2] != b"\x83\x16":
+        raise Malformed("unknown-kind", "this is no evidence file")
     return parse_file(data)
 
 
@@ -117,8 +120,15 @@ class _Checking:
             self.report.unverified_records.append((what, error.message))
             self.report.leave(what, error.message)
             return
-        self.report.records.append(record)
-        self.records[record.reference] = record
+        known_record = self.records.get(record.reference)
+        if known_record is None:
+            self.report.records.append(record)
+            self.records[record.reference] = record
+        else:
+            # Disclosed twice, under two checkpoints: it is one record, and the better one counts.
+            if known_record.status not in GOOD_STATUSES:
+                known_record.status, known_record.boot = record.status, record.boot
+            record = known_record
         self.statements.checkpoints.setdefault(checkpoint.digest, checkpoint)
         self.report.check(
             record.name, f"under a checkpoint that its device signed; key {record.status}"

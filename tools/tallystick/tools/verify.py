@@ -1,0 +1,154 @@
+"""`tally verify`: check an evidence file offline, and say what was checked and what was not."""
+
+import json
+import sys
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from tallystick.evidence.errors import Malformed, TallyError
+from tallystick.evidence.keys import b64u
+from tallystick.evidence.limits import EVIDENCE_BYTES_MAX
+from tallystick.verify import Policy, Report, check_evidence, load_evidence
+from tallystick.verify.policy import POLICY_BYTES_MAX
+
+FILE = click.Path(path_type=Path, exists=True, dir_okay=False, readable=True)
+
+
+class Unusable(click.ClickException):
+    """What was given cannot be used; exit code 2, as for wrong usage."""
+
+    exit_code = 2
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  tally verify handover.tally --policy policy.toml
+  tally verify handover.tally --policy policy.toml --json | jq .outcome
+  tally verify handover.tally --policy policy.toml --at 2026-11-22T12:00:00Z
+
+Exit code: 0 the policy holds, 1 it does not or the file does not hold together, 2 used wrongly.
+"""
+)
+@click.argument("file", type=FILE)
+@click.option("--policy", "policy_path", type=FILE, required=True, help="What must be shown.")
+@click.option(
+    "--at", "at", metavar="TIME", help="Time of asking: ISO 8601 or seconds since 1970; else now."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+def verify(file: Path, policy_path: Path, at: str | None, *, as_json: bool) -> None:
+    """Check an evidence file offline against a policy."""
+    at_s = _time(at)
+    policy = _policy(policy_path)
+    data = read_limited(file, EVIDENCE_BYTES_MAX)
+    report: Report | None = None
+    refusal: TallyError | None = None
+    try:
+        report = check_evidence(load_evidence(data), policy, at_s)
+        policy.demand(report, at_s)
+    except TallyError as error:
+        refusal = error
+    if as_json:
+        click.echo(json.dumps(_json(report, refusal), indent=2, ensure_ascii=False))
+    else:
+        _print(report, refusal)
+    if refusal is not None:
+        sys.exit(1)
+
+
+def read_limited(path: Path, bytes_max: int) -> bytes:
+    """A file's bytes; one sentence when it is larger than anything that could be meant."""
+    with path.open("rb") as opened:
+        data = opened.read(bytes_max + 1)
+    if len(data) > bytes_max:
+        message = f"{path}: larger than {bytes_max:,} bytes, which this cannot be"
+        raise Unusable(message)
+    return data
+
+
+def _policy(path: Path) -> Policy:
+    try:
+        return Policy.parse(read_limited(path, POLICY_BYTES_MAX).decode())
+    except Malformed as error:
+        message = f"{path}: {error}"
+        raise Unusable(message) from None
+    except UnicodeDecodeError:
+        message = f"{path}: is no text, so it is no policy"
+        raise Unusable(message) from None
+
+
+def _time(text: str | None) -> int:
+    if text is None:
+        return int(time.time())
+    if text.isascii() and text.isdecimal() and len(text) < 12:
+        return int(text)
+    try:
+        at = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        message = f"--at {text!r}: write it like 2026-11-22T12:00:00Z or as seconds since 1970"
+        raise click.UsageError(message) from None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=timezone.utc)
+    return int(at.timestamp())
+
+
+def _json(report: Report | None, refusal: TallyError | None) -> dict[str, Any]:
+    said: dict[str, Any] = {"policy": "holds" if refusal is None else "refused"}
+    if refusal is not None:
+        said |= {"reason": refusal.reason, "message": refusal.message}
+    if report is None:
+        return said
+    return said | {
+        "outcome": report.outcome,
+        "checked": [{"what": what, "detail": detail} for what, detail in report.checked],
+        "not_checked": [{"what": what, "why": why} for what, why in report.not_checked],
+        "tolerances": report.tolerances,
+        "party_sets": [
+            {
+                "name": one.name,
+                "namespace": one.namespace,
+                "interaction": b64u(one.interaction),
+                "profile": b64u(one.profile),
+                "states": one.states,
+                "verdicts": [
+                    {
+                        "validator": said.validator.name,
+                        "organisation": said.validator.organisation,
+                        "state": said.verdict.finding.state,
+                        "logged": said.logged,
+                        "recomputed": said.recomputed,
+                    }
+                    for said in one.said
+                ],
+            }
+            for one in report.party_sets
+        ],
+    }
+
+
+def _print(report: Report | None, refusal: TallyError | None) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    if report is not None:
+        _section(console, "Checked", [f"{a}: {b}" for a, b in report.checked], "green")
+        _section(console, "Not checked", [f"{a}: {b}" for a, b in report.not_checked], "yellow")
+        _section(console, "Tolerances", report.tolerances, "cyan")
+        console.print(Text(report.outcome, style="bold"))
+    if refusal is None:
+        console.print(Text("The policy holds.", style="bold green"))
+    else:
+        # The last line is the answer, where a person looks first.
+        sentence = f"Refused: {refusal.message} ({refusal.reason})."
+        console.print(Text(sentence, style="bold red"))
+
+
+def _section(console: Console, title: str, lines: list[str], style: str) -> None:
+    if lines:
+        console.print(Text(f"{title} ({len(lines)})", style=f"bold {style}"))
+        for line in lines:
+            console.print(Text(f"  {line}"))
