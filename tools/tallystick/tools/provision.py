@@ -18,7 +18,7 @@ from tallystick.evidence.note import NoteKey
 from tallystick.evidence.profile import Profile
 from tallystick.hw import file_key
 from tallystick.hw.signer import Signer
-from tallystick.tools.fleetdir import Fleet, Member, read_credential
+from tallystick.tools.fleetdir import Fleet, Member, read_credential, write_private
 from tallystick.verify import profiles as packaged
 from tallystick.verify.profile_toml import parse_profile
 
@@ -197,7 +197,7 @@ def validator(
 ) -> Path:
     """Write a validator's `validator.toml` and its profiles; returns its path.
 
-    A reader's token is made and written beside it; whoever has it may read bodies.
+    A reader's token is made, and written to `reader.token` too; whoever has it may read bodies.
     """
     folder = member.path / "profiles"
     folder.mkdir(exist_ok=True)
@@ -219,9 +219,9 @@ def validator(
         "[readers]",
         f'{fleet.name.replace(".", "-")} = "{token}"',
     ]
+    write_private(member.path / "reader.token", f"{token}\n".encode())
     path = member.path / "validator.toml"
-    path.touch(0o600)
-    path.write_text("\n".join(lines) + "\n")
+    write_private(path, ("\n".join(lines) + "\n").encode())
     return path
 
 

@@ -34,30 +34,44 @@ class Result:
             "bound_per_s": round(self.bound_per_s, 1),
             "ratio_to_best_peer": round(self.ours_per_s / max(self.peers.values()), 2),
             "ratio_to_bound": round(self.ours_per_s / self.bound_per_s, 4),
-            "machine": machine(),
             **self.details,
+            "machine": machine(),
         }
 
     def show(self, *, as_json: bool) -> None:
-        """Print a table for people, or the object alone for scripts."""
-        if as_json:
-            click.echo(json.dumps(self.object()))
-            return
+        """Print a table for people and then the object, or the object alone for scripts."""
+        if not as_json:
+            self._show_table(Console())
+        click.echo(json.dumps(self.object()))
+
+    def _show_table(self, console: Console) -> None:
         table = Table(title=f"tally bench {self.bench}", title_justify="left")
         table.add_column("what")
         table.add_column("records/s", justify="right")
         table.add_column("of the bound", justify="right")
         table.add_column("ours is", justify="right")
-        rows = {"tallystick": self.ours_per_s, **self.peers}
-        for name, rate in rows.items():
+        for name, rate in {"tallystick": self.ours_per_s, **self.peers}.items():
             times = "" if name == "tallystick" else f"{self.ours_per_s / rate:.1f} times"
             table.add_row(name, f"{rate:,.0f}", f"{rate / self.bound_per_s:.2%}", times)
         table.add_row("bound: 2.5 SHA-256", f"{self.bound_per_s:,.0f}", "100.00%", "")
-        console = Console()
         console.print(table)
         for name, value in self.details.items():
-            console.print(f"{name}: {value}", highlight=False)
-        click.echo(json.dumps(self.object()))
+            for line in _lines(name, value):
+                console.print(line, highlight=False, soft_wrap=True)
+
+
+def _lines(name: str, value: object) -> list[str]:
+    """One line for each plain value; lists of objects one after another."""
+    if isinstance(value, Mapping):
+        return [f"{name}: " + ", ".join(f"{key} {item}" for key, item in value.items())]
+    if isinstance(value, list):
+        found = []
+        for item in value:
+            found.append(f"{name}:")
+            for key, inner in item.items():
+                found += [f"  {line}" for line in _lines(key, inner)]
+        return found
+    return [f"{name}: {value}"]
 
 
 def machine() -> dict[str, Any]:

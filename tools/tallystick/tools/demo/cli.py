@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import structlog
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -55,7 +56,7 @@ def demo(out: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes flags
     running. Exit code 1 if anything is not as the script expects.
     """
     # Services say what they do to operators; here the progress bars and the table do.
-    logging.getLogger().setLevel(logging.ERROR)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     console = Console(stderr=as_json)
     began = time.monotonic()
     with ExitStack() as stack:

@@ -1,0 +1,221 @@
+"""`tally bench record`: decisions a second on each runtime, beside one signature a record."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tallystick.evidence import kinds, segment
+from tallystick.evidence.errors import TallyError
+from tallystick.evidence.welcome import Welcome
+from tallystick.recorder import Recorder
+from tallystick.recorder.memory_uplink import MemoryUplink
+from tallystick.tools import micropython, provision
+from tallystick.tools._cache import ToolMissing
+from tallystick.tools.bench.peers import PEERS
+from tallystick.tools.bench.recording import CHECKPOINT_RECORDS
+from tallystick.tools.bench.result import Result
+from tallystick.tools.device_library import compiled, sources
+from tallystick.tools.fleetdir import Fleet
+
+# The longest name that a fleet may have (docs/protocol.md, 1.3): it stands in every checkpoint.
+FLEET = "twenty-bytes.example"
+SECONDS = 3.0
+START_S_MAX = 60.0
+# A journal that never fills: nothing frees it here.
+JOURNAL_BYTES = 1 << 34
+JOURNAL_BYTES_32 = 1 << 30
+NEVER_S = 86_400
+MODULES = ("bound", "recording")
+# Heaps that a MicroPython run is tried in, smallest first; pointers of 64 bits fill twice as much.
+HEAPS_KIB = {64: (128, 160, 192, 256, 512), 32: (64, 80, 96, 128, 256)}
+SETTINGS = {
+    "uplink": None,
+    "checkpoint_records": CHECKPOINT_RECORDS,
+    "checkpoint_s": NEVER_S,
+    "interval_s": NEVER_S,
+}
+
+
+class BenchFailed(TallyError):
+    """A part of a bench did not run; the message has its last words."""
+
+
+@dataclass
+class Site:
+    """A folder with a fleet; each run gets a device of its own."""
+
+    folder: Path
+    fleet: Fleet
+
+    def device(self, label: str, bits: int = 64) -> Path:
+        """Enrol a device; the path of its configuration."""
+        member = self.fleet.enrol("device", label)
+        journal_bytes = JOURNAL_BYTES if bits == 64 else JOURNAL_BYTES_32
+        return provision.device(
+            self.fleet,
+            member,
+            uplink="",
+            namespace="bench",
+            profiles=[],
+            settings={**SETTINGS, "journal_bytes": journal_bytes},
+        )
+
+
+def steps() -> list[str]:
+    """What a run does, for a progress bar."""
+    return ["CPython", *PEERS, "MicroPython 64", "MicroPython 32"]
+
+
+def run(seconds: float, advance: Callable[[str], None]) -> Result:
+    """Measure all; `advance(step)` is called before each of steps()."""
+    folder = Path(tempfile.mkdtemp(prefix="tally-bench."))
+    try:
+        site = Site(folder, Fleet.init(folder / "fleet", FLEET))
+        advance("CPython")
+        config = site.device("cpython")
+        ours = _module("recording", "recorder", str(config), str(seconds), seconds=seconds)
+        added = added_bytes(config)
+        peers = {}
+        peers_added = {}
+        for name in PEERS:
+            advance(name)
+            peer = _module("peer_recorder", name, str(folder), str(seconds), seconds=seconds)
+            peers[name] = peer["per_s"]
+            peers_added[name] = round(peer["added_bytes"], 1)
+        runtimes = []
+        for bits in HEAPS_KIB:
+            advance(f"MicroPython {bits}")
+            runtimes.append(_on_micropython(site, bits, seconds))
+        details = {
+            **_costs(ours),
+            "added_bytes_per_record": round(added, 2),
+            "peers_added_bytes_per_record": peers_added,
+            "micropython": runtimes,
+        }
+        return Result("record", ours["per_s"], peers, ours["bound_per_s"], details)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def added_bytes(config: Path) -> float:
+    """Bytes that a segment of 64 records has beside its records, for each of them.
+
+    Read from what the recorder sends: it is opened again with a link in memory.
+    """
+    link = MemoryUplink()
+    tally = Recorder.open({**_absolute(config), "uplink": None}, link, background=False)
+    try:
+        while tally.poll():
+            pass
+        link.deliver(Welcome(0, None, None).encode())
+        while tally.poll():
+            pass
+        sent = [data for data in link.take() if data[1] == kinds.SEGMENT]
+    finally:
+        tally.close()
+    for data in sent:
+        received = segment.parse(data)
+        if received.edge is None and received.to - received.first == CHECKPOINT_RECORDS:
+            records = sum(len(item) for item in received.stretches[0].items)
+            return (len(data) - records) / CHECKPOINT_RECORDS
+    message = "the recorder sent no segment of 64 records"
+    raise BenchFailed("bench-failed", message)
+
+
+def _absolute(config: Path) -> dict[str, Any]:
+    # As the recorder resolves a file's paths: beside the file.
+    settings: dict[str, Any] = json.loads(config.read_text())
+    for name in ("journal", "credential", "profiles"):
+        settings[name] = str(config.parent / settings[name])
+    settings["key"] = f"file:{config.parent / 'key'}"
+    return settings
+
+
+def _costs(ran: dict[str, Any]) -> dict[str, Any]:
+    """What a decision costs, and how that compares with encoding and three hashes alone."""
+    return {
+        "decision_us": round(ran["decision_us"], 2),
+        "bare_us": round(ran["bare_us"], 2),
+        "decision_to_bare": round(ran["decision_us"] / ran["bare_us"], 2),
+        "settle_us": round(ran["settle_us"], 2),
+    }
+
+
+def _module(module: str, *arguments: str, seconds: float) -> dict[str, Any]:
+    command = [sys.executable, "-m", f"tallystick.tools.bench.{module}", *arguments]
+    return _ran(module, _output(command, {**os.environ}, seconds))
+
+
+def _output(
+    command: Sequence[str], environment: dict[str, str], seconds: float
+) -> subprocess.CompletedProcess[str]:
+    # subprocess.run kills the child when this process is interrupted.
+    return subprocess.run(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=START_S_MAX + 10 * seconds,
+        check=False,
+    )
+
+
+def _ran(what: str, done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or [f"code {done.returncode}"])[-1]
+        raise BenchFailed("bench-failed", f"{what} did not run: {said}")
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def library() -> Path:
+    """The device library with the bench's own device code in it, compiled."""
+    here = Path(__file__).parent
+    own = {f"tallystick/tools/bench/{name}.py": here / f"{name}.py" for name in MODULES}
+    return compiled("bench-library", {**sources(), **own}, slim=True)
+
+
+def _on_micropython(site: Site, bits: int, seconds: float) -> dict[str, Any]:
+    try:
+        found = micropython.find(bits)
+        path = library()
+    except ToolMissing as error:
+        # Not measured, and said: a result without it must not look whole.
+        return {"bits": bits, "not_measured": error.message}
+    module = ["-m", "tallystick.tools.bench.recording"]
+
+    def measure(mode: str, where: str, heap_kib: int) -> subprocess.CompletedProcess[str]:
+        arguments = found.argv(*module, mode, where, str(seconds), heap=f"{heap_kib}k")
+        return _output(arguments, found.environment([path]), seconds)
+
+    for heap_kib in HEAPS_KIB[bits]:
+        config = site.device(f"micropython-{bits}-{heap_kib}", bits)
+        done = measure("recorder", str(config), heap_kib)
+        if "MemoryError" not in done.stderr:
+            break
+    ours = _ran(f"the {bits}-bit MicroPython", done)
+    signatures = _ran(
+        "its signatures", measure("signatures", str(site.folder), HEAPS_KIB[bits][-1])
+    )
+    return {
+        "bits": bits,
+        "version": ".".join(str(number) for number in found.version),
+        "ours_per_s": round(ours["per_s"], 1),
+        "peers": {"pure-python-ed25519": round(signatures["per_s"], 1)},
+        "bound_per_s": round(ours["bound_per_s"], 1),
+        "ratio_to_best_peer": round(ours["per_s"] / signatures["per_s"], 2),
+        "ratio_to_bound": round(ours["per_s"] / ours["bound_per_s"], 4),
+        **_costs(ours),
+        "records": ours["records"],
+        "heap_bytes": heap_kib * 1024,
+        "memory_free_bytes_at_start": ours["memory_free_bytes_at_start"],
+        "memory_free_bytes": ours["memory_free_bytes"],
+    }
