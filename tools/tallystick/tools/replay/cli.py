@@ -103,7 +103,11 @@ def mrclam(data: Path, export_to: Path | None, work: Path | None, as_json: bool)
         counts = run.play(stack)
         exported = run.export(export_to) if export_to is not None else []
     _show(run.expected, counts, exported, as_json=as_json)
-    if any(c.decisions != run.expected.decisions for c in counts.values()):
+    for item in exported:
+        if item.refused:
+            click.echo(f"{item.path}: {item.refused}", err=True)
+    missing = any(c.decisions != run.expected.decisions for c in counts.values())
+    if missing or any(item.refused for item in exported):
         sys.exit(1)
 
 

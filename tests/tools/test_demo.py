@@ -1,0 +1,103 @@
+"""`tally demo` from outside: what a newcomer sees, and what is left when they press Ctrl-C."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tallystick.tools.demo import judge, play
+from tallystick.tools.main import cli
+
+COMMAND = [sys.executable, "-c", "from tallystick.tools.main import main; main()", "demo"]
+SECONDS_MAX = 60
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def group_is_gone(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+@pytest.mark.timeout(150)
+def test_the_demo_ends_as_the_script_expects(tmp_path: Path) -> None:
+    process = start(tmp_path, "--json")
+    out, err = process.communicate(timeout=SECONDS_MAX * 2)
+    assert process.returncode == 0, err
+    result = json.loads(out.splitlines()[-1])
+    assert result["as_expected"]
+    assert result["seconds"] < SECONDS_MAX
+    assert result["validators"] == [
+        {"name": name, "conflicting": 1, "matched": 38, "one_sided": 1}
+        for name in ("acme", "borealis", "assure")
+    ]
+    assert "with one byte changed: refused" in err
+    assert "Traceback" not in err
+    assert "secret" not in err.lower()
+    assert group_is_gone(process.pid)
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+    folder = tmp_path / "tally-demo"
+    matched = [str(folder / "order-4740.tally"), "--policy", str(folder / "policy.toml")]
+    shown = CliRunner().invoke(cli, ["verify", *matched])
+    assert shown.exit_code == 0, shown.output
+    # The policy asks for `matched`: the evidence of a conflict is sound and not enough for it.
+    conflict = [str(folder / "order-4713.tally"), "--policy", str(folder / "policy.toml")]
+    assert CliRunner().invoke(cli, ["verify", *conflict]).exit_code == 1
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("after_s", [1.5, 4.0])
+def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, after_s: float) -> None:
+    process = start(tmp_path)
+    time.sleep(after_s)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=45)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert err.splitlines()[-1] == "interrupted"
+    assert group_is_gone(process.pid)
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_judgement_is_right_only_when_every_validator_says_what_is_expected() -> None:
+    handovers = play.script()
+    right = {handover.number: handover.expected for handover in handovers}
+    judgement = judge.Judgement(handovers, {"a": dict(right), "b": dict(right)})
+    assert judgement.right
+    judgement.states["b"][play.WRONG_PLACE] = "matched"
+    assert not judgement.right
+    assert judgement.agreeing("b") == play.HANDOVERS - 1
+    del judgement.states["b"][play.WRONG_PLACE]
+    assert not judgement.right
+    assert not judge.Judgement(handovers, {}).right
+
+
+def test_the_script_has_three_lies_among_forty() -> None:
+    handovers = play.script()
+    assert len(handovers) == 40
+    assert [h.number for h in handovers if h.lie] == [13, 21, 40]
+    # The silent party's own gateway must be on; the last receiver's company switches its own off.
+    assert handovers[20].receiver.startswith("acme")
+    assert handovers[39].receiver.startswith("borealis")

@@ -1,0 +1,136 @@
+"""The replay: exact counts, through real Mosquitto and real MicroPython."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from decimal import Decimal
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tallystick.tools.replay import mrclam_robot
+
+COMMAND = [sys.executable, "-c", "from tallystick.tools.main import main; main()", "replay"]
+DATA = Path(os.environ.get("TALLYSTICK_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
+TOLERANCE = Decimal("0.25")
+ROBOTS = 3
+
+
+def made_set(folder: Path) -> None:
+    """A small set of the dataset's form: landmarks, unknown barcodes, the edges of half seconds."""
+    random = Random(4711)
+    barcodes = {1: 5, 2: 14, 3: 41, 6: 72, 7: 27}
+    lines = ["# made for a test"] + [f"  {s} \t   {b} " for s, b in barcodes.items()]
+    (folder / "Barcodes.dat").write_text("\n".join(lines) + "\n")
+    for robot in range(1, ROBOTS + 1):
+        rows = ["# Time [s]    Subject #    range [m]    bearing [rad]"]
+        for step in range(60):
+            second = 1248272276 + step // 3
+            part = random.choice(["000", "038", "499", "500", "777", "999"])
+            subject = random.choice([1, 2, 3, 6, 7, 99])
+            barcode = barcodes.get(subject, 63)
+            distance = f"{2 + random.randrange(600) / 1000:.3f}"
+            rows.append(f"{second}.{part} \t  {barcode} \t  {distance} \t -0.{step:03d} ")
+        (folder / f"Robot{robot}_Measurement.dat").write_text("\n".join(rows) + "\n")
+
+
+def counted(folder: Path, robots: int) -> dict[str, int]:
+    """The rule of the data's README, done again with other means."""
+    subjects = {}
+    for line in (folder / "Barcodes.dat").read_text().splitlines():
+        if line.strip() and not line.startswith("#"):
+            subject, barcode = line.split()
+            subjects[barcode] = int(subject)
+    decisions = 0
+    claims: dict[tuple[int, int, int], dict[int, Decimal]] = defaultdict(dict)
+    for robot in range(1, robots + 1):
+        for line in (folder / f"Robot{robot}_Measurement.dat").read_text().splitlines():
+            if not line.strip() or line.startswith("#"):
+                continue
+            decisions += 1
+            time, barcode, distance, _ = line.split()
+            other = subjects.get(barcode, 0)
+            if other == robot or not 1 <= other <= robots:
+                continue
+            bucket = int(Decimal(time) * 2)
+            task = (min(robot, other), max(robot, other), bucket)
+            claims[task].setdefault(robot, Decimal(distance))
+    pairs = [list(c.values()) for c in claims.values() if len(c) == 2]
+    matched = sum(abs(a - b) <= TOLERANCE for a, b in pairs)
+    return {
+        "decisions": decisions,
+        "matched": matched,
+        "conflicting": len(pairs) - matched,
+        "one_sided": len(claims) - len(pairs),
+    }
+
+
+def replayed(data: Path, folder: Path, timeout_s: int) -> dict[str, object]:
+    done = subprocess.run(
+        [*COMMAND, "mrclam", str(data), "--export", str(folder / "conflicts"), "--json"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert isinstance(result, dict)
+    return result
+
+
+def check(data: Path, folder: Path, robots: int, timeout_s: int) -> None:
+    expected = counted(data, robots)
+    result = replayed(data, folder, timeout_s)
+    assert result["decisions"] == expected.pop("decisions")
+    assert result["validators"] == [
+        {"name": name, **expected} for name in ("utias", "borealis", "assure")
+    ]
+    # Each was verified offline by the command; a refused one would have failed it.
+    exported = list((folder / "conflicts").glob("*.tally"))
+    assert len(exported) == expected["conflicting"]
+
+
+def test_half_seconds_are_exact() -> None:
+    cases = {"0": 0, "1.5": 3, "1.499": 2, "1.4999999999999999999": 2, "1248272276.500": 2496544553}
+    for text, bucket in cases.items():
+        assert mrclam_robot.half_second(text) == bucket
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.usefixtures("mosquitto", "micropython64")
+def test_a_made_set_comes_out_exactly(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    made_set(data)
+    expected = counted(data, ROBOTS)
+    assert min(expected.values()) > 0, "the made set must hold every outcome"
+    check(data, tmp_path, ROBOTS, 170)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.usefixtures("mosquitto", "micropython64")
+@pytest.mark.skipif(not DATA.is_dir(), reason="the real data are not beside the project")
+def test_the_real_set_comes_out_exactly(tmp_path: Path) -> None:
+    expected = counted(DATA / "mrclam1", 5)
+    assert expected == {
+        "decisions": 33_947,
+        "matched": 116,
+        "conflicting": 28,
+        "one_sided": 4_010,
+    }
+    check(DATA / "mrclam1", tmp_path, 5, 580)
+
+
+def test_a_folder_without_a_set_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*COMMAND, "mrclam", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "holds no MRCLAM set" in done.stderr
+    assert "Traceback" not in done.stderr
