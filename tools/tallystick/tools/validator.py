@@ -1,0 +1,84 @@
+"""`tally validator`: run a validator, check its configuration."""
+
+import json
+import signal
+import sys
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from tallystick.validator import check as checks
+from tallystick.validator import config as configs
+from tallystick.validator import logs, service
+
+CONFIG = click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("validator.toml"),
+    show_default=True,
+    help="The validator's TOML file.",
+)
+
+
+@click.group(
+    epilog="""\b
+Examples:
+  tally fleet enroll acme notary --kind validator
+  tally validator check --config acme/validators/notary/validator.toml
+  tally validator run --config acme/validators/notary/validator.toml
+"""
+)
+def validator() -> None:
+    """Run and check a validator."""
+
+
+@validator.command(
+    epilog="""\b
+Example:
+  tally validator run --config validator.toml
+"""
+)
+@CONFIG
+def run(path: Path) -> None:
+    """Take batches, log, reconcile and sign verdicts, until Ctrl-C or SIGTERM."""
+    config = configs.load(path)
+    logs.configure()
+    stop = threading.Event()
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
+    service.run(
+        config, stop, lambda url: click.echo(f"validator {config.name} listens on {url}", err=True)
+    )
+
+
+@validator.command(
+    epilog="""\b
+Examples:
+  tally validator check --config validator.toml
+  tally validator check --config validator.toml --json
+"""
+)
+@CONFIG
+@click.option("--json", "as_json", is_flag=True, help="For scripts.")
+def check(path: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
+    """Check keys, roots, profiles, store and readers; changes nothing.
+
+    Exit code 0 when everything is good, else 1.
+    """
+    found = checks.check(configs.load(path))
+    good = all(one.good for one in found)
+    if as_json:
+        click.echo(json.dumps({"good": good, "checks": [asdict(one) for one in found]}))
+    else:
+        for one in found:
+            click.echo(f"{'good ' if one.good else 'WRONG'}  {one.name:<9} {one.found}")
+    if not good:
+        sys.exit(1)

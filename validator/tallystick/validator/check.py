@@ -1,0 +1,84 @@
+"""What `tally validator check` looks at: everything that a start needs, and nothing is changed."""
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tallystick.evidence.errors import CouldNotCheck, Malformed, TallyError
+from tallystick.evidence.keys import b64u
+from tallystick.validator import schema
+from tallystick.validator.config import Config
+from tallystick.validator.sequencer import own_keys, read_profiles
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One part, and what was found; `good` is False when a start would fail of it."""
+
+    name: str
+    good: bool
+    found: str
+
+
+def check(config: Config) -> list[Checked]:
+    """Every part by itself, so that one answer names all that is wrong."""
+    parts: tuple[tuple[str, Callable[[Config], str]], ...] = (
+        ("keys", _keys),
+        ("roots", _roots),
+        ("profiles", _profiles),
+        ("store", _store),
+        ("readers", _readers),
+    )
+    found = []
+    for name, look in parts:
+        try:
+            found.append(Checked(name, good=True, found=look(config)))
+        except TallyError as error:
+            found.append(Checked(name, good=False, found=str(error)))
+    return found
+
+
+def _keys(config: Config) -> str:
+    keys = own_keys(config)
+    if config.credential is None:
+        return f"id {b64u(keys.id)}; no credential, so evidence files do not name who vouches"
+    return f"id {b64u(keys.id)}"
+
+
+def _roots(config: Config) -> str:
+    return ", ".join(sorted(config.roots))
+
+
+def _profiles(config: Config) -> str:
+    found = read_profiles(config)
+    names = sorted(f"{one.name}@{one.version}" for one in found.values())
+    return ", ".join(names) or "none: every finding will be insufficient"
+
+
+def _store(config: Config) -> str:
+    if not config.store.exists():
+        return f"{config.store} will be made"
+    try:
+        connection = sqlite3.connect(f"{config.store.resolve().as_uri()}?mode=ro", uri=True)
+        try:
+            meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
+            (size,) = connection.execute("SELECT count(*) FROM heads").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise CouldNotCheck("bad-value", f"{config.store}: {error}") from error
+    if meta.get("schema") != str(schema.VERSION):
+        raise Malformed(
+            "bad-value", f"{config.store} has store version {meta.get('schema')}, this program "
+            f"knows {schema.VERSION}"
+        )  # fmt: skip
+    if meta.get("origin") != config.origin:
+        raise Malformed(
+            "bad-value", f"{config.store} is the store of {meta.get('origin')}, not {config.origin}"
+        )
+    return f"{config.store}, {size} published checkpoints"
+
+
+def _readers(config: Config) -> str:
+    names = ", ".join(sorted(config.readers)) or "nobody"
+    return names + (", and whoever asks from loopback" if config.open_reads else "")
