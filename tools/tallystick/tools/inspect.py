@@ -1,0 +1,89 @@
+"""`tally inspect`: any of our objects, readable, with what is and what is not verified."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+from rich.tree import Tree
+
+from tallystick.evidence.limits import EVIDENCE_BYTES_MAX
+from tallystick.tools.verify import FILE, read_limited
+from tallystick.verify.describe import describe
+
+LINE_CHARS_MAX = 8_192
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  tally inspect handover.tally
+  tally inspect robot-7/credential.cbor
+  tally inspect handover.toml          a profile, with its digest
+  tally inspect acme/root.pub --json
+"""
+)
+@click.argument("file", type=FILE)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a tree.")
+def inspect(file: Path, *, as_json: bool) -> None:
+    """Show any of our objects, and what of it is verified.
+
+    Records, statements, segments, halves, batches, receipts, log entries, log checkpoints,
+    evidence files, messages, profiles, credentials, requests, public keys. Never a key file.
+    """
+    described = describe(read_limited(file, EVIDENCE_BYTES_MAX))
+    if as_json:
+        click.echo(json.dumps(described, indent=2, ensure_ascii=False))
+        return
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        # A line of a file or pipe is as long as it is.
+        console.width = LINE_CHARS_MAX
+    console.print(_object(described))
+
+
+def _object(described: dict[str, Any]) -> Tree:
+    title = f"{described['object']}, {described['bytes']:,} bytes"
+    tree = Tree(Text(title, style="bold"))
+    _grow(tree, described["fields"])
+    for one in described.get("receipts", ()):
+        tree.add(_object(one))
+    for key, word, style in (
+        ("verified", "verified", "green"),
+        ("not_verified", "not verified", "yellow"),
+    ):
+        for line in described[key]:
+            tree.add(Text(f"{word}: {line}", style=style))
+    return tree
+
+
+def _grow(tree: Tree, fields: dict[str, Any]) -> None:
+    for name, value in fields.items():
+        _branch(tree, str(name), value)
+
+
+def _branch(tree: Tree, name: str, value: Any) -> None:
+    if isinstance(value, dict) and "object" in value and "not_verified" in value:
+        below = _object(value)
+        below.label = Text(f"{name}: {value['object']}, {value['bytes']:,} bytes")
+        tree.add(below)
+    elif isinstance(value, dict) and value:
+        _grow(tree.add(Text(name)), value)
+    elif isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
+        below = tree.add(Text(f"{name}: {len(value)}"))
+        for at, item in enumerate(value):
+            _branch(below, str(at), item)
+    elif isinstance(value, list):
+        tree.add(Text(f"{name}: {', '.join(map(_plain, value)) or 'none'}"))
+    else:
+        tree.add(Text(f"{name}: {_plain(value)}"))
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value) if value != {} else "none"

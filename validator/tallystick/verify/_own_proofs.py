@@ -1,0 +1,90 @@
+"""What an object shows by itself, without any key: paths, roots, edges, possession."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tallystick.evidence import checkpoint as checkpoints
+from tallystick.evidence import enrolment as enrolments
+from tallystick.evidence import half as halves
+from tallystick.evidence import leaf as leaves
+from tallystick.evidence import segment as segments
+from tallystick.evidence.errors import TallyError, Unverified
+from tallystick.evidence.proof import verify_inclusion
+from tallystick.evidence.tree import Tree, fold
+
+Shown = tuple[list[str], list[str]]
+
+NO_KEY = "signatures, for want of keys"
+
+
+def shown_by(kind: int, data: bytes) -> Shown:
+    """(verified, not verified) of an object that was parsed; Unverified when it refutes itself."""
+    show = _SHOW.get(kind)
+    return show(data) if show is not None else ([], [])
+
+
+def _record(_data: bytes) -> Shown:
+    return [], ["who recorded it: a record alone is bound to nothing"]
+
+
+def _half(data: bytes) -> Shown:
+    half = halves.parse(data)
+    head = checkpoints.parse(half.checkpoint)
+    leaf = leaves.leaf(half.salt, half.record)
+    verify_inclusion(leaf, half.index, head.size, half.path, head.root)
+    return ["the record is under the checkpoint's root"], ["the checkpoint's signature", "who"]
+
+
+def _segment(data: bytes) -> Shown:
+    segment = segments.parse(data)
+    if segment.first and segment.edge is None:
+        return [], ["its roots: it begins in the middle and carries no edge", NO_KEY]
+    tree = Tree()
+    if segment.edge is not None:
+        head = checkpoints.parse(segment.edge.checkpoint)
+        if head.size != segment.first or fold(segment.edge.hashes) != head.root:
+            raise Unverified("bad-edge", "the edge does not fold to its checkpoint")
+        tree = Tree(segment.first, segment.edge.hashes)
+    for stretch in segment.stretches:
+        at = stretch.first
+        for item in stretch.items:
+            if isinstance(item, bytes):
+                tree.push(leaves.leaf(stretch.salt_of(at), item))
+                at += 1
+            else:
+                tree.push_subtree(item[0], item[1])
+                at += 1 << item[0]
+        head = checkpoints.parse(stretch.checkpoint)
+        if head.size != tree.size or head.root != tree.root():
+            raise Unverified("bad-root", "the items do not give a checkpoint's root")
+    return ["the items give the roots of its checkpoints"], [NO_KEY]
+
+
+def _enrolment(data: bytes) -> Shown:
+    enrolment = enrolments.parse(data)
+    if enrolment.id != enrolment.key.thumbprint():
+        raise Unverified("wrong-key", "the enrolment's id is not the thumbprint of its key")
+    message = enrolments.possession_message(enrolment.key.alg, enrolment.id, enrolment.iss)
+    try:
+        enrolment.key.verify(enrolment.possession, message)
+    except TallyError:
+        raise Unverified("no-possession", "the proof of possession is wrong") from None
+    left = ["custody evidence"] if enrolment.evidence else []
+    return ["its id is that of its key", "its holder has the key"], left
+
+
+def _evidence(_data: bytes) -> Shown:
+    return [], ["everything in it: `tally verify` does, against a policy"]
+
+
+_SHOW: dict[int, Callable[[bytes], Shown]] = {
+    0: _record,
+    1: _record,
+    2: _record,
+    3: _record,
+    6: _enrolment,
+    13: _segment,
+    14: _half,
+    22: _evidence,
+}

@@ -1,0 +1,413 @@
+"""Any of our objects as a plain nested dict, with what of it is verified and what is not.
+
+Bytes in, a dict of text, numbers, lists and dicts out: for `tally inspect` and for whoever debugs.
+Nothing here takes a key, so no signature is checked; what an object shows by itself is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any, NamedTuple
+
+from tallystick.evidence import (
+    batch,
+    batchanswer,
+    cbor,
+    checkpoint,
+    cose,
+    credential,
+    custody,
+    deviceprofile,
+    enrolment,
+    entry,
+    evidencefile,
+    finding,
+    gatewayhead,
+    gatewaylog,
+    genesis,
+    half,
+    hello,
+    keychange,
+    keys,
+    notarised,
+    note,
+    notice,
+    profile,
+    receipt,
+    record,
+    resend,
+    root,
+    segment,
+    verdict,
+    welcome,
+)
+from tallystick.evidence.errors import Malformed, TallyError
+from tallystick.evidence.keys import b64u
+from tallystick.evidence.limits import BATCH_BYTES_MAX, EVIDENCE_BYTES_MAX
+from tallystick.evidence.number import Dec, to_text
+from tallystick.evidence.receipt import attached
+from tallystick.verify._own_proofs import shown_by
+from tallystick.verify._text import printable
+from tallystick.verify.profile_toml import parse_profile
+
+Described = dict[str, Any]
+
+ITEMS_SHOWN_MAX = 64
+NESTED_MAX = 4
+BYTES_SHOWN_MAX = 96
+KEY_FILE = b"tallystick-key/"
+TEXT_BYTES_MAX = 65_536
+
+
+class _Kind(NamedTuple):
+    name: str
+    parse: Callable[[bytes], Any]
+    fields: tuple[str, ...]
+
+
+def _kind(name: str, parse: Callable[[bytes], Any], fields: str) -> _Kind:
+    return _Kind(name, parse, tuple(fields.split()))
+
+
+# Names and order are those of the CDDL (docs/protocol.md).
+KINDS = {
+    0: _kind("decision", record.parse, "uptime_ms model inputs constraints context output"),
+    1: _kind(
+        "claim",
+        record.parse,
+        "uptime_ms namespace interaction profile role claim fields constraints parties interval "
+        "relied",
+    ),
+    2: _kind("event", record.parse, "uptime_ms event details"),
+    3: _kind("accepted half", record.parse, "uptime_ms half"),
+    4: _kind(
+        "checkpoint",
+        checkpoint.parse,
+        "epoch size root claims boot uptime_ms wall counter custody",
+    ),
+    5: _kind("custody receipt", custody.parse, "epoch from to root bodies time_ms"),
+    6: _kind(
+        "enrolment",
+        enrolment.parse,
+        "subject id key custody evidence details releases interval_s validity possession",
+    ),
+    7: _kind("key change", keychange.parse, ""),
+    8: _kind("batch", batch.parse, "first edge items credentials receipts missing head"),
+    9: _kind("gateway head", gatewayhead.parse, "size root time_ms"),
+    10: _kind("verdict", verdict.parse, "finding size supersedes uninvited time_ms"),
+    11: _kind("profile", profile.parse, "name version publisher deadline_ms roles claims checks"),
+    12: _kind("genesis", genesis.parse, "name origin receipt_key note_key policy time_ms"),
+    13: _kind("segment", segment.parse, "device epoch first edge stretches"),
+    14: _kind("half", half.parse, "record salt index path checkpoint credential"),
+    15: _kind("hello", hello.parse, "device epoch first size credential"),
+    16: _kind("resend request", resend.parse, "epoch from to"),
+    17: _kind("time entry", entry.parse_entry, "time_ms"),
+    18: _kind("logged claim", entry.parse_entry, "device epoch index leaf checkpoint path"),
+    19: _kind("closing", entry.parse_entry, "namespace interaction party_set first deadline_ms"),
+    20: _kind(
+        "finding",
+        finding.parse,
+        "inputs namespace interaction parties profile state missing checks claims",
+    ),
+    21: _kind("gateway leaf", gatewaylog.parse, "device epoch from to root checkpoint"),
+    22: _kind("evidence file", evidencefile.parse, "version sections"),
+    23: _kind("device profile", deviceprofile.parse, "digest name version claims"),
+    24: _kind("welcome", welcome.parse, "time_ms checkpoint custody"),
+    25: _kind("notarised", notarised.parse, "epoch size receipt"),
+    26: _kind("notice", notice.parse, "reason epoch from"),
+    27: _kind("batch answer", batchanswer.parse, "size receipts refused"),
+}
+KEY_CHANGES = {
+    0: ("rotation", "id old key custody evidence head time_ms possession old_signature"),
+    1: ("replacement", "id replaces head time_ms"),
+    2: ("revocation", "id key head reason time_ms"),
+}
+SECTIONS = {
+    1: "credentials",
+    2: "profiles",
+    3: "halves",
+    4: "entries",
+    5: "custody",
+    6: "notes",
+    7: "note",
+    8: "heads",
+}
+# Rows within a field, by the field's path.
+ROWS = {
+    "decision.model": "name version digest",
+    "decision.constraints.*": "value operator limit unit held",
+    "claim.constraints.*": "operator limit unit held",
+    "claim.interval": "begin_ms end_ms uncertainty_ms",
+    "checkpoint.wall": "time_ms uncertainty_ms",
+    "enrolment.evidence.*": "type evidence",
+    "enrolment.releases.*": "name digest",
+    "enrolment.validity": "not_before_s not_after_s",
+    "key change.head": "epoch size root",
+    "key change.evidence.*": "type evidence",
+    "profile.roles.*": "min max",
+    "profile.claims.*.*.*": "type unit decimals required",
+    "profile.checks.*": "check name parameters",
+    "device profile.claims.*.*.*": "type unit decimals required",
+    "segment.edge": "checkpoint hashes",
+    "segment.stretches.*": "items secret checkpoint",
+    "segment.stretches.*.items.*": "level hash",
+    "batch.items.*": "level hash",
+    "finding.missing.*": "role device claim absence",
+    "finding.checks.*": "check name result reason values blamed",
+    "finding.checks.*.values.*": "claim field value",
+    "finding.claims.*": "claim device role name status custody",
+    "batch answer.receipts.*": "statement receipt",
+    "batch answer.refused.*": "index reason",
+    "evidence file.sections.entries.*": "entry receipts",
+}
+# Bytes that are written in base64url wherever people type them; other hashes are hexadecimal.
+IDS = {"device", "epoch", "id", "replaces", "parties", "blamed", "interaction", "profile"}
+CODES = {
+    "enrolment.subject": enrolment.SUBJECTS,
+    "enrolment.custody": enrolment.CUSTODIES,
+    "key change.custody": enrolment.CUSTODIES,
+    "key change.reason": keychange.REASONS,
+    "finding.claims.custody": enrolment.CUSTODIES,
+}
+# Bytes of these sizes are hashes, salts, epochs and signatures, unless a field says otherwise.
+PLAIN_SIZES = {8, 16, 32, 64}
+WRAPPING = {"record", "items", "half"}
+
+
+def describe(data: bytes) -> Described:
+    """What the bytes are: `object`, `bytes`, `fields`, `verified`, `not_verified`.
+
+    Malformed when they are none of our objects, and for a key file: secrets are never shown.
+    """
+    if KEY_FILE in data[:32]:
+        raise Malformed("bad-value", "this is a key file; its content is never shown")
+    if len(data) > max(EVIDENCE_BYTES_MAX, BATCH_BYTES_MAX):
+        raise Malformed("too-large", "larger than any of our objects")
+    text = _as_text(data)
+    if text is not None:
+        return _describe_text(text)
+    return _describe(data, 0)
+
+
+def _as_text(data: bytes) -> str | None:
+    if len(data) > TEXT_BYTES_MAX:
+        return None
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return None
+    return text if all(char.isprintable() or char in "\n\t\r" for char in text) else None
+
+
+def _describe_text(text: str) -> Described:
+    if text.count("\n\n\u2014 ") or "\n\u2014 " in text:
+        parsed = note.parse(text)
+        signers = [f"{printable(name)} {key_id.hex()}" for name, key_id, _ in parsed.signatures]
+        fields = {
+            "origin": printable(parsed.origin),
+            "size": parsed.size,
+            "root": parsed.root.hex(),
+            "signatures": signers,
+        }
+        return _described("log checkpoint (C2SP note)", len(text), fields, [], ["its signatures"])
+    line = text.strip()
+    if "\n" not in line:
+        if line.count("+") == 1:
+            name, key = root.parse_root(line)
+            fields = {"name": name, **_key(key)}
+            return _described("fleet root", len(text), fields, ["the key is sound"], [])
+        if line.count("+") >= 2:
+            parsed_key = note.parse_key(line)
+            fields = {"name": parsed_key.name, **_key(parsed_key.key)}
+            return _described("note key", len(text), fields, ["the key's hash"], [])
+    if "[roles" in text:
+        made = parse_profile(text)
+        shown = _describe(made.encode(), 0)
+        fields = {"digest": b64u(made.digest), **shown["fields"]}
+        return _described("profile (TOML)", len(text), fields, shown["verified"], [])
+    raise Malformed("unknown-kind", "this text is none of our objects")
+
+
+def _described(
+    name: str, size: int, fields: Described, verified: list[str], left: list[str]
+) -> Described:
+    return {
+        "object": name,
+        "bytes": size,
+        "fields": fields,
+        "verified": verified,
+        "not_verified": left,
+    }
+
+
+def _describe(data: bytes, depth: int) -> Described:
+    if data[:1] == b"\xd2":
+        return _describe_statement(data, depth)
+    head = data[:1] and data[0] >> 5
+    if head == 5:
+        key = keys.from_cose_key(cbor.decode(data))
+        return _described("COSE key", len(data), _key(key), ["the key is sound"], [])
+    if head != 4 or len(data) < 2:
+        raise Malformed("unknown-kind", "these bytes are none of our objects")
+    first = data[1] >> 5
+    if first == 2:
+        return _describe_credential(data, depth)
+    if first == 5:
+        return _describe_request(data)
+    found = KINDS.get(data[1]) if data[0] & 31 < 24 else None
+    if found is None:
+        raise Malformed("unknown-kind", "an array that begins like none of our objects")
+    found.parse(data)
+    values = cbor.decode(data)
+    verified, left = shown_by(data[1], data)
+    fields = _fields(found.name, found.fields, values[1:], depth)
+    if data[1] == 11:
+        fields = {"digest": b64u(profile.parse(data).digest), **fields}
+    return _described(found.name, len(data), fields, ["it is in its one encoding", *verified], left)
+
+
+def _describe_statement(data: bytes, depth: int) -> Described:
+    sign1 = cose.parse(data, BATCH_BYTES_MAX)
+    claims = sign1.headers.get(15, {})
+    header: Described = {
+        "alg": {-7: "ES256", -8: "EdDSA"}.get(sign1.alg, sign1.alg),
+        "kid": sign1.headers.get(4, b"").hex(),
+        "iss": printable(str(claims.get(1))),
+        "sub": printable(str(claims.get(2))),
+    }
+    if sign1.payload is None:
+        parsed = receipt.parse(data)
+        fields = {
+            **header,
+            "iat": _time(parsed.iat * 1000),
+            "size": parsed.size,
+            "index": parsed.index,
+            "path": [one.hex() for one in parsed.path],
+        }
+        left = ["its signature, and that it covers an entry"]
+        return _described("receipt (COSE)", len(data), fields, [], left)
+    kind = sign1.payload[1] if len(sign1.payload) > 1 else -1
+    found = KINDS.get(kind)
+    if found is None or not 4 <= kind <= 12:
+        raise Malformed("unknown-kind", "a signed statement of a kind that is none of ours")
+    (profile.parse_statement if kind == 11 else found.parse)(data)
+    values = cbor.decode(sign1.payload)
+    name, names = found.name, found.fields
+    if kind == 7:
+        name, text = KEY_CHANGES[values[1]]
+        names, values = tuple(text.split()), values[1:]
+    fields = _fields(found.name, names, values[1:], depth)
+    verified, left = shown_by(kind, data)
+    described = _described(
+        name,
+        len(data),
+        {"statement": header, **fields},
+        ["it is in its one encoding", *verified],
+        ["its signature, for want of a key", *left],
+    )
+    receipts = attached(data)
+    if receipts and depth < NESTED_MAX:
+        described["receipts"] = [_nested(one, depth) for one in receipts]
+    return described
+
+
+def _describe_credential(data: bytes, depth: int) -> Described:
+    statements = credential.parse(data).statements
+    fields = {"statements": [_nested(one, depth) for one in statements]}
+    left = ["its signatures, for want of a fleet root"]
+    return _described("credential", len(data), fields, ["it is in its one encoding"], left)
+
+
+def _describe_request(data: bytes) -> Described:
+    values = cbor.decode(data)
+    if len(values) != 2 or type(values[1]) is not bytes:
+        raise Malformed("unknown-kind", "an array that begins like none of our objects")
+    fields = {**_key(keys.from_cose_key(values[0])), "possession": values[1].hex()}
+    left = ["its proof of possession, which is bound to the fleet's name"]
+    return _described("request for enrolment", len(data), fields, ["the key is sound"], left)
+
+
+def _key(key: keys.PublicKey) -> Described:
+    return {
+        "alg": {-7: "ES256", -8: "EdDSA"}[key.alg],
+        "thumbprint": b64u(key.thumbprint()),
+        "kid": key.kid().hex(),
+    }
+
+
+def _fields(path: str, names: tuple[str, ...], values: list[Any], depth: int) -> Described:
+    return {
+        name: _show(f"{path}.{name}", name, value, depth)
+        for name, value in zip(names, values, strict=True)
+    }
+
+
+def _show(path: str, name: str, value: Any, depth: int) -> Any:
+    if path in CODES and type(value) is int and value < len(CODES[path]):
+        return CODES[path][value]
+    if name.endswith("time_ms") and name != "uptime_ms" and type(value) is int:
+        return _time(value)
+    if type(value) is list:
+        return _show_list(path, name, value, depth)
+    if type(value) is dict:
+        return _show_map(path, name, value, depth)
+    if type(value) is bytes:
+        return _show_bytes(name, value, depth)
+    if type(value) is Dec:
+        return to_text(value)
+    return printable(value, 1024) if type(value) is str else value
+
+
+def _show_list(path: str, name: str, value: list[Any], depth: int) -> Any:
+    if name == "finding":
+        return _fields("finding", KINDS[20].fields, value[1:], depth)
+    if path.endswith("sections.halves.*"):
+        return _fields("half", KINDS[14].fields, value[1:], depth)
+    row = ROWS.get(path)
+    if row is not None and len(value) == len(row.split()):
+        return _fields(path.removesuffix(".*"), tuple(row.split()), value, depth)
+    shown = [_show(f"{path}.*", name, item, depth) for item in value[:ITEMS_SHOWN_MAX]]
+    if len(value) > ITEMS_SHOWN_MAX:
+        shown.append(f"and {len(value) - ITEMS_SHOWN_MAX} more")
+    return shown
+
+
+def _show_map(path: str, name: str, value: dict[Any, Any], depth: int) -> Any:
+    if path == "evidence file.sections":
+        return {
+            SECTIONS[key]: _show(f"{path}.{SECTIONS[key]}", SECTIONS[key], item, depth)
+            for key, item in value.items()
+        }
+    if name in {"key", "receipt_key"} and 1 in value:
+        return _key(keys.from_cose_key(value))
+    return {
+        printable(str(key)): _show(f"{path}.*", name, item, depth) for key, item in value.items()
+    }
+
+
+def _show_bytes(name: str, value: bytes, depth: int) -> Any:
+    if name in IDS and len(value) in {8, 16, 32}:
+        return b64u(value)
+    if depth < NESTED_MAX and (len(value) not in PLAIN_SIZES or name in WRAPPING):
+        nested = _nested(value, depth)
+        if nested is not None:
+            return nested
+    shown = value[:BYTES_SHOWN_MAX].hex()
+    return shown if len(value) <= BYTES_SHOWN_MAX else f"{shown}… ({len(value)} bytes)"
+
+
+def _nested(value: bytes, depth: int) -> Described | None:
+    try:
+        return _describe(value, depth + 1)
+    except TallyError:
+        # Bytes of a person's own making may look like anything.
+        return None
+
+
+def _time(milliseconds: int) -> str:
+    try:
+        at = datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
+    except (OverflowError, ValueError, OSError):
+        return str(milliseconds)
+    return f"{milliseconds} ({at.isoformat(timespec='milliseconds').replace('+00:00', 'Z')})"
