@@ -62,7 +62,10 @@ class Instant(NamedTuple):
 
 
 class Ingest:
-    """The core. After `handle`, its decisions must be applied to what the view reads."""
+    """The core: `handle` a message, then `more` until there is no more.
+
+    What either decides must be applied to what the view reads before the next call.
+    """
 
     def __init__(
         self,
@@ -95,6 +98,8 @@ class Ingest:
         )
         self._welcomed: Bounded[bytes, Bucket] = Bounded(limits.ANSWERS_CACHED_MAX)
         self.dirty: dict[int, Track] = {}  # tracks that changed since take_dirty()
+        self._heads: dict[bytes, bytes] = {}  # devices' newest heads since then
+        self._ready: list[Log] = []  # parked segments of these may have found their place
         self._tracks_next = 0
         self._parked_next = 0
         self._parked_bytes: dict[bytes, int] = {}
@@ -105,12 +110,15 @@ class Ingest:
         self._logs.clear()
         self.identities.reset()
         self.dirty = {}
+        self._heads = {}
+        self._ready = []
         self._tracks_next, self._parked_next = self._view.next_numbers()
         self._parked_bytes = self._view.parked_bytes()
 
     def take_dirty(self) -> list[Track]:
         """The tracks whose rows must be written; asked once a transaction, at its end."""
         dirty, self.dirty = self.dirty, {}
+        self._heads = {}
         # Only now may a log be forgotten: its rows are about to be as new as it is.
         if len(self._logs) > limits.LOGS_CACHED_MAX:
             self._logs.clear()
@@ -236,8 +244,9 @@ class Ingest:
         device = hello.device
         log = self._log(device, hello.epoch)
         newest = self._newest(log)
-        custody = None if newest is None else newest.custody
-        welcome = Welcome(at.wall_ms, self._view.newest(device), custody)
+        receipts = [] if newest is None else newest.receipts()
+        custody = receipts[-1] if receipts else None
+        welcome = Welcome(at.wall_ms, self._heads.get(device) or self._view.newest(device), custody)
         decisions: list[Decision] = [Send(device, welcome.encode())]
         decisions += [Send(device, data) for data in self._view.notarised(device, hello.epoch)]
         if newest is not None and newest.custody_to < newest.size:
@@ -280,15 +289,15 @@ class Ingest:
                 Refused("replayed", "known already; answered as before", device),
                 Answer(placed.repeats),
             ]
-        return self._take(log, placed, identity, at)
+        return self._take(log, placed, at)
 
-    def _take(self, log: Log, placed: Placed, identity: Identity, at: Instant) -> list[Decision]:
+    def _take(self, log: Log, placed: Placed, at: Instant) -> list[Decision]:
         decisions: list[Decision] = []
         if not log.opened:
             log.opened = True
             decisions.append(EpochOpened(log.device, log.epoch))
         decisions += placed.decisions
-        self._touch(placed)
+        self._touch(log, placed)
         if placed.first_record is not None:
             decisions += self._begin(log, placed.first_record)
         for decision in placed.decisions:
@@ -296,13 +305,15 @@ class Ingest:
                 message = "kept as evidence; the device contradicts itself"
                 decisions.append(Refused(decision.reason, message, log.device))
                 decisions += self._notice(log.device, decision.reason, log.epoch, None, at)
-        if log.parked:
-            decisions += self._unpark(log, identity, at)
+        if log.parked and log not in self._ready:
+            self._ready.append(log)
         return decisions
 
-    def _touch(self, placed: Placed) -> None:
+    def _touch(self, log: Log, placed: Placed) -> None:
         for track in placed.touched:
             self.dirty[track.track] = track
+            if log.frozen_at is None:
+                self._heads[log.device] = track.head
         for decision in placed.decisions:
             if isinstance(decision, Merged):
                 self.dirty.pop(decision.gone.track, None)
@@ -354,28 +365,33 @@ class Ingest:
         decisions: list[Decision] = [parked]
         return decisions + self._ask_for_hole(log, segment.first, at)
 
-    def _unpark(self, log: Log, identity: Identity, at: Instant) -> list[Decision]:
-        decisions: list[Decision] = []
-        moved = True
-        # Bounded: each turn takes at least one parked segment away.
-        while moved:
-            moved = False
-            for number, (first, size, _) in sorted(log.parked.items(), key=lambda item: item[1][0]):
-                if not any(track.began <= first <= track.size for track in log.tracks):
-                    continue
-                moved = True
-                del log.parked[number]
-                self._parked_bytes[log.device] -= size
-                if self._parked_bytes[log.device] <= 0:
-                    del self._parked_bytes[log.device]
-                decisions.append(Unparked(number))
-                decisions += self._place_parked(log, self._view.parked_data(number), identity, at)
-        return decisions
+    def more(self, at: Instant) -> list[Decision]:
+        """Place one parked segment whose hole was filled; empty when there is none."""
+        while self._ready:
+            log = self._ready[-1]
+            number = self._placeable(log)
+            if number is None:
+                self._ready.pop()
+                continue
+            _, size, _ = log.parked.pop(number)
+            self._parked_bytes[log.device] -= size
+            if self._parked_bytes[log.device] <= 0:
+                del self._parked_bytes[log.device]
+            placed = self._place_parked(log, self._view.parked_data(number), at)
+            return [Unparked(number), *placed]
+        return []
 
-    def _place_parked(
-        self, log: Log, data: bytes, identity: Identity, at: Instant
-    ) -> list[Decision]:
+    @staticmethod
+    def _placeable(log: Log) -> int | None:
+        # The earliest first; a track that reaches it, or passes it, gives it history.
+        for number, (first, _, _) in sorted(log.parked.items(), key=lambda item: item[1][0]):
+            if any(track.began <= first <= track.size for track in log.tracks):
+                return number
+        return None
+
+    def _place_parked(self, log: Log, data: bytes, at: Instant) -> list[Decision]:
         try:
+            identity = self.identities.current(log.device, at.wall_ms // 1000)
             placed = self._placer.place(log, segments.parse(data), identity)
         except Early:
             return [Refused("no-history", "parked, and still without history", log.device)]
@@ -383,11 +399,7 @@ class Ingest:
             return self._refuse(error, log.device, data, at)
         if placed.repeats is not None:
             return [Answer(placed.repeats)]
-        self._touch(placed)
-        decisions = list(placed.decisions)
-        if placed.first_record is not None:
-            decisions += self._begin(log, placed.first_record)
-        return decisions
+        return self._take(log, placed, at)
 
     def _ask_for_hole(self, log: Log, first: int, at: Instant) -> list[Decision]:
         return self._ask(log, log.hole(first), first, at)

@@ -261,10 +261,12 @@ class Placer:
 
     def _put(self, log: Log, piece: _Piece, same: list[Track], placed: Placed) -> Track:
         # Puts a piece at the end of the track that it continues, or makes one.
-        for track in same:
-            if _continues(piece, track):
-                self._append(log, track, piece, placed)
-                return track
+        # A head that was known alone is a track of no width: it must not stay behind.
+        found = [track for track in same if _continues(piece, track)]
+        if found:
+            track = max(found, key=lambda track: track.began)
+            self._append(log, track, piece, placed)
+            return track
         track = Track(
             track=self._next_track(),
             device=log.device,

@@ -24,7 +24,7 @@ def tree_from(size: int, edge: bytes) -> Tree:
     return Tree(size, hashes)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Track:
     """One piece of one device's log; `head` is its newest checkpoint, a statement."""
 
@@ -62,15 +62,23 @@ class Track:
         """Whether nothing of [first, to) is outside."""
         return self.began <= first and to <= self.tree.size
 
+    def receipts(self) -> list[bytes]:
+        """The newest custody receipts, the newest of all last."""
+        found = [self.custody_elided, self.custody]
+        if self.began < self.bodies_from == self.size:
+            found.reverse()  # the end is elided, so what was said of bodies is older
+        return [receipt for receipt in found if receipt is not None]
+
     def absorb(self, other: "Track") -> None:
         """Take over the piece that begins where this one ends."""
         if other.bodies_from > other.began:
             self.bodies_from = other.bodies_from
+        if other.size > self.size or other.order > self.order:
+            self.head = other.head
+            self.head_digest = other.head_digest
+            self.order = other.order
         self.tree = other.tree
         self.root = other.root
-        self.head = other.head
-        self.head_digest = other.head_digest
-        self.order = other.order
         # A receipt that begins at other's own beginning says less than one can be said now.
         self.custody_to = -1
         self.elided_to = -1
@@ -95,7 +103,7 @@ def restored(row: tuple[int, bytes, bytes, int, bytes, int, bytes, bytes, int]) 
     )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Log:
     """One (device, epoch): tracks, parked segments, whether its device left it."""
 

@@ -169,7 +169,9 @@ class Worker:
                     continue
                 try:
                     made = core.handle(delivery.message, at)
-                    applier.apply(connection, made, after, at.wall_ms)
+                    while made:
+                        applier.apply(connection, made, after, at.wall_ms)
+                        made = core.more(at)
                 except (sqlite3.Error, OSError):
                     raise
                 except Exception as error:
@@ -223,9 +225,8 @@ class Worker:
                 track.custody_to = track.size
         for number, track in after.answers.items():
             if number not in due:
-                for known in (track.custody_elided, track.custody):
-                    if known is not None:
-                        self._link.publish(track.device, known)
+                for known in track.receipts():
+                    self._link.publish(track.device, known)
         if signed:
             steps.passed(steps.PUBLISHED)
 
