@@ -1,8 +1,8 @@
 # When to seal: every so many records, so long after the first unsealed one, and at the declared
 # interval when idle.  What is urgent is sealed by its caller.
 
-# Other reasons to seal before a stretch grows too long for one segment or a small buffer.
-STRETCH_BYTES_SEAL = 131072
+# Room of a stretch (core.STRETCH_ROOM) below which it is sealed before it must be.
+ROOM_MIN = 122880
 
 
 class Policy:
@@ -24,9 +24,9 @@ class Policy:
         self.sealed_ms = now_ms
         self.first_ms = -1
 
-    def due(self, now_ms: int, unsealed: int, stretch_bytes: int) -> bool:
+    def due(self, now_ms: int, unsealed: int, room: int) -> bool:
         """Whether it is time for a checkpoint."""
-        if unsealed >= self.records or stretch_bytes >= STRETCH_BYTES_SEAL:
+        if unsealed >= self.records or room < ROOM_MIN:
             return True
         if unsealed and self.first_ms >= 0 and now_ms - self.first_ms >= self.after_ms:
             return True

@@ -4,9 +4,9 @@
 
 from hashlib import sha256 as _sha256
 
-from tallystick.evidence.cbor import head
-from tallystick.evidence.checkpoint import Checkpoint
-from tallystick.evidence.errors import Malformed, Unverified
+from tallystick.evidence.cbor import encode, head
+from tallystick.evidence.errors import Unverified
+from tallystick.evidence.kinds import CHECKPOINT
 from tallystick.evidence.tree import Tree
 from tallystick.recorder import frames
 from tallystick.recorder.frames import BOOT, CUSTODY, HEADER, PAST, PAYLOAD, SEED, SIGNATURE
@@ -14,14 +14,14 @@ from tallystick.recorder.frames import BOOT, CUSTODY, HEADER, PAST, PAYLOAD, SEE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
 SEED_SIZE = 32
 PENDING_MAX = 64
 PAST_MAX = 8
-# A stretch must fit a segment (docs/protocol.md, 1.6), whatever the signer does.
-STRETCH_ITEMS_MAX = 4096
-STRETCH_BYTES_MAX = 245760
+# A stretch must fit a segment (docs/protocol.md, 1.6), whatever the signer does: 245,760 bytes of
+# the 262,144 are for records, and a record counts as 64 at least, so 3,840 of the 4,096 items.
+STRETCH_ROOM = 245760
+RECORD_ROOM = 64
 
 
 class Log:
@@ -43,7 +43,7 @@ class Log:
         self.custody: "tuple[int, bytes, bytes, int] | None" = None
         self.past: "list[bytes]" = []
         self.seed = b""
-        self.stretch_bytes = 0
+        self.stretch_room = STRETCH_ROOM
         self._pair = b""
         self._pair_index = -1
         self.leaf = b""
@@ -53,13 +53,6 @@ class Log:
     def unsealed(self) -> int:
         """Records that no payload covers."""
         return self.tree.size - self.sealed_size
-
-    def full(self) -> bool:
-        """Whether the stretch can take no further record before it is sealed."""
-        return (
-            self.tree.size - self.sealed_size >= STRETCH_ITEMS_MAX
-            or self.stretch_bytes >= STRETCH_BYTES_MAX
-        )
 
     def frame(self, record: bytes, random: "Callable[[int], bytes]") -> bytes:
         """What to append for this record; the seed of a new stretch stands before it."""
@@ -90,14 +83,20 @@ class Log:
             self._pair = _sha256(self.seed + pair_index.to_bytes(8, "big")).digest()
             self._pair_index = pair_index
         self.salt = salt = self._pair[16:] if index & 1 else self._pair[:16]
-        self.leaf = _sha256(b"\x00" + salt + record).digest()
+        # In parts: a copy of the record would cost more than two calls.
+        state = _sha256(b"\x00")
+        state.update(salt)
+        state.update(record)
+        self.leaf = state.digest()
 
-    def added(self, record: bytes) -> None:
-        """The record of the last frame() is on flash."""
-        self.tree.push(self.leaf)
-        self.stretch_bytes += len(record) + 3
+    def added(self, record: bytes) -> int:
+        """The record of the last frame() is on flash; how many no payload covers now."""
+        tree = self.tree
+        tree.push(self.leaf)
+        self.stretch_room -= max(len(record), RECORD_ROOM)
         if record[1] == 1:
             self.claims += 1
+        return tree.size - self.sealed_size
 
     def path_of_next(self) -> list[bytes]:
         """The inclusion path that the next record will have in the tree that it completes."""
@@ -112,9 +111,21 @@ class Log:
             raise Unverified("key-behind", "%d checkpoints wait for the key" % PENDING_MAX)
         custody = self.custody[1] if self.custody else None
         root = self.tree.root()
-        payload = Checkpoint(
-            self.epoch, self.tree.size, root, self.claims, self.boot, uptime_ms, wall, None, custody
-        ).payload()
+        # The array of evidence/checkpoint.py, whose import would load what verifies statements.
+        payload = encode(
+            [
+                CHECKPOINT,
+                self.epoch,
+                self.tree.size,
+                root,
+                self.claims,
+                self.boot,
+                uptime_ms,
+                wall and list(wall),
+                None,
+                custody,
+            ]
+        )
         self._next = (self.ordinal + 1, payload, root)
         return frames.control([PAYLOAD, self.ordinal + 1, payload])
 
@@ -130,7 +141,7 @@ class Log:
         self.sealed_size = size
         self.sealed_root = root
         self.seed = b""
-        self.stretch_bytes = 0
+        self.stretch_room = STRETCH_ROOM
 
     def signature(self, ordinal: int, signature: bytes) -> bytes:
         """The frame of a signature; it must be over the oldest payload that waits."""
@@ -175,60 +186,3 @@ class Log:
         """The frame of one boot more."""
         self.boot += 1
         return frames.control([BOOT, self.boot])
-
-
-def from_header(values: "list[Any]") -> Log:
-    """The log as it was when a file began; Malformed when this is no header of ours."""
-    if values[0] != HEADER or values[1] != frames.VERSION:
-        raise Malformed("bad-value", "the journal's header is none of this version")
-    log = Log(values[2], values[3])
-    log.tree = Tree(values[4], values[5])
-    log.claims, log.boot, log.ordinal, log.signed = values[6:10]
-    log.pending = [(one[0], one[1]) for one in values[10]]
-    log.custody = tuple(values[11]) if values[11] else None
-    log.past = values[12]
-    log.sealed_size = log.tree.size
-    log.sealed_root = log.tree.root() if log.tree.size else b""
-    return log
-
-
-def replay_record(log: Log, check: bytes, record: bytes) -> None:
-    """A record that was found on flash; Malformed when it is not what was written there."""
-    if not log.seed:
-        raise Malformed("bad-value", "the journal has a record without its seed")
-    log._salted(record)
-    if log.leaf[:4] != check or len(record) < 2:
-        raise Malformed("bad-value", "the journal is damaged in record %d" % log.tree.size)
-    log.added(record)
-
-
-def replay_control(log: Log, values: "list[Any]") -> None:
-    """A frame of ours that was found on flash; Malformed when it does not follow."""
-    kind = values[0]
-    if kind == SEED:
-        if values[1] != log.tree.size or log.unsealed:
-            raise Malformed("bad-value", "the journal's seed stands at a wrong place")
-        log.seed = values[2]
-        log._pair_index = -1
-    elif kind == PAYLOAD:
-        _replay_payload(log, values[1], values[2])
-    elif kind == SIGNATURE:
-        log.signed_one(values[1])
-    elif kind == CUSTODY:
-        log.custody = (values[1], values[2], values[3], values[4])
-    elif kind == PAST:
-        log.set_past(values[1])
-    elif kind == BOOT:
-        log.boot = values[1]
-    else:
-        raise Malformed("unknown-kind", "the journal has a frame that this version does not know")
-
-
-def _replay_payload(log: Log, ordinal: int, payload: bytes) -> None:
-    from tallystick.evidence.cbor import decode  # noqa: PLC0415  # at boot only
-
-    values = decode(payload)
-    root = log.tree.root()
-    if ordinal <= log.ordinal or values[2] != log.tree.size or values[3] != root:
-        raise Malformed("bad-root", "a payload of the journal does not fit its records")
-    log._sealed(ordinal, payload, log.tree.size, root)

@@ -27,8 +27,14 @@ class Downlink:
     """Verifies what the gateway sends, and acts on what is verified."""
 
     def __init__(
-        self, ledger: "Ledger", sender: "Sender", link: "Link", gateways: "dict[bytes, PublicKey]"
+        self,
+        ledger: "Ledger",
+        sender: "Sender",
+        link: "Link",
+        gateways: "dict[bytes, PublicKey]",
+        config: "dict[str, Any]",
     ) -> None:
+        self._config = config
         self._ledger = ledger
         self._sender = sender
         self._link = link
@@ -38,7 +44,6 @@ class Downlink:
         # Receipts and verdicts of validators as they came; nothing of them is verified here.
         self.received: "list[tuple[str, bytes]]" = []
         self.listener: "Callable[[str, bytes], None] | None" = None
-        self.epoch_begun: "Callable[[], None] | None" = None
 
     def step(self, now_ms: int) -> bool:
         """One bounded piece of work; False when nothing came."""
@@ -211,15 +216,16 @@ class Downlink:
         self._older([head.epoch, head.size, head.root])
 
     def _verified(self, head: "Checkpoint") -> "Work":
-        verifier = head.verifier(self._ledger.key)
+        verifier = head.verifier(self._ledger.signer.public_key())
         while not verifier.step():
             yield
 
     def _older(self, previous: "list[Any]") -> None:
         # This journal was put back from an older copy: what it would sign contradicts what it sent.
+        from tallystick.recorder import epochs  # noqa: PLC0415  # rarely
+
         self._ledger.fault("journal", "older", event=False)
-        self._ledger.begin_epoch("rollback", previous)
-        if self.epoch_begun is not None:
-            self.epoch_begun()
+        epochs.begin(self._ledger, "rollback", previous)
+        epochs.boot(self._ledger, self._config)
         self._sender.rewind(0)
         self._link.greet_again()

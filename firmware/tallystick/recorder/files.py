@@ -55,12 +55,12 @@ class Files:
 
     def write(self, handle: "BinaryIO", data: bytes) -> None:
         """All of it, or OSError."""
-        view = memoryview(data)
-        while view:
-            count = handle.write(view)
+        count = handle.write(data)
+        while count != len(data):
             if not count:
                 raise OSError(28, "no space")
-            view = view[count:]
+            data = data[count:]
+            count = handle.write(data)
 
     def sync(self, handle: "BinaryIO") -> None:
         """Durable when this returns."""

@@ -6,10 +6,10 @@
 
 from os import urandom
 
-from tallystick.evidence.errors import KeyDriverError, TallyError, Unverified
+from tallystick.evidence.cbor import head
+from tallystick.evidence.errors import TallyError, Unverified
 from tallystick.evidence.event import encode_event
-from tallystick.evidence.statement import prepare
-from tallystick.recorder import core
+from tallystick.recorder.core import Log
 from tallystick.recorder.health import count
 from tallystick.recorder.journal import Full, Journal
 
@@ -17,7 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from tallystick.evidence.statement import Unsigned
     from tallystick.recorder.checkpointing import Policy
     from tallystick.recorder.handle import Handle
     from tallystick.recorder.health import Health
@@ -29,7 +28,6 @@ FAULT_EVENT_MS_MIN = 60000
 FAULT_EVENTS_MAX = 16
 # A wall clock that moves against uptime by more than this was set.
 CLOCK_STEP_MS_MIN = 2000
-EPOCH_SIZE = 8
 
 
 class NoLock:
@@ -42,15 +40,31 @@ class NoLock:
         pass
 
 
+class Forms:
+    """What stands around the payload in a checkpoint; made once, by evidence/statement.py."""
+
+    def __init__(self, to_be_signed: bytes, signed: bytes, signature_head: bytes) -> None:
+        self._to_be_signed = to_be_signed
+        self._signed = signed
+        self._signature_head = signature_head
+
+    def to_be_signed(self, payload: bytes) -> bytes:
+        """What the key signs."""
+        return self._to_be_signed + head(2, len(payload)) + payload
+
+    def checkpoint(self, payload: bytes, signature: bytes) -> bytes:
+        """The signed checkpoint."""
+        return self._signed + head(2, len(payload)) + payload + self._signature_head + signature
+
+
 class Ledger:
     """One device's records on their way to a signature."""
 
     def __init__(
         self,
         journal: Journal,
-        device: bytes,
-        iss: str,
-        sub: str,
+        log: Log,
+        forms: "Forms",
         signer: "Any",
         clock: "Any",
         policy: "Policy",
@@ -58,20 +72,18 @@ class Ledger:
         lock: "Any",
     ) -> None:
         self.journal = journal
-        self.device = device
+        self.log = log
+        self.forms = forms
+        self.device = log.device
         self.signer = signer
         self.clock = clock
         self.policy = policy
         self.health = health
         self.lock = lock
-        self.key = signer.public_key()
-        self._names = (iss, sub)
-        self.protected = prepare(self.key, iss, sub, b"\x80").protected
-        self.log = core.Log(device, urandom(EPOCH_SIZE))
         # Ordinals up to which payloads, and signatures, are durable.
         self._durable = 0
         self.sendable = 0
-        self._signing: "tuple[int, bytes, Unsigned] | None" = None
+        self._signing: "tuple[int, bytes] | None" = None
         self._waiters: "list[tuple[int, Handle]]" = []
         self._dropped = 0
         self._flash_after_ms = 0
@@ -80,72 +92,35 @@ class Ledger:
         self._fault_events: dict[str, int] = {}
         self._wall_offset_ms: int | None = None
 
-    # Opening and epochs.
-
-    def open(self) -> "list[Any] | None":
-        """Read the journal; the head of a damaged one, which is left, or None."""
-        found = self.journal.open()
-        if found is None or self.journal.damage:
-            if self.journal.list:
-                self.fault("journal", "damaged", event=False)
-            previous = None
-            if found is not None:
-                self.log = found
-                if found.sealed_size:
-                    previous = [found.epoch, found.sealed_size, found.sealed_root]
-            reason = "damaged" if self.journal.list else "new"
-            self.begin_epoch(reason, previous)
-            return previous
-        if found.device != self.device:
-            raise KeyDriverError(
-                "wrong-key",
-                "the journal in %s belongs to another device: restore its key, or name another"
-                " journal folder" % self.journal.files.folder,
-            )
-        self.log = found
-        return None
-
-    def begin_epoch(self, reason: str, previous: "list[Any] | None") -> None:
-        """Leave this log for a new one, whose first record names the head that is known."""
-        with self.lock:
-            old = self.log
-            log = core.Log(self.device, urandom(EPOCH_SIZE))
-            log.boot = old.boot
-            log.ordinal = log.signed = old.ordinal
-            log.past = old.past[:]
-            if self.journal.list:
-                log.set_past(old.epoch)
-            if previous and previous[0] not in log.past:
-                log.set_past(previous[0])
-            lost = old.tree.size - (old.custody[0] if old.custody else 0)
-            self.journal.sync(self.lock)
-            self.journal.begin_file(log)
-            self.log = log
-            waiters, self._waiters = self._waiters, []
-            self.event("epoch", {"previous": previous, "reason": reason})
-            if lost:
-                self.health.dropped += lost
-                self.event("gap", {"dropped": lost, "reason": "epoch"})
-        for _, handle in waiters:
-            handle.fail(Unverified("frozen-epoch", "the log was left before this was signed"))
-
     # Writing.
 
     def add(self, record: bytes) -> bool:
         """Append a record; False (counted, recorded when it is possible again) when it cannot."""
         with self.lock:
-            log = self.log
-            if self._dropped and not self._add_gap():
+            return self.add_alone(record)
+
+    def add_alone(self, record: bytes) -> bool:
+        """As add, where there are no threads: the hot path of a microcontroller."""
+        log = self.log
+        if self._dropped and not self._add_gap():
+            return self._drop()
+        if log.stretch_room <= 0 and not self.seal():
+            return self._drop()
+        # Attributes and calls are what costs there, so the usual case of _append stands here too.
+        frame = log.frame(record, urandom)
+        if self._flash_after_ms:
+            if not self._append(frame):
                 return self._drop()
-            if log.full() and not self.seal():
+        else:
+            try:
+                self.journal.append(frame)
+            except (Full, OSError) as error:
+                self._not_appended(error)
                 return self._drop()
-            if not self._append(log.frame(record, urandom)):
-                return self._drop()
-            log.added(record)
-            if log.tree.size - log.sealed_size == 1:
-                self.policy.added(self.clock.uptime_ms())
-            self.health.records += 1
-            return True
+        if log.added(record) == 1:
+            self.policy.added(self.clock.uptime_ms())
+        self.health.records += 1
+        return True
 
     def _append(self, frame: bytes, reserved: bool = False) -> bool:  # noqa: FBT001, FBT002
         try:
@@ -154,16 +129,18 @@ class Ledger:
                     return False
                 self._flash_after_ms = 0
             self.journal.append(frame, reserved)
-        except Full:
-            if self.health.flash_ok:
-                self.health.flash_ok = False
-                self.fault("journal", "full", event=False)
-            return False
-        except OSError as error:
-            self._flash_failed("write", error)
+        except (Full, OSError) as error:
+            self._not_appended(error)
             return False
         self.health.flash_ok = True
         return True
+
+    def _not_appended(self, error: Exception) -> None:
+        if not isinstance(error, Full):
+            self._flash_failed("write", error)
+        elif self.health.flash_ok:
+            self.health.flash_ok = False
+            self.fault("journal", "full", event=False)
 
     def append_control(self, frame: bytes) -> bool:
         """Append a frame of ours; losing it costs a repetition, never a record."""
@@ -185,7 +162,9 @@ class Ledger:
         record = encode_event(
             self.clock.uptime_ms(), "gap", {"dropped": self._dropped, "reason": "flash"}
         )
-        if (log.full() and not self.seal()) or not self._append(log.frame(record, urandom)):
+        if log.stretch_room <= 0 and not self.seal():
+            return False
+        if not self._append(log.frame(record, urandom)):
             return False
         log.added(record)
         self._dropped = 0
@@ -236,7 +215,7 @@ class Ledger:
             # What may go before the record goes now, so that the path is that of its place.
             if self._dropped:
                 self._add_gap()
-            if self.log.full():
+            if self.log.stretch_room <= 0:
                 self.seal()
             index = self.log.tree.size
             path = self.log.path_of_next()
@@ -261,7 +240,7 @@ class Ledger:
             return self._begin_signing(now_ms)
         if log.ordinal > self._durable or log.signed > self.sendable:
             return self._sync(now_ms)
-        if not log.pending and self.policy.due(now_ms, log.unsealed, log.stretch_bytes):
+        if not log.pending and self.policy.due(now_ms, log.unsealed, log.stretch_room):
             self._check_clock()
             return bool(self.seal())
         return False
@@ -288,19 +267,18 @@ class Ledger:
     def _begin_signing(self, now_ms: int) -> bool:
         if now_ms < self._key_after_ms:
             return False
-        ordinal, payload = self.log.pending[0]
-        unsigned = prepare(self.key, self._names[0], self._names[1], payload)
+        pending = self.log.pending[0]
         try:
-            self.signer.begin(unsigned.to_be_signed)
+            self.signer.begin(self.forms.to_be_signed(pending[1]))
         except (TallyError, OSError) as error:
             return self._key_failed(now_ms, error)
-        self._signing = (ordinal, payload, unsigned)
+        self._signing = pending
         return True
 
     def _step_signing(self, now_ms: int) -> bool:
         if self._signing is None:
             return False
-        ordinal, _, unsigned = self._signing
+        ordinal, payload = self._signing
         try:
             if not self.signer.poll():
                 return True
@@ -311,9 +289,9 @@ class Ledger:
         self._key_retry_ms = KEY_RETRY_MS_MIN
         self.health.key_ok = True
         self._signing = None
-        return self._keep_signature(ordinal, unsigned, signature)
+        return self._keep_signature(ordinal, payload, signature)
 
-    def _keep_signature(self, ordinal: int, unsigned: "Unsigned", signature: bytes) -> bool:
+    def _keep_signature(self, ordinal: int, payload: bytes, signature: bytes) -> bool:
         with self.lock:
             if not self.log.pending or self.log.pending[0][0] != ordinal:
                 return True  # of an epoch that was left meanwhile
@@ -323,7 +301,7 @@ class Ledger:
             self.log.signed_one(ordinal)
             for waiting, handle in self._waiters:
                 if waiting == ordinal:
-                    handle.checkpoint = unsigned.finish(signature)
+                    handle.checkpoint = self.forms.checkpoint(payload, signature)
         return True
 
     def _key_failed(self, now_ms: int, error: Exception) -> bool:
@@ -343,6 +321,13 @@ class Ledger:
         self._wall_offset_ms = offset
         if known is not None and abs(offset - known) > CLOCK_STEP_MS_MIN + wall[1]:
             self.event("clock", {"before_ms": known + uptime, "after_ms": wall[0]})
+
+    def take_log(self, log: Log) -> "list[Handle]":
+        """Go on with another epoch's log; the handles that wait for a signature in this one."""
+        self.log = log
+        waiting = [handle for _, handle in self._waiters]
+        self._waiters.clear()
+        return waiting
 
     def settled(self) -> bool:
         """Whether every record is covered by a durable signature."""

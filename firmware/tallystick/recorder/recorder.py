@@ -5,18 +5,8 @@
 
 import sys
 
-from tallystick.evidence import keys
 from tallystick.evidence.decision import encode_decision
-from tallystick.evidence.digest import sha256
 from tallystick.evidence.errors import Malformed, TallyError
-from tallystick.recorder import config as configuration
-from tallystick.recorder import identity
-from tallystick.recorder.checkpointing import Policy
-from tallystick.recorder.clock import SystemClock
-from tallystick.recorder.files import Files
-from tallystick.recorder.health import Health
-from tallystick.recorder.journal import Journal
-from tallystick.recorder.ledger import Ledger, NoLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,16 +16,14 @@ if TYPE_CHECKING:
     from tallystick.evidence.half import VerifiedHalf
     from tallystick.recorder.claims import Claims
     from tallystick.recorder.downlink import Downlink
+    from tallystick.recorder.files import Files
     from tallystick.recorder.handle import Handle
+    from tallystick.recorder.ledger import Ledger
     from tallystick.recorder.link import Link
     from tallystick.recorder.sending import Sender
     from tallystick.recorder.uplink import Uplink
 
 MICROPYTHON = sys.implementation.name == "micropython"
-# A journal file is freed, read at boot and repaired as a whole, so it is small on a device.
-FILE_BYTES = 32768 if MICROPYTHON else 262144
-JOURNAL_BYTES_MAX = 1 << 30
-JOURNAL_SHARE = 4  # three quarters of the free space at the first start
 POLL_MS = 10
 ACCEPTS_MAX = 16
 _NOTHING: "dict[str, Any]" = {}
@@ -45,40 +33,32 @@ class Recorder:
     """Make it with open()."""
 
     def __init__(
-        self, config: "dict[str, Any]", uplink: "Uplink | None", signer: "Any", clock: "Any"
+        self,
+        config: "dict[str, Any]",
+        ledger: "Ledger",
+        credential: list[bytes],
+        uplink: "Uplink | None",
     ) -> None:
-        if signer is None:
-            from tallystick.hw.signer import Signer  # noqa: PLC0415  # may be given
-
-            signer = Signer.from_uri(config["key"])
-        credential = identity.read_credential(config["credential"])
         self._config = config
+        self._ledger = ledger
         self._credential = credential
-        self.device = identity.device_id(credential, config["fleet"], signer.public_key())
-        self.health = Health()
-        self._clock = clock or SystemClock(config["clock_uncertainty_ms"])
+        self.device = ledger.device
+        self.health = ledger.health
+        self._clock = ledger.clock
+        # The hot path of a microcontroller has no lock to take.
+        self._add = ledger.add_alone if MICROPYTHON else ledger.add
         self._wait_ms = int(config["wait_s"] * 1000)
         self._worker: "Any" = None
-        self._lock: "Any" = NoLock()
-        self._turn: "Any" = NoLock()
+        self._turn: "Any" = ledger.lock.__class__()
         self._accepts: "list[Generator[None, None, Any]]" = []
         self._claims: "Claims | None" = None
         self._link: "Link | None" = None
         self._sender: "Sender | None" = None
         self._downlink: "Downlink | None" = None
-        if not MICROPYTHON:
-            from threading import RLock  # noqa: PLC0415  # CPython's
-
-            self._lock = RLock()
-            self._turn = RLock()
-        try:
-            self._open_journal(signer)
-        except OSError as error:
-            raise TallyError("no-journal", "journal %s: %s" % (config["journal"], error))
         if uplink is None and config["uplink"] is not None:
             from tallystick.recorder.uplink import open_uplink  # noqa: PLC0415  # may be given
 
-            uplink = open_uplink(config, keys.device_text(self.device))
+            uplink = open_uplink(config, _text(self.device))
         if uplink is not None:
             self._open_link(uplink)
 
@@ -93,70 +73,33 @@ class Recorder:
         files: "Files | None" = None,
     ) -> "Recorder":
         """From tallystick.json; a thread polls on CPython unless `background` is False."""
-        loaded = configuration.load(config)
-        if files is not None:
-            loaded["files"] = files
-        recorder = cls(loaded, uplink, signer, clock)
+        from tallystick.recorder import opening  # noqa: PLC0415  # forgotten again
+
+        loaded, ledger, credential = opening.open_all(config, signer, clock, files)
+        if MICROPYTHON:
+            opening.forget()
+        del opening
+        recorder = cls(loaded, ledger, credential, uplink)
         if background if background is not None else not MICROPYTHON:
             from tallystick.recorder.background import Background  # noqa: PLC0415  # CPython's
 
             recorder._worker = Background(recorder)
         return recorder
 
-    def _open_journal(self, signer: "Any") -> None:
-        config = self._config
-        files = config.get("files") or Files(config["journal"])
-        bytes_max = config["journal_bytes"]
-        if bytes_max is None:
-            space = files.space()
-            bytes_max = min(space - space // JOURNAL_SHARE, JOURNAL_BYTES_MAX)
-        policy = Policy(
-            config["checkpoint_records"],
-            int(config["checkpoint_s"] * 1000),
-            int(config["interval_s"] * 1000),
-        )
-        journal = Journal(files, bytes_max, min(FILE_BYTES, max(bytes_max // 8, 2048)))
-        self._ledger = Ledger(
-            journal,
-            self.device,
-            config["fleet"],
-            keys.device_text(self.device),
-            signer,
-            self._clock,
-            policy,
-            self.health,
-            self._lock,
-        )
-        self._ledger.open()
-        self._boot()
-
-    def _boot(self) -> None:
-        ledger = self._ledger
-        ledger.append_control(ledger.log.set_boot())
-        firmware = self._config["firmware"]
-        details = {
-            "boot": ledger.log.boot,
-            "cause": _cause(),
-            "firmware": None if firmware is None else _unhex(firmware),
-            "config": _config_digest(self._config),
-        }
-        ledger.event("boot", details)
-        if ledger.journal.torn_bytes and not ledger.journal.damage:
-            ledger.event("gap", {"dropped": 0, "reason": "torn"})
-
     def _open_link(self, uplink: "Uplink") -> None:
         from tallystick.recorder.downlink import Downlink  # noqa: PLC0415  # costs heap
+        from tallystick.recorder.identity import pinned_gateways  # noqa: PLC0415  # costs heap
         from tallystick.recorder.link import Link  # noqa: PLC0415  # costs heap
         from tallystick.recorder.sending import Sender  # noqa: PLC0415  # costs heap
 
         if not self._credential:
             raise Malformed("bad-config", "an uplink needs the credential of an enrolled device")
         ledger = self._ledger
-        self._sender = Sender(ledger, int(self._config["resend_s"] * 1000))
+        config = self._config
+        self._sender = Sender(ledger, int(config["resend_s"] * 1000))
         self._link = Link(uplink, ledger, self._credential)
-        gateways = identity.pinned_gateways(self._config["gateways"])
-        self._downlink = Downlink(ledger, self._sender, self._link, gateways)
-        self._downlink.epoch_begun = self._boot
+        gateways = pinned_gateways(config["gateways"])
+        self._downlink = Downlink(ledger, self._sender, self._link, gateways, config)
 
     # Recording.
 
@@ -179,7 +122,7 @@ class Recorder:
             output,
         )
         if not urgent:
-            self._ledger.add(record)
+            self._add(record)
             return
         from tallystick.recorder.handle import Handle  # noqa: PLC0415  # rarely
 
@@ -356,7 +299,7 @@ class Recorder:
             self._worker = None
         self.flush()
         try:
-            self._ledger.journal.close(self._lock)
+            self._ledger.journal.close(self._ledger.lock)
         except OSError as error:
             self._ledger.fault("flash", "close", event=False)
             self.health.last_fault += " (%s)" % error
@@ -371,27 +314,7 @@ def _rest() -> None:
     time.sleep(0.001)
 
 
-def _unhex(text: str) -> bytes:
-    from binascii import unhexlify  # noqa: PLC0415  # once
+def _text(device: bytes) -> str:
+    from tallystick.evidence.keys import device_text  # noqa: PLC0415  # once
 
-    return unhexlify(text)
-
-
-def _cause() -> str:
-    try:
-        import machine  # noqa: PLC0415  # a board's
-    except ImportError:
-        return "start"
-    ask = getattr(machine, "reset_cause", None)
-    if ask is None:
-        return "start"
-    for name in ("PWRON_RESET", "HARD_RESET", "WDT_RESET", "DEEPSLEEP_RESET", "SOFT_RESET"):
-        if getattr(machine, name, None) == ask():
-            return name.lower()
-    return "start"
-
-
-def _config_digest(config: "dict[str, Any]") -> bytes:
-    # Numbers as text: seconds may be floats, and JSON has them too.
-    parts = ["%s=%s" % (name, config[name]) for name in sorted(configuration.KEYS)]
-    return sha256("\n".join(parts).encode())
+    return device_text(device)

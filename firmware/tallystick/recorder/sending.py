@@ -112,10 +112,10 @@ class Sender:
             # The oldest index that is here: who asks for it may have no history.
             _, payload, old_signature, hashes = stretches.read_edge(journal, stretch.number)
             edge = (
-                stretches.checkpoint_bytes(ledger.protected, payload, old_signature),
+                ledger.forms.checkpoint(payload, old_signature),
                 hashes,
             )
-        checkpoint = stretches.checkpoint_bytes(ledger.protected, stretch.payload, signature)
+        checkpoint = ledger.forms.checkpoint(stretch.payload, signature)
         return stretches.Outgoing(
             journal, stretch, ledger.device, ledger.log.epoch, edge, checkpoint
         )

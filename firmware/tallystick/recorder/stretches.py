@@ -12,9 +12,9 @@ from tallystick.recorder.frames import (
     RECORD_MAJOR,
     SEED,
     SIGNATURE,
-    Walker,
 )
 from tallystick.recorder.journal import Journal
+from tallystick.recorder.walking import Walker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -206,10 +206,3 @@ def _root_in(values: "list[Any]", size: int) -> bytes:
             root: bytes = fields[3]
             return root
     return b""
-
-
-def checkpoint_bytes(protected: bytes, payload: bytes, signature: bytes) -> bytes:
-    """The signed checkpoint."""
-    from tallystick.evidence.cose import encode as encode_sign1  # noqa: PLC0415  # see recorder.py
-
-    return encode_sign1(protected, payload, signature)

@@ -1,0 +1,88 @@
+# A new epoch: at the very first start, after a journal was lost or damaged, and when this journal
+# turns out to be older than what the device once sent.
+
+from os import urandom
+
+from tallystick.evidence.errors import KeyDriverError, Unverified
+from tallystick.recorder.core import Log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from tallystick.recorder.ledger import Ledger
+
+EPOCH_SIZE = 8
+
+
+def first_log(device: bytes) -> Log:
+    """An empty one."""
+    return Log(device, urandom(EPOCH_SIZE))
+
+
+def head_of(log: Log) -> "list[Any] | None":
+    """Its newest payload's head, if any."""
+    return [log.epoch, log.sealed_size, log.sealed_root] if log.sealed_size else None
+
+
+def check_owner(log: Log, device: bytes, folder: str) -> None:
+    """KeyDriverError when the journal is another device's."""
+    if log.device != device:
+        raise KeyDriverError(
+            "wrong-key",
+            "the journal in %s belongs to another device: restore its key, or name another"
+            " journal folder" % folder,
+        )
+
+
+def begin(ledger: "Ledger", reason: str, previous: "list[Any] | None") -> None:
+    """Leave the log for a new one, whose first record names the head that is known."""
+    with ledger.lock:
+        old = ledger.log
+        journal = ledger.journal
+        log = first_log(old.device)
+        log.boot = old.boot
+        log.ordinal = log.signed = old.ordinal
+        log.past = old.past[:]
+        if old.tree.size:
+            log.set_past(old.epoch)
+        if previous and previous[0] not in log.past:
+            log.set_past(previous[0])
+        lost = old.tree.size - (old.custody[0] if old.custody else 0)
+        journal.sync(ledger.lock)
+        journal.begin_file(log)
+        waiting = ledger.take_log(log)
+        ledger.event("epoch", {"previous": previous, "reason": reason})
+        if lost:
+            ledger.health.dropped += lost
+            ledger.event("gap", {"dropped": lost, "reason": "epoch"})
+    for handle in waiting:
+        handle.fail(Unverified("frozen-epoch", "the log was left before this was signed"))
+
+
+def boot(ledger: "Ledger", config: "dict[str, Any]") -> None:
+    """Count the boot and record it."""
+    ledger.append_control(ledger.log.set_boot())
+    ledger.event(
+        "boot",
+        {
+            "boot": ledger.log.boot,
+            "cause": _cause(),
+            "firmware": config["firmware"],
+            "config": config["digest"],
+        },
+    )
+
+
+def _cause() -> str:
+    try:
+        import machine  # noqa: PLC0415  # a board's
+    except ImportError:
+        return "start"
+    ask = getattr(machine, "reset_cause", None)
+    if ask is None:
+        return "start"
+    for name in ("PWRON_RESET", "HARD_RESET", "WDT_RESET", "DEEPSLEEP_RESET", "SOFT_RESET"):
+        if getattr(machine, name, None) == ask():
+            return name.lower()
+    return "start"

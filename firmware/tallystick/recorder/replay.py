@@ -1,0 +1,190 @@
+# Opening a journal: what its newest file tells, cut where a power cut tore it.  Loaded at boot and
+# forgotten again.
+
+from tallystick.evidence.cbor import decode
+from tallystick.evidence.errors import Malformed
+from tallystick.evidence.tree import Tree
+from tallystick.recorder import frames
+from tallystick.recorder.core import Log
+from tallystick.recorder.files import BLOCK
+from tallystick.recorder.frames import (
+    BOOT,
+    CONTROL_MAJOR,
+    CUSTODY,
+    HEADER,
+    PAST,
+    PAYLOAD,
+    RECORD_MAJOR,
+    SEED,
+    SIGNATURE,
+)
+from tallystick.recorder.journal import CUT, SUFFIX, TEMPORARY, Journal, JournalFile, file_name
+from tallystick.recorder.repair import cut
+from tallystick.recorder.walking import Walker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# Bytes of a signature's frame before its content: check, and the head of 69 to 77 bytes.
+SIGNATURE_CONTENT = frames.CHECK_SIZE + 2
+
+
+def open_journal(journal: Journal) -> Log | None:
+    """The log as the newest file tells it; None without one. `journal.damage` ends its epoch."""
+    names = journal.files.names()
+    for name in (TEMPORARY, CUT):
+        # Left by a stop before its rename: nothing in it was ever relied upon.
+        if name in names:
+            journal.files.remove(name)
+    stems = [name[: -len(SUFFIX)] for name in names if name.endswith(SUFFIX)]
+    numbers = sorted([int(stem) for stem in stems if stem.isdigit()])
+    log = None
+    for number in numbers:
+        log = _open_file(journal, number, newest=number == numbers[-1])
+    return log
+
+
+def _open_file(journal: Journal, number: int, *, newest: bool) -> Log | None:
+    file = JournalFile(number, b"", 0, journal.files.size(file_name(number)))
+    journal.list.append(file)
+    journal.used += file.size
+    walker = Walker(journal.files, file.name)
+    log = None
+    try:
+        log = from_header(_header(walker))
+        file.epoch = log.epoch
+        file.first = log.tree.size
+        if newest:
+            _replay(journal, walker, log, file)
+    except Malformed as error:
+        # An older file that cannot be read is not sent; the newest one ends its epoch.
+        if newest:
+            journal.damage = error.message
+        else:
+            journal.unreadable += 1
+    finally:
+        walker.close()
+    if newest and journal.torn_bytes and not journal.damage:
+        cut(journal.files, file.name, file.size)
+    return log
+
+
+def _header(walker: Walker) -> "list[Any]":
+    frame = walker.next()
+    if frame is None or frame.major != CONTROL_MAJOR:
+        raise Malformed("truncated", "a file of the journal has no header")
+    return walker.values(frame)
+
+
+def _replay(journal: Journal, walker: Walker, log: Log, file: JournalFile) -> None:
+    good = walker.at
+    try:
+        while True:
+            frame = walker.next()
+            if frame is None:
+                return
+            if frame.major == RECORD_MAJOR:
+                replay_record(log, frame.check, walker.content(frame))
+            else:
+                replay_control(log, walker.values(frame))
+            good = walker.at
+    except Malformed as error:
+        # A signature is synced before it is sent.  So a bad place with a signature behind it is no
+        # torn tail, and what it covers may have left the device.
+        journal.torn_bytes = file.size - good
+        if _signature_after(journal, walker, good, file):
+            journal.damage = error.message
+        else:
+            file.size = good
+            journal.used -= journal.torn_bytes
+
+
+def _signature_after(journal: Journal, walker: Walker, at: int, file: JournalFile) -> bool:
+    # Frames cannot be followed past a bad place: every byte may begin one.  A signature's frame has
+    # a fixed form, and its check tells it.
+    mark = bytes((0x83, SIGNATURE))
+    data = b""
+    for block in walker.pieces(at, file.size, BLOCK):
+        data += block
+        found = data.find(mark)
+        while found >= 0:
+            if _is_signature(journal, file, at + found - SIGNATURE_CONTENT):
+                return True
+            found = data.find(mark, found + 1)
+        at += len(data) - 1
+        data = data[-1:]
+    return False
+
+
+def _is_signature(journal: Journal, file: JournalFile, at: int) -> bool:
+    if at < 0:
+        return False
+    walker = Walker(journal.files, file.name, at)
+    try:
+        frame = walker.next()
+        return (
+            frame is not None
+            and frame.major == CONTROL_MAJOR
+            and frame.begin == at + SIGNATURE_CONTENT
+            and bool(walker.values(frame)[0] == SIGNATURE)
+        )
+    except Malformed:
+        return False
+    finally:
+        walker.close()
+
+
+def from_header(values: "list[Any]") -> Log:
+    """The log as it was when a file began; Malformed when this is no header of ours."""
+    if values[0] != HEADER or values[1] != frames.VERSION:
+        raise Malformed("bad-value", "the journal's header is none of this version")
+    log = Log(values[2], values[3])
+    log.tree = Tree(values[4], values[5])
+    log.claims, log.boot, log.ordinal, log.signed = values[6:10]
+    log.pending = [(one[0], one[1]) for one in values[10]]
+    log.custody = tuple(values[11]) if values[11] else None
+    log.past = values[12]
+    log.sealed_size = log.tree.size
+    log.sealed_root = log.tree.root() if log.tree.size else b""
+    return log
+
+
+def replay_record(log: Log, check: bytes, record: bytes) -> None:
+    """A record that was found on flash; Malformed when it is not what was written there."""
+    if not log.seed:
+        raise Malformed("bad-value", "the journal has a record without its seed")
+    log._salted(record)
+    if log.leaf[:4] != check or len(record) < 2:
+        raise Malformed("bad-value", "the journal is damaged in record %d" % log.tree.size)
+    log.added(record)
+
+
+def replay_control(log: Log, values: "list[Any]") -> None:
+    """A frame of ours that was found on flash; Malformed when it does not follow."""
+    kind = values[0]
+    if kind == SEED:
+        if values[1] != log.tree.size or log.unsealed:
+            raise Malformed("bad-value", "the journal's seed stands at a wrong place")
+        log.seed = values[2]
+        log._pair_index = -1
+    elif kind == PAYLOAD:
+        _replay_payload(log, values[1], values[2])
+    elif kind == SIGNATURE:
+        log.signed_one(values[1])
+    elif kind == CUSTODY:
+        log.custody = (values[1], values[2], values[3], values[4])
+    elif kind == PAST:
+        log.set_past(values[1])
+    elif kind == BOOT:
+        log.boot = values[1]
+    else:
+        raise Malformed("unknown-kind", "the journal has a frame that this version does not know")
+
+
+def _replay_payload(log: Log, ordinal: int, payload: bytes) -> None:
+    values = decode(payload)
+    root = log.tree.root()
+    if ordinal <= log.ordinal or values[2] != log.tree.size or values[3] != root:
+        raise Malformed("bad-root", "a payload of the journal does not fit its records")
+    log._sealed(ordinal, payload, log.tree.size, root)
