@@ -52,20 +52,30 @@ def _double(p: "Point") -> "Point":
     return e * f % P, g * h % P, f * g % P, e * h % P
 
 
+def _pack(point: "Point") -> bytes:
+    return b"".join([value.to_bytes(32, "little") for value in point])
+
+
+def _unpack(packed: bytes) -> "Point":
+    x, y, z, t = [int.from_bytes(packed[at : at + 32], "little") for at in (0, 32, 64, 96)]
+    return x, y, z, t
+
+
 def _sum_of_multiples(s: int, h: int, q: "Point | None") -> "Steps":
-    # The point s * B + h * q, two bits of both scalars a step.
-    table = [_ZERO, _BASE, _double(_BASE)]
-    table.append(_add(table[2], _BASE))
+    # The point s * B + h * q, two bits of both scalars a step.  The table is kept as bytes: large
+    # numbers take three times the room, and 64 of them would not leave a small heap enough.
+    twice = _double(_BASE)
+    table = [_pack(point) for point in (_ZERO, _BASE, twice, _add(twice, _BASE))]
     if q:
         for row in range(1, 4):
             for column in range(4):
-                table.append(_add(table[4 * row - 4 + column], q))
+                table.append(_pack(_add(_unpack(table[4 * row - 4 + column]), q)))
             yield
     point = _ZERO
     for shift in range(254, -1, -2):
         point = _double(_double(point))
         # Nothing is skipped: a zero digit costs what another costs.
-        point = _add(point, table[((s >> shift) & 3) | ((h >> shift) & 3) << 2])
+        point = _add(point, _unpack(table[((s >> shift) & 3) | ((h >> shift) & 3) << 2]))
         yield
     return point
 
