@@ -21,7 +21,7 @@ from tallystick.validator.sequencer import Sequencer
 from tallystick.verify import profiles
 
 HANDOVER = profiles.load("handover")
-TOKEN = "a-reader's-token-of-the-tests"  # noqa: S105 - of the tests
+TOKEN = "a-reader's-token-of-the-tests"
 START_MS = 1_790_000_000_000
 
 
@@ -176,7 +176,7 @@ class Room:
     def states(self) -> dict[str, int]:
         """Party sets by state."""
         rows = self.rows("SELECT state, count(*) FROM party_sets GROUP BY state")
-        return {state: count for state, count in rows}
+        return {row[0]: row[1] for row in rows}
 
 
 def handover(

@@ -12,7 +12,7 @@ import pytest
 import zstandard
 
 from support.devices import Device, Fleet
-from support.validating import START_MS, TOKEN, Gateway, compress, handover, load
+from support.validating import HANDOVER, START_MS, TOKEN, Gateway, compress, handover, load
 from tallystick.evidence import batchanswer, checkpoint, evidencefile, note, receipt, verdict
 from tallystick.evidence.keys import b64u, device_text, from_b64u
 from tallystick.validator import routes
@@ -30,8 +30,6 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.fleet = Fleet("acme")
         self.folder = folder
-        text = (folder / "profiles" / "handover.toml") if folder.exists() else None
-        del text
         self.config = load(folder, [self.fleet])
         self.service = Service(self.config)
         self.http = httpx2.Client(base_url=self.service.start(), timeout=20)
@@ -336,12 +334,6 @@ def test_devices_say_what_is_held_of_them(world: World) -> None:
     assert shown["logs"][0]["complete"]
 
 
-POLICY = """
-[[fleets]]
-root = "{root}"
-"""
-
-
 def test_an_interactions_evidence_holds_offline(world: World, trust: Any) -> None:
     page = world.http.get("/v1/interactions", params={"state": "matched"}).json()
     one = page["interactions"][0]
@@ -350,14 +342,14 @@ def test_an_interactions_evidence_holds_offline(world: World, trust: Any) -> Non
     file = evidencefile.parse(data)
     report = evidence_check.check(file, trust(world), int(time.time()))
     (checked,) = report.party_sets
-    assert [(said.verdict.finding.state, said.logged, said.recomputed) for said in checked.said] == [
-        ("matched", True, True)
-    ]
+    assert [
+        (said.verdict.finding.state, said.logged, said.recomputed) for said in checked.said
+    ] == [("matched", True, True)]
     allowed = {
         "whether there are newer verdicts or key changes",
         "whether the claims are true",
     }
-    assert {line.what for line in report.not_checked} == allowed
+    assert {what for what, _ in report.not_checked} == allowed
 
 
 def test_a_records_evidence_discloses_one_record(world: World, trust: Any) -> None:
@@ -369,7 +361,7 @@ def test_a_records_evidence_discloses_one_record(world: World, trust: Any) -> No
     assert world.giver.stretches[0].seed not in data
     report = evidence_check.check_evidence(file, trust(world), int(time.time()))
     assert [record.index for record in report.records] == [3]
-    assert report.records[0].logged_by
+    assert report.records[0].logged_s is not None
 
 
 @pytest.fixture
@@ -390,8 +382,14 @@ def policy_text(roots: list[str], line: str, vkey: str) -> str:
     return f"""
 roots = {json.dumps(roots)}
 
-[[validators]]
-name = "notary"
+[profiles]
+digests = ["{b64u(HANDOVER.digest)}"]
+
+[validators]
+at_least = 1
+
+[[validators.accept]]
+organisation = "Notary"
 key = "{line}"
 note_key = "{vkey}"
 """

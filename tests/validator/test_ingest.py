@@ -15,7 +15,9 @@ def receipt_key(room: Room) -> PublicKey:
 
 
 def counts(room: Room) -> tuple[int, ...]:
-    return room.rows("SELECT decisions, claims, events, halves FROM identities WHERE subject = 0")[0]  # type: ignore[return-value]  # four integers
+    return room.rows("SELECT decisions, claims, events, halves FROM identities WHERE subject = 0")[
+        0
+    ]
 
 
 def test_a_batch_is_logged_and_receipted(room: Room, fleet: Fleet) -> None:
@@ -121,11 +123,11 @@ def test_a_gateway_that_nobody_enrolled_is_refused_before_any_signature(
     with pytest.raises(Unverified) as error:
         room.send(gateway.batch())
     assert error.value.reason == "not-enrolled"
+    # A device's key is no gateway's.
+    known = Gateway(fleet)
+    known.signer, known.credential = device.signer, device.credential
+    known.take(device.segment())
     with pytest.raises(Unverified) as error:
-        # A device's key is no gateway's.
-        known = Gateway(fleet)
-        known.signer, known.credential = device.signer, device.credential
-        known.take(device.segment())
         room.send(known.batch(devices=[device]))
     assert error.value.reason == "not-enrolled"
 

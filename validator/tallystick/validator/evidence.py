@@ -72,24 +72,10 @@ class Exporter:
                 schema.logs.c.device == device, schema.logs.c.epoch == epoch
             )
         ).scalar_one_or_none()
-        held = None if log is None else held_over(connection, log, index)
-        if held is None:
+        if log is None:
             raise Problem("bad-value", "no such record is known here", status=404)
-        try:
-            salt = held.stretch.salt_of(index)
-        except TallyError:
-            raise Problem(
-                "bad-value", "only the leaf hash of this record is held here", status=404
-            ) from None
-        record = _record_at(held.stretch.items, held.first, index)
-        path = proof_from_nodes(held.reader(), index, held.to)
         file = _File(connection, self._roots)
-        row = connection.execute(
-            sa.select(schema.stretches.c.checkpoint).where(
-                schema.stretches.c.log == log, schema.stretches.c.first == held.first
-            )
-        ).scalar_one()
-        file.disclose(device, record, salt, index, path, row)
+        file.held(log, device, index)
         return file.encode(self._own)
 
 
@@ -113,6 +99,7 @@ class _File:
         self._entries: set[int] = {0}
         self._halves: list[Half] = []
         self._left_out = 0
+        self._shown: set[tuple[int, int]] = set()
         self.profiles: dict[bytes, bytes] = {}
 
     # --- what goes in ----------------------------------------------------------------------
@@ -149,6 +136,44 @@ class _File:
             path = cbor.decode(row.path)
             self.disclose(row.device, row.record, row.salt, row.at, path, row.checkpoint)
             self.want(row.entry)
+            self._boot(row)
+
+    def _boot(self, row: Found) -> None:
+        """The boot event before a claim, once: it says which firmware made the claim."""
+        head = self._entry_of(row.checkpoint)
+        if head is None:
+            return
+        table = schema.boots
+        at = self._connection.execute(
+            sa.select(sa.func.max(table.c.at)).where(
+                table.c.log == row.log,
+                table.c.boot == checkpoint.parse(head.data).boot,
+                table.c.at < row.at,
+            )
+        ).scalar_one()
+        if at is not None and (row.log, at) not in self._shown:
+            self._shown.add((row.log, at))
+            self.held(row.log, row.device, at)
+
+    def held(self, log: int, device: bytes, index: int) -> None:
+        """One record that is held, with its salt and no neighbour's; else Problem."""
+        held = held_over(self._connection, log, index)
+        if held is None:
+            raise Problem("bad-value", "no such record is known here", status=404)
+        try:
+            salt = held.stretch.salt_of(index)
+        except TallyError:
+            raise Problem(
+                "bad-value", "only the leaf hash of this record is held here", status=404
+            ) from None
+        record = _record_at(held.stretch.items, held.first, index)
+        path = proof_from_nodes(held.reader(), index, held.to)
+        digest = self._connection.execute(
+            sa.select(schema.stretches.c.checkpoint).where(
+                schema.stretches.c.log == log, schema.stretches.c.first == held.first
+            )
+        ).scalar_one()
+        self.disclose(device, record, salt, index, path, digest)
 
     def disclose(
         self,

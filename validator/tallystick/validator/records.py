@@ -78,7 +78,9 @@ class Records:
             elif kind == ACCEPTED_HALF:
                 self._half(work, accepted.parse(placed.record).half)
             elif kind == EVENT:
-                event.parse(placed.record)
+                found = event.parse(placed.record)
+                if found.event == "boot" and not branch:
+                    self._booted(work, placed, found.details.get("boot"))
         except TallyError as error:
             self._refused(work, known, placed, error.reason)
         else:
@@ -104,6 +106,18 @@ class Records:
         ).first()
         if found is None:
             work.insert(table, log=log.log, at=placed.index, reason=reason)
+
+    @staticmethod
+    def _booted(work: Work, placed: Placed, boot: object) -> None:
+        if type(boot) is not int or not 0 <= boot < 1 << 63:
+            return
+        table = schema.boots
+        row = {"log": placed.log.log, "boot": boot, "at": placed.index}
+        if not placed.unseen:
+            known = work.written(table).execute(sa.select(table.c.at).filter_by(**row))
+            if known.first() is not None:
+                return
+        work.insert(table, **row)
 
     # --- claims ----------------------------------------------------------------------------
 

@@ -137,6 +137,15 @@ stretches = Table(
     Column("records", Integer, nullable=False),  # bodies held
     PrimaryKeyConstraint("log", "first"),
 )
+# Where boot events are: an evidence file shows which firmware made a claim.
+boots = Table(
+    "boots",
+    metadata,
+    Column("log", _BIG, nullable=False),
+    Column("boot", _BIG, nullable=False),
+    Column("at", _BIG, nullable=False),
+    PrimaryKeyConstraint("log", "boot", "at"),
+)
 refused_records = Table(
     "refused_records",
     metadata,
