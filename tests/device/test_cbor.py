@@ -58,6 +58,8 @@ REFUSED = (
     ("9bffffffffffffffff", "truncated"),
     ("bbffffffffffffffff", "truncated"),
     ("8201", "truncated"),
+    ("9affffffffff", "truncated"),  # before the first element is looked at
+    ("baffffffffff", "truncated"),
     ("a101", "truncated"),
     ("a1", "truncated"),
     ("c4", "bad-number"),
@@ -90,6 +92,7 @@ REFUSED = (
     ("e0", "bad-type"),
     ("f820", "bad-type"),
     ("f93c00", "bad-type"),
+    ("f90014", "bad-type"),
     ("fa47c35000", "bad-type"),
     ("fb3ff199999999999a", "bad-type"),
     ("f97e00", "bad-type"),

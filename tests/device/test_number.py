@@ -41,7 +41,7 @@ def test_text_that_is_not_a_plain_decimal_is_refused() -> None:
     for text in (
         ["", "-", "+5", "0_1", " 07", "7 ", "07", "00", "-07", ".5", "5.", "1.2.3", "1e5", "1E5"]
         + ["0x10", "nan", "inf", "-inf", "--5", "5-", "1,5", "1" * 65, "\u0663", "\uff11", "5\n"]
-        + ["9223372036854775808", "0." + "0" * 32 + "1", "1" + "0" * 60]
+        + ["9223372036854775808", "0." + "0" * 32 + "1", "1" + "0" * 60, "1" * 9999]
     ):
         refused(number.from_text, text)
     refused(number.from_text, b"5")
@@ -54,7 +54,7 @@ def test_scaled_integers_are_reduced() -> None:
     assert number.from_scaled(3, 2) == 300
     assert number.from_scaled(1, 19) == Dec(1, 19)
     assert number.from_scaled(0, 64) == 0
-    for mantissa, exponent in ((1, 65), (1, 10**9), (1, -(10**9)), (2**63, -1), (2**300, 0)):
+    for mantissa, exponent in ((1, 65), (1, 10**9), (1, -(10**9)), (2**63, -1), (10**300, -300)):
         refused(number.from_scaled, mantissa, exponent)
     refused(number.from_scaled, True, 0)
     refused(number.from_scaled, 1, 0.5)

@@ -226,8 +226,10 @@ def test_an_x_above_the_order_is_reduced() -> None:
         key = ec._add(ec_multiple(s * inverse % ec.N, point), ec_multiple(-e * inverse % ec.N, G))
         signature = r.to_bytes(32, "big") + s.to_bytes(32, "big")
         assert decide(keys.ES256, ec_raw(key), signature, message)
-        wrong = (r + 1).to_bytes(32, "big") + s.to_bytes(32, "big")
-        assert not decide(keys.ES256, ec_raw(key), wrong, message)
+        # x itself, not reduced, is no r; nor is the next number.
+        for wrong in (x, r + 1):
+            other = wrong.to_bytes(32, "big") + s.to_bytes(32, "big")
+            assert not decide(keys.ES256, ec_raw(key), other, message)
 
 
 def test_a_sum_at_infinity_is_refused() -> None:

@@ -122,7 +122,7 @@ def test_a_foreign_file_cannot_demand_all_memory(tmp_path: Path) -> None:
         path.write_bytes(cbor.encode([*body, file_key._checksum(body)]))
         with pytest.raises(KeyDriverError) as raised:
             Signer.from_uri(uri(tmp_path), lambda _: PASSPHRASE)
-        assert reason(raised) in {"corrupt-key", "wrong-passphrase"}
+        assert reason(raised) == ("wrong-passphrase" if at == 3 else "corrupt-key")
 
 
 def rewritten(path: Path, **changes: object) -> None:

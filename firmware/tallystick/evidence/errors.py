@@ -13,15 +13,15 @@ class TallyError(Exception):
         return self.message
 
 
-class Malformed(TallyError):  # noqa: N818  # the name is the verdict
+class Malformed(TallyError):
     """Input is not what the format allows."""
 
 
-class Unverified(TallyError):  # noqa: N818  # the name is the verdict
+class Unverified(TallyError):
     """Well-formed, but a proof, signature or binding is wrong."""
 
 
-class CouldNotCheck(TallyError):  # noqa: N818  # the name is the verdict
+class CouldNotCheck(TallyError):
     """Evidence is missing, so nothing was decided."""
 
 

@@ -22,7 +22,6 @@ KID_SIZE = 8
 _MICROPYTHON = sys.implementation.name == "micropython"
 
 _P25519 = 2**255 - 19
-_L25519 = 2**252 + 27742317777372353535851937790883648493
 _D25519 = 0x52036CEE2B6FFE738CC740797779E89800700A4D4141D8AB75EB4DCA135978A3
 # y of the points of order 8, by RFC 8032's curve; order 4 has y = 0, orders 2 and 1 have -1 and 1.
 _Y8 = 2707385501144840649318225287225658788936804267575313519463743609750303402022
@@ -81,22 +80,10 @@ class PublicKey:
         """An object whose step() does a bounded piece of verify(); True when it was good."""
         _check_form(self.alg, signature)
         if not _MICROPYTHON:
-            return _AtOnce(self, signature, message)
+            from tallystick.evidence import _libraries  # noqa: PLC0415  # not on a device
+
+            return _libraries.AtOnce(self, signature, message)
         return pure_verifier(self.alg, self.raw, signature, message)
-
-
-class _AtOnce:
-    # Where a library verifies in microseconds there is nothing to cut.
-
-    def __init__(self, key: PublicKey, signature: bytes, message: bytes) -> None:
-        self._work: "tuple[PublicKey, bytes, bytes] | None" = (key, signature, message)
-
-    def step(self) -> bool:
-        if self._work:
-            key, signature, message = self._work
-            key.verify(signature, message)
-            self._work = None
-        return True
 
 
 def pure_verifier(alg: int, raw: bytes, signature: bytes, message: bytes) -> "Any":
@@ -111,12 +98,10 @@ def pure_verifier(alg: int, raw: bytes, signature: bytes, message: bytes) -> "An
 
 
 def _check_form(alg: int, signature: bytes) -> None:
-    # Everything here is decided by our own code, so that it never differs between libraries.
+    # What libraries take and we do not; they themselves refuse an Ed25519 S of another form.
     if type(signature) is not bytes or len(signature) != SIGNATURE_SIZE:
         raise Unverified("bad-signature", "a signature must be 64 bytes, r || s, not DER")
     if alg == EDDSA:
-        if int.from_bytes(signature[32:], "little") >= _L25519:
-            raise Unverified("bad-signature", "Ed25519: S is not below the order")
         return
     r = int.from_bytes(signature[:32], "big")
     s = int.from_bytes(signature[32:], "big")

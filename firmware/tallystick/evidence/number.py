@@ -53,9 +53,6 @@ def from_scaled(mantissa: int, exponent: int) -> int | Dec:
         raise Malformed("bad-number", "mantissa and exponent must be integers")
     if mantissa == 0:
         return 0
-    # Checked before any power is computed: 10**exponent must not become a memory bomb.
-    if not -TEXT_CHARS_MAX <= exponent <= TEXT_CHARS_MAX:
-        raise Malformed("bad-number", "the exponent is out of range")
     if not -(2**256) < mantissa < 2**256:
         raise Malformed("bad-number", "the number has too many digits")
     while mantissa % 10 == 0:

@@ -9,12 +9,12 @@ import sys
 from tallystick.evidence import cbor
 from tallystick.evidence.digest import sha256
 from tallystick.evidence.errors import KeyDriverError, Malformed
-from tallystick.evidence.keys import EDDSA, PublicKey, from_raw
-from tallystick.hw.signer import Signer
+from tallystick.evidence.keys import EDDSA, from_raw
+from tallystick.hw.software_key import FileKey
+from tallystick.hw.software_key import library as _library
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from tallystick.hw.signer import Secrets
@@ -23,85 +23,8 @@ FORMAT = "tallystick-key/1"
 FILE_BYTES_MAX = 1024
 SECRET_SIZE = 32
 CHECKSUM_SIZE = 8
-# Steps of pure-Python Ed25519 in one poll(): about 3 point operations each, 152 a signature.
-STEPS_A_POLL = 4
 
 _MICROPYTHON = sys.implementation.name == "micropython"
-
-
-def _library() -> "Any":
-    from tallystick.hw import _software  # noqa: PLC0415  # libraries that a device does not have
-
-    return _software
-
-
-class FileKey(Signer):
-    """A private key in memory; neither repr nor errors show it."""
-
-    custody = "software"
-
-    def __init__(self, public: PublicKey, secret: bytes) -> None:
-        self.alg = public.alg
-        self.steps_a_poll = STEPS_A_POLL
-        self._public = public
-        # What signs: the secret itself on MicroPython, a loaded key elsewhere.
-        self._secret: "Any" = secret
-        if not _MICROPYTHON:
-            self._secret = _library().signing(self.alg, secret)
-        self._work: "Any" = None
-        self._signature: bytes | None = None
-
-    def __repr__(self) -> str:
-        return "FileKey(%r)" % self._public
-
-    def public_key(self) -> PublicKey:
-        return self._public
-
-    def begin(self, message: bytes) -> None:
-        if self._work:
-            raise KeyDriverError("busy", "the software key is still signing")
-        self._signature = None
-        self._work = self._signing(message)
-
-    def _signing(self, message: bytes) -> "Any":
-        if _MICROPYTHON:
-            from tallystick.evidence import _ed25519  # noqa: PLC0415  # costs heap
-            from tallystick.evidence.steps import Steps  # noqa: PLC0415  # costs heap
-
-            return Steps(_ed25519.sign(self._secret, self._public.raw, message))
-        return _AtOnce(self._secret, message)
-
-    def poll(self) -> bool:
-        if not self._work:
-            if self._signature is None:
-                raise KeyDriverError("not-signing", "the software key signs nothing: begin() first")
-            return True
-        for _ in range(self.steps_a_poll):
-            if self._work.step():
-                self._signature = self._work.result
-                self._work = None
-                return True
-        return False
-
-    def signature(self) -> bytes:
-        signature = self._signature
-        if signature is None:
-            raise KeyDriverError("not-ready", "the software key has no signature ready")
-        self._signature = None
-        return signature
-
-
-class _AtOnce:
-    # Where a library signs in microseconds there is nothing to cut.
-
-    def __init__(self, sign: "Callable[[bytes], bytes]", message: bytes) -> None:
-        self._sign = sign
-        self._message = message
-        self.result = b""
-
-    def step(self) -> bool:
-        self.result = self._sign(self._message)
-        return True
 
 
 def open_signer(path: str, secrets: "Secrets | None" = None) -> FileKey:
@@ -189,12 +112,9 @@ def _read(path: str) -> bytes:
         if not _MICROPYTHON and os.stat(path).st_mode & 0o077:
             raise KeyDriverError("open-key-file", path + ": others may read it; chmod 600 it")
         with open(path, "rb") as file:
-            data = file.read(FILE_BYTES_MAX + 1)
+            return file.read(FILE_BYTES_MAX)  # what is longer does not end there, so is damaged
     except OSError as error:
         raise KeyDriverError("no-key", "%s: cannot be read (%s)" % (path, error))
-    if len(data) > FILE_BYTES_MAX:
-        raise KeyDriverError("corrupt-key", path + ": is too long for a key file")
-    return data
 
 
 def _write(path: str, data: bytes) -> None:
