@@ -1,17 +1,17 @@
 """A gateway that checks one signature on each record: the peers' side of `tally bench ingest`.
 
+    python -m tallystick.tools.bench.peer_gateway NAME PORT STORE
+
 The same path as ours, with the same parts: paho with manual acknowledgement, groups, SQLite in WAL
 mode with `synchronous=FULL`, a signed receipt for each message after the COMMIT. Only the evidence
-differs. It runs in a process of its own, as ours does.
+differs. It runs in a process of its own, as ours does, until SIGTERM.
 """
 
-import multiprocessing
 import queue
+import signal
 import sqlite3
+import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import cbor2
@@ -19,17 +19,22 @@ import paho.mqtt.client as mqtt
 from nacl.signing import SigningKey
 from paho.mqtt.enums import CallbackAPIVersion
 
-from tallystick.tools.bench.peers import Peer
+from tallystick.evidence.digest import sha256
+from tallystick.tools.bench.peers import Peer, checked
 
-GROUP_MESSAGES_MAX = 64
-QUEUE_MESSAGES_MAX = 256
+SEED = bytes(range(32))
+GROUP_MESSAGES_MAX = 256
+QUEUE_MESSAGES_MAX = 4_096
 WAIT_S = 0.2
 START_S_MAX = 15.0
-STOP_S_MAX = 10.0
 UP, DOWN = "bench/peer/up", "bench/peer/down"
+# Before its records a sender asks whether anybody is there; the answer is a receipt as any other.
+HELLO = cbor2.dumps([])
 
 
-class _Gateway:
+class PeerGateway:
+    """Messages of signed records in, receipts out: the digest of each message, signed."""
+
     def __init__(self, peer: Peer, port: int, store: Path) -> None:
         self._peer = peer
         self._inbox: queue.Queue[mqtt.MQTTMessage] = queue.Queue(QUEUE_MESSAGES_MAX)
@@ -45,16 +50,16 @@ class _Gateway:
             manual_ack=True,
         )
         self._client.on_message = lambda _client, _data, message: self._inbox.put(message)
-        self._subscribed = threading.Event()
-        self._client.on_subscribe = lambda *_: self._subscribed.set()
+        subscribed = threading.Event()
+        self._client.on_subscribe = lambda *_: subscribed.set()
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
         self._client.subscribe(UP, 1)
-        if not self._subscribed.wait(START_S_MAX):
+        if not subscribed.wait(START_S_MAX):
             message = "the broker did not confirm the subscription"
             raise TimeoutError(message)
 
-    def group(self) -> None:
+    def turn(self) -> None:
         """Take what is there, verify each record, COMMIT, acknowledge, answer."""
         try:
             messages = [self._inbox.get(timeout=WAIT_S)]
@@ -73,7 +78,7 @@ class _Gateway:
         self._database.execute("COMMIT")
         for message in messages:
             self._client.ack(message.mid, message.qos)
-            self._client.publish(DOWN, self._signer.sign(bytes(message.payload[:64])), 1)
+            self._client.publish(DOWN, self._signer.sign(sha256(bytes(message.payload))), 1)
 
     def close(self) -> None:
         """Disconnect and close the store."""
@@ -82,28 +87,15 @@ class _Gateway:
         self._database.close()
 
 
-def _serve(peer: Peer, port: int, store: Path, ready: Event, stop: Event) -> None:
-    gateway = _Gateway(peer, port, store)
-    ready.set()
+def main(name: str, port: str, store: str) -> None:
+    """Serve until SIGTERM."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    gateway = PeerGateway(checked(name, SEED), int(port), Path(store))
     while not stop.is_set():
-        gateway.group()
+        gateway.turn()
     gateway.close()
 
 
-@contextmanager
-def running(peer: Peer, port: int, store: Path) -> Iterator[None]:
-    """The peer's gateway in a process of its own, subscribed when the block begins."""
-    context = multiprocessing.get_context("fork")
-    ready, stop = context.Event(), context.Event()
-    process = context.Process(target=_serve, args=(peer, port, store, ready, stop), daemon=True)
-    process.start()
-    try:
-        if not ready.wait(START_S_MAX):
-            message = f"the gateway of {peer.name} did not start"
-            raise TimeoutError(message)
-        yield
-    finally:
-        stop.set()
-        process.join(STOP_S_MAX)
-        if process.is_alive():
-            process.kill()
+if __name__ == "__main__":
+    main(*sys.argv[1:4])

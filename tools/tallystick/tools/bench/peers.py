@@ -91,7 +91,7 @@ class ScittCose:
 
 
 class AgentReceipts:
-    """agent-receipts: one JSON credential for each action, chained; the record travels beside it."""
+    """agent-receipts: one JSON credential an action, chained; the record travels beside it."""
 
     name = "agent-receipts"
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from tallystick.evidence import kinds, segment
-from tallystick.evidence.errors import TallyError
 from tallystick.evidence.welcome import Welcome
 from tallystick.recorder import Recorder
 from tallystick.recorder.memory_uplink import MemoryUplink
@@ -20,7 +19,7 @@ from tallystick.tools import micropython, provision
 from tallystick.tools._cache import ToolMissing
 from tallystick.tools.bench.peers import PEERS
 from tallystick.tools.bench.recording import CHECKPOINT_RECORDS
-from tallystick.tools.bench.result import Result
+from tallystick.tools.bench.result import BenchFailed, Result
 from tallystick.tools.device_library import compiled, sources
 from tallystick.tools.fleetdir import Fleet
 
@@ -28,9 +27,8 @@ from tallystick.tools.fleetdir import Fleet
 FLEET = "twenty-bytes.example"
 SECONDS = 3.0
 START_S_MAX = 60.0
-# A journal that never fills: nothing frees it here.
-JOURNAL_BYTES = 1 << 34
-JOURNAL_BYTES_32 = 1 << 30
+# A journal that never fills: nothing frees it here. Larger numbers are slow on 32 bits.
+JOURNAL_BYTES = {64: 1 << 34, 32: 1 << 28}
 NEVER_S = 86_400
 MODULES = ("bound", "recording")
 # Heaps that a MicroPython run is tried in, smallest first; pointers of 64 bits fill twice as much.
@@ -43,10 +41,6 @@ SETTINGS = {
 }
 
 
-class BenchFailed(TallyError):
-    """A part of a bench did not run; the message has its last words."""
-
-
 @dataclass
 class Site:
     """A folder with a fleet; each run gets a device of its own."""
@@ -57,14 +51,13 @@ class Site:
     def device(self, label: str, bits: int = 64) -> Path:
         """Enrol a device; the path of its configuration."""
         member = self.fleet.enrol("device", label)
-        journal_bytes = JOURNAL_BYTES if bits == 64 else JOURNAL_BYTES_32
         return provision.device(
             self.fleet,
             member,
             uplink="",
             namespace="bench",
             profiles=[],
-            settings={**SETTINGS, "journal_bytes": journal_bytes},
+            settings={**SETTINGS, "journal_bytes": JOURNAL_BYTES[bits]},
         )
 
 

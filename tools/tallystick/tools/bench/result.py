@@ -11,6 +11,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from tallystick.evidence.errors import TallyError
+
+
+class BenchFailed(TallyError):
+    """A bench could not measure; the message says why."""
+
 
 @dataclass
 class Result:

@@ -1,0 +1,266 @@
+"""`tally bench ingest`: Mosquitto to custody receipt, beside one signature a record."""
+
+import queue
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import cbor2
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+from tallystick.evidence import custody, kinds
+from tallystick.evidence.digest import sha256
+from tallystick.evidence.keys import PublicKey
+from tallystick.tools import provision
+from tallystick.tools.bench import load, peer_gateway
+from tallystick.tools.bench.bound import bound_per_s
+from tallystick.tools.bench.load import Load
+from tallystick.tools.bench.peers import PEERS, checked
+from tallystick.tools.bench.recording import CHECKPOINT_RECORDS, record
+from tallystick.tools.bench.result import BenchFailed, Result
+from tallystick.tools.fleetdir import Fleet, Member
+from tallystick.tools.mosquitto import Mosquitto
+from tallystick.tools.replay.processes import Processes
+
+RECORDS = 262_144
+DEVICES = 16
+SECONDS = 3.0
+START_S_MAX = 30.0
+HELLO_EVERY_S = 0.5
+ALIVE_EVERY_S = 1.0
+# Nothing for so long means that something is lost, which QoS 1 on loopback does not do.
+SILENCE_S_MAX = 60.0
+# The broker's default of 20 unacknowledged messages makes groups, and so COMMITs, small
+# (docs/operations.md); both ours and the peers get more.
+BROKER_SETTINGS = "max_inflight_messages 400"
+IN_FLIGHT_MAX = 400
+
+
+@dataclass(frozen=True)
+class Received:
+    """A message, and when it came."""
+
+    at_s: float
+    topic: str
+    payload: bytes
+
+
+class Sender:
+    """The devices' side: one MQTT connection that publishes for all of them; a context manager.
+
+    `alive` raises when the gateway that should answer has ended.
+    """
+
+    def __init__(self, port: int, downs: str, alive: Callable[[], None]) -> None:
+        self._downs = downs
+        self._alive = alive
+        self._subscribed: queue.Queue[None] = queue.Queue()
+        self.received: queue.Queue[Received] = queue.Queue()
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="bench-devices")
+        self._client.max_inflight_messages_set(IN_FLIGHT_MAX)
+        self._client.on_subscribe = lambda *_: self._subscribed.put(None)
+        self._client.on_message = self._on_message
+        self._port = port
+
+    def __enter__(self) -> "Sender":
+        """Connect and subscribe."""
+        self._client.connect("127.0.0.1", self._port)
+        self._client.loop_start()
+        self._client.subscribe(self._downs, 1)
+        try:
+            self._subscribed.get(timeout=START_S_MAX)
+        except queue.Empty:
+            message = "the broker did not confirm the subscription"
+            raise BenchFailed("bench-failed", message) from None
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Disconnect."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _on_message(self, _client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
+        self.received.put(Received(time.perf_counter(), message.topic, bytes(message.payload)))
+
+    def publish(self, topic: str, data: bytes) -> None:
+        """QoS 1; paho queues what is not in flight yet."""
+        self._client.publish(topic, data, qos=1)
+
+    def next(self, wait_s: float) -> Received | None:
+        """The next message, or None when none came in time."""
+        try:
+            return self.received.get(timeout=wait_s)
+        except queue.Empty:
+            return None
+
+    def ask(self, topic: str, data: bytes, answers: Callable[[Received], bool]) -> None:
+        """Publish until it is answered; then somebody is there and ready."""
+        end = time.perf_counter() + START_S_MAX
+        while time.perf_counter() < end:
+            self._alive()
+            self.publish(topic, data)
+            until = time.perf_counter() + HELLO_EVERY_S
+            while (left := until - time.perf_counter()) > 0:
+                received = self.next(left)
+                if received is not None and answers(received):
+                    return
+        message = f"nobody answered within {START_S_MAX:.0f} s"
+        raise BenchFailed("bench-failed", message)
+
+    def measure(
+        self, messages: Iterable[tuple[str, bytes]], complete: Callable[[Received], bool]
+    ) -> float:
+        """Seconds from the first publish to the message for which `complete` is true."""
+        start = heard = time.perf_counter()
+        for topic, data in messages:
+            self.publish(topic, data)
+        while True:
+            received = self.next(ALIVE_EVERY_S)
+            if received is not None:
+                heard = received.at_s
+                if complete(received):
+                    return received.at_s - start
+                continue
+            self._alive()
+            if time.perf_counter() - heard > SILENCE_S_MAX:
+                message = f"no receipt came for {SILENCE_S_MAX:.0f} s"
+                raise BenchFailed("bench-failed", message)
+
+
+class Custody:
+    """Says when custody receipts cover everything; each that counts is verified."""
+
+    def __init__(self, loads: list[Load], key: PublicKey) -> None:
+        self._key = key
+        self._open = {f"{one.topic}/down": one for one in loads}
+
+    def __call__(self, received: Received) -> bool:
+        """Take one message; true when nothing is left to cover."""
+        device = self._open.get(received.topic)
+        if device is None or _kind(received.payload) != kinds.CUSTODY_RECEIPT:
+            return False
+        receipt = custody.parse(received.payload)
+        if receipt.to < device.tree.size:
+            return False
+        verified = receipt.verify(self._key)
+        if not verified.bodies or verified.from_ or verified.root != device.tree.root():
+            message = "a custody receipt covers something else than what was sent"
+            raise BenchFailed("bench-failed", message)
+        del self._open[received.topic]
+        return not self._open
+
+
+def _kind(data: bytes) -> int:
+    """The kind of a message, or of a statement's payload."""
+    if data[:1] == b"\xd2":
+        payload: bytes = cbor2.loads(data).value[2]
+        data = payload
+    return data[1]
+
+
+def steps() -> list[str]:
+    """What a run does, for a progress bar."""
+    return ["segments", "tallystick", *PEERS, "bound"]
+
+
+def run(records: int, devices: int, seconds: float, advance: Callable[[str], None]) -> Result:
+    """Measure all; `advance(step)` is called before each of steps()."""
+    records -= records % CHECKPOINT_RECORDS
+    devices = min(devices, records // CHECKPOINT_RECORDS)
+    folder = Path(tempfile.mkdtemp(prefix="tally-bench."))
+    try:
+        advance("segments")
+        fleet = Fleet.init(folder / "fleet", "bench")
+        fleet.enrol("gateway", "gateway")
+        members = [fleet.enrol("device", f"device-{number}") for number in range(devices)]
+        loads = load.make(fleet, members, records)
+        advance("tallystick")
+        ours = _ours(folder / "tallystick", fleet, loads)
+        peers = {}
+        for name in PEERS:
+            advance(name)
+            peers[name] = _peer(folder / name, name, seconds)
+        advance("bound")
+        bound = bound_per_s(record(0))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    sent = sum(len(data) for one in loads for data in one.segments)
+    details = {
+        "records": records,
+        "devices": devices,
+        "records_a_segment": CHECKPOINT_RECORDS,
+        "segment_bytes": round(sent / (records // CHECKPOINT_RECORDS)),
+        "seconds": round(ours, 3),
+    }
+    return Result("ingest", records / ours, peers, bound, details)
+
+
+def _ours(folder: Path, fleet: Fleet, loads: list[Load]) -> float:
+    member = fleet.member("gateway", "gateway")
+    with Mosquitto(folder / "broker", settings=BROKER_SETTINGS) as broker:
+        url = f"mqtt://{broker.host}:{broker.port}"
+        config = provision.gateway(fleet, member, broker=url)
+        with Processes(folder) as processes:
+            processes.tally("gateway", "gateway", "run", "--config", str(config))
+            return _send(broker, processes, member, loads)
+
+
+def _send(broker: Mosquitto, processes: Processes, gateway: Member, loads: list[Load]) -> float:
+    downs = "tallystick/1/+/down"
+    with Sender(broker.port, downs, lambda: processes.check(["gateway"])) as sender:
+        for one in loads:
+            sender.ask(f"{one.topic}/up", one.hello(), _welcomes(one))
+        return sender.measure(load.in_turn(loads), Custody(loads, gateway.identity.key))
+
+
+def _welcomes(one: Load) -> Callable[[Received], bool]:
+    def answers(received: Received) -> bool:
+        return received.topic == f"{one.topic}/down" and _kind(received.payload) == kinds.WELCOME
+
+    return answers
+
+
+def _peer(folder: Path, name: str, seconds: float) -> float:
+    """Records a second of one peer on the same way."""
+    peer = checked(name, peer_gateway.SEED)
+    bodies = load.pool()
+    start = time.perf_counter()
+    for message in [peer.sign(body) for body in bodies[:CHECKPOINT_RECORDS]]:
+        peer.verify(message)
+    # About as many as it can verify in the time; signing them is not measured.
+    rate = CHECKPOINT_RECORDS / (time.perf_counter() - start)
+    count = max(1, round(rate * seconds / CHECKPOINT_RECORDS))
+    messages = []
+    for number in range(count):
+        at = number * CHECKPOINT_RECORDS % len(bodies)
+        chosen = bodies[at : at + CHECKPOINT_RECORDS]
+        messages.append(cbor2.dumps([peer.sign(body) for body in chosen]))
+    waiting = {sha256(message) for message in messages}
+
+    def complete(received: Received) -> bool:
+        # A receipt is a signature and the digest of its message.
+        waiting.discard(received.payload[-32:])
+        return not waiting
+
+    with (
+        Mosquitto(folder / "broker", settings=BROKER_SETTINGS) as broker,
+        Processes(folder) as processes,
+        Sender(broker.port, peer_gateway.DOWN, lambda: processes.check([name])) as sender,
+    ):
+        module = ["-m", "tallystick.tools.bench.peer_gateway"]
+        store = str(folder / "peer.sqlite")
+        processes.start(name, [sys.executable, *module, name, str(broker.port), store])
+        sender.ask(peer_gateway.UP, peer_gateway.HELLO, lambda _received: True)
+        taken = sender.measure(((peer_gateway.UP, message) for message in messages), complete)
+    return count * CHECKPOINT_RECORDS / taken
