@@ -71,8 +71,10 @@ def test_a_key_is_never_overwritten(tmp_path: Path) -> None:
 def test_a_left_over_part_is_replaced_and_a_link_is_not_followed(tmp_path: Path) -> None:
     part = tmp_path / "device.key.part"
     part.write_bytes(b"cut by a power failure")
+    part.chmod(0o644)
     file_key.create(uri(tmp_path))
     assert not part.exists()
+    Signer.from_uri(uri(tmp_path))  # refuses what others may read
     victim = tmp_path / "victim"
     victim.write_text("mine")
     (tmp_path / "other.key.part").symlink_to(victim)
