@@ -4,12 +4,13 @@
 # begin(message), poll() until True, signature().
 
 from tallystick.evidence.errors import KeyDriverError
-from tallystick.evidence.keys import PublicKey
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from tallystick.evidence.keys import PublicKey
 
     # Asked for a passphrase or PIN with what it is for; gives None where there is none.
     Secrets = Callable[[str], "str | None"]
@@ -38,7 +39,7 @@ class Signer:
         signer: Signer = driver.open_signer(rest, secrets)
         return signer
 
-    def public_key(self) -> PublicKey:
+    def public_key(self) -> "PublicKey":
         """The public half."""
         raise self._refused("no-key", "has no key")
 
