@@ -186,7 +186,7 @@ def describe(data: bytes) -> Described:
         raise Malformed("too-large", "larger than any of our objects")
     text = _as_text(data)
     if text is not None:
-        return _describe_text(text)
+        return _describe_text(text, len(data))
     return _describe(data, 0)
 
 
@@ -200,7 +200,7 @@ def _as_text(data: bytes) -> str | None:
     return text if all(char.isprintable() or char in "\n\t\r" for char in text) else None
 
 
-def _describe_text(text: str) -> Described:
+def _describe_text(text: str, size: int) -> Described:
     if text.count("\n\n\u2014 ") or "\n\u2014 " in text:
         parsed = note.parse(text)
         signers = [f"{printable(name)} {key_id.hex()}" for name, key_id, _ in parsed.signatures]
@@ -210,22 +210,22 @@ def _describe_text(text: str) -> Described:
             "root": parsed.root.hex(),
             "signatures": signers,
         }
-        return _described("log checkpoint (C2SP note)", len(text), fields, [], ["its signatures"])
+        return _described("log checkpoint (C2SP note)", size, fields, [], ["its signatures"])
     line = text.strip()
     if "\n" not in line:
         if line.count("+") == 1:
             name, key = root.parse_root(line)
             fields = {"name": name, **_key(key)}
-            return _described("fleet root", len(text), fields, ["the key is sound"], [])
+            return _described("fleet root", size, fields, ["the key is sound"], [])
         if line.count("+") >= 2:
             parsed_key = note.parse_key(line)
             fields = {"name": parsed_key.name, **_key(parsed_key.key)}
-            return _described("note key", len(text), fields, ["the key's hash"], [])
+            return _described("note key", size, fields, ["the key's hash"], [])
     if "[roles" in text:
         made = parse_profile(text)
         shown = _describe(made.encode(), 0)
         fields = {"digest": b64u(made.digest), **shown["fields"]}
-        return _described("profile (TOML)", len(text), fields, shown["verified"], [])
+        return _described("profile (TOML)", size, fields, shown["verified"], [])
     raise Malformed("unknown-kind", "this text is none of our objects")
 
 
@@ -255,14 +255,16 @@ def _describe(data: bytes, depth: int) -> Described:
         return _describe_credential(data, depth)
     if first == 5:
         return _describe_request(data)
-    found = KINDS.get(data[1]) if data[0] & 31 < 24 else None
+    # Kinds from 24 on take a second byte (RFC 8949, section 3).
+    kind = data[2] if data[1] == 24 and len(data) > 2 else data[1]
+    found = KINDS.get(kind) if data[0] & 31 < 24 else None
     if found is None:
         raise Malformed("unknown-kind", "an array that begins like none of our objects")
     found.parse(data)
     values = cbor.decode(data)
-    verified, left = shown_by(data[1], data)
+    verified, left = shown_by(kind, data)
     fields = _fields(found.name, found.fields, values[1:], depth)
-    if data[1] == 11:
+    if kind == 11:
         fields = {"digest": b64u(profile.parse(data).digest), **fields}
     return _described(found.name, len(data), fields, ["it is in its one encoding", *verified], left)
 

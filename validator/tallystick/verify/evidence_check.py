@@ -171,7 +171,7 @@ class _Checking:
                 self.report.check(what, "its path leads to the device's logged checkpoint")
 
     def _firmware(self) -> None:
-        # The boot event of the checkpoint's own boot count, before the record, in the same log.
+        # The boot event of the checkpoint's own boot count, not after the record, in the same log.
         boots: dict[tuple[bytes, bytes, object], tuple[int, object]] = {}
         for record in self.report.records:
             if isinstance(record.body, Event) and record.body.event == "boot":
@@ -179,7 +179,7 @@ class _Checking:
                 boots[key] = (record.index, record.body.details.get("firmware"))
         for record in self.report.records:
             index, firmware = boots.get((record.device, record.epoch, record.boot), (0, None))
-            if isinstance(firmware, bytes) and index < record.index:
+            if isinstance(firmware, bytes) and index <= record.index:
                 record.firmware = firmware
 
     def _validity(self) -> None:

@@ -127,7 +127,7 @@ def _places(table: Table, claims: Claims) -> tuple[list[str], list[Field]]:
     fields = []
     for at, place in enumerate(places):
         whole, _, field = place.rpartition(".")
-        known = _claim(table, "fields", whole, claims) if whole else {}
+        known = _claim(table, "fields", whole, claims) if "." in whole else {}
         if field not in known:
             raise table.fail("fields", f"{place!r} is no role.claim.field of this profile")
         if place in places[:at]:

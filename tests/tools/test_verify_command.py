@@ -1,0 +1,132 @@
+"""`tally verify` and `tally inspect`, as a person runs them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.story import Story
+from tallystick.evidence import cbor
+from tallystick.hw.file_key import create
+
+STORY = Story()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "x.tally").write_bytes(STORY.evidence().encode())
+    (tmp_path / "policy.toml").write_text(STORY.policy)
+    return tmp_path
+
+
+def tally(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from tallystick.tools.main import main; main()", *arguments]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def verify(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return tally(folder, "verify", "x.tally", "--policy", "policy.toml", *more)
+
+
+def test_it_holds_and_says_what_was_checked_and_what_was_not(folder: Path) -> None:
+    done = verify(folder)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "The policy holds."
+    assert lines[-2].startswith("handover@1 order-4711 in dock-3: matched")
+    assert any(line.startswith("Checked (") for line in lines)
+    assert "  whether the claims are true: that they agree does not show it; " in done.stdout
+    assert "receiver.acquired.position_m, within 0.25" in done.stdout
+
+
+def test_json_says_the_same(folder: Path) -> None:
+    done = verify(folder, "--json")
+    said = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert said["policy"] == "holds"
+    assert said["party_sets"][0]["states"] == ["matched"]
+    assert len(said["party_sets"][0]["verdicts"]) == 3
+    assert all(one["recomputed"] for one in said["party_sets"][0]["verdicts"])
+    assert said["tolerances"][-1].endswith("within 0.25")
+
+
+def test_one_changed_byte_is_refused(folder: Path) -> None:
+    data = bytearray((folder / "x.tally").read_bytes())
+    data[data.index(b"pallet-7") + 7] ^= 1
+    (folder / "x.tally").write_bytes(data)
+    done = verify(folder)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1].startswith("Refused: ")
+    said = json.loads(verify(folder, "--json").stdout)
+    assert said["policy"] == "refused"
+    assert said["reason"] == "bad-inclusion-proof"
+
+
+def test_a_policy_that_is_not_fulfilled_is_refused_with_the_report(folder: Path) -> None:
+    (folder / "policy.toml").write_text(STORY.policy.replace("at_least = 2", "at_least = 3"))
+    assert verify(folder).returncode == 0
+    (folder / "policy.toml").write_text(STORY.policy + '[outcome]\nstates = ["one_sided"]\n')
+    done = verify(folder)
+    assert done.returncode == 1
+    assert "Checked (" in done.stdout
+    assert done.stdout.splitlines()[-1] == (
+        "Refused: handover@1 order-4711 in dock-3 is matched, the policy accepts one_sided "
+        "(bad-policy)."
+    )
+
+
+def test_the_time_of_asking_can_be_given(folder: Path) -> None:
+    (folder / "policy.toml").write_text(STORY.policy + '[devices]\nstatus_age = "2 h"\n')
+    assert verify(folder, "--at", "1790003600").returncode == 0
+    assert verify(folder, "--at", "2026-09-21T15:00:00Z").returncode == 0
+    assert verify(folder, "--at", "2026-09-21T17:00:00+00:00").returncode == 1
+    done = verify(folder, "--at", "yesterday")
+    assert done.returncode == 2
+    assert "write it like" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["", "roots = 1", "\ufeff", "[" * 9000])
+def test_a_policy_that_is_none_is_wrong_usage(folder: Path, text: str) -> None:
+    (folder / "policy.toml").write_text(text)
+    done = verify(folder)
+    assert done.returncode == 2
+    assert "policy.toml" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_what_is_not_there_is_wrong_usage(folder: Path) -> None:
+    (folder / "x.tally").unlink()
+    done = verify(folder)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00", b"\x83\x16", b"PK\x03\x04", cbor.encode([22])])
+def test_what_is_no_evidence_is_refused(folder: Path, data: bytes) -> None:
+    (folder / "x.tally").write_bytes(data)
+    done = verify(folder)
+    assert done.returncode == 1
+    assert done.stdout.startswith("Refused: ")
+
+
+def test_inspect_shows_a_tree(folder: Path) -> None:
+    done = tally(folder, "inspect", "x.tally")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("evidence file, ")
+    assert "record: claim" in done.stdout
+    assert "not verified: everything in it: `tally verify` does, against a policy" in done.stdout
+    said = json.loads(tally(folder, "inspect", "x.tally", "--json").stdout)
+    assert said["object"] == "evidence file"
+
+
+def test_inspect_never_shows_a_key_file(folder: Path) -> None:
+    create(f"file:{folder / 'device.key'}")
+    done = tally(folder, "inspect", "device.key")
+    assert done.returncode == 1
+    assert "never shown" in done.stderr
+    assert done.stdout == ""

@@ -1,0 +1,208 @@
+"""Every object is described, says what it shows by itself, and nothing hostile gets through."""
+
+import contextlib
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.devices import Fleet, key
+from support.story import FIRMWARE, Story, disclose, known_claim
+from tallystick.evidence import cbor, enrolment, ids, keychange, root
+from tallystick.evidence.batch import Batch
+from tallystick.evidence.batchanswer import BatchAnswer
+from tallystick.evidence.entry import Closing, LoggedClaim, TimeEntry
+from tallystick.evidence.errors import Malformed, TallyError
+from tallystick.evidence.gatewayhead import GatewayHead
+from tallystick.evidence.gatewaylog import GatewayLeaf
+from tallystick.evidence.notarised import Notarised
+from tallystick.evidence.notice import Notice
+from tallystick.evidence.receipt import attach
+from tallystick.evidence.resend import Resend
+from tallystick.evidence.welcome import Welcome
+from tallystick.hw.file_key import create
+from tallystick.verify import profiles
+from tallystick.verify.describe import KINDS, describe
+
+STORY = Story()
+GIVER = STORY.giver
+INSURER = STORY.validators[0]
+
+
+def objects() -> dict[str, bytes]:
+    """One of each kind, as real ones look."""
+    took = STORY.took
+    assert took is not None
+    half = disclose(GIVER, STORY.gave, embed=True).encode()
+    device = Fleet("acme").device("arm-2")
+    device.decisions(5)
+    device.accept(half)
+    device.seal()
+    device.seal()
+    signer, _ = STORY.gateways["acme"]
+    gateway = signer.public_key().thumbprint()
+    head = GatewayHead(1, bytes(32), 5).sign(signer, "acme", gateway)
+    batch = Batch(0, [], [device.segment()], [device.credential], STORY.custody, [bytes(32)], head)
+    revoked = keychange.Revocation(
+        GIVER.id, GIVER.id, [GIVER.epoch, GIVER.size, GIVER.root], keychange.LOST, 7
+    )
+    receipt = INSURER.receipt(2)
+    made = STORY.finding([known_claim(GIVER, STORY.gave)], [])
+    return {
+        "decision": device.stretches[0].records[1],
+        "claim": GIVER.stretches[0].records[STORY.gave],
+        "event": device.stretches[0].records[0],
+        "accepted half": device.stretches[0].records[-1],
+        "checkpoint": attach(INSURER.entries[2], [receipt]),
+        "custody receipt": STORY.custody[0],
+        "enrolment": GIVER.credential[0],
+        "revocation": revoked.sign(STORY.acme.root, "acme", GIVER.id),
+        "batch": batch.sign(signer, "acme", gateway),
+        "gateway head": head,
+        "verdict": INSURER.entries[-1],
+        "profile": STORY.profile.encode(),
+        "genesis": INSURER.entries[0],
+        "segment": device.segment(),
+        "half": half,
+        "hello": device.hello(),
+        "resend request": Resend(GIVER.epoch, 0, None).encode(),
+        "time entry": TimeEntry(5).encode(),
+        "logged claim": LoggedClaim(GIVER.id, GIVER.epoch, 1, bytes(32), 2, []).encode(),
+        "closing": Closing("x", bytes(16), bytes(32), 1, 2).encode(),
+        "finding": made.encode(),
+        "gateway leaf": GatewayLeaf(GIVER.id, GIVER.epoch, 0, 4, bytes(32), bytes(32)).encode(),
+        "evidence file": STORY.evidence().encode(),
+        "device profile": STORY.profile.device_profile().encode(),
+        "welcome": Welcome(5, INSURER.entries[2], STORY.custody[0]).encode(),
+        "notarised": Notarised(GIVER.epoch, 4, receipt).encode(),
+        "notice": Notice("replayed", None, None).encode(),
+        "batch answer": BatchAnswer(1, [(bytes(32), receipt)], [(3, "bad-root")]).encode(),
+        "credential": cbor.encode(GIVER.credential),
+        "receipt (COSE)": receipt,
+        "log checkpoint (C2SP note)": INSURER.note().encode(),
+        "fleet root": (STORY.acme.root_line + "\n").encode(),
+        "note key": INSURER.vkey.encode(),
+        "COSE key": cbor.encode(GIVER.signer.public_key().cose_key()),
+        "profile (TOML)": profiles.text("handover").encode(),
+        "request for enrolment": _request(),
+    }
+
+
+def _request() -> bytes:
+    public, possession = enrolment.request(key("new"), "acme")
+    return cbor.encode([public.cose_key(), possession])
+
+
+OBJECTS = objects()
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTS))
+def test_every_object_is_named(name: str) -> None:
+    described = describe(OBJECTS[name])
+    assert described["object"] == name
+    assert described["bytes"] == len(OBJECTS[name])
+    assert described["fields"]
+    assert described["verified"] or described["not_verified"]
+
+
+def test_every_kind_is_here() -> None:
+    names = {kind.name for kind in KINDS.values()} - {"key change"} | {"revocation"}
+    assert names <= set(OBJECTS)
+    assert set(KINDS) == set(range(28))
+
+
+def test_objects_show_what_they_can() -> None:
+    def verified(name: str) -> str:
+        return " ".join(describe(OBJECTS[name])["verified"])
+
+    assert "under the checkpoint's root" in verified("half")
+    assert "the roots of its checkpoints" in verified("segment")
+    assert "its holder has the key" in verified("enrolment")
+    assert "for want of a key" in describe(OBJECTS["checkpoint"])["not_verified"][0]
+    assert "tally verify" in describe(OBJECTS["evidence file"])["not_verified"][0]
+
+
+def test_what_is_inside_is_described_too() -> None:
+    half: dict[str, Any] = describe(OBJECTS["half"])["fields"]
+    assert half["record"]["object"] == "claim"
+    assert half["record"]["fields"]["fields"]["position_m"] == ["1.5", "2.25"]
+    assert half["checkpoint"]["fields"]["size"] == 4
+    assert half["credential"][0]["object"] == "enrolment"
+    sections = describe(OBJECTS["evidence file"])["fields"]["sections"]
+    assert sections["entries"][0]["entry"]["object"] == "genesis"
+    assert sections["entries"][0]["receipts"][0]["object"] == "receipt (COSE)"
+    firmware = sections["halves"][0]["record"]["fields"]["details"]["firmware"]
+    assert firmware == FIRMWARE.hex()
+    verdict = describe(OBJECTS["verdict"])["fields"]["finding"]
+    assert verdict["state"] == "matched"
+    assert verdict["checks"][0]["reason"] == "The values agree."
+    assert describe(OBJECTS["checkpoint"])["receipts"][0]["fields"]["index"] == 2
+    assert (
+        root.parse_root(STORY.acme.root_line)[0]
+        == describe(OBJECTS["fleet root"])["fields"]["name"]
+    )
+
+
+def test_a_profile_shows_the_digest_that_policies_name() -> None:
+    shown = {describe(OBJECTS[name])["fields"]["digest"] for name in ("profile", "profile (TOML)")}
+    assert len(shown) == 1
+
+
+def test_what_refutes_itself_is_refused() -> None:
+    half = disclose(GIVER, STORY.gave)
+    half.salt = bytes(16)
+    half._data = None
+    with pytest.raises(TallyError, match="not in the tree"):
+        describe(half.encode())
+    segment = bytearray(OBJECTS["segment"])
+    at = segment.index(b"grip")
+    segment[at] ^= 1
+    with pytest.raises(TallyError, match="root"):
+        describe(bytes(segment))
+
+
+def test_a_key_file_is_never_shown(tmp_path: Path) -> None:
+    create(f"file:{tmp_path / 'device.key'}")
+    data = (tmp_path / "device.key").read_bytes()
+    with pytest.raises(Malformed, match="never shown"):
+        describe(data)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\x00", b"\xff" * 9, b"hello", b"\x80", b"\x81\x00", b"\xa0", b"\xd2\x80"]
+)
+def test_other_bytes_are_refused(data: bytes) -> None:
+    with pytest.raises(TallyError):
+        describe(data)
+
+
+def test_no_bytes_raise_anything_else() -> None:
+    rng = random.Random(5)
+    for data in OBJECTS.values():
+        for _ in range(60):
+            changed = bytearray(data)
+            for _ in range(rng.choice((1, 1, 3))):
+                changed[rng.randrange(len(changed))] = rng.randrange(256)
+            with contextlib.suppress(TallyError):
+                describe(
+                    bytes(
+                        changed[: rng.choice((len(data), len(data), rng.randrange(len(data) + 1)))]
+                    )
+                )
+
+
+def test_hostile_text_cannot_drive_a_terminal() -> None:
+    device = Fleet("acme").device("arm-3")
+    device.decision("\x1b]0;owned\x07\u202egrip")
+    device.seal()
+    shown = str(describe(device.stretches[0].records[1]))
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+    assert "\\x1b]0;owned\\x07" in shown.replace("\\\\", "\\")
+
+
+def test_ids_are_written_as_commands_take_them() -> None:
+    claim = describe(OBJECTS["claim"])["fields"]
+    assert claim["parties"]["giver"] == [GIVER.text]
+    assert len(ids.party_set(STORY.parties)) == 32
