@@ -115,7 +115,7 @@ class _Handlers:
                 return
         elif not scheme and self._config.open_reads and _is_loopback(request):
             return
-        self._sequencer.refused("not-authorised")
+        self._sequencer.refusals.count("not-authorised")
         raise Problem("not-authorised", "bodies are for configured readers: send a bearer token")
 
     # --- asking the store ------------------------------------------------------------------
@@ -138,7 +138,7 @@ class _Handlers:
             compressed = await body.read(request)
             future = self._sequencer.submit(compressed)
         except Problem as error:
-            self._sequencer.refused(error.reason)
+            self._sequencer.refusals.count(error.reason)
             raise
         answer = await asyncio.wrap_future(future)
         return Response(answer, media_type=routes.CBOR)
@@ -237,8 +237,6 @@ class _Handlers:
     def _status(self, connection: Connection) -> answers.Status:
         sequencer = self._sequencer
         devices, decisions, claims, refused_records = queries.totals(connection)
-        refusals = sequencer.refusals_waiting()
-        refusals.update(queries.refusals(connection))
         return answers.Status(
             self._config.name,
             self._config.origin,
@@ -256,7 +254,7 @@ class _Handlers:
             sequencer.waiting,
             queries.rows_of(connection, schema.custody_missing),
             queries.rows_of(connection, schema.forks),
-            dict(sorted(refusals.items())),
+            sequencer.refusals.totals(),
         )
 
     async def health(self, _: Request) -> Response:

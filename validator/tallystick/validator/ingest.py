@@ -25,21 +25,30 @@ from tallystick.validator.log import Log
 from tallystick.validator.partysets import PartySets
 from tallystick.validator.problem import Problem
 from tallystick.validator.records import Records
+from tallystick.validator.refusals import Refusals
 from tallystick.validator.segments import Segments
 from tallystick.validator.store import Store
-from tallystick.validator.work import CHUNK, Work, add_refusals
+from tallystick.validator.work import CHUNK, Work
 
 
 class Ingest:
     """What the sequencer does with batches."""
 
-    def __init__(self, store: Store, log: Log, identities: Identities, sets: PartySets) -> None:
+    def __init__(
+        self,
+        store: Store,
+        log: Log,
+        identities: Identities,
+        sets: PartySets,
+        refusals: Refusals,
+    ) -> None:
         self._store = store
         self._log = log
         self.identities = identities
         self.logs = DeviceLogs()
         self.custody = Custody(identities)
         self.sets = sets
+        self._refusals = refusals
         self._gateways = Gateways(identities)
         checkpoints = Checkpoints(self.custody)
         records = Records(identities, self.logs, checkpoints, sets)
@@ -66,6 +75,7 @@ class Ingest:
             self._log.reload()
             raise
         self._log.integrated(work.group)
+        self._refusals.stored(work.refused)
         self.heard |= work.heard
         return work
 
@@ -152,11 +162,6 @@ class Ingest:
                 table.c.number <= number - ANSWERS_KEPT_PER_GATEWAY_MAX,
             )
         )
-
-    def refused(self, reason: str) -> None:
-        """Count a refusal of a whole request."""
-        with self._store.write() as connection:
-            add_refusals(connection, reason, 1)
 
 
 class _Taking:

@@ -8,8 +8,19 @@ from tallystick.evidence.errors import Unverified
 from tallystick.evidence.profile import Profile
 from tallystick.validator import schema
 from tallystick.validator.limits import INTERACTIONS_CACHED_MAX, SETS_PER_INTERACTION_MAX
-from tallystick.validator.work import Recent, Work
-from tallystick.verify.partysets import set_key
+from tallystick.validator.work import Prepared, Recent, Work
+from tallystick.verify.partysets import SetKey
+
+_OF_INTERACTION = Prepared(
+    sa.select(
+        schema.party_sets.c.profile,
+        schema.party_sets.c.parties_digest,
+        schema.party_sets.c.party_set,
+    ).where(
+        schema.party_sets.c.namespace == sa.bindparam("namespace"),
+        schema.party_sets.c.interaction == sa.bindparam("interaction"),
+    )
+)
 
 
 class PartySets:
@@ -28,18 +39,16 @@ class PartySets:
         self._recent.clear()
         self._next = None
 
-    def check(self, work: Work, claim: Claim) -> None:
+    def check(self, work: Work, key: SetKey) -> None:
         """Unverified("over-quota") when the interaction has too many sets to take another."""
-        key = set_key(claim)
         sets = self._sets(work, key.namespace, key.interaction)
         if len(sets) >= SETS_PER_INTERACTION_MAX and (key.profile, key.parties) not in sets:
             raise Unverified(
                 "over-quota", f"an interaction with more than {SETS_PER_INTERACTION_MAX} party maps"
             )
 
-    def place(self, work: Work, claim: Claim, device: bytes, entry: int) -> int:
+    def place(self, work: Work, claim: Claim, key: SetKey, device: bytes, entry: int) -> int:
         """The set of a claim that was logged at `entry`; its finding is due."""
-        key = set_key(claim)
         sets = self._sets(work, key.namespace, key.interaction)
         found = sets.get((key.profile, key.parties))
         if len(sets) > (found is not None):
@@ -48,13 +57,13 @@ class PartySets:
         if found is not None:
             work.dirty.add(found)
             return found
-        return self._make(work, claim, key.interaction, sets, entry)
+        return self._make(work, claim, key, sets, entry)
 
     def _make(
         self,
         work: Work,
         claim: Claim,
-        interaction: bytes,
+        key: SetKey,
         sets: dict[tuple[bytes, bytes], int],
         entry: int,
     ) -> int:
@@ -65,15 +74,15 @@ class PartySets:
             self._next = (newest.scalar_one() or 0) + 1
         number = self._next
         self._next += 1
-        sets[claim.profile, claim.party_set()] = number
+        sets[key.profile, key.parties] = number
         profile = self._profiles.get(claim.profile)
         deadline_ms = None if profile is None else profile.deadline_ms
         work.insert(
             schema.party_sets,
             party_set=number,
             namespace=claim.namespace,
-            interaction=interaction,
-            parties_digest=claim.party_set(),
+            interaction=key.interaction,
+            parties_digest=key.parties,
             parties=cbor.encode(claim.parties),
             profile=claim.profile,
             first=entry,
@@ -92,16 +101,18 @@ class PartySets:
     def _sets(
         self, work: Work, namespace: str, interaction: bytes
     ) -> dict[tuple[bytes, bytes], int]:
-        known = self._recent.get((namespace, interaction))
+        key = (namespace, interaction)
+        known = work.interactions.get(key)
         if known is None:
-            table = schema.party_sets
-            rows = work.written(table).execute(
-                sa.select(table.c.profile, table.c.parties_digest, table.c.party_set).where(
-                    table.c.namespace == namespace, table.c.interaction == interaction
+            known = self._recent.get(key)
+            if known is None:
+                # Sets that this transaction makes are in `work` and need not be written for it.
+                rows = _OF_INTERACTION.rows(
+                    work.connection, namespace=namespace, interaction=interaction
                 )
-            )
-            known = {(row.profile, row.parties_digest): row.party_set for row in rows}
-            self._recent.put((namespace, interaction), known)
+                known = {(row[0], row[1]): row[2] for row in rows}
+                self._recent.put(key, known)
+            work.interactions[key] = known
         return known
 
     @staticmethod

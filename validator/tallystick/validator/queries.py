@@ -334,13 +334,6 @@ def states(connection: Connection) -> dict[str, int]:
     return {row[0]: row[1] for row in rows}
 
 
-def refusals(connection: Connection) -> dict[str, int]:
-    """Refusals by reason."""
-    table = schema.refusals
-    rows = connection.execute(sa.select(table.c.reason, table.c["count"]).order_by(table.c.reason))
-    return {row[0]: row[1] for row in rows}
-
-
 def rows_of(connection: Connection, table: sa.Table) -> int:
     """How many there are."""
     return _count(connection, table, sa.true())

@@ -269,16 +269,19 @@ class _Tick:
         due_ms = row.first_ms + row.deadline_ms
         for device in sorted({gone[1] for gone in finding.missing if gone[3] == "unheard"}):
             table = schema.unheard
-            known = work.connection.execute(
-                sa.select(table.c.device).where(
-                    table.c.device == device,
-                    table.c.due_ms == due_ms,
-                    table.c.party_set == row.party_set,
+            # A set that is closed only now cannot wait already.
+            if row.closing is not None:
+                known = work.connection.execute(
+                    sa.select(table.c.device).where(
+                        table.c.device == device,
+                        table.c.due_ms == due_ms,
+                        table.c.party_set == row.party_set,
+                    )
                 )
-            )
-            if known.first() is None:
-                work.insert(table, device=device, due_ms=due_ms, party_set=row.party_set)
-                work.heard.add(device)
+                if known.first() is not None:
+                    continue
+            work.insert(table, device=device, due_ms=due_ms, party_set=row.party_set)
+            work.heard.add(device)
 
     @staticmethod
     def _write(work: Work, changes: list[dict[str, Any]]) -> None:

@@ -22,6 +22,7 @@ from tallystick.validator.devicelog import DeviceLog, DeviceLogs
 from tallystick.validator.identities import Identities, Known
 from tallystick.validator.partysets import PartySets
 from tallystick.validator.work import Work
+from tallystick.verify.partysets import set_key
 
 COUNTER = {DECISION: "decisions", CLAIM: "claims", EVENT: "events", ACCEPTED_HALF: "halves"}
 
@@ -128,13 +129,14 @@ class Records:
         reference = ids.claim_reference(log.device, log.epoch, placed.index, placed.leaf)
         if not placed.unseen and self._is_known(work, reference):
             return
-        self._sets.check(work, made)
+        key = set_key(made)
+        self._sets.check(work, key)
         at = work.group.add(
             entry.LoggedClaim(
                 log.device, log.epoch, placed.index, placed.leaf, placed.head_entry, placed.path
             )
         )
-        number = self._sets.place(work, made, log.device, at)
+        number = self._sets.place(work, made, key, log.device, at)
         work.insert(
             schema.claims,
             claim=reference,

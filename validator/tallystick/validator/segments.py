@@ -56,13 +56,12 @@ class Segments:
             taken = self._verify(known, received, None)
             log = self._logs.open(work, received.device, received.epoch)
             self._take_over(work, known, log, taken, set())
-        else:
-            self._continue(work, known, log, received, data)
-        return checkpoint.parse(received.stretches[-1].checkpoint).digest
+            return taken.verified.checkpoint.digest
+        return self._continue(work, known, log, received, data)
 
     def _continue(
         self, work: Work, known: Known, log: DeviceLog, received: Segment, data: bytes
-    ) -> None:
+    ) -> bytes:
         try:
             taken = self._verify_on(work, known, log, received)
             if log.frozen_at is not None and taken.to > log.frozen_at:
@@ -75,6 +74,7 @@ class Segments:
                 "fork", "the segment contradicts the device's own signed head"
             ) from None
         self._take_over(work, known, log, taken, seen)
+        return taken.verified.checkpoint.digest
 
     # --- before anything is changed --------------------------------------------------------
 

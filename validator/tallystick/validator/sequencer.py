@@ -3,7 +3,6 @@
 import queue
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 
@@ -27,8 +26,9 @@ from tallystick.validator.log import Log, LogKeys
 from tallystick.validator.partysets import PartySets
 from tallystick.validator.problem import Problem
 from tallystick.validator.reconciler import Reconciler
+from tallystick.validator.refusals import Refusals
 from tallystick.validator.store import Store
-from tallystick.validator.work import Work, add_refusals
+from tallystick.validator.work import Work
 from tallystick.verify.profile_toml import parse_profile
 
 Clock = Callable[[], int]
@@ -81,8 +81,6 @@ class Sequencer:
         self.failure: str | None = None
         self._log_line = structlog.get_logger("tallystick.validator").bind(validator=config.name)
         self._jobs: queue.Queue[tuple[bytes, Future[bytes]]] = queue.Queue(BATCHES_WAITING_MAX)
-        self._refused: Counter[str] = Counter()
-        self._refused_lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self.store = Store(config.store)
@@ -90,7 +88,8 @@ class Sequencer:
             self.log = Log(self.store, self.keys, clock)
             identities = Identities(config.roots)
             sets = PartySets(self.profiles)
-            self.ingest = Ingest(self.store, self.log, identities, sets)
+            self.refusals = Refusals(self.store)
+            self.ingest = Ingest(self.store, self.log, identities, sets, self.refusals)
             self.reconciler = Reconciler(self.store, self.log, self.ingest, self.profiles)
             self._prepare()
         except BaseException:
@@ -131,16 +130,6 @@ class Sequencer:
             ) from None
         return future
 
-    def refused(self, reason: str) -> None:
-        """Count a refused request; stored with the next tick, not once a request."""
-        with self._refused_lock:
-            self._refused[reason] += 1
-
-    def refusals_waiting(self) -> Counter[str]:
-        """Counts that are not stored yet."""
-        with self._refused_lock:
-            return Counter(self._refused)
-
     def start(self) -> None:
         """Begin to work."""
         self._thread = threading.Thread(
@@ -156,7 +145,7 @@ class Sequencer:
         while not self._jobs.empty():
             _, future = self._jobs.get_nowait()
             future.set_exception(Problem("not-ready", "the validator is stopping", status=503))
-        self._save_refusals()
+        self.refusals.save()
         self.store.close()
 
     # --- the thread ------------------------------------------------------------------------
@@ -176,7 +165,7 @@ class Sequencer:
         try:
             answer = self.ingest.batch(body.decompress(compressed))
         except TallyError as error:
-            self.refused(error.reason)
+            self.refusals.count(error.reason)
             future.set_exception(error)
         except (SQLAlchemyError, OSError) as error:
             self._failed("batch", error)
@@ -194,7 +183,7 @@ class Sequencer:
     def _tick(self) -> bool:
         try:
             done = self.reconciler.tick()
-            self._save_refusals()
+            self.refusals.save()
         except (SQLAlchemyError, OSError, TallyError) as error:
             self._failed("tick", error)
             self._stopping.wait(RETRY_S)
@@ -207,20 +196,6 @@ class Sequencer:
         if self.failure is not None and self.failure.startswith("tick"):
             self.failure = None
         return bool(done)
-
-    def _save_refusals(self) -> None:
-        with self._refused_lock:
-            counted, self._refused = self._refused, Counter()
-        if not counted:
-            return
-        try:
-            with self.store.write() as connection:
-                for reason, count in counted.items():
-                    add_refusals(connection, reason, count)
-        except BaseException:
-            with self._refused_lock:
-                self._refused += counted
-            raise
 
     def _failed(self, what: str, error: Exception) -> None:
         self.failure = f"{what}: {type(error).__name__}"

@@ -52,6 +52,24 @@ class Recent(Generic[K, V]):
         self._items.clear()
 
 
+class Prepared:
+    """A statement that is compiled once for a database: what runs once a claim must be cheap."""
+
+    def __init__(self, statement: Any) -> None:
+        self._statement = statement
+        self._compiled: dict[str, tuple[str, list[str] | None]] = {}
+
+    def rows(self, connection: Connection, **values: object) -> Any:
+        """Run it with these bound values."""
+        name = connection.dialect.name
+        if name not in self._compiled:
+            made = self._statement.compile(dialect=connection.dialect)
+            self._compiled[name] = (str(made), made.positiontup)
+        text, order = self._compiled[name]
+        given = values if order is None else tuple(values[key] for key in order)
+        return connection.exec_driver_sql(text, given)
+
+
 class Work:
     """What one batch, or one tick of the background, does to the store."""
 
@@ -65,6 +83,8 @@ class Work:
         self.dirty: set[int] = set()
         self.logs: dict[tuple[bytes, bytes], DeviceLog] = {}
         self.known: dict[bytes, Known] = {}
+        # (namespace, interaction) -> (profile, parties) -> party set, of this transaction
+        self.interactions: dict[tuple[str, bytes], dict[tuple[bytes, bytes], int]] = {}
         self._rows: dict[sa.Table, list[dict[str, Any]]] = {}
         self._entries: dict[bytes, int] = {}
 
