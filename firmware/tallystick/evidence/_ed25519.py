@@ -52,31 +52,33 @@ def _double(p: "Point") -> "Point":
     return e * f % P, g * h % P, f * g % P, e * h % P
 
 
-def _pack(point: "Point") -> bytes:
-    return b"".join([value.to_bytes(32, "little") for value in point])
-
-
-def _unpack(packed: bytes) -> "Point":
-    x, y, z, t = [int.from_bytes(packed[at : at + 32], "little") for at in (0, 32, 64, 96)]
-    return x, y, z, t
-
-
-def _sum_of_multiples(s: int, h: int, q: "Point | None") -> "Steps":
-    # The point s * B + h * q, two bits of both scalars a step.  The table is kept as bytes: large
-    # numbers take three times the room, and 64 of them would not leave a small heap enough.
+def _multiple(s: int) -> "Steps":
+    # The point s * B, two bits of the scalar a step.
     twice = _double(_BASE)
-    table = [_pack(point) for point in (_ZERO, _BASE, twice, _add(twice, _BASE))]
-    if q:
-        for row in range(1, 4):
-            for column in range(4):
-                table.append(_pack(_add(_unpack(table[4 * row - 4 + column]), q)))
-            yield
+    table = (_ZERO, _BASE, twice, _add(twice, _BASE))
     point = _ZERO
     for shift in range(254, -1, -2):
         point = _double(_double(point))
         # Nothing is skipped: a zero digit costs what another costs.
-        point = _add(point, _unpack(table[((s >> shift) & 3) | ((h >> shift) & 3) << 2]))
+        point = _add(point, table[(s >> shift) & 3])
         yield
+    return point
+
+
+def _sum_of_multiples(s: int, h: int, q: "Point") -> "Steps":
+    # The point s * B + h * q.  Nothing here is secret, so zero digits are skipped: a third of the
+    # digits of 3n - n, without a borrow, are not zero.  A table would cost a small heap too much.
+    three_s = 3 * s
+    three_h = 3 * h
+    point = _ZERO
+    for bit in range(255, 0, -1):
+        point = _double(point)
+        for n, three, (x, y, z, t) in ((s, three_s, _BASE), (h, three_h, q)):
+            digit = ((three >> bit) & 1) - ((n >> bit) & 1)
+            if digit:
+                point = _add(point, (digit * x, y, z, digit * t))
+        if bit & 1:
+            yield
     return point
 
 
@@ -143,7 +145,7 @@ def _expand(secret: bytes) -> "Steps":
 def public_key(secret: bytes) -> "Steps":
     """The 32 bytes of the public key."""
     scalar, _ = yield from _expand(secret)
-    point = yield from _sum_of_multiples(scalar, 0, None)
+    point = yield from _multiple(scalar)
     return (yield from _encode(point))
 
 
@@ -152,7 +154,7 @@ def sign(secret: bytes, raw: bytes, message: bytes) -> "Steps":
     scalar, prefix = yield from _expand(secret)
     digest = yield from sha512(prefix + message)
     r = int.from_bytes(digest, "little") % L
-    point = yield from _sum_of_multiples(r, 0, None)
+    point = yield from _multiple(r)
     commitment = yield from _encode(point)
     digest = yield from sha512(commitment + raw + message)
     s = (r + int.from_bytes(digest, "little") % L * scalar) % L

@@ -37,7 +37,8 @@ _ISS_CHARS = "abcdefghijklmnopqrstuvwxyz0123456789.-"
 class Statement:
     """As received; nothing is verified."""
 
-    # `device` is the id that `sub` names, or None where it is no id.
+    # `device` is the id that `sub` names, or None where it is no id; `kid` is a hint that proves
+    # nothing; `payload` is the encoded array.
 
     def __init__(
         self, data: bytes, sign1: "cose.Sign1", names: "tuple[Any, ...]", values: "list[Any]"
@@ -49,22 +50,9 @@ class Statement:
         self.sub: str = names[1]
         self.device: bytes | None = names[2]
         self.values = values
-
-    @property
-    def alg(self) -> int:
-        """-7 ES256 or -8 EdDSA."""
-        return self.sign1.alg
-
-    @property
-    def kid(self) -> bytes:
-        """8 bytes; a hint that proves nothing."""
-        kid: bytes = self.sign1.headers[KID]
-        return kid
-
-    @property
-    def payload(self) -> bytes:
-        """The encoded array."""
-        return self.sign1.payload or b""
+        self.alg = sign1.alg
+        self.kid: bytes = sign1.headers[KID]
+        self.payload: bytes = sign1.payload or b""
 
     @property
     def digest(self) -> bytes:
