@@ -19,7 +19,8 @@ from tallystick.evidence.keys import EDDSA, PublicKey, device_text, from_raw
 from tallystick.evidence.segment import Edge, Segment, Stretch
 from tallystick.evidence.tree import Tree, root_of
 from tallystick.hw import _software
-from tallystick.hw.file_key import FileKey, create
+from tallystick.hw.file_key import create
+from tallystick.hw.software_key import FileKey
 
 VALID_S = (1_600_000_000, 4_000_000_000)
 WALL_MS = 1_790_000_000_000

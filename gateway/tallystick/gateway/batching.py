@@ -10,15 +10,20 @@ import structlog
 import zstandard
 
 from tallystick.evidence import cbor
+from tallystick.evidence import checkpoint as checkpoints
+from tallystick.evidence import segment as segments
 from tallystick.evidence.batch import Batch
 from tallystick.evidence.digest import sha256
+from tallystick.evidence.errors import Malformed
 from tallystick.evidence.gatewayhead import GatewayHead
+from tallystick.evidence.segment import Edge, Segment
 from tallystick.evidence.tree import Tree
 from tallystick.gateway import limits
 from tallystick.gateway.config import Send
 from tallystick.gateway.elide import for_sending
 from tallystick.gateway.gatewaylog import read_node, tree_at
 from tallystick.gateway.signing import Signing
+from tallystick.gateway.tracks import tree_from
 
 _log = structlog.get_logger("tallystick.gateway.batching")
 HASH_SIZE = 32
@@ -60,6 +65,9 @@ class Builder:
         self._signing = signing
         self._credential = list(credential)
         self._credential_digest = sha256(cbor.encode(self._credential))
+        self.gateway = signing.gateway
+        # Segments that this validator has no history for: they are sent with their edge.
+        self.edged: set[int] = set()
         # Segments that this validator refuses to read at all: it gets their leaf hashes.
         self.elided: set[int] = set()
 
@@ -94,13 +102,15 @@ class Builder:
         known: set[bytes] = set()
         size = 0
         for row in connection.execute(
-            "SELECT s.at, s.until, s.checkpoint, s.named, s.tail, s.crc, s.data, t.device, "
-            "t.epoch FROM segments s JOIN tracks t USING (track) WHERE s.at >= ? "
-            "ORDER BY s.at LIMIT ?",
+            "SELECT s.at, s.track, s.first, s.until, s.checkpoint, s.edge, s.named, s.tail, "
+            "s.crc, s.data, t.device, t.epoch FROM segments s JOIN tracks t USING (track) "
+            "WHERE s.at >= ? ORDER BY s.at LIMIT ?",
             (built.first, segments_max),
         ):
-            at, until, digest, named, tail, crc, data, device, epoch = row
+            at, track, first, until, digest, edge, named, tail, crc, data, device, epoch = row
             item = self._item(connection, at, crc, data, built)
+            if at in self.edged and isinstance(item, bytes):
+                item = with_edge(connection, item, track, tree_from(first, edge))
             size += len(item) if isinstance(item, bytes) else HASH_SIZE
             if items and size > limits.BATCH_BYTES:
                 break
@@ -176,6 +186,30 @@ class Builder:
         tree: Tree = tree_at(connection, size)
         head = GatewayHead(size, tree.root(), time.time_ns() // 1_000_000)
         return self._signing.sign(head, self._signing.gateway)[0]
+
+
+def with_edge(connection: sqlite3.Connection, data: bytes, track: int, tree: Tree) -> bytes:
+    """The segment with the device's tree at its first index, for a receiver without history.
+
+    As it was, where it has an edge, or where no checkpoint of exactly that size is stored.
+    """
+    segment = segments.parse(data)
+    rows = connection.execute(
+        "SELECT checkpoint, tail, data FROM segments WHERE track = ? AND until = ?",
+        (track, tree.size),
+    )
+    for digest, tail, before in rows if tree.size and segment.edge is None else ():
+        signed = before[len(before) - tail :]
+        try:
+            intact = checkpoints.parse(signed).digest == digest
+        except Malformed:
+            continue  # damaged on disk
+        if intact:
+            edge = Edge(signed, list(tree.edge))
+            return Segment(
+                segment.device, segment.epoch, segment.first, edge, segment.stretches
+            ).encode()
+    return data
 
 
 def compress(data: bytes) -> bytes:

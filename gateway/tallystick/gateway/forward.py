@@ -22,13 +22,13 @@ from tallystick.gateway.backoff import Backoff
 from tallystick.gateway.batching import Builder, Built, compress
 from tallystick.gateway.config import ValidatorConfig
 from tallystick.gateway.down import Down
-from tallystick.gateway.http import CBOR, Http, Refusal
+from tallystick.gateway.http import COSE, Http, Refusal
 from tallystick.gateway.receipts import Receipts
 from tallystick.gateway.signing import Signing
 from tallystick.gateway.store import Store
 
 _log = structlog.get_logger("tallystick.gateway.forward")
-HEADERS = {"Content-Type": CBOR, "Content-Encoding": "zstd"}
+HEADERS = {"Content-Type": COSE, "Content-Encoding": "zstd"}
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,7 @@ class Forwarder:
         now_ms = time.time_ns() // 1_000_000
         good, notarised = self._check_receipts(built, answer)
         refused = dict(answer.refused)
+        cursor = self._without_history(refused, built.to)
         if answer.size < built.to:
             raise TransportError(
                 "bad-answer", f"a batch up to {built.to} was answered with size {answer.size}"
@@ -164,14 +165,25 @@ class Forwarder:
             connection.execute(
                 "UPDATE validators SET cursor = ?, batches = batches + 1, answered_ms = ?, "
                 "error = NULL, error_ms = NULL WHERE name = ?",
-                (built.to, now_ms, self.name),
+                (cursor, now_ms, self.name),
             )
         # Not answer.size: after a crash the validator may have more, and what it has is sent again
         # for its receipts.
-        self.cursor = built.to
+        self.cursor = cursor
+        self._builder.edged = {at for at in self._builder.edged if at >= cursor}
         for at, reason in refused.items():
             _log.warning("a segment is set aside", validator=self.name, at=at, reason=reason)
         self._down.put([(device, message) for (device, _), (_, message) in notarised.items()])
+
+    def _without_history(self, refused: dict[int, str], to: int) -> int:
+        # Behind a segment that it did not take, a validator cannot follow. It can with the edge, so
+        # those are sent again, once, with theirs; the others of the batch are known to it then.
+        lacking = [at for at, reason in refused.items() if reason == "no-history"]
+        lacking = [at for at in lacking if at not in self._builder.edged]
+        for at in lacking:
+            del refused[at]
+        self._builder.edged.update(lacking)
+        return min(lacking, default=to)
 
     def _check_receipts(
         self, built: Built, answer: BatchAnswer
@@ -201,8 +213,7 @@ class Forwarder:
         if error.reason == "gateway-gap" and error.size is not None:
             return self._go_to(error)
         if error.status == 403:
-            # It does not know us, or forgot: tell it everything again.
-            self._forget_told()
+            self._forgotten(pending)
         elif error.status in {400, 413} and pending is not None:
             self._narrow(pending, error)
         return self._failed(f"{error.message} ({error.reason})")
@@ -214,9 +225,7 @@ class Forwarder:
         _log.warning("the validator asks for another place", validator=self.name, size=size)
         if size < self.cursor:
             self._forget_told()
-        with self._store.write_aside() as connection:
-            connection.execute("UPDATE validators SET cursor = ? WHERE name = ?", (size, self.name))
-        self.cursor = size
+        self._move_to(size)
         return 0.0
 
     def _narrow(self, pending: Built, error: Refusal) -> None:
@@ -234,6 +243,19 @@ class Forwarder:
                 "INSERT OR IGNORE INTO set_aside VALUES (?, ?, ?, ?)",
                 (self.name, pending.first, error.reason, time.time_ns() // 1_000_000),
             )
+
+    def _forgotten(self, pending: Built | None) -> None:
+        # It does not know us. If it did before, its store is new: everything is sent again. It
+        # would take a batch from the middle, but not the segments in it, whose beginnings it lacks.
+        knew = pending is not None and self._builder.gateway not in pending.told
+        self._forget_told()
+        if knew and self.cursor:
+            self._move_to(0)
+
+    def _move_to(self, size: int) -> None:
+        with self._store.write_aside() as connection:
+            connection.execute("UPDATE validators SET cursor = ? WHERE name = ?", (size, self.name))
+        self.cursor = size
 
     def _forget_told(self) -> None:
         with self._store.write_aside() as connection:

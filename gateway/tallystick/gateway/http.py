@@ -8,7 +8,7 @@ import msgspec
 from tallystick.evidence.errors import TallyError, TransportError
 from tallystick.gateway import limits
 
-CBOR = "application/cbor"
+COSE = "application/cose"
 
 
 class Refusal(TallyError):

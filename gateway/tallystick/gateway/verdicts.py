@@ -90,7 +90,7 @@ class VerdictPoller:
             self._reader.close()
 
     def _ask(self) -> bool:
-        body = self._http.get(f"/v1/verdicts?after={self._after}")
+        body = self._http.get(f"/v1/verdicts?after={self._after}&limit={limits.VERDICTS_PAGE_MAX}")
         try:
             page = msgspec.json.decode(body, type=_Page)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
