@@ -4,6 +4,7 @@ import json
 import os
 import sys
 
+from tallystick.evidence.digest import sha256
 from tallystick.evidence.errors import Malformed
 
 TYPE_CHECKING = False
@@ -187,3 +188,9 @@ def parse_uplink(url: str) -> "tuple[str, str, int]":
     if not host or not port or not 0 < int(port) < 65536:
         raise wrong
     return scheme, host.strip("[]"), int(port)
+
+
+def digest(config: "dict[str, Any]") -> bytes:
+    """What a `boot` event says of it."""
+    # Numbers as text: seconds may be floats, and JSON has them too.
+    return sha256("\n".join(["%s=%s" % (name, config[name]) for name in sorted(KEYS)]).encode())

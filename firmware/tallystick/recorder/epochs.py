@@ -3,7 +3,7 @@
 
 from os import urandom
 
-from tallystick.evidence.errors import KeyDriverError, Unverified
+from tallystick.evidence.errors import Unverified
 from tallystick.recorder.core import Log
 
 TYPE_CHECKING = False
@@ -23,16 +23,6 @@ def first_log(device: bytes) -> Log:
 def head_of(log: Log) -> "list[Any] | None":
     """Its newest payload's head, if any."""
     return [log.epoch, log.sealed_size, log.sealed_root] if log.sealed_size else None
-
-
-def check_owner(log: Log, device: bytes, folder: str) -> None:
-    """KeyDriverError when the journal is another device's."""
-    if log.device != device:
-        raise KeyDriverError(
-            "wrong-key",
-            "the journal in %s belongs to another device: restore its key, or name another"
-            " journal folder" % folder,
-        )
 
 
 def begin(ledger: "Ledger", reason: str, previous: "list[Any] | None") -> None:

@@ -1,20 +1,17 @@
-# Who this device is, from its configuration: id, credential, pinned gateways.
+# Who this device is, from its configuration: id, credential, and the form of its checkpoints.
 
 from tallystick.evidence import keys, statement
 from tallystick.evidence.cbor import decode
 from tallystick.evidence.errors import KeyDriverError, Malformed
 from tallystick.evidence.kinds import ENROLMENT, KEY_CHANGE
+from tallystick.recorder.forms import Forms
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from tallystick.evidence.keys import PublicKey
 
 CREDENTIAL_BYTES_MAX = 16384
 ROTATION = 0
-# Bytes of a COSE_Key by the number of characters of its text: Ed25519, P-256.
-KEY_SIZES = {54: 40, 100: 75}
 
 
 def read_credential(path: str | None) -> list[bytes]:
@@ -51,13 +48,18 @@ def device_id(credential: list[bytes], fleet: str, key: "PublicKey") -> bytes:
     return device
 
 
-def pinned_gateways(gateways: "list[dict[str, Any]]") -> "dict[bytes, PublicKey]":
-    """Keys of gateways by their hints."""
-    pinned = {}
-    for gateway in gateways:
-        text = gateway["key"]
-        if type(text) is not str or len(text) not in KEY_SIZES:
-            raise Malformed("bad-config", "a gateway's key is the base64url of a COSE key")
-        key = keys.from_cose_key(decode(keys.from_b64u(text, KEY_SIZES[len(text)])))
-        pinned[key.kid()] = key
-    return pinned
+def device_text(device: bytes) -> str:
+    """The id's text."""
+    return keys.device_text(device)
+
+
+def forms(key: "PublicKey", iss: str, sub: str) -> Forms:
+    """What stands around the payload in this device's checkpoints."""
+    # Taken from a checkpoint that is never sent: both end with payload and signature.
+    payload = b"p"
+    unsigned = statement.prepare(key, iss, sub, payload)
+    signature = bytes(64)
+    signed = unsigned.finish(signature)
+    cut = len(signed) - len(signature)
+    # A byte string of 64 bytes has a head of two bytes, one of 1 byte a head of one.
+    return Forms(unsigned.to_be_signed[:-2], signed[: cut - 4], signed[cut - 2 : cut])

@@ -6,7 +6,6 @@
 
 from os import urandom
 
-from tallystick.evidence.cbor import head
 from tallystick.evidence.errors import TallyError, Unverified
 from tallystick.evidence.event import encode_event
 from tallystick.recorder.core import Log
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tallystick.recorder.checkpointing import Policy
+    from tallystick.recorder.forms import Forms
     from tallystick.recorder.handle import Handle
     from tallystick.recorder.health import Health
 
@@ -38,23 +38,6 @@ class NoLock:
 
     def __exit__(self, *args: object) -> None:
         pass
-
-
-class Forms:
-    """What stands around the payload in a checkpoint; made once, by evidence/statement.py."""
-
-    def __init__(self, to_be_signed: bytes, signed: bytes, signature_head: bytes) -> None:
-        self._to_be_signed = to_be_signed
-        self._signed = signed
-        self._signature_head = signature_head
-
-    def to_be_signed(self, payload: bytes) -> bytes:
-        """What the key signs."""
-        return self._to_be_signed + head(2, len(payload)) + payload
-
-    def checkpoint(self, payload: bytes, signature: bytes) -> bytes:
-        """The signed checkpoint."""
-        return self._signed + head(2, len(payload)) + payload + self._signature_head + signature
 
 
 class Ledger:

@@ -1,27 +1,19 @@
-# Recorder.open(): configuration, key, journal.  Loaded once; a microcontroller forgets it, and what
-# only it needed, before the first decision.
+# Recorder.open(): configuration, key, journal, one after another.  A microcontroller forgets each
+# part before the next one, and all of it before the first decision, so that 64 KiB are enough.
 
 import sys
 
-from tallystick.evidence import keys
-from tallystick.evidence.digest import sha256
 from tallystick.evidence.errors import TallyError
-from tallystick.evidence.statement import prepare
-from tallystick.recorder import config as configuration
-from tallystick.recorder import epochs, identity
-from tallystick.recorder.checkpointing import Policy
-from tallystick.recorder.clock import SystemClock
 from tallystick.recorder.files import MICROPYTHON, Files
-from tallystick.recorder.health import Health
-from tallystick.recorder.journal import Journal
-from tallystick.recorder.ledger import Forms, Ledger, NoLock
-from tallystick.recorder.replay import open_journal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from tallystick.evidence.keys import PublicKey
+    from tallystick.recorder.core import Log
+    from tallystick.recorder.forms import Forms
+    from tallystick.recorder.journal import Journal
+    from tallystick.recorder.ledger import Ledger
 
 # A journal file is freed, read at boot and repaired as a whole, so it is small on a device.
 FILE_BYTES = 32768 if MICROPYTHON else 262144
@@ -29,17 +21,22 @@ FILE_BYTES_MIN = 2048
 FILES_MIN = 8
 JOURNAL_BYTES_MAX = 1 << 30
 JOURNAL_SHARE = 4  # three quarters of the free space at the first start
-# What nothing needs any more once a recorder is open.
-FORGOTTEN = (
-    "tallystick.recorder.opening",
-    "tallystick.recorder.config",
-    "tallystick.recorder.identity",
-    "tallystick.recorder.replay",
-    "tallystick.recorder.walking",
-    "tallystick.recorder.repair",
-    "tallystick.recorder.epochs",
-    "tallystick.evidence.statement",
-    "tallystick.evidence.cose",
+MS_PER_S = 1000
+# What nothing needs any more once its part is done.
+CONFIGURED = ("recorder.config",)
+IDENTIFIED = (
+    "recorder.identity",
+    "evidence.statement",
+    "evidence.cose",
+    "evidence.keys",
+    "hw.file_key",
+)
+OPENED = (
+    "recorder.opening",
+    "recorder.replay",
+    "recorder.walking",
+    "recorder.repair",
+    "recorder.epochs",
 )
 
 
@@ -47,7 +44,35 @@ def open_all(
     source: "Any", signer: "Any", clock: "Any", files: Files | None
 ) -> "tuple[dict[str, Any], Ledger, list[bytes]]":
     """(configuration, ledger, credential)."""
+    config = _configure(source)
+    forget(CONFIGURED)
+    signer, device, forms, credential = _identify(config, signer)
+    forget(IDENTIFIED)
+    try:
+        files = files or Files(config["journal"])
+        journal, found = _open_journal(config, files, device)
+        ledger = _open_ledger(config, journal, found, device, forms, signer, clock)
+    except OSError as error:
+        raise TallyError("no-journal", "journal %s: %s" % (config["journal"], error))
+    forget(OPENED)
+    return config, ledger, credential
+
+
+def _configure(source: "Any") -> "dict[str, Any]":
+    from tallystick.recorder import config as configuration  # noqa: PLC0415  # forgotten again
+
     config = configuration.load(source)
+    config["digest"] = configuration.digest(config)
+    if config["firmware"] is not None:
+        from binascii import unhexlify  # noqa: PLC0415  # once
+
+        config["firmware"] = unhexlify(config["firmware"])
+    return config
+
+
+def _identify(config: "dict[str, Any]", signer: "Any") -> "tuple[Any, bytes, Forms, list[bytes]]":
+    from tallystick.recorder import identity  # noqa: PLC0415  # forgotten again
+
     if signer is None:
         from tallystick.hw.signer import Signer  # noqa: PLC0415  # may be given
 
@@ -55,46 +80,49 @@ def open_all(
     credential = identity.read_credential(config["credential"])
     key = signer.public_key()
     device = identity.device_id(credential, config["fleet"], key)
-    config["digest"] = _digest(config)
-    if config["firmware"] is not None:
-        from binascii import unhexlify  # noqa: PLC0415  # once
-
-        config["firmware"] = unhexlify(config["firmware"])
-    try:
-        files = files or Files(config["journal"])
-        ledger = _open_ledger(config, device, key, signer, clock, files)
-    except OSError as error:
-        raise TallyError("no-journal", "journal %s: %s" % (config["journal"], error))
-    return config, ledger, credential
+    config["device"] = identity.device_text(device)
+    return signer, device, identity.forms(key, config["fleet"], config["device"]), credential
 
 
-def _open_ledger(
-    config: "dict[str, Any]",
-    device: bytes,
-    key: "PublicKey",
-    signer: "Any",
-    clock: "Any",
-    files: Files,
-) -> Ledger:
+def _open_journal(
+    config: "dict[str, Any]", files: Files, device: bytes
+) -> "tuple[Journal, Log | None]":
+    from tallystick.recorder.journal import Journal  # noqa: PLC0415  # in turn
+    from tallystick.recorder.replay import open_journal  # noqa: PLC0415  # forgotten again
+
     bytes_max = config["journal_bytes"]
     if bytes_max is None:
         space = files.space()
         bytes_max = min(space - space // JOURNAL_SHARE, JOURNAL_BYTES_MAX)
-    journal = Journal(
-        files, bytes_max, min(FILE_BYTES, max(bytes_max // FILES_MIN, FILE_BYTES_MIN))
-    )
-    found = open_journal(journal)
-    if found is not None:
-        epochs.check_owner(found, device, files.folder)
+    file_bytes = min(FILE_BYTES, max(bytes_max // FILES_MIN, FILE_BYTES_MIN))
+    journal = Journal(files, bytes_max, file_bytes)
+    return journal, open_journal(journal, device)
+
+
+def _open_ledger(
+    config: "dict[str, Any]",
+    journal: "Journal",
+    found: "Log | None",
+    device: bytes,
+    forms: "Forms",
+    signer: "Any",
+    clock: "Any",
+) -> "Ledger":
+    from tallystick.recorder import epochs  # noqa: PLC0415  # forgotten again
+    from tallystick.recorder.checkpointing import Policy  # noqa: PLC0415  # in turn
+    from tallystick.recorder.clock import SystemClock  # noqa: PLC0415  # in turn
+    from tallystick.recorder.health import Health  # noqa: PLC0415  # in turn
+    from tallystick.recorder.ledger import Ledger  # noqa: PLC0415  # in turn
+
     policy = Policy(
         config["checkpoint_records"],
-        int(config["checkpoint_s"] * configuration.MS_PER_S),
-        int(config["interval_s"] * configuration.MS_PER_S),
+        int(config["checkpoint_s"] * MS_PER_S),
+        int(config["interval_s"] * MS_PER_S),
     )
     ledger = Ledger(
         journal,
         found or epochs.first_log(device),
-        _forms(key, config["fleet"], keys.device_text(device)),
+        forms,
         signer,
         clock or SystemClock(config["clock_uncertainty_ms"]),
         policy,
@@ -117,35 +145,23 @@ def _open_ledger(
 
 def _lock() -> "Any":
     if MICROPYTHON:
+        from tallystick.recorder.ledger import NoLock  # noqa: PLC0415  # in turn
+
         return NoLock()
     from threading import RLock  # noqa: PLC0415  # CPython's
 
     return RLock()
 
 
-def _forms(key: "PublicKey", iss: str, sub: str) -> Forms:
-    # Taken from a checkpoint that is never sent: both end with payload and signature.
-    payload = b"p"
-    unsigned = prepare(key, iss, sub, payload)
-    signature = bytes(64)
-    signed = unsigned.finish(signature)
-    cut = len(signed) - len(signature)
-    # A byte string of 64 bytes has a head of two bytes, one of 1 byte a head of one.
-    return Forms(unsigned.to_be_signed[:-2], signed[: cut - 4], signed[cut - 2 : cut])
-
-
-def _digest(config: "dict[str, Any]") -> bytes:
-    # Numbers as text: seconds may be floats, and JSON has them too.
-    parts = ["%s=%s" % (name, config[name]) for name in sorted(configuration.KEYS)]
-    return sha256("\n".join(parts).encode())
-
-
-def forget() -> None:
-    """Give the heap of what is not needed any more back; it is loaded again when it is."""
-    for name in FORGOTTEN:
+def forget(names: tuple[str, ...]) -> None:
+    """Give the heap of these modules back on a microcontroller; they are loaded again if needed."""
+    if not MICROPYTHON:
+        return
+    for name in names:
+        name = "tallystick." + name  # noqa: PLW2901  # one meaning
         if name in sys.modules:
             del sys.modules[name]
-        package, _, child = name.rpartition(".")
-        parent = sys.modules.get(package)
-        if parent is not None and hasattr(parent, child):
-            delattr(parent, child)
+        at = name.rfind(".")
+        parent = sys.modules.get(name[:at])
+        if parent is not None and hasattr(parent, name[at + 1 :]):
+            delattr(parent, name[at + 1 :])

@@ -5,7 +5,6 @@
 
 import sys
 
-from tallystick.evidence.decision import encode_decision
 from tallystick.evidence.errors import Malformed, TallyError
 
 TYPE_CHECKING = False
@@ -39,6 +38,9 @@ class Recorder:
         credential: list[bytes],
         uplink: "Uplink | None",
     ) -> None:
+        from tallystick.evidence.decision import encode_decision  # noqa: PLC0415  # see opening.py
+
+        self._encode = encode_decision
         self._config = config
         self._ledger = ledger
         self._credential = credential
@@ -58,7 +60,7 @@ class Recorder:
         if uplink is None and config["uplink"] is not None:
             from tallystick.recorder.uplink import open_uplink  # noqa: PLC0415  # may be given
 
-            uplink = open_uplink(config, _text(self.device))
+            uplink = open_uplink(config, config["device"])
         if uplink is not None:
             self._open_link(uplink)
 
@@ -76,8 +78,6 @@ class Recorder:
         from tallystick.recorder import opening  # noqa: PLC0415  # forgotten again
 
         loaded, ledger, credential = opening.open_all(config, signer, clock, files)
-        if MICROPYTHON:
-            opening.forget()
         del opening
         recorder = cls(loaded, ledger, credential, uplink)
         if background if background is not None else not MICROPYTHON:
@@ -88,7 +88,7 @@ class Recorder:
 
     def _open_link(self, uplink: "Uplink") -> None:
         from tallystick.recorder.downlink import Downlink  # noqa: PLC0415  # costs heap
-        from tallystick.recorder.identity import pinned_gateways  # noqa: PLC0415  # costs heap
+        from tallystick.recorder.gateways import pinned_gateways  # noqa: PLC0415  # costs heap
         from tallystick.recorder.link import Link  # noqa: PLC0415  # costs heap
         from tallystick.recorder.sending import Sender  # noqa: PLC0415  # costs heap
 
@@ -113,7 +113,7 @@ class Recorder:
         urgent: bool = False,  # noqa: FBT001, FBT002  # a word of the interface
     ) -> None:
         """Record one; constraints: name -> (value, operator, limit[, unit]). Urgent ones wait."""
-        record = encode_decision(
+        record = self._encode(
             self._clock.uptime_ms(),
             model,
             inputs or _NOTHING,
@@ -312,9 +312,3 @@ def _rest() -> None:
     import time  # noqa: PLC0415  # only while waiting for a slow key
 
     time.sleep(0.001)
-
-
-def _text(device: bytes) -> str:
-    from tallystick.evidence.keys import device_text  # noqa: PLC0415  # once
-
-    return device_text(device)

@@ -2,7 +2,7 @@
 # forgotten again.
 
 from tallystick.evidence.cbor import decode
-from tallystick.evidence.errors import Malformed
+from tallystick.evidence.errors import KeyDriverError, Malformed
 from tallystick.evidence.tree import Tree
 from tallystick.recorder import frames
 from tallystick.recorder.core import Log
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SIGNATURE_CONTENT = frames.CHECK_SIZE + 2
 
 
-def open_journal(journal: Journal) -> Log | None:
+def open_journal(journal: Journal, device: bytes) -> Log | None:
     """The log as the newest file tells it; None without one. `journal.damage` ends its epoch."""
     names = journal.files.names()
     for name in (TEMPORARY, CUT):
@@ -42,6 +42,12 @@ def open_journal(journal: Journal) -> Log | None:
     log = None
     for number in numbers:
         log = _open_file(journal, number, newest=number == numbers[-1])
+    if log is not None and log.device != device:
+        raise KeyDriverError(
+            "wrong-key",
+            "the journal in %s belongs to another device: restore its key, or name another"
+            " journal folder" % journal.files.folder,
+        )
     return log
 
 
