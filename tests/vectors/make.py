@@ -16,15 +16,23 @@ if __name__ == "__main__":
     sys.path[:0] = [str(HERE.parents[1] / name) for name in ("firmware", "hw", "tests")]
 
 from support import vectors  # noqa: E402  # after the path is set
-from support.scenarios import devices, encodings, validators  # noqa: E402  # as above
+from support.scenarios import (  # noqa: E402  # as above
+    devices,
+    encodings,
+    gateways,
+    identities,
+    logs,
+    records,
+    verdicts,
+)
+
+PARTS = (encodings, records, devices, identities, gateways, logs, verdicts)
 
 
 def build() -> dict[str, str]:
     """Path below this folder -> text of the file."""
     files: dict[str, str] = {}
-    for told in chain(
-        encodings.all_scenarios(), devices.all_scenarios(), validators.all_scenarios()
-    ):
+    for told in chain.from_iterable(part.all_scenarios() for part in PARTS):
         got, gives = vectors.run(told.operation, told.given)
         if got != told.expect:
             message = f"{told.operation}/{told.name}: {told.expect} was expected, {got} came"

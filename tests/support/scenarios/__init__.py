@@ -64,3 +64,8 @@ def flip(data: bytes, at: int) -> bytes:
         if at >= 0
         else flip(data, len(data) + at)
     )
+
+
+def replaced(values: Any, at: int, item: Any) -> bytes:
+    """The encoding of the array with another element at `at`."""
+    return cbor.encode([*values[:at], item, *values[at + 1 :]])

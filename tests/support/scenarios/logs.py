@@ -1,4 +1,4 @@
-"""What gateways and validators sign and send: logs, batches, notes, receipts, verdicts, files."""
+"""Validators' logs: entries, notes, receipts."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ from support.scenarios import (
     headers_of,
     key_hex,
     payload_of,
+    replaced,
 )
-from tallystick.evidence import cbor, gatewayhead, note, profile, receipt, tree
-from tallystick.evidence import verdict as verdicts
+from tallystick.evidence import cbor, note, receipt, tree
 from tallystick.evidence.digest import sha256
 from tallystick.evidence.keys import EDDSA
 
@@ -26,120 +26,6 @@ PETER_NOTE = (
     "\u2014 PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdn"
     "gotpRZb6KE6RyyBwJnAM=\n"
 )
-
-
-def _replaced(values: list[Any], at: int, item: Any) -> bytes:
-    return cbor.encode([*values[:at], item, *values[at + 1 :]])
-
-
-def gateway_logs() -> Scenarios:
-    leaf = ex.gateway_log()[0].encode()
-    values = cbor.decode(leaf)
-    for name, expect, data in (
-        ("good", "ok", leaf),
-        ("range-backwards", "bad-value", _replaced(values, 3, 6)),
-        ("short-root", "bad-value", _replaced(values, 5, bytes(31))),
-        ("missing-element", "bad-value", cbor.encode(values[:-1])),
-        ("other-kind", "unknown-kind", _replaced(values, 0, 20)),
-    ):
-        about = f"What a gateway logs of a segment: {name.replace('-', ' ')}."
-        yield Scenario("gateway-leaf", name, "6.1", about, {"data": data.hex()}, expect)
-    head = ex.gatewayhead_bytes()
-    head_values = cbor.decode(payload_of(head))
-    negative = craft(ex.GATEWAY, headers_of(head), _replaced(head_values, 1, -1))
-    for name, expect, data in (
-        ("good", "ok", head),
-        ("flipped", "bad-signature", flip(head, -1)),
-        ("negative-size", "bad-value", negative),
-        ("by-other-key", "wrong-key", _by_device(head)),
-    ):
-        about = f"The signed head of a gateway's log: {name.replace('-', ' ')}."
-        given = {"data": data.hex(), "key": GATEWAY_KEY}
-        yield Scenario("gateway-head", name, "6.1", about, given, expect)
-
-
-def _by_device(data: bytes) -> bytes:
-    return craft(ex.GIVER, {**headers_of(data), 4: ex.GIVER.public_key().kid()}, payload_of(data))
-
-
-def batches() -> Scenarios:
-    good = ex.the_batch()
-    values = cbor.decode(payload_of(good))
-    hashes = [leaf.leaf_hash() for leaf in ex.gateway_log()]
-    first = tree.root_of(hashes[:1])
-
-    def of(changes: dict[int, Any]) -> bytes:
-        changed = [changes.get(at, item) for at, item in enumerate(values)]
-        return craft(ex.GATEWAY, headers_of(good), cbor.encode(changed))
-
-    later = of({1: 1, 2: [hashes[0]], 3: values[3][1:]})
-    elided = of({3: [[0, hashes[0]], values[3][1]]})
-    nothing = of({3: [[1, tree.root_of(hashes)]]})
-    head = gatewayhead.GatewayHead(2, sha256(b"another"), ex.TIME_MS)
-    other_head = of({7: head.sign(ex.GATEWAY, ex.ACME, ex.GATEWAY.id)})
-    sub = headers_of(values[7])
-    sub[15][2] = headers_of(ex.giver_log().checkpoints[0])[15][2]
-    foreign_head = of({7: craft(ex.GATEWAY, sub, payload_of(values[7]))})
-    for name, expect, about, data, known in (
-        ("whole", "ok", "Both segments of the gateway's log.", good, None),
-        ("extends", "ok", "The second, after the first is known.", later, (1, first)),
-        ("elided", "ok", "The first is not for this validator.", elided, None),
-        (
-            "nothing-for-this-one",
-            "ok",
-            "Only the proof that the log grew.",
-            nothing,
-            (0, tree.EMPTY_ROOT),
-        ),
-        ("gap", "gateway-gap", "Begins at 1, nothing is known.", later, (0, tree.EMPTY_ROOT)),
-        ("fork", "gateway-fork", "Another first leaf is known.", good, (1, sha256(b"other"))),
-        ("fork-at-its-end", "gateway-fork", "Another root of size 2 is known.", good, (2, first)),
-        (
-            "wrong-edge",
-            "bad-root",
-            "The edge is not that of the log.",
-            of({1: 1, 2: [sha256(b"x")], 3: values[3][1:]}),
-            None,
-        ),
-        ("edge-too-long", "bad-edge", "An edge where none belongs.", of({2: [hashes[0]]}), None),
-        ("missing-segment", "bad-root", "The second was left out.", of({3: values[3][:1]}), None),
-        ("swapped", "bad-root", "Two segments change places.", of({3: values[3][::-1]}), None),
-        ("other-head", "bad-root", "The head is of another tree.", other_head, None),
-        ("head-of-other-gateway", "wrong-device", "The head names another.", foreign_head, None),
-        (
-            "misaligned",
-            "misaligned-subtree",
-            "A subtree of two at 1.",
-            of({1: 1, 2: [hashes[0]], 3: [[1, first]]}),
-            None,
-        ),
-        ("by-other-key", "wrong-key", "Signed by a device.", _by_device(good), None),
-        ("flipped", "bad-signature", "One bit of the signature.", flip(good, -1), None),
-        (
-            "malformed-segment",
-            "truncated",
-            "A segment that ends early.",
-            of({3: [values[3][0][:-1], values[3][1]]}),
-            None,
-        ),
-        ("empty-credential", "bad-value", "A credential without statements.", of({4: [[]]}), None),
-    ):
-        given = {
-            "data": data.hex(),
-            "key": GATEWAY_KEY,
-            "known": {"size": known[0], "root": known[1].hex()} if known else None,
-        }
-        yield Scenario("whole-batch", name, "6.2", about, given, expect)
-    answer = cbor.decode(ex.the_answer().encode())
-    for name, expect, data in (
-        ("good", "ok", cbor.encode(answer)),
-        ("short-digest", "bad-value", _replaced(answer, 2, [[bytes(31), b"r"]])),
-        ("empty-receipt", "bad-value", _replaced(answer, 2, [[bytes(32), b""]])),
-        ("negative-index", "bad-value", _replaced(answer, 3, [[-1, "bad-root"]])),
-        ("no-reason", "bad-value", _replaced(answer, 3, [[0, ""]])),
-    ):
-        about = f"The answer to a batch: {name.replace('-', ' ')}."
-        yield Scenario("batch-answer", name, "6.2", about, {"data": data.hex()}, expect)
 
 
 def entries() -> Scenarios:
@@ -155,8 +41,8 @@ def entries() -> Scenarios:
         ("claim", "ok", "A logged claim.", log[4]),
         ("closing", "ok", "A deadline has passed.", log[7]),
         ("negative-time", "bad-value", "Before 1970.", cbor.encode([17, -1])),
-        ("long-path", "too-large", "64 hashes.", _replaced(claim, 6, [bytes(32)] * 64)),
-        ("short-interaction", "bad-value", "15 bytes.", _replaced(closing, 2, bytes(15))),
+        ("long-path", "too-large", "64 hashes.", replaced(claim, 6, [bytes(32)] * 64)),
+        ("short-interaction", "bad-value", "15 bytes.", replaced(closing, 2, bytes(15))),
         ("statement-with-receipt", "bad-header", "Its header must be empty.", with_receipt),
         ("statement-of-no-log", "unknown-kind", "A kind that logs do not take.", hello_like),
         (
@@ -172,7 +58,7 @@ def entries() -> Scenarios:
         yield Scenario("log-entry", name, "6.3", about, {"data": data.hex()}, expect)
     genesis = log[0]
     other = cbor.decode(payload_of(genesis))
-    wrong_note_key = craft(ex.VALIDATOR, headers_of(genesis), _replaced(other, 4, PETER + "A"))
+    wrong_note_key = craft(ex.VALIDATOR, headers_of(genesis), replaced(other, 4, PETER + "A"))
     for name, expect, data in (
         ("good", "ok", genesis),
         ("flipped", "bad-signature", flip(genesis, -1)),
@@ -183,7 +69,7 @@ def entries() -> Scenarios:
             craft(
                 ex.VALIDATOR,
                 headers_of(genesis),
-                _replaced(other, 3, {1: 1, -1: 6, -2: bytes([1] + [0] * 31)}),
+                replaced(other, 3, {1: 1, -1: 6, -2: bytes([1] + [0] * 31)}),
             ),
         ),
     ):
@@ -446,142 +332,10 @@ def _negated(s: bytes) -> bytes:
     return (n - int.from_bytes(s, "big")).to_bytes(32, "big")
 
 
-def profiles() -> Scenarios:
-    good = ex.the_profile().encode()
-    values = cbor.decode(good)
-    twice = [*values[7], values[7][0]]
-    for name, expect, data in (
-        ("good", "ok", good),
-        ("no-roles", "bad-type", _replaced(values, 5, {})),
-        ("maximum-below-minimum", "bad-value", _replaced(values, 5, {"giver": [2, 1]})),
-        ("claims-of-no-role", "bad-value", _replaced(values, 6, {"thief": values[6]["giver"]})),
-        ("unknown-check", "bad-value", _replaced(values, 7, [["guess", "x", {}]])),
-        ("check-name-twice", "duplicate-key", _replaced(values, 7, twice)),
-        ("too-large", "too-large", _replaced(values, 7, [["agree", "x", {"t": "t" * 1000 * 17}]])),
-    ):
-        about = f"A profile's encoding: {name.replace('-', ' ')}."
-        yield Scenario("profile-encoding", name, "6.4", about, {"data": data.hex()}, expect)
-    device = cbor.decode(profile.parse(good).device_profile().encode())
-    for name, expect, data in (
-        ("good", "ok", cbor.encode(device)),
-        (
-            "unknown-type",
-            "bad-value",
-            _replaced(device, 4, {"giver": {"released": {"x": ["float", None, None, True]}}}),
-        ),
-    ):
-        about = f"What a device needs of a profile: {name.replace('-', ' ')}."
-        yield Scenario("device-profile", name, "6.4", about, {"data": data.hex()}, expect)
-
-
-def findings() -> Scenarios:
-    inputs = cbor.decode(ex.inputs().encode())
-    for name, expect, about, data in (
-        ("good", "ok", "What a finding depends on.", cbor.encode(inputs)),
-        (
-            "closed",
-            "ok",
-            "A role is missing and the deadline has passed.",
-            _replaced(inputs, 7, True),
-        ),
-        (
-            "unsorted",
-            "non-canonical",
-            "Claims out of order.",
-            _replaced(inputs, 4, inputs[4][::-1]),
-        ),
-        (
-            "claim-twice",
-            "duplicate-key",
-            "One claim, given twice.",
-            _replaced(inputs, 4, inputs[4][:1] * 2),
-        ),
-        (
-            "unknown-status",
-            "bad-value",
-            "A key status that nobody knows.",
-            _replaced(inputs, 4, [[*inputs[4][0][:3], "fine", *inputs[4][0][4:]]]),
-        ),
-    ):
-        yield Scenario("finding-inputs", name, "6.5", about, {"data": data.hex()}, expect)
-    found = cbor.decode(ex.the_finding().encode())
-    for name, expect, about, data in (
-        ("conflicting", "ok", "A check failed.", cbor.encode(found)),
-        ("one-sided", "ok", "A role is missing.", ex.one_sided_finding().encode()),
-        (
-            "unknown-state",
-            "bad-value",
-            "The word is matched, never true.",
-            _replaced(found, 6, "true"),
-        ),
-        ("unsorted", "non-canonical", "Claims out of order.", _replaced(found, 9, found[9][::-1])),
-    ):
-        yield Scenario("unsigned-finding", name, "6.5", about, {"data": data.hex()}, expect)
-    good = ex.the_verdict()
-    values = cbor.decode(payload_of(good))
-
-    def of(at: int, item: Any) -> bytes:
-        return craft(ex.VALIDATOR, headers_of(good), _replaced(values, at, item))
-
-    other_sub = verdicts.parse(good).sign(ex.VALIDATOR, ex.INITECH, bytes(32))
-    pending = [*found[:6], "pending", *found[7:]]
-    for name, expect, about, data in (
-        ("conflicting", "ok", "A signed finding.", good),
-        ("one-sided", "ok", "A peer stayed away.", ex.the_verdict(ex.one_sided_finding())),
-        ("pending", "bad-value", "A pending finding is never signed.", of(1, pending)),
-        ("other-interaction", "bad-header", "sub is another id.", other_sub),
-        (
-            "uninvited-unsorted",
-            "non-canonical",
-            "Party sets out of order.",
-            of(4, [b"\x02" * 32, b"\x01" * 32]),
-        ),
-        ("negative-size", "bad-value", "A log of less than nothing.", of(2, -1)),
-        ("flipped", "bad-signature", "One bit of the signature.", flip(good, -1)),
-    ):
-        given = {"data": data.hex(), "key": VALIDATOR_KEY}
-        yield Scenario("signed-verdict", name, "6.5", about, given, expect)
-
-
-def files() -> Scenarios:
-    good = ex.the_file().encode()
-    values = cbor.decode(good)
-
-    def of(sections: dict[int, Any]) -> bytes:
-        return cbor.encode([22, "tallystick/1", sections])
-
-    for name, expect, about, data in (
-        ("good", "ok", "Every section.", good),
-        ("empty", "ok", "Nothing is disclosed.", of({})),
-        ("note-only", "ok", "A note for people.", of({7: "nothing yet"})),
-        ("empty-section", "non-canonical", "An empty section must be left out.", of({2: []})),
-        ("unknown-section", "bad-value", "Section 9.", of({**values[2], 9: []})),
-        ("other-version", "bad-value", "A later version.", cbor.encode([22, "tallystick/2", {}])),
-        (
-            "other-kind",
-            "unknown-kind",
-            "A device profile's kind.",
-            cbor.encode([23, "tallystick/1", {}]),
-        ),
-        (
-            "malformed-half",
-            "bad-value",
-            "A half without its last element.",
-            of({3: [values[2][3][0][:-1]]}),
-        ),
-        ("receipts-missing", "bad-value", "An entry without its list.", of({4: [[b"entry"]]})),
-        (
-            "text-sections",
-            "bad-value",
-            "Sections by name.",
-            cbor.encode([22, "tallystick/1", {"notes": []}]),
-        ),
-        ("truncated", "truncated", "The last byte is missing.", good[:-1]),
-        ("trailing-byte", "trailing-bytes", "A byte after the object.", good + b"\x00"),
-    ):
-        yield Scenario("evidence-file", name, "7", about, {"data": data.hex()}, expect)
-
-
 def all_scenarios() -> Scenarios:
-    for part in (gateway_logs, batches, entries, notes, receipts, profiles, findings, files):
+    for part in (
+        entries,
+        notes,
+        receipts,
+    ):
         yield from part()
