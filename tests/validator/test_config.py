@@ -1,0 +1,109 @@
+"""One TOML file, checked before anything is opened; secrets stay out of sight."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from support.devices import Fleet
+from support.validating import TOKEN, write_config
+from tallystick.evidence.errors import Malformed, TallyError
+from tallystick.tools.main import cli
+from tallystick.validator import config as configs
+
+BAD = [
+    ({"name": '"Acme Inc"'}, "name: 1 to 20"),
+    ({"origin": '"a b"'}, "origin: 1 to 64"),
+    ({"origin": '"a+b"'}, "origin: 1 to 64"),
+    ({"bind": '"8470"'}, "bind: an address and a port"),
+    ({"bind": '"127.0.0.1:99999"'}, "bind: an address and a port"),
+    ({"bind": "8470"}, "bind"),
+    ({"key": '"key"'}, "key: a URI"),
+    ({"roots": "[]"}, "roots: at least one"),
+    ({"roots": '["nothere.pub"]'}, "nothere.pub"),
+    ({"roots": '["acme+AAAA"]'}, "root"),
+    ({"profiles": '"nowhere"'}, "profiles: .* is no folder"),
+    ({"gateways": '["validator.toml"]'}, "validator.toml"),
+    ({"colour": '"red"'}, "colour"),
+    ({"open_reads": '"yes"'}, "open_reads"),
+    ({"store": "= ="}, "line"),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), BAD)
+def test_a_bad_setting_is_named(
+    tmp_path: Path, fleet: Fleet, settings: dict[str, str], message: str
+) -> None:
+    path = write_config(tmp_path / "v", [fleet], **settings)
+    with pytest.raises(Malformed, match=message) as error:
+        configs.load(path)
+    assert str(path) in str(error.value)
+
+
+def test_tokens_are_long_and_never_shown(tmp_path: Path, fleet: Fleet) -> None:
+    path = write_config(tmp_path / "v", [fleet])
+    assert TOKEN not in repr(configs.load(path))
+    path.write_text(path.read_text().replace(TOKEN, "short"))
+    with pytest.raises(Malformed, match="16 or more") as error:
+        configs.load(path)
+    assert "short" not in str(error.value)
+
+
+def test_two_readers_with_one_token_are_refused(tmp_path: Path, fleet: Fleet) -> None:
+    path = write_config(tmp_path / "v", [fleet])
+    path.write_text(path.read_text() + f'other = "{TOKEN}"\n')
+    with pytest.raises(Malformed, match="share a token"):
+        configs.load(path)
+
+
+def test_a_root_may_stand_in_a_file(tmp_path: Path, fleet: Fleet) -> None:
+    path = write_config(tmp_path / "v", [])
+    (tmp_path / "v" / "acme.pub").write_text(f"# ours\n{fleet.root_line}\n")
+    path.write_text(path.read_text().replace('roots = ["', 'roots = ["acme.pub", "'))
+    assert set(configs.load(path).roots) == {"acme", "notary"}
+
+
+def test_one_name_with_two_roots_is_refused(tmp_path: Path, fleet: Fleet) -> None:
+    from tallystick.evidence.root import format_root
+
+    other = format_root("acme", Fleet("borealis").root.public_key())
+    path = write_config(tmp_path / "v", [fleet])
+    path.write_text(path.read_text().replace('roots = ["', f'roots = ["{other}", "'))
+    with pytest.raises(Malformed, match="two keys"):
+        configs.load(path)
+
+
+def test_check_says_what_is_good_and_what_is_wrong(tmp_path: Path, fleet: Fleet) -> None:
+    path = write_config(tmp_path / "v", [fleet])
+    runner = CliRunner()
+    found = runner.invoke(cli, ["validator", "check", "--config", str(path), "--json"])
+    assert found.exit_code == 0, found.output
+    checks = {one["name"]: one for one in json.loads(found.output)["checks"]}
+    assert checks["profiles"]["found"] == "handover@1"
+    assert not (tmp_path / "v" / "validator.sqlite").exists()
+    (tmp_path / "v" / "profiles" / "bad.toml").write_text("name = 3\n")
+    (tmp_path / "v" / "note.key").unlink()
+    found = runner.invoke(cli, ["validator", "check", "--config", str(path)])
+    assert found.exit_code == 1
+    assert "WRONG  keys" in found.output
+    assert "WRONG  profiles" in found.output
+    assert "bad.toml" in found.output
+    assert TOKEN not in found.output
+
+
+def test_help_has_examples() -> None:
+    for command in ([], ["run"], ["check"]):
+        shown = CliRunner().invoke(cli, ["validator", *command, "--help"])
+        assert "Example" in shown.output
+
+
+def test_a_credential_for_another_key_is_refused(tmp_path: Path, fleet: Fleet) -> None:
+    from tallystick.evidence.cbor import encode
+    from tallystick.validator.sequencer import own_keys
+
+    path = write_config(tmp_path / "v", [fleet])
+    _, other = Fleet("notary").member("someone", 2)
+    (tmp_path / "v" / "credential.cbor").write_bytes(encode(other))
+    with pytest.raises(TallyError, match="another key"):
+        own_keys(configs.load(path))
