@@ -127,7 +127,14 @@ def _perform(scene: Scene, console: Console, stack: ExitStack) -> judge.Judgemen
                 progress.update(bar, completed=judgement.agreeing(name))
             return judgement
 
-        for handover in cast.play(handovers, lambda fleet: services.stop(f"gateway {fleet}")):
+        def switch_off(fleet: str, before: int) -> None:
+            # What was handed over earlier must have been delivered: the script tells of one lie.
+            end = time.monotonic() + VERDICTS_S_MAX
+            while not look().heard_of(before) and time.monotonic() < end:
+                time.sleep(POLL_S)
+            services.stop(f"gateway {fleet}")
+
+        for handover in cast.play(handovers, switch_off):
             progress.update(handed, completed=handover.number)
             look()
         # The robots stay switched on: an idle device still checkpoints, and so the silent party

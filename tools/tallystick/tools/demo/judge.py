@@ -33,6 +33,11 @@ class Judgement:
         said = self.states.get(name, {})
         return sum(said.get(handover.number) == handover.expected for handover in self.handovers)
 
+    def heard_of(self, before: int) -> bool:
+        """Whether every validator knows of every handover before this number."""
+        numbers = {handover.number for handover in self.handovers if handover.number < before}
+        return all(numbers <= set(said) for said in self.states.values())
+
     def table(self) -> Table:
         """The honest handovers in one row, each lie in its own."""
         table = Table(title="what each validator says", title_justify="left")

@@ -4,6 +4,7 @@ Each handover is what the README shows: both robots record decisions, the giver 
 the receiver accepts that half and claims `acquired`, the giver accepts the other half.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ WRONG_PLACE = 13
 SILENT_PARTY = 21
 GATEWAY_OFF = 40
 PROFILE = "handover@1"
+# Slow enough to be watched.
+PACE_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -82,13 +85,18 @@ class Cast:
             recorder.close()
 
     def play(
-        self, handovers: list[Handover], switch_off: Callable[[str], None]
+        self, handovers: list[Handover], switch_off: Callable[[str, int], None]
     ) -> Iterator[Handover]:
-        """Play the handovers, yielding each when it is done."""
+        """Play the handovers, yielding each when it is done.
+
+        `switch_off(fleet, before)` switches a company's gateway off once it has delivered what was
+        handed over before.
+        """
         for handover in handovers:
             if handover.number == GATEWAY_OFF:
                 # Off before the receiver's uplink can deliver: only its partner brings its half.
-                switch_off(self._robot(handover.receiver).fleet)
+                switch_off(self._robot(handover.receiver).fleet, handover.number)
+            time.sleep(PACE_S)
             self._hand_over(handover)
             yield handover
 
