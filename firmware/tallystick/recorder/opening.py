@@ -144,13 +144,13 @@ def _open_ledger(
 
 
 def _lock() -> "Any":
-    if MICROPYTHON:
-        from tallystick.recorder.ledger import NoLock  # noqa: PLC0415  # in turn
+    if not MICROPYTHON:
+        from threading import RLock  # noqa: PLC0415  # CPython's
 
-        return NoLock()
-    from threading import RLock  # noqa: PLC0415  # CPython's
+        return RLock()
+    from tallystick.recorder.ledger import NoLock  # noqa: PLC0415  # in turn
 
-    return RLock()
+    return NoLock()
 
 
 def forget(names: tuple[str, ...]) -> None:
