@@ -13,6 +13,7 @@ from support import examples as ex
 from tallystick.evidence import (
     batch,
     batchanswer,
+    cose,
     entry,
     evidencefile,
     finding,
@@ -357,3 +358,21 @@ def test_a_leaf_of_another_logs_checkpoint_is_refused() -> None:
     with pytest.raises(Unverified) as refused:
         gatewaylog.leaf_of(other)
     assert refused.value.reason == "wrong-device"
+
+
+def test_a_leaf_of_a_checkpoint_of_another_size_is_refused() -> None:
+    made_ = ex.segment_of(ex.giver_log())
+    stretch = segment.Stretch(made_.stretches[1].items[:1], ex.SEED2, ex.giver_log().checkpoints[1])
+    other = segment.Segment(made_.device, made_.epoch, 0, None, [made_.stretches[0], stretch])
+    with pytest.raises(Unverified) as refused:
+        gatewaylog.leaf_of(other)
+    assert refused.value.reason == "bad-stretch"
+
+
+def test_a_receipt_that_brings_its_root_is_not_even_read() -> None:
+    good = cose.parse(ex.inclusion_receipt(4, 8), 4096)
+    root = tree.root_of(ex.log_leaves())
+    attached = cose.encode(good.protected, root, good.signature, good.unprotected)
+    with pytest.raises(Malformed) as refused:
+        receipt.parse(attached)
+    assert refused.value.reason == "bad-type"

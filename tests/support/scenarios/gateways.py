@@ -109,6 +109,13 @@ def batches() -> Scenarios:
             None,
         ),
         ("by-other-key", "wrong-key", "Signed by a device.", _by_device(good), None),
+        (
+            "flipped-head",
+            "bad-signature",
+            "One bit of the inner head's signature.",
+            of({7: flip(values[7], -1)}),
+            None,
+        ),
         ("flipped", "bad-signature", "One bit of the signature.", flip(good, -1), None),
         (
             "malformed-segment",

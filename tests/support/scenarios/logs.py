@@ -85,6 +85,7 @@ def notes() -> Scenarios:
     signature = ex.GATEWAY.sign(ex.log_checkpoint().body().encode())
     both = good + f"\u2014 witness.example {note.b64(cosigner.key_id + signature)}\n"
     line = good.splitlines()[-1]
+    stray = good[:-3] + chr(ord(good[-3]) + 1) + good[-2:]
     for name, expect, about, text, by in (
         ("good", "ok", "The log's own signature.", good, key),
         ("with-cosignature", "ok", "A signature by another key is left alone.", both, key),
@@ -120,6 +121,7 @@ def notes() -> Scenarios:
         ("no-last-line-end", "truncated", "Ends without a line end.", good[:-1], key),
         ("hyphen", "bad-value", "A hyphen for the dash.", good.replace("\u2014", "-"), key),
         ("two-of-one-key", "duplicate-key", "One key signs twice.", good + line + "\n", key),
+        ("stray-bits", "non-canonical", "Base64 with bits that mean nothing.", stray, key),
         ("two-spaces", "bad-value", "Two spaces.", good.replace("\u2014 ", "\u2014  "), key),
         (
             "blank-in-base64",
