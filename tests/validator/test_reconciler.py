@@ -30,6 +30,18 @@ def test_matched_and_conflicting_need_no_closing(room: Room, fleet: Fleet) -> No
     assert all(one.supersedes is None and one.uninvited == [] for one in found)
 
 
+def test_the_same_finding_is_not_signed_twice(room: Room, fleet: Fleet) -> None:
+    giver, receiver, gateway = fleet.device("a"), fleet.device("b"), Gateway(fleet)
+    handover(giver, receiver, "order-1")
+    gateway.take(*giver.segments(), *receiver.segments())
+    room.send(gateway.batch(devices=[giver, receiver]))
+    room.settle()
+    with room.sequencer.store.write() as connection:
+        connection.exec_driver_sql("UPDATE party_sets SET dirty = 1")
+    room.settle()
+    assert len(verdicts(room)) == 1
+
+
 def test_a_lonely_claim_is_closed_by_log_time_and_only_then(room: Room, fleet: Fleet) -> None:
     giver, receiver, gateway = fleet.device("a"), fleet.device("b"), Gateway(fleet)
     handover(giver, receiver, "order-1", sides="g")

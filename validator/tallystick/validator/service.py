@@ -107,6 +107,8 @@ class Service:
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                # Whose loopback it is decides who may read (app.py): no header changes that.
+                proxy_headers=False,
                 date_header=True,
                 limit_concurrency=CONNECTIONS_MAX,
                 timeout_keep_alive=KEEP_ALIVE_S,
