@@ -94,6 +94,10 @@ def open_reader(path: Path) -> sqlite3.Connection:
     connection.execute(f"PRAGMA busy_timeout={limits.BUSY_TIMEOUT_MS}")
     connection.execute("PRAGMA query_only=ON")
     _check_version(connection, path)
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == 0:
+        connection.close()
+        raise CouldNotCheck("bad-value", f"{path}: the gateway is still making its store")
     return connection
 
 
