@@ -63,7 +63,7 @@ ROOTS = {ACME: ACME_ROOT, GLOBEX: GLOBEX_ROOT}
 def _numbers(draw: st.DrawFn) -> int | Dec:
     mantissa = draw(st.one_of(st.integers(-1000, 1000), st.integers(-(2**63), 2**63 - 1)))
     try:
-        return number.from_scaled(mantissa, draw(st.integers(-32, 10)))
+        return number.from_scaled(mantissa, draw(st.integers(-32, 32)))
     except Malformed:
         return mantissa
 
