@@ -1,11 +1,14 @@
 """Findings as they become due: matched at once, closed in time, silent or unheard, late."""
 
+from sqlalchemy.dialects import sqlite
+
 from support.devices import Fleet
 from support.validating import HANDOVER, START_MS, Gateway, Room, handover
 from tallystick.evidence import entry, verdict
 from tallystick.evidence.kinds import CLOSING, VERDICT
 
 DEADLINE_MS = HANDOVER.deadline_ms
+SQLITE = sqlite.dialect()
 
 
 def verdicts(room: Room) -> list[verdict.Verdict]:
@@ -213,3 +216,14 @@ def test_a_profile_that_comes_later_makes_the_finding(room: Room, fleet: Fleet) 
     room.settle()
     assert room.states() == {"matched": 1}
     assert [one.finding.state for one in verdicts(room)] == ["insufficient", "matched"]
+
+
+def test_what_is_due_is_found_by_index_whatever_is_open(room: Room) -> None:
+    from tallystick.validator import reconciler
+
+    for query in (reconciler.DIRTY, reconciler.LATE):
+        given = query.limit(5).params(now_ms=5)
+        text = str(given.compile(compile_kwargs={"literal_binds": True}, dialect=SQLITE))
+        plan = room.rows("EXPLAIN QUERY PLAN " + text)
+        assert all("USING" in row[3] and "INDEX" in row[3] for row in plan), plan
+        assert not any("TEMP B-TREE" in row[3] for row in plan), plan

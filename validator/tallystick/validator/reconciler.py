@@ -4,7 +4,7 @@ Work a tick is bounded. Sets are found by index (dirty, or past their deadline),
 claim does not grow with the number of open interactions.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -32,6 +32,11 @@ from tallystick.verify.reconcile import find
 
 PENDING = "pending"
 Found = Any  # a row of a query
+
+_SETS = schema.party_sets
+# What a tick begins with; both are found by index, whatever is open (a test reads the plans).
+DIRTY = sa.select(_SETS).where(_SETS.c.dirty).order_by(_SETS.c.party_set)
+LATE = sa.select(_SETS).where(_SETS.c.due_ms <= sa.bindparam("now_ms")).order_by(_SETS.c.due_ms)
 
 
 class Reconciler:
@@ -71,13 +76,12 @@ class Reconciler:
         """Whether a tick has something to do."""
         if self._ingest.heard:
             return True
-        table = schema.party_sets
+        now = {"now_ms": self._log.now_ms()}
         with self._store.read() as connection:
-            found = connection.execute(sa.select(table.c.party_set).where(table.c.dirty).limit(1))
-            if found.first() is not None:
-                return True
-            late = sa.select(table.c.party_set).where(table.c.due_ms <= self._log.now_ms()).limit(1)
-            return connection.execute(late).first() is not None
+            return (
+                connection.execute(DIRTY.limit(1)).first() is not None
+                or connection.execute(LATE.limit(1), now).first() is not None
+            )
 
     def tick(self) -> int:
         """One bounded piece of work; returns how many party sets it looked at."""
@@ -100,28 +104,17 @@ class _Tick:
 
     def run(self, work: Work) -> None:
         self._listen(work)
-        table = schema.party_sets
-        rows = list(self._due(work.connection))
+        now = {"now_ms": self._log.now_ms()}
+        rows = list(work.connection.execute(LATE.limit(PARTY_SETS_PER_TICK_MAX), now))
         # What is late comes first, or a flood of claims would keep deadlines open.
         room = PARTY_SETS_PER_TICK_MAX - len(rows)
         if room:
             have = {row.party_set for row in rows}
-            dirty = work.connection.execute(
-                sa.select(table).where(table.c.dirty).order_by(table.c.party_set).limit(room)
-            )
+            dirty = work.connection.execute(DIRTY.limit(room))
             rows += [row for row in dirty if row.party_set not in have]
         self.looked_at = len(rows)
         if rows:
             self._find(work, rows)
-
-    def _due(self, connection: Connection) -> Iterable[Found]:
-        table = schema.party_sets
-        return connection.execute(
-            sa.select(table)
-            .where(table.c.due_ms <= self._log.now_ms())
-            .order_by(table.c.due_ms)
-            .limit(PARTY_SETS_PER_TICK_MAX)
-        )
 
     # --- time evidence ---------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 VERSION = 1
@@ -231,7 +232,8 @@ party_sets = Table(
 )
 # Partial where the database can: a store has few that are due or dirty and many that are done.
 Index("party_sets_due", party_sets.c.due_ms, sqlite_where=party_sets.c.due_ms.is_not(None))
-Index("party_sets_dirty", party_sets.c.party_set, sqlite_where=party_sets.c.dirty)
+# Spelt as queries spell it, or SQLite does not see that the index is meant.
+Index("party_sets_dirty", party_sets.c.party_set, sqlite_where=text("dirty = 1"))
 Index("party_sets_by_state", party_sets.c.state, party_sets.c.party_set)
 # Closed sets that wait for evidence that a missing party's log is complete past the deadline.
 unheard = Table(
