@@ -32,10 +32,14 @@ def _der(path: str) -> bytes:
 
 
 def wrap(raw: "Any", paths: dict[str, str], host: str) -> "Any":
-    """The socket inside TLS; OSError when the broker's certificate is not by `ca`."""
+    """The socket inside TLS; TransportError when the broker's certificate is not by `ca`."""
     context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
     context.verify_mode = tls.CERT_REQUIRED
-    context.load_verify_locations(_der(paths["ca"]))
-    if "cert" in paths:
-        context.load_cert_chain(_der(paths["cert"]), _der(paths["key"]))
-    return context.wrap_socket(raw, server_hostname=host)
+    try:
+        context.load_verify_locations(_der(paths["ca"]))
+        if "cert" in paths:
+            context.load_cert_chain(_der(paths["cert"]), _der(paths["key"]))
+        return context.wrap_socket(raw, server_hostname=host)
+    except ValueError as error:
+        # What MicroPython raises for files that it cannot read, and for a wrong certificate.
+        raise TransportError("bad-tls", str(error))

@@ -242,7 +242,7 @@ class Recorder:
                     worked = self._downlink.step(now) or worked
                     if self._link.greeted:
                         worked = self._sender.step(self._link.uplink, now) or worked
-                except (TallyError, OSError) as error:
+                except (TallyError, OSError, ValueError, MemoryError) as error:
                     self._link.lost()
                     self._ledger.fault("uplink", getattr(error, "reason", "io"), event=False)
                     worked = True
