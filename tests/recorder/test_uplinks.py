@@ -1,6 +1,6 @@
 """Recorders over a real Mosquitto: paho on CPython, umqtt on MicroPython, plain and with TLS."""
 
-import datetime
+import datetime as dt
 import ipaddress
 import json
 import subprocess
@@ -177,7 +177,7 @@ def test_a_killed_broker_loses_nothing(fleet: Fleet, tmp_path: Path) -> None:
 def certificate(
     folder: Path, name: str, issuer: str | None, key: ec.EllipticCurvePrivateKey
 ) -> None:
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = dt.datetime.now(dt.timezone.utc)
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     signer = key
     issuer_name = subject
@@ -192,8 +192,8 @@ def certificate(
         .issuer_name(issuer_name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=2))
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=2))
         .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
     )
     if name == "s":
@@ -221,7 +221,8 @@ def tls(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tls_broker(tmp_path: Path, tls: Path, mosquitto: Mosquitto) -> Iterator[Mosquitto]:
-    settings = f"cafile {tls}/ca.pem\ncertfile {tls}/s.pem\nkeyfile {tls}/s.key\nrequire_certificate true\n"
+    lines = (f"cafile {tls}/ca.pem", f"certfile {tls}/s.pem", f"keyfile {tls}/s.key")
+    settings = "\n".join((*lines, "require_certificate true", ""))
     with Mosquitto(tmp_path / "broker", settings=settings) as broker:
         yield broker
 

@@ -70,6 +70,7 @@ class Ledger:
         self._waiters: "list[tuple[int, Handle]]" = []
         self._dropped = 0
         self._flash_after_ms = 0
+        self._sync_after_ms = 0
         self._key_after_ms = 0
         self._key_retry_ms = KEY_RETRY_MS_MIN
         self._fault_events: dict[str, int] = {}
@@ -115,7 +116,7 @@ class Ledger:
         except (Full, OSError) as error:
             self._not_appended(error)
             return False
-        self.health.flash_ok = True
+        self.health.flash_ok = not self._sync_after_ms
         return True
 
     def _not_appended(self, error: Exception) -> None:
@@ -229,15 +230,20 @@ class Ledger:
         return False
 
     def _sync(self, now_ms: int) -> bool:
-        if now_ms < self._flash_after_ms:
+        if now_ms < self._sync_after_ms:
             return False
         with self.lock:
             durable, sendable = self.log.ordinal, self.log.signed
         try:
             self.journal.sync(self.lock)
         except (OSError, ValueError) as error:  # ValueError: closed by a repair meanwhile
-            self._flash_failed("sync", error)
+            self.health.flash_ok = False
+            self._sync_after_ms = now_ms + FLASH_RETRY_MS
+            self.fault("flash", "sync", event=False)
+            self.health.last_fault += " (%s)" % error
             return False
+        self._sync_after_ms = 0
+        self.health.flash_ok = True
         self._durable = durable
         self.sendable = sendable
         with self.lock:
@@ -291,7 +297,15 @@ class Ledger:
         self.health.key_ok = False
         self._key_after_ms = now_ms + self._key_retry_ms
         self._key_retry_ms = min(2 * self._key_retry_ms, KEY_RETRY_MS_MAX)
-        self.fault("key", getattr(error, "reason", "io"))
+        reason = getattr(error, "reason", "io")
+        if reason == "busy":
+            # Left in the middle of a signature: it is finished, and thrown away.
+            try:
+                if self.signer.poll():
+                    self.signer.signature()
+            except (TallyError, OSError):
+                pass
+        self.fault("key", reason)
         return False
 
     def _check_clock(self) -> None:
