@@ -2,9 +2,11 @@
 
 from sqlalchemy.dialects import sqlite
 
-from support.devices import Fleet
+from support.devices import Device, Fleet
+from support.story import disclose
 from support.validating import HANDOVER, START_MS, Gateway, Room, handover
 from tallystick.evidence import entry, verdict
+from tallystick.evidence.ids import claim_reference
 from tallystick.evidence.kinds import CLOSING, VERDICT
 
 DEADLINE_MS = HANDOVER.deadline_ms
@@ -227,3 +229,52 @@ def test_what_is_due_is_found_by_index_whatever_is_open(room: Room) -> None:
         plan = room.rows("EXPLAIN QUERY PLAN " + text)
         assert all("USING" in row[3] and "INDEX" in row[3] for row in plan), plan
         assert not any("TEMP B-TREE" in row[3] for row in plan), plan
+
+
+def _relying(fleet: Fleet) -> tuple[Device, Device]:
+    giver, receiver = fleet.device("a"), fleet.device("b")
+    handover(giver, receiver, "order-1", sides="g")
+    parties = {"giver": [giver.id], "receiver": [receiver.id]}
+    reference = claim_reference(giver.id, giver.epoch, 1, giver.leaves[1])
+    receiver.claim(
+        "order-1", "receiver", "acquired", parties, HANDOVER.digest, relied=[reference],
+        item="box", position_m=[1, 2],
+    )  # fmt: skip
+    receiver.seal()
+    return giver, receiver
+
+
+def test_a_claim_that_is_known_by_its_leaf_is_insufficient_until_its_body_comes(
+    room: Room, fleet: Fleet
+) -> None:
+    hashes, bodies = Gateway(fleet, "hashes"), Gateway(fleet, "bodies")
+    giver, receiver = _relying(fleet)
+    # Either order of arrival: the leaf first here, the relying claim first below.
+    hashes.take(giver.segment(elide=True), receiver.segment())
+    room.send(hashes.batch(devices=[giver, receiver]))
+    room.settle()
+    assert room.states() == {"insufficient": 1}
+    bodies.take(giver.segment())
+    room.send(bodies.batch())
+    room.settle()
+    assert room.states() == {"matched": 1}
+    assert [one.finding.state for one in verdicts(room)] == ["insufficient", "matched"]
+
+
+def test_a_leaf_that_comes_after_the_claim_that_relied_on_it(room: Room, fleet: Fleet) -> None:
+    hashes = Gateway(fleet, "hashes")
+    giver, receiver = _relying(fleet)
+    hashes.take(receiver.segment(), giver.segment(elide=True))
+    room.send(hashes.batch(0, 1, devices=[giver, receiver]))
+    room.settle()
+    assert room.states() == {"pending": 1}
+    room.send(hashes.batch(1))
+    room.settle()
+    assert room.states() == {"insufficient": 1}
+    # An accepted half brings the body as well as the maker's own uplink would.
+    receiver.accept(disclose(giver, 1, embed=True).encode())
+    receiver.seal()
+    hashes.take(receiver.segment(1))
+    room.send(hashes.batch(2))
+    room.settle()
+    assert room.states() == {"matched": 1}

@@ -51,8 +51,8 @@ class Ingest:
         self._refusals = refusals
         self._gateways = Gateways(identities)
         checkpoints = Checkpoints(self.custody)
-        records = Records(identities, self.logs, checkpoints, sets)
-        self._segments = Segments(identities, self.logs, checkpoints, records)
+        self._records = Records(identities, self.logs, checkpoints, sets)
+        self._segments = Segments(identities, self.logs, checkpoints, self._records)
         # Devices whose logs came to name a custody receipt: time evidence for closed sets.
         self.heard: set[bytes] = set()
 
@@ -61,6 +61,7 @@ class Ingest:
         self.identities.forget()
         self.logs.forget()
         self.custody.forget()
+        self._records.forget()
         self.sets.forget()
 
     def transaction(self, do: Callable[[Work], None]) -> Work:

@@ -18,7 +18,7 @@ from tallystick.evidence.finding import Finding
 from tallystick.evidence.kinds import VERDICT
 from tallystick.evidence.limits import STATEMENT_BYTES_MAX
 from tallystick.evidence.profile import Profile
-from tallystick.validator import schema
+from tallystick.validator import bodiless, schema
 from tallystick.validator.devicelog import statement_of
 from tallystick.validator.identities import Known
 from tallystick.validator.ingest import Ingest
@@ -165,16 +165,24 @@ class _Tick:
         claims = _claims_of(work.connection, numbers)
         silences = _silences_of(work.connection, numbers)
         siblings = _siblings_of(work.connection, numbers)
+        unread = bodiless.relied_on(work.connection, numbers)
         concluded = []
         for row in rows:
             others = siblings.get(row.party_set, [])
             ours = claims.get(row.party_set, [])
+            parties = cbor.decode(row.parties)
+            known = [self._known(work, found) for found in ours]
+            known += [
+                self._unread(work, found)
+                for found in unread.get(row.party_set, [])
+                if any(found.device in devices for devices in parties.values())
+            ]
             inputs = PartySetInputs(
                 self._profiles.get(row.profile),
                 row.namespace,
                 row.interaction,
-                cbor.decode(row.parties),
-                [self._known(work, found) for found in ours],
+                parties,
+                known,
                 self._others(work, ours, others),
                 row.closing is not None,
                 silences.get(row.party_set, []),
@@ -309,6 +317,11 @@ class _Tick:
             status,
             custody,
         )
+
+    def _unread(self, work: Work, row: Found) -> KnownClaim:
+        known = self._ingest.identities.get(work, row.device)
+        status, custody = _standing(work, known, row.checkpoint)
+        return KnownClaim(row.claim, row.device, row.epoch, row.at, row.leaf, None, status, custody)
 
     def _others(
         self, work: Work, claims: Sequence[Found], siblings: Sequence[Found]

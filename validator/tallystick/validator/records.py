@@ -16,12 +16,13 @@ from tallystick.evidence.errors import TallyError, Unverified
 from tallystick.evidence.half import Half, VerifiedHalf, verify_half
 from tallystick.evidence.kinds import ACCEPTED_HALF, CHECKPOINT, CLAIM, DECISION, EVENT
 from tallystick.evidence.record import kind_of
-from tallystick.validator import forks, schema
+from tallystick.validator import bodiless, forks, schema
 from tallystick.validator.checkpoints import Checkpoints
 from tallystick.validator.devicelog import DeviceLog, DeviceLogs
 from tallystick.validator.identities import Identities, Known
+from tallystick.validator.limits import CLAIMS_CACHED_MAX
 from tallystick.validator.partysets import PartySets
-from tallystick.validator.work import Work
+from tallystick.validator.work import Recent, Work
 from tallystick.verify.partysets import set_key
 
 COUNTER = {DECISION: "decisions", CLAIM: "claims", EVENT: "events", ACCEPTED_HALF: "halves"}
@@ -69,6 +70,12 @@ class Records:
         self._logs = logs
         self._checkpoints = checkpoints
         self._sets = sets
+        # References logged lately: who relies on a claim mostly does so at once.
+        self._lately: Recent[bytes, bool] = Recent(CLAIMS_CACHED_MAX)
+
+    def forget(self) -> None:
+        """After a rollback."""
+        self._lately.clear()
 
     def take(self, work: Work, known: Known, placed: Placed, *, branch: bool) -> None:
         """One record; `branch`: of a fork's second branch, which counts for nothing but claims."""
@@ -152,6 +159,10 @@ class Records:
             path=encode(list(placed.path)),
             checkpoint=placed.head.digest,
         )
+        self._lately.put(reference, value=True)
+        bodiless.relied(work, [r for r in made.relied if self._lately.get(r) is None], number)
+        if not placed.unseen:
+            bodiless.read_now(work, reference)
         if not branch:
             if placed.index < log.size:
                 log.claims += 1

@@ -235,6 +235,26 @@ Index("party_sets_due", party_sets.c.due_ms, sqlite_where=party_sets.c.due_ms.is
 # Spelt as queries spell it, or SQLite does not see that the index is meant.
 Index("party_sets_dirty", party_sets.c.party_set, sqlite_where=text("dirty = 1"))
 Index("party_sets_by_state", party_sets.c.state, party_sets.c.party_set)
+# Leaves whose bodies are not here, by the reference that a claim would have.
+bodiless = Table(
+    "bodiless",
+    metadata,
+    Column("claim", LargeBinary, primary_key=True),
+    Column("log", _BIG, nullable=False),
+    Column("at", _BIG, nullable=False),
+    Column("leaf", LargeBinary, nullable=False),
+    Column("device", LargeBinary, nullable=False),
+    Column("checkpoint", LargeBinary, nullable=False),
+)
+# References that claims of a set relied on and that nobody has read here yet.
+relying = Table(
+    "relying",
+    metadata,
+    Column("claim", LargeBinary, nullable=False),
+    Column("party_set", _BIG, nullable=False),
+    PrimaryKeyConstraint("claim", "party_set"),
+    Index("relying_by_set", "party_set"),
+)
 # Closed sets that wait for evidence that a missing party's log is complete past the deadline.
 unheard = Table(
     "unheard",

@@ -17,7 +17,7 @@ from tallystick.evidence.leaf import salt as salt_at
 from tallystick.evidence.record import kind_of
 from tallystick.evidence.segment import Segment, Stretch, VerifiedSegment, verify_segment
 from tallystick.evidence.tree import Tree, proof_from_nodes
-from tallystick.validator import forks, schema
+from tallystick.validator import bodiless, forks, schema
 from tallystick.validator.checkpoints import Checkpoints
 from tallystick.validator.devicelog import (
     DeviceLog,
@@ -210,6 +210,8 @@ class Segments:
             records=len(stretch.items) - stretch.elided,
         )
         log.covered += stretch.to - stretch.first
+        if stretch.elided:
+            bodiless.note(work, log, held, head)
 
     def _merge(self, work: Work, log: DeviceLog, held: Held, head: VerifiedCheckpoint) -> set[int]:
         """Store a stretch that may be known already; returns the indexes whose bodies are new."""

@@ -1,0 +1,103 @@
+"""Claims that are known by their leaf only (docs/reconciliation.md, section 2).
+
+Where a gateway sends hashes, a leaf may be a claim that somebody relied on. Its reference tells.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from tallystick.evidence.checkpoint import VerifiedCheckpoint
+from tallystick.evidence.ids import claim_reference
+from tallystick.validator import schema
+from tallystick.validator.devicelog import DeviceLog, Held
+from tallystick.validator.work import CHUNK, Work
+
+
+def note(work: Work, log: DeviceLog, held: Held, head: VerifiedCheckpoint) -> None:
+    """Keep the references of a new stretch's elided leaves; who relied on one is due."""
+    items = held.stretch.items
+    found = {
+        claim_reference(log.device, log.epoch, at, leaf): (at, leaf)
+        for (at, level, leaf), item in zip(held.leaves(), items, strict=True)
+        if level == 0 and not isinstance(item, bytes)
+    }
+    table = schema.relying
+    connection = work.written(table)
+    references = list(found)
+    for first in range(0, len(references), CHUNK):
+        chunk = references[first : first + CHUNK]
+        work.dirty.update(
+            connection.execute(
+                sa.select(table.c.party_set).where(table.c.claim.in_(chunk))
+            ).scalars()
+        )
+        known = set(
+            work.written(schema.bodiless)
+            .execute(sa.select(schema.bodiless.c.claim).where(schema.bodiless.c.claim.in_(chunk)))
+            .scalars()
+        ) | set(
+            work.written(schema.claims)
+            .execute(sa.select(schema.claims.c.claim).where(schema.claims.c.claim.in_(chunk)))
+            .scalars()
+        )
+        for reference in chunk:
+            if reference not in known:
+                at, leaf = found[reference]
+                work.insert(
+                    schema.bodiless,
+                    claim=reference,
+                    log=log.log,
+                    at=at,
+                    leaf=leaf,
+                    device=log.device,
+                    checkpoint=head.digest,
+                )
+
+
+def relied(work: Work, references: Sequence[bytes], number: int) -> None:
+    """Remember what a claim relied on, where that is not read here."""
+    table = schema.relying
+    for reference in references:
+        connection = work.written(schema.claims, table)
+        read = connection.execute(
+            sa.select(schema.claims.c.claim).where(schema.claims.c.claim == reference)
+        )
+        if read.first() is not None:
+            continue
+        known = connection.execute(
+            sa.select(table.c.claim).where(table.c.claim == reference, table.c.party_set == number)
+        )
+        if known.first() is None:
+            work.insert(table, claim=reference, party_set=number)
+
+
+def read_now(work: Work, reference: bytes) -> None:
+    """The body has come: whoever relied on it reads it now."""
+    for table in (schema.bodiless, schema.relying):
+        connection = work.written(table)
+        if table is schema.relying:
+            work.dirty.update(
+                connection.execute(
+                    sa.select(table.c.party_set).where(table.c.claim == reference)
+                ).scalars()
+            )
+        connection.execute(sa.delete(table).where(table.c.claim == reference))
+
+
+def relied_on(connection: Connection, numbers: Sequence[int]) -> dict[int, list[Any]]:
+    """Leaves that claims of these sets relied on, by set."""
+    table, leaves = schema.relying, schema.bodiless
+    found: dict[int, list[Any]] = {}
+    for first in range(0, len(numbers), CHUNK):
+        rows = connection.execute(
+            sa.select(table.c.party_set, leaves, schema.logs.c.epoch)
+            .join(leaves, leaves.c.claim == table.c.claim)
+            .join(schema.logs, schema.logs.c.log == leaves.c.log)
+            .where(table.c.party_set.in_(numbers[first : first + CHUNK]))
+        )
+        for row in rows:
+            found.setdefault(row.party_set, []).append(row)
+    return found
