@@ -2,8 +2,8 @@
 
 A file of tests/device holds plain functions `test_*` with `assert`. CPython runs it as an ordinary
 test file (tests/conftest.py leaves out what is not for it). Here it is compiled, beside the
-compiled library, and run on MicroPython: 64 bits; 32 bits in a 64 KiB heap, one process a function,
-so that each test has the whole heap; and the newest MicroPython, from source, as WebAssembly.
+compiled library, and run on MicroPython, one process a file: 64 bits; 32 bits in a 64 KiB heap; and the
+newest MicroPython, from source, as WebAssembly.
 """
 
 import ast
@@ -77,27 +77,23 @@ def helper_files() -> list[Path]:
 def run_on_micropython(
     test: DeviceTest, interpreter: MicroPython, library: Path, heap: str | None = None
 ) -> list[Outcome]:
-    """All functions of `test`; with `heap`, each in a process and heap of its own."""
+    """All functions of `test`, one after the other in one process and heap."""
     modules = {path.name: path for path in [test.path, *helper_files()]}
     compiled = device_library.compiled(f"device-test-{test.name}", modules)
-    groups = [[name] for name in test.functions] if heap else [test.functions]
-    outcomes: list[Outcome] = []
-    for names in groups:
-        try:
-            done = interpreter.run(
-                "-m",
-                "_run",
-                test.name,
-                *names,
-                heap=heap,
-                path=[compiled, library],
-                timeout_s=FILE_TIMEOUT_S,
-            )
-            said = f"{done.stdout}\n{done.stderr}"
-        except subprocess.TimeoutExpired as error:
-            said = f"{_text(error.stdout)}\nno end within {FILE_TIMEOUT_S} s"
-        outcomes += read_outcomes(names, said)
-    return outcomes
+    try:
+        done = interpreter.run(
+            "-m",
+            "_run",
+            test.name,
+            *test.functions,
+            heap=heap,
+            path=[compiled, library],
+            timeout_s=FILE_TIMEOUT_S,
+        )
+        said = f"{done.stdout}\n{done.stderr}"
+    except subprocess.TimeoutExpired as error:
+        said = f"{_text(error.stdout)}\nno end within {FILE_TIMEOUT_S} s"
+    return read_outcomes(test.functions, said)
 
 
 def read_outcomes(names: list[str], said: str) -> list[Outcome]:
