@@ -91,9 +91,7 @@ class Newcomer:
     def _start(self, words: list[str]) -> None:
         log = (self.folder / f"{words[0]}-{len(self.background)}.log").open("wb")
         self.background.append(
-            subprocess.Popen(
-                words, cwd=self.folder, env=self.environment, stdout=log, stderr=log
-            )
+            subprocess.Popen(words, cwd=self.folder, env=self.environment, stdout=log, stderr=log)
         )
         if "validator" in words:
             self._until(f"http://127.0.0.1:{self.ports['8470']}/readyz")
