@@ -10,9 +10,18 @@ from tallystick.evidence.kinds import CUSTODY_RECEIPT
 from tallystick.validator import schema
 from tallystick.validator.identities import Identities
 from tallystick.validator.limits import CUSTODY_CACHED_MAX
-from tallystick.validator.work import Recent, Work
+from tallystick.validator.work import Prepared, Recent, Work
 
 NOT_SENT = "not-sent"
+
+_ENTRY = Prepared(
+    sa.select(schema.custody.c.entry).where(schema.custody.c.digest == sa.bindparam("digest"))
+)
+_MISSING = Prepared(
+    sa.select(schema.custody_missing.c.digest).where(
+        schema.custody_missing.c.digest == sa.bindparam("digest")
+    )
+)
 
 
 class Offered:
@@ -47,16 +56,16 @@ class Custody:
         """Where a custody receipt is logged."""
         entry = self._logged.get(digest)
         if entry is None:
-            connection = work.written(schema.custody)
-            entry = connection.execute(
-                sa.select(schema.custody.c.entry).where(schema.custody.c.digest == digest)
-            ).scalar_one_or_none()
-            if entry is not None:
+            row = _ENTRY.rows(work.written(schema.custody), digest=digest).first()
+            if row is not None:
+                entry = int(row[0])
                 self._logged.put(digest, entry)
         return entry
 
     def named(self, work: Work, digest: bytes, device: bytes) -> None:
         """A checkpoint of the device names this receipt: log it, or remember that it is missing."""
+        if digest in work.missing_custody:
+            return
         if self._logged.get(digest) is None:
             offered = work.custody.get(digest)
             if self.entry(work, digest) is None:
@@ -115,12 +124,7 @@ class Custody:
 
     @staticmethod
     def _missing(work: Work, digest: bytes, device: bytes, reason: str) -> None:
-        if digest in work.missing_custody:
-            return
         work.missing_custody.add(digest)
         table = schema.custody_missing
-        known = work.written(table).execute(
-            sa.select(table.c.digest).where(table.c.digest == digest)
-        )
-        if known.scalar_one_or_none() is None:
+        if _MISSING.rows(work.connection, digest=digest).first() is None:
             work.insert(table, digest=digest, device=device, reason=reason)

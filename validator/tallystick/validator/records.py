@@ -14,7 +14,7 @@ from tallystick.evidence.claim import Claim
 from tallystick.evidence.credential import Credential, Keyring, digests_of
 from tallystick.evidence.errors import TallyError, Unverified
 from tallystick.evidence.half import Half, VerifiedHalf, verify_half
-from tallystick.evidence.kinds import ACCEPTED_HALF, CHECKPOINT, CLAIM, DECISION, EVENT
+from tallystick.evidence.kinds import ACCEPTED_HALF, CHECKPOINT, CLAIM, EVENT
 from tallystick.evidence.record import kind_of
 from tallystick.validator import bodiless, forks, schema
 from tallystick.validator.checkpoints import Checkpoints
@@ -25,7 +25,7 @@ from tallystick.validator.partysets import PartySets
 from tallystick.validator.work import Recent, Work
 from tallystick.verify.partysets import set_key
 
-COUNTER = {DECISION: "decisions", CLAIM: "claims", EVENT: "events", ACCEPTED_HALF: "halves"}
+COUNTER = {CLAIM: "claims", EVENT: "events", ACCEPTED_HALF: "halves"}
 
 
 class Placed:

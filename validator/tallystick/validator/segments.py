@@ -34,6 +34,8 @@ from tallystick.validator.merge import merge
 from tallystick.validator.records import Placed, Records
 from tallystick.validator.work import Work
 
+_DECISION = b"\x87\x00"  # an array of seven, of kind 0
+
 
 class Segments:
     """Takes segments into device logs."""
@@ -259,26 +261,29 @@ class Segments:
     def _bodies(self, work: Work, known: Known, bodies: "Bodies", log: DeviceLog) -> None:
         """Look at the bodies that are new."""
         held = bodies.held
-        stretch = held.stretch
         if bodies.fresh is not None and not bodies.fresh:
             return
-        if not stretch.elided and bodies.fresh is None and not bodies.branch:
-            decisions = _decisions_only(stretch)
-            if decisions:
-                known.count("decisions", decisions)
-                return
+        decisions = 0
         read: NodeReader | None = None
-        for at, leaf, item, salt in bodies.records():
+        for at, leaf, item, nth in bodies.records():
+            # Decisions are opaque here, and most of what there is.
+            if item[:2] == _DECISION:
+                decisions += 1
+                continue
             path: list[bytes] = []
+            salt = b""
             if item[1:2] == b"\x01":
                 read = read or held.reader()
                 path = proof_from_nodes(read, at, held.to)
+                salt = bodies.salt(at, nth)
             placed = Placed(
                 log, at, leaf, item, salt, path, bodies.head, bodies.entry, unseen=bodies.unseen
             )
             self._records.take(work, known, placed, branch=bodies.branch)
             if at == 0 and not bodies.branch:
                 self._opened(work, log, item)
+        if decisions and not bodies.branch:
+            known.count("decisions", decisions)
 
     def _opened(self, work: Work, log: DeviceLog, record: bytes) -> None:
         """An epoch's first record names the head that its device left: that epoch is frozen."""
@@ -387,20 +392,21 @@ class Bodies:
         self.unseen = unseen
         self.branch = branch
 
-    def records(self) -> Iterator[tuple[int, bytes, bytes, bytes]]:
-        """(index, leaf, record, salt) of each."""
-        stretch = self.held.stretch
-        secret = stretch.secret
+    def records(self) -> Iterator[tuple[int, bytes, bytes, int]]:
+        """(index, leaf, record, how many records stand before it) of each."""
         nth = 0
-        for (at, _, leaf), item in zip(self.held.leaves(), stretch.items, strict=True):
-            if not isinstance(item, bytes):
-                continue
-            if self.fresh is None or at in self.fresh:
-                if isinstance(secret, bytes):
-                    yield at, leaf, item, salt_at(secret, at)
-                elif secret is not None:
-                    yield at, leaf, item, secret[nth]
-            nth += 1
+        for (at, _, leaf), item in zip(self.held.leaves(), self.held.stretch.items, strict=True):
+            if isinstance(item, bytes):
+                if self.fresh is None or at in self.fresh:
+                    yield at, leaf, item, nth
+                nth += 1
+
+    def salt(self, index: int, nth: int) -> bytes:
+        """The salt of the record at an index, the nth record of its stretch."""
+        secret = self.held.stretch.secret
+        if isinstance(secret, bytes):
+            return salt_at(secret, index)
+        return (secret or [])[nth]
 
 
 def _crosses(log: DeviceLog, taken: Taken) -> None:
@@ -426,11 +432,3 @@ def _record_indexes(stretch: Stretch) -> set[int]:
         else:
             at += 1 << item[0]
     return found
-
-
-def _decisions_only(stretch: Stretch) -> int:
-    """Number of records when all are decisions, which nobody decodes on arrival; else 0."""
-    for item in stretch.items:
-        if item[1:2] != b"\x00" or item[:1] != b"\x87":
-            return 0
-    return len(stretch.items)
