@@ -77,6 +77,18 @@ def test_fields_that_are_refused() -> None:
         assert refused(Checkpoint, *fields) == reason, at
 
 
+def test_what_nobody_signed_has_no_bytes() -> None:
+    made = Checkpoint(EPOCH, 7, ROOT, 2, 1, 5000)
+    for use in (made.encode, made.received, lambda: made.iss):
+        try:
+            use()
+        except ValueError:
+            continue
+        raise AssertionError("an unsigned checkpoint gave a statement")
+    assert made == Checkpoint(EPOCH, 7, ROOT, 2, 1, 5000)
+    assert made != Checkpoint(EPOCH, 8, ROOT, 2, 1, 5000)
+
+
 def test_statements_that_are_no_checkpoint() -> None:
     key = Key("device")
     good = Checkpoint(EPOCH, 7, ROOT, 2, 1, 5000)

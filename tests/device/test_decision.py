@@ -107,6 +107,7 @@ def test_what_a_parser_refuses() -> None:
         (1, ["m", None, b"short"], "bad-value"),
         (1, "m", "bad-type"),
         (2, [], "bad-type"),
+        (3, [], "bad-type"),
         (3, {"x": [1, "<", 2, None]}, "bad-value"),
         (3, {"x": ["1", "<", 2, None, True]}, "bad-type"),
         (3, {"x": [1, "<", 2, None, 1]}, "bad-type"),

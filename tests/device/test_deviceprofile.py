@@ -73,6 +73,8 @@ def test_arguments_that_are_refused() -> None:
     ):
         assert refused(fields, **changed) == reason, changed
     assert refused(profile.fields, "giver", "released", {"item": "x"}) == "bad-value"
+    colour = {"item": "x", "position_m": [1], "colour": "red"}
+    assert refused(deviceprofile.check_fields, RULES, colour) == "bad-value"
     for received in ({"item": "x", "position_m": [1, "2"]}, {"item": "x"}):
         assert refused(deviceprofile.check_fields, RULES, received) in ("bad-type", "bad-value")
 

@@ -73,6 +73,9 @@ def test_what_a_parser_refuses() -> None:
 
 
 def test_framing_is_strict() -> None:
+    data = encoded((5, [[[b"r", b"s", [0, HASH]], SEED, b"c"], [[b"r" * 30], SEED, b"c"]]))
+    for size in range(len(data)):
+        assert refused(segment.parse, data[:size]) in ("truncated", "bad-type"), size
     data = encoded()
     for size in range(len(data)):
         assert refused(segment.parse, data[:size]) in ("truncated", "bad-type"), size

@@ -49,8 +49,10 @@ def test_maps_are_in_order_whatever_the_order_given() -> None:
 
 def test_what_it_refuses() -> None:
     deep: "Any" = 1
+    maps: "Any" = 1
     for _ in range(12):
         deep = [deep]
+        maps = {"a": maps}
     for given, reason in (
         (2**63, "bad-number"),
         (-(2**63) - 1, "bad-number"),
@@ -66,6 +68,8 @@ def test_what_it_refuses() -> None:
         ({1, 2}, "bad-type"),
         (bytearray(b"x"), "bad-type"),
         (deep, "too-deep"),
+        (maps, "too-deep"),
+        ("\ud800", "bad-utf8"),
     ):
         assert refused(put, given) == reason, given
     assert put(deep[0]) == cbor.encode(deep[0])
@@ -81,6 +85,8 @@ def test_what_a_parser_refuses() -> None:
         ({"ü" * 33: 1}, "too-large"),
         ({"": 1}, "bad-value"),
         ({5: 1}, "bad-type"),
+        (1.5, "bad-type"),
+        ([(1, 2)], "bad-type"),
     ):
         assert refused(value.check, item) == reason, item
     value.check({"ü" * 32: "ü" * 512})

@@ -106,10 +106,9 @@ def follows(previous: Checkpoint, following: Checkpoint) -> None:
     if previous.size == following.size and previous.root != following.root:
         raise Unverified("fork", "two checkpoints of one size have different roots")
     grown = following.size - previous.size
-    if grown < 0:
-        raise Unverified("bad-value", "a checkpoint's size falls")
+    # Also refuses a size that falls: then nothing lies between 0 and `grown`.
     if not 0 <= following.claims - previous.claims <= grown:
-        raise Unverified("bad-value", "a checkpoint's claims do not grow with its size")
+        raise Unverified("bad-value", "a checkpoint's size or claims fall, or grow apart")
     if following.boot < previous.boot:
         raise Unverified("bad-value", "a checkpoint's boot count falls")
     if following.boot == previous.boot and following.uptime_ms < previous.uptime_ms:

@@ -106,8 +106,6 @@ def _read_names(headers: "dict[int, Any]") -> "tuple[str, str, bytes | None]":
 
 def parse(data: bytes, kind: int, bytes_max: int = STATEMENT_BYTES_MAX) -> Statement:
     """A statement whose payload is of this kind; Malformed otherwise."""
-    if type(data) is not bytes:
-        raise Malformed("bad-type", "a statement must be bytes")
     sign1 = cose.parse(data, bytes_max)
     names = _names.get(sign1.protected)
     if names is None:

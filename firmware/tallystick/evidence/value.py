@@ -195,6 +195,9 @@ def _utf8(text: str) -> bytes:
         raw = text.encode()
     except ValueError:  # a lone surrogate
         raise Malformed("bad-utf8", "a text has no UTF-8")
+    if len(raw) != len(text):
+        # MicroPython encodes surrogates too.
+        cbor._check_utf8(raw, 0)
     return raw
 
 
