@@ -148,6 +148,8 @@ class Story:
     x: str = "1.6"
     answers: bool = True
     silent: bool = True  # whether its log shows the silence
+    silence_ms: int = 200  # when, after the deadline
+    closing_ms: int | None = None  # the deadline that closings name, when not the profile's
     profile: Profile = field(default_factory=lambda: profiles.load("handover"))
 
     def __post_init__(self) -> None:
@@ -219,7 +221,7 @@ class Story:
                 key_of.interaction_id(),
                 key_of.party_set(),
                 first,
-                deadline_ms,
+                deadline_ms if self.closing_ms is None else self.closing_ms,
             )
             validator.append(closing.encode())
         finding = self.finding(claims, silence)
@@ -242,13 +244,13 @@ class Story:
     def _silence(self, validator: StoryValidator, deadline_ms: int) -> TimeEvidence:
         if len(self.receiver.stretches) == 1:
             # After the deadline it says again what its head is, naming custody of then.
-            self._custody(self.receiver, START_MS + deadline_ms + 200)
+            self._custody(self.receiver, START_MS + deadline_ms + self.silence_ms)
             self.receiver.seal()
         validator.append(self.receiver.stretches[1].checkpoint)
         head = checkpoint.parse(self.receiver.stretches[1].checkpoint)
         assert head.custody is not None
         return TimeEvidence(
-            self.receiver.id, head.digest, head.custody, START_MS + deadline_ms + 200
+            self.receiver.id, head.digest, head.custody, START_MS + deadline_ms + self.silence_ms
         )
 
     def finding(self, claims: list[KnownClaim], silence: list[TimeEvidence]) -> Finding:

@@ -105,6 +105,16 @@ def test_silence_needs_evidence_and_the_earliest_counts() -> None:
     assert find(inputs(only, closed=True, silence=[other])) == find(inputs(only, closed=True))
 
 
+def test_one_claim_told_in_two_ways_counts_in_one_way() -> None:
+    low = known(handover("giver"), GIVER)
+    ways = [low, low._replace(status="suspect"), low._replace(claim=None), low._replace(custody=3)]
+    other = known(handover("receiver"), RECEIVER)
+    expected = both(inputs(*ways, other))
+    assert expected.state == "matched"
+    for at in range(len(ways)):
+        assert both(inputs(*ways[at:], other, *ways[:at])) == expected
+
+
 def test_a_late_claim_completes_a_closed_set() -> None:
     claims = known(handover("giver"), GIVER), known(handover("receiver"), RECEIVER)
     assert both(inputs(*claims, closed=True)) == both(inputs(*claims, closed=False))
