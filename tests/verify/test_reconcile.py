@@ -360,3 +360,35 @@ def test_every_signed_finding_fits_a_verdict(rng: random.Random) -> None:
     assert len(finding.encode()) < 61_440
     if finding.state != "pending":
         assert parse(finding.encode()) == finding
+
+
+def test_the_largest_finding_fits_a_log_entry() -> None:
+    """Every bound of a finding at once, so that no party set keeps a verdict from the log."""
+    devices = sorted(worlds.device_id(str(n)) for n in range(32))
+    role, name, field = "r" * 64, "c" * 64, "f" * 64
+    claims = {role: {name: {field: ["text", None, None, True]}}}
+    parameters = {"fields": [f"{role}.{name}.{field}"]}
+    checks = [["agree", f"{n:064}", parameters] for n in range(16)]
+    profile = Profile("p" * 64, 1, "acme", 1000, {role: [1, 32]}, claims, checks)
+    parties = {role: devices}
+    said = [
+        known(
+            make_claim(profile.digest, parties, role, name, {field: f"{n}" * 100}),
+            device,
+            index=n,
+            status="active",
+        )
+        for device in devices
+        for n in (1, 2)
+    ]
+    interaction = said[0].claim.interaction_id() if said[0].claim else b""
+    given_ = PartySetInputs(
+        profile, "site-1", interaction, parties, said, (), closed=True, silence=()
+    )
+    finding = find(given_)
+    assert finding.state == "conflicting"
+    assert len(finding.claims) == 64
+    assert len(finding.encode()) < 48_000
+    assert find(given_).encode() == naive.find(given_)
+    alone = find(given_._replace(claims=[one for one in said if one.device == devices[0]]))
+    assert len(alone.missing) == 31

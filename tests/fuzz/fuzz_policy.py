@@ -1,0 +1,19 @@
+"""parse_policy returns a policy that an empty report does not fulfil, or raises Malformed."""
+
+from support.story import Story
+from tallystick.evidence.errors import Malformed, Unverified
+from tallystick.verify import Policy, Report
+
+SEEDS = (Story().policy.encode(), Story().root_policy.encode())
+
+
+def target(data: bytes) -> None:
+    try:
+        policy = Policy.parse(data.decode("latin-1"))
+    except Malformed:
+        return
+    try:
+        policy.demand(Report())
+    except Unverified:
+        return
+    raise AssertionError
