@@ -1,0 +1,83 @@
+"""The documents cannot drift: their examples are parsed and run."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from support.story import Story
+from tallystick.evidence.enrolment import CUSTODIES
+from tallystick.evidence.finding import STATES
+from tallystick.verify import Policy, profile_toml, reconcile
+from tallystick.verify.profile_toml import parse_profile
+
+STORY = Story()
+DOCS = Path(__file__).parents[2] / "docs"
+RECONCILIATION = (DOCS / "reconciliation.md").read_text()
+POLICY = (DOCS / "policy.md").read_text()
+
+
+def blocks(text: str, kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_example_profile_is_one() -> None:
+    (example,) = blocks(RECONCILIATION, "toml")
+    made = parse_profile(example)
+    assert f'"{made.name}@{made.version}"' in example
+
+
+def test_the_states_are_those_of_the_format() -> None:
+    rows = re.findall(r"^\| \d \| .* \| `(\w+)` \|$", RECONCILIATION, re.MULTILINE)
+    assert set(rows) == set(STATES)
+
+
+def test_the_limits_are_those_of_the_code() -> None:
+    limits = (
+        f"Limits: {profile_toml.ROLES_MAX} roles, {profile_toml.CLAIMS_MAX} claims a role, "
+        f"{profile_toml.FIELDS_MAX} fields a claim, {profile_toml.CHECKS_MAX} checks, "
+    )
+    assert limits in RECONCILIATION
+    assert f"ends after {reconcile.VALUES_MAX}" in RECONCILIATION
+    assert f"longer than {reconcile.VALUE_BYTES_MAX} bytes" in RECONCILIATION
+    assert f"the {reconcile.CLAIMS_WITHOUT_SLOTS_MAX} claims" in RECONCILIATION
+
+
+def test_every_reason_of_the_engine_is_specified() -> None:
+    source = Path(reconcile.__file__).parent
+    texts = [(source / name).read_text() for name in ("checks/agree.py", "checks/limit.py")]
+    texts += [(source / "reconcile.py").read_text(), (source / "view.py").read_text()]
+    sentences = re.findall(r'(?<!")"([A-Z][^"{}]+\.)"(?!")', "\n".join(texts))
+    assert len(sentences) >= 5
+    for sentence in sentences:
+        assert f"`{sentence}`" in RECONCILIATION, sentence
+
+
+def test_the_example_policy_is_one() -> None:
+    (example,) = blocks(POLICY, "toml")
+    key = STORY.acme.root_line.partition("+")[2]
+    text = re.sub(r'"(acme|borealis|insurer|city)\+[^"]*"', rf'"\1+{key}"', example)
+    text = re.sub(r'"5f0c[^"]*"', f'"{"5f" * 32}"', text)
+    text = re.sub(r'"M2c[^"]*"', f'"{"M" * 42}A"', text)
+    text = re.sub(r'note_key = "[^"]*"', f'note_key = "{STORY.validators[0].vkey}"', text)
+    policy = Policy.parse(text)
+    assert len(policy.trust.validators) == 2
+    assert all(name in example for name in CUSTODIES)
+
+
+def test_the_snippet_runs(tmp_path: Path) -> None:
+    snippet = blocks(POLICY, "python")[0]
+    (tmp_path / "handover.tally").write_bytes(STORY.evidence().encode())
+    (tmp_path / "policy.toml").write_text(STORY.policy)
+    command = [sys.executable, "-c", snippet]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.startswith("handover@1 order-4711 in dock-3: matched")
+    assert "not checked: whether the claims are true" in done.stdout
+    (tmp_path / "policy.toml").write_text(STORY.policy + '[outcome]\nstates = ["one_sided"]\n')
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "(bad-policy)" in done.stderr
