@@ -3,7 +3,7 @@
 from tallystick.evidence.claim import Claim, check_parties, declare
 from tallystick.evidence.errors import CouldNotCheck, Malformed, TallyError, Unverified
 from tallystick.evidence.limits import HALF_BYTES_MAX, RECORD_DEVICE_BYTES_MAX
-from tallystick.recorder.handle import Handle
+from tallystick.recorder.handle import Handle, add_sealed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Claims:
             raise Malformed("too-large", "a record is longer than 4096 bytes")
         handle = Handle()
         handle.make = lambda checkpoint: self._half(record, handle, checkpoint)
-        ledger.add_sealed(record, handle)
+        add_sealed(ledger, record, handle)
         return handle
 
     def _parties(self, role: str, peers: "dict[str, Any]") -> dict[str, list[bytes]]:
@@ -165,7 +165,7 @@ class Claims:
             return None
         handle.make = lambda _: verified
         record = AcceptedHalf(ledger.clock.uptime_ms(), data).encode()
-        ledger.add_sealed(record, handle)
+        add_sealed(ledger, record, handle)
         return verified
 
     def keyring(self) -> "Keyring":

@@ -9,7 +9,7 @@ from tallystick.evidence.errors import Unverified
 from tallystick.evidence.kinds import CHECKPOINT
 from tallystick.evidence.tree import Tree
 from tallystick.recorder import frames
-from tallystick.recorder.frames import BOOT, CUSTODY, HEADER, PAST, PAYLOAD, SEED, SIGNATURE
+from tallystick.recorder.frames import PAYLOAD, SEED, SIGNATURE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 SEED_SIZE = 32
 PENDING_MAX = 64
-PAST_MAX = 8
 # A stretch must fit a segment (docs/protocol.md, 1.6), whatever the signer does: 245,760 bytes of
 # the 262,144 are for records, and a record counts as 64 at least, so 3,840 of the 4,096 items.
 STRETCH_ROOM = 245760
@@ -98,13 +97,6 @@ class Log:
             self.claims += 1
         return tree.size - self.sealed_size
 
-    def path_of_next(self) -> list[bytes]:
-        """The inclusion path that the next record will have in the tree that it completes."""
-        # A newest leaf's left-hand siblings are the perfect subtrees before it (RFC 9162, 2.1.3).
-        path = self.tree.edge[:]
-        path.reverse()
-        return path
-
     def seal(self, uptime_ms: int, wall: "tuple[int, int] | None") -> bytes:
         """The frame of a new payload over all records; raises when too many wait already."""
         if len(self.pending) >= PENDING_MAX:
@@ -151,38 +143,3 @@ class Log:
         """The signature of this payload is on flash."""
         self.pending = [one for one in self.pending if one[0] > ordinal]
         self.signed = ordinal
-
-    def header(self) -> bytes:
-        """The first frame of a file that begins here: at a payload, or at the very begin."""
-        return frames.control(
-            [
-                HEADER,
-                frames.VERSION,
-                self.device,
-                self.epoch,
-                self.tree.size,
-                self.tree.edge,
-                self.claims,
-                self.boot,
-                self.ordinal,
-                self.signed,
-                [list(one) for one in self.pending],
-                list(self.custody) if self.custody else None,
-                self.past,
-            ]
-        )
-
-    def set_custody(self, to: int, digest: bytes, statement: bytes, time_ms: int) -> bytes:
-        """The frame of a verified custody receipt."""
-        self.custody = (to, digest, statement, time_ms)
-        return frames.control([CUSTODY, to, digest, statement, time_ms])
-
-    def set_past(self, epoch: bytes) -> bytes:
-        """The frame that remembers an epoch that came before this one."""
-        self.past = (self.past + [epoch])[-PAST_MAX:]
-        return frames.control([PAST, epoch])
-
-    def set_boot(self) -> bytes:
-        """The frame of one boot more."""
-        self.boot += 1
-        return frames.control([BOOT, self.boot])

@@ -3,7 +3,7 @@
 
 from tallystick.evidence import kinds
 from tallystick.evidence.errors import Malformed, TallyError, Unverified
-from tallystick.recorder import stretches
+from tallystick.recorder import freeing, marks, stretches
 from tallystick.recorder.health import count
 
 TYPE_CHECKING = False
@@ -159,11 +159,11 @@ class Downlink:
         if not receipt.bodies:
             raise Unverified("bad-value", "a custody receipt over hashes frees no bodies")
         with ledger.lock:
-            frame = log.set_custody(receipt.to, receipt.digest, message, receipt.time_ms)
+            frame = marks.custody(log, receipt.to, receipt.digest, message, receipt.time_ms)
             ledger.append_control(frame)
             ledger.health.custody += 1
             self._sender.confirmed(receipt.to, self._now_ms)
-            ledger.journal.release(log.epoch, receipt.to, self._sender.position[0])
+            freeing.release(ledger.journal, log.epoch, receipt.to, self._sender.position[0])
 
     # Welcome.
 
@@ -202,7 +202,7 @@ class Downlink:
                 self._older([head.epoch, head.size, head.root])
             else:
                 with ledger.lock:
-                    ledger.append_control(log.set_past(head.epoch))
+                    ledger.append_control(marks.past(log, head.epoch))
 
     def _own_epoch(self, head: "Checkpoint") -> "Work":
         log = self._ledger.log
@@ -210,7 +210,7 @@ class Downlink:
             root = yield from self._root_at(head.size)
             if root == head.root:
                 return
-            if not root and head.size < self._ledger.journal.first(log.epoch):
+            if not root and head.size < freeing.first_index(self._ledger.journal, log.epoch):
                 return  # freed: it cannot be compared any more
         yield from self._verified(head)
         self._older([head.epoch, head.size, head.root])

@@ -4,7 +4,9 @@
 from os import urandom
 
 from tallystick.evidence.errors import Unverified
+from tallystick.recorder import marks
 from tallystick.recorder.core import Log
+from tallystick.recorder.filing import begin_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,12 +37,12 @@ def begin(ledger: "Ledger", reason: str, previous: "list[Any] | None") -> None:
         log.ordinal = log.signed = old.ordinal
         log.past = old.past[:]
         if old.tree.size:
-            log.set_past(old.epoch)
+            marks.past(log, old.epoch)
         if previous and previous[0] not in log.past:
-            log.set_past(previous[0])
+            marks.past(log, previous[0])
         lost = old.tree.size - (old.custody[0] if old.custody else 0)
         journal.sync(ledger.lock)
-        journal.begin_file(log)
+        begin_file(journal, log)
         waiting = ledger.take_log(log)
         ledger.event("epoch", {"previous": previous, "reason": reason})
         if lost:
@@ -52,7 +54,7 @@ def begin(ledger: "Ledger", reason: str, previous: "list[Any] | None") -> None:
 
 def boot(ledger: "Ledger", config: "dict[str, Any]") -> None:
     """Count the boot and record it."""
-    ledger.append_control(ledger.log.set_boot())
+    ledger.append_control(marks.boot(ledger.log))
     ledger.event(
         "boot",
         {

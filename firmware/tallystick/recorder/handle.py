@@ -1,4 +1,4 @@
-# The promise of claim() and accept() with wait=False.
+# The promise of claim() and accept() with wait=False, and of urgent decisions.
 
 from tallystick.evidence.errors import CouldNotCheck, TallyError
 
@@ -6,6 +6,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
+
+    from tallystick.recorder.ledger import Ledger
 
 
 class Handle:
@@ -42,3 +44,29 @@ class Handle:
         self.error = error
         self.make = None
         self.ready = True
+
+
+def add_sealed(ledger: "Ledger", record: bytes, handle: Handle) -> None:
+    """Append and seal in one; the handle gets its place and waits, or fails."""
+    with ledger.lock:
+        log = ledger.log
+        # What may go before the record goes now, so that the path is that of its place.
+        if ledger.dropped:
+            from tallystick.recorder.troubles import add_gap  # noqa: PLC0415  # rarely
+
+            add_gap(ledger)
+        if log.stretch_room <= 0:
+            ledger.seal()
+        index = log.tree.size
+        # A newest leaf's left-hand siblings are the perfect subtrees before it (RFC 9162, 2.1.3).
+        path = log.tree.edge[:]
+        path.reverse()
+        if not ledger.add(record):
+            handle.fail(TallyError("store-full", "the record could not be kept: see health"))
+            return
+        handle.place = (index, log.salt, path)
+        ordinal = ledger.seal()
+        if ordinal:
+            ledger.waiters.append((ordinal, handle))
+        else:
+            handle.fail(TallyError("key-behind", "no checkpoint could be made: see health"))

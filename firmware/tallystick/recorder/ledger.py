@@ -7,9 +7,7 @@
 from os import urandom
 
 from tallystick.evidence.errors import TallyError, Unverified
-from tallystick.evidence.event import encode_event
 from tallystick.recorder.core import Log
-from tallystick.recorder.health import count
 from tallystick.recorder.journal import Full, Journal
 
 TYPE_CHECKING = False
@@ -21,11 +19,7 @@ if TYPE_CHECKING:
     from tallystick.recorder.handle import Handle
     from tallystick.recorder.health import Health
 
-FLASH_RETRY_MS = 1000
 KEY_RETRY_MS_MIN = 500
-KEY_RETRY_MS_MAX = 60000
-FAULT_EVENT_MS_MIN = 60000
-FAULT_EVENTS_MAX = 16
 # A wall clock that moves against uptime by more than this was set.
 CLOCK_STEP_MS_MIN = 2000
 
@@ -67,14 +61,14 @@ class Ledger:
         self._durable = 0
         self.sendable = 0
         self._signing: "tuple[int, bytes] | None" = None
-        self._waiters: "list[tuple[int, Handle]]" = []
-        self._dropped = 0
-        self._flash_after_ms = 0
+        self.waiters: "list[tuple[int, Handle]]" = []
+        self.dropped = 0
+        self.flash_after_ms = 0
         self._sync_after_ms = 0
-        self._key_after_ms = 0
-        self._key_retry_ms = KEY_RETRY_MS_MIN
-        self._fault_events: dict[str, int] = {}
-        self._wall_offset_ms: int | None = None
+        self.key_after_ms = 0
+        self.key_retry_ms = KEY_RETRY_MS_MIN
+        self.fault_events: dict[str, int] = {}
+        self.wall_offset_ms: int | None = None
 
     # Writing.
 
@@ -86,90 +80,62 @@ class Ledger:
     def add_alone(self, record: bytes) -> bool:
         """As add, where there are no threads: the hot path of a microcontroller."""
         log = self.log
-        if self._dropped and not self._add_gap():
-            return self._drop()
+        if self.dropped and not self._troubles().add_gap(self):
+            return self._drop(None)
         if log.stretch_room <= 0 and not self.seal():
-            return self._drop()
+            return self._drop(None)
         # Attributes and calls are what costs there, so the usual case of _append stands here too.
         frame = log.frame(record, urandom)
-        if self._flash_after_ms:
-            if not self._append(frame):
-                return self._drop()
+        if self.flash_after_ms:
+            if not self.append(frame):
+                return self._drop(None)
         else:
             try:
                 self.journal.append(frame)
             except (Full, OSError) as error:
-                self._not_appended(error)
-                return self._drop()
+                return self._drop(error)
         if log.added(record) == 1:
             self.policy.added(self.clock.uptime_ms())
         self.health.records += 1
         return True
 
-    def _append(self, frame: bytes, reserved: bool = False) -> bool:  # noqa: FBT001, FBT002
+    def _drop(self, error: Exception | None) -> bool:
+        self._troubles().drop(self, error)
+        return False
+
+    def append(self, frame: bytes, reserved: bool = False) -> bool:  # noqa: FBT001, FBT002
+        """Append a frame; False (counted) when it cannot. `reserved`: what seals and frees."""
         try:
-            if self._flash_after_ms:
-                if self.clock.uptime_ms() < self._flash_after_ms:
+            if self.flash_after_ms:
+                if self.clock.uptime_ms() < self.flash_after_ms:
                     return False
-                self._flash_after_ms = 0
+                self.flash_after_ms = 0
             self.journal.append(frame, reserved)
         except (Full, OSError) as error:
-            self._not_appended(error)
+            self._troubles().not_appended(self, error)
             return False
         self.health.flash_ok = not self._sync_after_ms
         return True
 
-    def _not_appended(self, error: Exception) -> None:
-        if not isinstance(error, Full):
-            self._flash_failed("write", error)
-        elif self.health.flash_ok:
-            self.health.flash_ok = False
-            self.fault("journal", "full", event=False)
-
     def append_control(self, frame: bytes) -> bool:
         """Append a frame of ours; losing it costs a repetition, never a record."""
-        return self._append(frame, reserved=True)
-
-    def _flash_failed(self, what: str, error: Exception) -> None:
-        self.health.flash_ok = False
-        self._flash_after_ms = self.clock.uptime_ms() + FLASH_RETRY_MS
-        self.fault("flash", what, event=False)
-        self.health.last_fault += " (%s)" % error
-
-    def _drop(self) -> bool:
-        self._dropped += 1
-        self.health.dropped += 1
-        return False
-
-    def _add_gap(self) -> bool:
-        log = self.log
-        record = encode_event(
-            self.clock.uptime_ms(), "gap", {"dropped": self._dropped, "reason": "flash"}
-        )
-        if log.stretch_room <= 0 and not self.seal():
-            return False
-        if not self._append(log.frame(record, urandom)):
-            return False
-        log.added(record)
-        self._dropped = 0
-        return True
+        return self.append(frame, reserved=True)
 
     def event(self, name: str, details: "dict[str, Any]") -> bool:
         """Append an event."""
+        from tallystick.evidence.event import encode_event  # noqa: PLC0415  # costs heap
+
         return self.add(encode_event(self.clock.uptime_ms(), name, details))
 
     def fault(self, part: str, reason: str, *, event: bool = True) -> None:
         """Count a fault, and record it, each kind at most once a minute."""
-        name = part + ":" + reason
-        count(self.health.faults, name)
-        self.health.last_fault = name
-        now = self.clock.uptime_ms()
-        known = self._fault_events.get(name)
-        if event and (known is None or now - known >= FAULT_EVENT_MS_MIN):
-            if len(self._fault_events) >= FAULT_EVENTS_MAX:
-                self._fault_events.clear()
-            self._fault_events[name] = now
-            self.event("fault", {"part": part, "reason": reason})
+        self._troubles().fault(self, part, reason, event=event)
+
+    def _troubles(self) -> "Any":
+        # Loaded when there are any.
+        from tallystick.recorder import troubles  # noqa: PLC0415  # costs heap
+
+        return troubles
 
     def seal(self) -> int:
         """Write a payload over all records; its number, 0 when that is impossible now."""
@@ -181,37 +147,24 @@ class Ledger:
             except Unverified as error:
                 self.fault("key", error.reason, event=False)
                 return 0
-            if not self._append(frame, reserved=True):
+            if not self.append(frame, reserved=True):
                 return 0
             ordinal = log.sealed()
             self.policy.sealed(now)
             self.health.checkpoints += 1
             if self.journal.wants_file():
-                try:
-                    self.journal.begin_file(log)
-                except OSError as error:
-                    self._flash_failed("rotate", error)
+                self._begin_file()
             return ordinal
 
-    def add_sealed(self, record: bytes, handle: "Handle") -> None:
-        """Append and seal in one; the handle gets its place and waits, or fails."""
-        with self.lock:
-            # What may go before the record goes now, so that the path is that of its place.
-            if self._dropped:
-                self._add_gap()
-            if self.log.stretch_room <= 0:
-                self.seal()
-            index = self.log.tree.size
-            path = self.log.path_of_next()
-            if not self.add(record):
-                handle.fail(TallyError("store-full", "the record could not be kept: see health"))
-                return
-            handle.place = (index, self.log.salt, path)
-            ordinal = self.seal()
-            if ordinal:
-                self._waiters.append((ordinal, handle))
-            else:
-                handle.fail(TallyError("key-behind", "no checkpoint could be made: see health"))
+    def _begin_file(self) -> None:
+        from tallystick.recorder.filing import begin_file  # noqa: PLC0415  # forgotten again
+        from tallystick.recorder.memory import forget  # noqa: PLC0415  # costs heap
+
+        try:
+            begin_file(self.journal, self.log)
+        except OSError as error:
+            self._troubles().flash_failed(self, "rotate", error)
+        forget(("recorder.filing",))
 
     # Steps.
 
@@ -225,7 +178,7 @@ class Ledger:
         if log.ordinal > self._durable or log.signed > self.sendable:
             return self._sync(now_ms)
         if not log.pending and self.policy.due(now_ms, log.unsealed, log.stretch_room):
-            self._check_clock()
+            self._look_at_clock()
             return bool(self.seal())
         return False
 
@@ -237,30 +190,27 @@ class Ledger:
         try:
             self.journal.sync(self.lock)
         except (OSError, ValueError) as error:  # ValueError: closed by a repair meanwhile
-            self.health.flash_ok = False
-            self._sync_after_ms = now_ms + FLASH_RETRY_MS
-            self.fault("flash", "sync", event=False)
-            self.health.last_fault += " (%s)" % error
+            self._sync_after_ms = self._troubles().sync_failed(self, now_ms, error)
             return False
         self._sync_after_ms = 0
         self.health.flash_ok = True
         self._durable = durable
         self.sendable = sendable
         with self.lock:
-            ready = [handle for ordinal, handle in self._waiters if ordinal <= sendable]
-            self._waiters = [one for one in self._waiters if one[0] > sendable]
+            ready = [handle for ordinal, handle in self.waiters if ordinal <= sendable]
+            self.waiters = [one for one in self.waiters if one[0] > sendable]
         for handle in ready:
             handle.done()
         return True
 
     def _begin_signing(self, now_ms: int) -> bool:
-        if now_ms < self._key_after_ms:
+        if now_ms < self.key_after_ms:
             return False
         pending = self.log.pending[0]
         try:
             self.signer.begin(self.forms.to_be_signed(pending[1]))
         except (TallyError, OSError) as error:
-            return self._key_failed(now_ms, error)
+            return bool(self._troubles().key_failed(self, now_ms, error))
         self._signing = pending
         return True
 
@@ -274,8 +224,8 @@ class Ledger:
             signature = self.signer.signature()
         except (TallyError, OSError) as error:
             self._signing = None
-            return self._key_failed(now_ms, error)
-        self._key_retry_ms = KEY_RETRY_MS_MIN
+            return bool(self._troubles().key_failed(self, now_ms, error))
+        self.key_retry_ms = KEY_RETRY_MS_MIN
         self.health.key_ok = True
         self._signing = None
         return self._keep_signature(ordinal, payload, signature)
@@ -284,46 +234,29 @@ class Ledger:
         with self.lock:
             if not self.log.pending or self.log.pending[0][0] != ordinal:
                 return True  # of an epoch that was left meanwhile
-            if not self._append(self.log.signature(ordinal, signature), reserved=True):
+            if not self.append(self.log.signature(ordinal, signature), reserved=True):
                 # Asked for again later, over the same payload.
                 return False
             self.log.signed_one(ordinal)
-            for waiting, handle in self._waiters:
+            for waiting, handle in self.waiters:
                 if waiting == ordinal:
                     handle.checkpoint = self.forms.checkpoint(payload, signature)
         return True
 
-    def _key_failed(self, now_ms: int, error: Exception) -> bool:
-        self.health.key_ok = False
-        self._key_after_ms = now_ms + self._key_retry_ms
-        self._key_retry_ms = min(2 * self._key_retry_ms, KEY_RETRY_MS_MAX)
-        reason = getattr(error, "reason", "io")
-        if reason == "busy":
-            # Left in the middle of a signature: it is finished, and thrown away.
-            try:
-                if self.signer.poll():
-                    self.signer.signature()
-            except (TallyError, OSError):
-                pass
-        self.fault("key", reason)
-        return False
-
-    def _check_clock(self) -> None:
+    def _look_at_clock(self) -> None:
         wall = self.clock.wall()
-        if wall is None:
-            return
-        uptime = self.clock.uptime_ms()
-        offset = wall[0] - uptime
-        known = self._wall_offset_ms
-        self._wall_offset_ms = offset
-        if known is not None and abs(offset - known) > CLOCK_STEP_MS_MIN + wall[1]:
-            self.event("clock", {"before_ms": known + uptime, "after_ms": wall[0]})
+        if wall is not None:
+            offset = wall[0] - self.clock.uptime_ms()
+            known = self.wall_offset_ms
+            self.wall_offset_ms = offset
+            if known is not None and abs(offset - known) > CLOCK_STEP_MS_MIN + wall[1]:
+                self._troubles().clock_stepped(self, wall, known)
 
     def take_log(self, log: Log) -> "list[Handle]":
         """Go on with another epoch's log; the handles that wait for a signature in this one."""
         self.log = log
-        waiting = [handle for _, handle in self._waiters]
-        self._waiters.clear()
+        waiting = [handle for _, handle in self.waiters]
+        self.waiters.clear()
         return waiting
 
     def settled(self) -> bool:

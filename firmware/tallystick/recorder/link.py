@@ -4,6 +4,7 @@
 from tallystick.evidence.cbor import encode
 from tallystick.evidence.errors import TransportError
 from tallystick.evidence.kinds import HELLO
+from tallystick.recorder.freeing import first_index
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,5 +91,5 @@ class Link:
         # The array of evidence/hello.py, whose import would load what verifies credentials.
         ledger = self._ledger
         log = ledger.log
-        first = ledger.journal.first(log.epoch)
+        first = first_index(ledger.journal, log.epoch)
         return encode([HELLO, ledger.device, log.epoch, first, log.sealed_size, self._credential])

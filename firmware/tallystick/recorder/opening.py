@@ -1,10 +1,9 @@
 # Recorder.open(): configuration, key, journal, one after another.  A microcontroller forgets each
 # part before the next one, and all of it before the first decision, so that 64 KiB are enough.
 
-import sys
-
 from tallystick.evidence.errors import TallyError
 from tallystick.recorder.files import MICROPYTHON, Files
+from tallystick.recorder.memory import forget, preload
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +21,8 @@ FILES_MIN = 8
 JOURNAL_BYTES_MAX = 1 << 30
 JOURNAL_SHARE = 4  # three quarters of the free space at the first start
 MS_PER_S = 1000
+# Loaded first, so that what is forgotten leaves its room in one piece behind them.
+LASTING = ("evidence.cbor", "evidence.tree", "recorder.forms", "recorder.core", "recorder.journal")
 # What nothing needs any more once its part is done.
 CONFIGURED = ("recorder.config",)
 IDENTIFIED = (
@@ -30,13 +31,15 @@ IDENTIFIED = (
     "evidence.cose",
     "evidence.keys",
     "hw.file_key",
+    "hw.signer",
 )
+READ = ("recorder.replay", "recorder.walking", "recorder.repair")
 OPENED = (
     "recorder.opening",
-    "recorder.replay",
-    "recorder.walking",
-    "recorder.repair",
     "recorder.epochs",
+    "recorder.filing",
+    "recorder.marks",
+    "evidence.event",
 )
 
 
@@ -44,13 +47,17 @@ def open_all(
     source: "Any", signer: "Any", clock: "Any", files: Files | None
 ) -> "tuple[dict[str, Any], Ledger, list[bytes]]":
     """(configuration, ledger, credential)."""
+    preload(LASTING)
     config = _configure(source)
     forget(CONFIGURED)
+    if config["key"].startswith("file:"):
+        preload(("hw.software_key",))
     signer, device, forms, credential = _identify(config, signer)
     forget(IDENTIFIED)
     try:
         files = files or Files(config["journal"])
         journal, found = _open_journal(config, files, device)
+        forget(READ)
         ledger = _open_ledger(config, journal, found, device, forms, signer, clock)
     except OSError as error:
         raise TallyError("no-journal", "journal %s: %s" % (config["journal"], error))
@@ -151,17 +158,3 @@ def _lock() -> "Any":
     from tallystick.recorder.ledger import NoLock  # noqa: PLC0415  # in turn
 
     return NoLock()
-
-
-def forget(names: tuple[str, ...]) -> None:
-    """Give the heap of these modules back on a microcontroller; they are loaded again if needed."""
-    if not MICROPYTHON:
-        return
-    for name in names:
-        name = "tallystick." + name  # noqa: PLW2901  # one meaning
-        if name in sys.modules:
-            del sys.modules[name]
-        at = name.rfind(".")
-        parent = sys.modules.get(name[:at])
-        if parent is not None and hasattr(parent, name[at + 1 :]):
-            delattr(parent, name[at + 1 :])

@@ -12,11 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from typing import Any
 
-    from tallystick.evidence.half import VerifiedHalf
     from tallystick.recorder.claims import Claims
     from tallystick.recorder.downlink import Downlink
     from tallystick.recorder.files import Files
-    from tallystick.recorder.handle import Handle
     from tallystick.recorder.ledger import Ledger
     from tallystick.recorder.link import Link
     from tallystick.recorder.sending import Sender
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 
 MICROPYTHON = sys.implementation.name == "micropython"
 POLL_MS = 10
-ACCEPTS_MAX = 16
 _NOTHING: "dict[str, Any]" = {}
 
 
@@ -49,11 +46,10 @@ class Recorder:
         self._clock = ledger.clock
         # The hot path of a microcontroller has no lock to take.
         self._add = ledger.add_alone if MICROPYTHON else ledger.add
-        self._wait_ms = int(config["wait_s"] * 1000)
         self._worker: "Any" = None
         self._turn: "Any" = ledger.lock.__class__()
-        self._accepts: "list[Generator[None, None, Any]]" = []
-        self._claims: "Claims | None" = None
+        self.accepts: "list[Generator[None, None, Any]]" = []
+        self.claims: "Claims | None" = None
         self._link: "Link | None" = None
         self._sender: "Sender | None" = None
         self._downlink: "Downlink | None" = None
@@ -62,7 +58,9 @@ class Recorder:
 
             uplink = open_uplink(config, config["device"])
         if uplink is not None:
-            self._open_link(uplink)
+            from tallystick.recorder.linking import open_link  # noqa: PLC0415  # costs heap
+
+            self._link, self._sender, self._downlink = open_link(uplink, ledger, credential, config)
 
     @classmethod
     def open(
@@ -85,21 +83,6 @@ class Recorder:
 
             recorder._worker = Background(recorder)
         return recorder
-
-    def _open_link(self, uplink: "Uplink") -> None:
-        from tallystick.recorder.downlink import Downlink  # noqa: PLC0415  # costs heap
-        from tallystick.recorder.gateways import pinned_gateways  # noqa: PLC0415  # costs heap
-        from tallystick.recorder.link import Link  # noqa: PLC0415  # costs heap
-        from tallystick.recorder.sending import Sender  # noqa: PLC0415  # costs heap
-
-        if not self._credential:
-            raise Malformed("bad-config", "an uplink needs the credential of an enrolled device")
-        ledger = self._ledger
-        config = self._config
-        self._sender = Sender(ledger, int(config["resend_s"] * 1000))
-        self._link = Link(uplink, ledger, self._credential)
-        gateways = pinned_gateways(config["gateways"])
-        self._downlink = Downlink(ledger, self._sender, self._link, gateways, config)
 
     # Recording.
 
@@ -124,11 +107,9 @@ class Recorder:
         if not urgent:
             self._add(record)
             return
-        from tallystick.recorder.handle import Handle  # noqa: PLC0415  # rarely
+        from tallystick.recorder.waiting import add_urgent  # noqa: PLC0415  # rarely
 
-        handle = Handle()
-        self._ledger.add_sealed(record, handle)
-        self._wait(handle)
+        add_urgent(self, record)
 
     def event(self, name: str, **details: "Any") -> None:
         """Record an event of the application: a name with a dot, or `config`."""
@@ -142,77 +123,22 @@ class Recorder:
         role: str,
         claim: str,
         peers: "dict[str, Any]",
-        task: str | None = None,
-        interaction: bytes | None = None,
-        relied: "list[Any] | tuple[Any, ...]" = (),
-        constraints: "dict[str, Any] | None" = None,
-        interval: "tuple[int, ...] | None" = None,
         wait: bool = True,  # noqa: FBT001, FBT002  # a word of the interface
         **fields: "Any",
     ) -> "Any":
-        """The half to hand over; b"" when no signature could be had in time. Else a Handle."""
-        if (task is None) == (interaction is None):
-            raise Malformed("bad-value", "a claim needs a task, or an interaction of 16 bytes")
-        handle = self._claiming().claim(
-            profile,
-            task if task is not None else interaction or b"",
-            role,
-            claim,
-            peers,
-            list(relied),
-            constraints or {},
-            interval,
-            fields,
-        )
-        if not wait:
-            return handle
-        return handle.result() if self._wait(handle) else b""
+        """The half to hand over; b"" when no signature could be had in time. Else a Handle.
+
+        Beside the profile's fields: task or interaction, relied, constraints, interval.
+        """
+        from tallystick.recorder.waiting import claim as claims  # noqa: PLC0415  # costs heap
+
+        return claims(self, profile, role, claim, peers, wait, fields)
 
     def accept(self, half: bytes, wait: bool = True) -> "Any":  # noqa: FBT001, FBT002
         """Verify a counterpart's half, keep and send it; raises what is wrong with it."""
-        from tallystick.recorder.handle import Handle  # noqa: PLC0415  # costs heap
+        from tallystick.recorder.waiting import accept as accepts  # noqa: PLC0415  # costs heap
 
-        handle = Handle()
-        work = self._claiming().accepting(half, handle)
-        if not wait:
-            if len(self._accepts) >= ACCEPTS_MAX:
-                raise TallyError("over-quota", "too many halves wait: poll() first")
-            self._accepts.append(work)
-            self._wake()
-            return handle
-        from tallystick.evidence.steps import finish  # noqa: PLC0415  # costs heap
-
-        verified: "VerifiedHalf | None" = finish(work)
-        if verified is None:
-            raise handle.error or TallyError("bad-half", "the half was not accepted")
-        self._wait(handle)
-        return verified
-
-    def _claiming(self) -> "Claims":
-        if self._claims is None:
-            from tallystick.recorder.claims import Claims  # noqa: PLC0415  # costs heap
-
-            config = self._config
-            self._claims = Claims(
-                self._ledger,
-                config["namespace"],
-                config["profiles"],
-                self._credential,
-                config["roots"],
-            )
-        return self._claims
-
-    def _wait(self, handle: "Handle") -> bool:
-        # A dead key must not hold a robot for ever: then health tells, and the record stays.
-        end = self._clock.uptime_ms() + self._wait_ms
-        while not handle.ready:
-            if not self._step_ledger() and not handle.ready:
-                if self._clock.uptime_ms() >= end:
-                    self._ledger.fault("key", "late")
-                    return False
-                _rest()
-        self._wake()
-        return handle.error is None
+        return accepts(self, half, wait)
 
     # Working.
 
@@ -220,21 +146,23 @@ class Recorder:
         """Seal, sign, send and verify for about so long; False when there was nothing to do."""
         end = self._clock.uptime_ms() + budget_ms
         worked = False
-        while self._step():
+        while self.step():
             worked = True
             if self._clock.uptime_ms() >= end:
                 break
         return worked
 
-    def _step_ledger(self) -> bool:
+    def step_ledger(self) -> bool:
+        """One bounded step towards a signature."""
         with self._turn:
             return self._ledger.step(self._clock.uptime_ms())
 
-    def _step(self) -> bool:
+    def step(self) -> bool:
+        """One round of bounded steps; False when there was nothing to do."""
         with self._turn:
             now = self._clock.uptime_ms()
             worked = self._ledger.step(now)
-            if self._accepts:
+            if self.accepts:
                 worked = self._step_accepting() or worked
             if self._link is not None and self._sender is not None and self._downlink is not None:
                 try:
@@ -250,27 +178,21 @@ class Recorder:
 
     def _step_accepting(self) -> bool:
         try:
-            next(self._accepts[0])
+            next(self.accepts[0])
         except StopIteration:
-            self._accepts.pop(0)
+            self.accepts.pop(0)
         return True
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """There is work for the thread, where there is one."""
         if self._worker is not None:
             self._worker.wake()
 
     def flush(self) -> bool:
         """Seal, and wait until every record is signed; False when the key or flash is late."""
-        end = self._clock.uptime_ms() + self._wait_ms
-        while self._accepts:
-            self._step()
-        if self._ledger.log.unsealed:
-            self._ledger.seal()
-        while not self._ledger.settled():
-            if not self._step_ledger() and self._clock.uptime_ms() >= end:
-                return False
-        self._wake()
-        return True
+        from tallystick.recorder.waiting import flush as flushes  # noqa: PLC0415  # costs heap
+
+        return flushes(self)
 
     def backlog(self) -> int:
         """Records that no verified custody receipt covers yet."""
@@ -294,21 +216,12 @@ class Recorder:
 
     def close(self) -> None:
         """Seal, sign, sync, and give thread, journal, link and key back."""
-        if self._worker is not None:
-            self._worker.close()
-            self._worker = None
-        self.flush()
-        try:
-            self._ledger.journal.close(self._ledger.lock)
-        except OSError as error:
-            self._ledger.fault("flash", "close", event=False)
-            self.health.last_fault += " (%s)" % error
-        if self._link is not None:
-            self._link.uplink.close()
-        self._ledger.signer.close()
+        from tallystick.recorder.waiting import close as closes  # noqa: PLC0415  # once
 
+        closes(self)
 
-def _rest() -> None:
-    import time  # noqa: PLC0415  # only while waiting for a slow key
-
-    time.sleep(0.001)
+    def stop(self) -> None:
+        """End the thread."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.close()

@@ -4,7 +4,7 @@
 from tallystick.evidence.cbor import decode
 from tallystick.evidence.errors import KeyDriverError, Malformed
 from tallystick.evidence.tree import Tree
-from tallystick.recorder import frames
+from tallystick.recorder import frames, marks
 from tallystick.recorder.core import Log
 from tallystick.recorder.files import BLOCK
 from tallystick.recorder.frames import (
@@ -181,7 +181,7 @@ def replay_control(log: Log, values: "list[Any]") -> None:
     elif kind == CUSTODY:
         log.custody = (values[1], values[2], values[3], values[4])
     elif kind == PAST:
-        log.set_past(values[1])
+        marks.past(log, values[1])
     elif kind == BOOT:
         log.boot = values[1]
     else:

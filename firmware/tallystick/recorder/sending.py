@@ -2,7 +2,7 @@
 # receipt says so, and without one in time the cursor goes back to the last.
 
 from tallystick.evidence.errors import Malformed
-from tallystick.recorder import stretches
+from tallystick.recorder import freeing, stretches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Sender:
     def rewind(self, size: int) -> None:
         """Go on from the stretch that begins at `size`, or from the oldest that is still here."""
         journal = self._ledger.journal
-        file = journal.list[journal.index_of(self._ledger.log.epoch, size)]
+        file = journal.list[freeing.index_of(journal, self._ledger.log.epoch, size)]
         self.position = (file.number, 0)
         self._first = file.first
         self._skip_to = size
@@ -108,7 +108,11 @@ class Sender:
         journal = ledger.journal
         signature = stretches.read_signature(journal, stretch.number, stretch.end, stretch.ordinal)
         edge = None
-        if stretch.first and stretch.at == 0 and stretch.first == journal.first(ledger.log.epoch):
+        if (
+            stretch.first
+            and stretch.at == 0
+            and stretch.first == freeing.first_index(journal, ledger.log.epoch)
+        ):
             # The oldest index that is here: who asks for it may have no history.
             _, payload, old_signature, hashes = stretches.read_edge(journal, stretch.number)
             edge = (

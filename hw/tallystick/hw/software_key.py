@@ -5,7 +5,6 @@
 import sys
 
 from tallystick.evidence.errors import KeyDriverError
-from tallystick.hw.signer import Signer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +17,16 @@ if TYPE_CHECKING:
 STEPS_A_POLL = 4
 
 _MICROPYTHON = sys.implementation.name == "micropython"
+
+if not _MICROPYTHON:
+    from tallystick.hw.signer import Signer
+else:
+    # Loaded now, since it will be needed, and while the heap of a device is still whole.
+    from tallystick.evidence import _ed25519
+    from tallystick.evidence.steps import Steps
+
+    # All that a signer needs is below, and the base class would cost heap.
+    Signer = object  # type: ignore[assignment,misc]
 
 
 def library() -> "Any":
@@ -60,9 +69,6 @@ class FileKey(Signer):
 
     def _signing(self, message: bytes) -> "Any":
         if _MICROPYTHON:
-            from tallystick.evidence import _ed25519  # noqa: PLC0415  # costs heap
-            from tallystick.evidence.steps import Steps  # noqa: PLC0415  # costs heap
-
             return Steps(_ed25519.sign(self._secret, self._raw, message))
         return _AtOnce(self._secret, message)
 
@@ -84,6 +90,18 @@ class FileKey(Signer):
             raise KeyDriverError("not-ready", "the software key has no signature ready")
         self._signature = None
         return signature
+
+    def sign(self, message: bytes) -> bytes:
+        self.begin(message)
+        while not self.poll():
+            pass
+        return self.signature()
+
+    def counter(self) -> "Any":
+        return None
+
+    def close(self) -> None:
+        self._work = None
 
 
 class _AtOnce:

@@ -116,7 +116,7 @@ def _compile(compiler: str, source: bytes, place: str, target: Path, *, lines: b
     done = subprocess.run(
         # -s: tracebacks on the device name the module, not a folder of this machine; -O3: without
         # the numbers of lines, which are not those of the source once it is slim.
-        [compiler, "-O0" if lines else "-O3", "-s", place, "-o", str(target), str(path)],
+        [compiler, "-O0" if lines else "-O3", "-s", Path(place).stem, "-o", str(target), str(path)],
         capture_output=True,
         text=True,
         timeout=COMPILE_TIMEOUT_S,
