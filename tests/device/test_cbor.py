@@ -134,6 +134,10 @@ REFUSED = (
     ("c401", "bad-number"),
     ("c4812001", "bad-number"),
     ("c483200101", "bad-number"),
+    ("c482c4822001" + "01", "bad-number"),  # a fraction of fractions
+    ("c48220c4822001", "bad-number"),
+    ("c4828001", "bad-number"),
+    ("c48220a0", "bad-number"),
 )
 
 
@@ -188,6 +192,8 @@ def test_depth_is_limited_both_ways() -> None:
     fails("too-deep", cbor.decode, b"\x81" * (cbor.DEPTH_MAX + 1) + b"\xf6")
     fails("too-deep", cbor.decode, b"\x81" * 1000)
     fails("too-deep", cbor.decode, b"\xa1\x00" * 1000)
+    # Fractions do not nest at all: they would have no depth.
+    fails("bad-number", cbor.decode, b"\xc4\x82" * 1000)
     fails("too-deep", cbor.decode, b"\x81\x00", 0)
     assert cbor.decode(b"\x81\x00", 1) == [0]
 

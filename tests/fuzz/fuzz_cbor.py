@@ -7,6 +7,9 @@ from tallystick.evidence.number import Dec
 SEEDS = (
     cbor.encode([0, 12, {"a": Dec(5, -1), "b": [None, True, b"x" * 30]}, -70000, "text \u00fc"]),
     cbor.encode({1: {2: {3: [[], {}]}}, -1: 2**64 - 1, 300: "x" * 300}),
+    # What no flip or cut finds: a chain of heads that each promise one more.
+    b"\xc4\x82" * 5000,
+    b"\xa1\x00" * 5000,
 )
 
 

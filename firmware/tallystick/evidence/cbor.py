@@ -217,12 +217,19 @@ def _no_tag(pos: int) -> tuple[object, int]:
 def _decimal(data: bytes, begin: int, pos: int) -> tuple[object, int]:
     if data[pos : pos + 1] != b"\x82":
         raise _fail("bad-number", "a decimal fraction that is no pair", begin)
-    exponent, pos = _item(data, pos + 1, 0)
-    mantissa, pos = _item(data, pos, 0)
+    exponent, pos = _integer(data, pos + 1)
+    mantissa, pos = _integer(data, pos)
     try:
         return Dec(mantissa, exponent), pos
     except Malformed:
         raise _fail("bad-number", "a number not in its one form", begin)
+
+
+def _integer(data: bytes, pos: int) -> "tuple[Any, int]":
+    # Looked at before it is read: fractions within fractions would nest without a limit.
+    if data[pos] >= 0x40:
+        raise _fail("bad-number", "a decimal fraction that is not of integers", pos)
+    return _item(data, pos, 0)
 
 
 def _map(data: bytes, pos: int, count: int, depth: int) -> "tuple[Any, int]":

@@ -39,6 +39,7 @@ CBOR = (
     ("fraction-of-zero", "bad-number", "c4822000"),
     ("fraction-that-fits-an-integer", "bad-number", "c4820101"),
     ("exponent-out-of-range", "bad-number", "c482382001"),
+    ("fractions-within-fractions", "bad-number", "c482" * 4000 + "2001" + "01" * 3999),
 )
 
 NUMBERS = (
