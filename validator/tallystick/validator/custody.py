@@ -17,6 +17,11 @@ NOT_SENT = "not-sent"
 _ENTRY = Prepared(
     sa.select(schema.custody.c.entry).where(schema.custody.c.digest == sa.bindparam("digest"))
 )
+_COME = Prepared(
+    sa.delete(schema.custody_missing).where(
+        schema.custody_missing.c.digest == sa.bindparam("digest")
+    )
+)
 _MISSING = Prepared(
     sa.select(schema.custody_missing.c.digest).where(
         schema.custody_missing.c.digest == sa.bindparam("digest")
@@ -86,10 +91,11 @@ class Custody:
             device = connection.execute(
                 sa.select(table.c.device).where(table.c.digest == digest)
             ).scalar_one_or_none()
-            if device is None or self._log(work, work.custody[digest].received, device) is not None:
-                continue
-            connection.execute(sa.delete(table).where(table.c.digest == digest))
-            work.heard.add(device)
+            if (
+                device is not None
+                and self._log(work, work.custody[digest].received, device) is None
+            ):
+                work.heard.add(device)
 
     def _log(self, work: Work, received: CustodyReceipt, device: bytes) -> str | None:
         # Returns why not.
@@ -114,6 +120,7 @@ class Custody:
                 entry=entry,
             )
             self._logged.put(verified.digest, entry)
+            _COME.rows(work.connection, digest=verified.digest)
             return None
         return self._refused(work, reason)
 

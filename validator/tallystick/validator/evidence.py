@@ -130,7 +130,11 @@ class _File:
         """Every claim of a party set, as a half, with its log entry."""
         table = schema.claims
         rows = self._connection.execute(
-            sa.select(table).where(table.c.party_set == party_set).order_by(table.c.entry)
+            # The lowest references are those that count (docs/reconciliation.md, 2.1).
+            sa.select(table)
+            .where(table.c.party_set == party_set)
+            .order_by(table.c.claim)
+            .limit(HALVES_PER_EVIDENCE_MAX)
         )
         for row in rows:
             path = cbor.decode(row.path)

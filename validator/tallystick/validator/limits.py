@@ -31,6 +31,8 @@ CUSTODY_CACHED_MAX = 65_536
 CLAIMS_CACHED_MAX = 65_536
 INTERACTIONS_CACHED_MAX = 65_536
 SETS_PER_INTERACTION_MAX = 256
+CLAIMS_PER_SET_MAX = 1_024  # 32 slots, and a device that repeats itself
+REFUSED_RECORDS_KEPT_PER_BATCH_MAX = 1_000  # all are counted
 
 # --- the background ------------------------------------------------------------------------
 TICK_S = 0.25

@@ -7,7 +7,11 @@ from tallystick.evidence.claim import Claim
 from tallystick.evidence.errors import Unverified
 from tallystick.evidence.profile import Profile
 from tallystick.validator import schema
-from tallystick.validator.limits import INTERACTIONS_CACHED_MAX, SETS_PER_INTERACTION_MAX
+from tallystick.validator.limits import (
+    CLAIMS_PER_SET_MAX,
+    INTERACTIONS_CACHED_MAX,
+    SETS_PER_INTERACTION_MAX,
+)
 from tallystick.validator.work import Prepared, Recent, Work
 from tallystick.verify.partysets import SetKey
 
@@ -32,20 +36,43 @@ class PartySets:
         self._recent: Recent[tuple[str, bytes], dict[tuple[bytes, bytes], int]] = Recent(
             INTERACTIONS_CACHED_MAX
         )
+        self._counts: Recent[int, int] = Recent(INTERACTIONS_CACHED_MAX)
         self._next: int | None = None
 
     def forget(self) -> None:
         """After a rollback."""
         self._recent.clear()
+        self._counts.clear()
         self._next = None
 
     def check(self, work: Work, key: SetKey) -> None:
-        """Unverified("over-quota") when the interaction has too many sets to take another."""
+        """Unverified("over-quota") where the interaction or the set can take no more."""
         sets = self._sets(work, key.namespace, key.interaction)
-        if len(sets) >= SETS_PER_INTERACTION_MAX and (key.profile, key.parties) not in sets:
+        number = sets.get((key.profile, key.parties))
+        if number is None:
+            if len(sets) >= SETS_PER_INTERACTION_MAX:
+                raise Unverified(
+                    "over-quota",
+                    f"an interaction with more than {SETS_PER_INTERACTION_MAX} party maps",
+                )
+        elif self._count(work, number) >= CLAIMS_PER_SET_MAX:
             raise Unverified(
-                "over-quota", f"an interaction with more than {SETS_PER_INTERACTION_MAX} party maps"
+                "over-quota", f"a party set with more than {CLAIMS_PER_SET_MAX} claims"
             )
+
+    def _count(self, work: Work, number: int) -> int:
+        count = self._counts.get(number)
+        if count is None:
+            table = schema.claims
+            count = (
+                work.written(table)
+                .execute(
+                    sa.select(sa.func.count()).select_from(table).where(table.c.party_set == number)
+                )
+                .scalar_one()
+            )
+            self._counts.put(number, count)
+        return count
 
     def place(self, work: Work, claim: Claim, key: SetKey, device: bytes, entry: int) -> int:
         """The set of a claim that was logged at `entry`; its finding is due."""
@@ -56,6 +83,7 @@ class PartySets:
             self._touch_others(work, sets, device)
         if found is not None:
             work.dirty.add(found)
+            self._counts.put(found, self._count(work, found) + 1)
             return found
         return self._make(work, claim, key, sets, entry)
 
@@ -75,6 +103,7 @@ class PartySets:
         number = self._next
         self._next += 1
         sets[key.profile, key.parties] = number
+        self._counts.put(number, 1)
         profile = self._profiles.get(claim.profile)
         deadline_ms = None if profile is None else profile.deadline_ms
         work.insert(

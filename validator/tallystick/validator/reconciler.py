@@ -390,7 +390,11 @@ def _claims_of(
             .where(table.c.party_set.in_(numbers[at : at + CHUNK]))
         )
         if devices is not None:
-            query = query.where(table.c.device.in_(devices)).limit(OTHERS_PER_SET_MAX)
+            query = (
+                query.where(table.c.device.in_(devices))
+                .order_by(table.c.claim)
+                .limit(OTHERS_PER_SET_MAX)
+            )
         for row in connection.execute(query):
             found.setdefault(row.party_set, []).append(row)
     return found

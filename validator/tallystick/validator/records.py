@@ -20,7 +20,7 @@ from tallystick.validator import bodiless, forks, schema
 from tallystick.validator.checkpoints import Checkpoints
 from tallystick.validator.devicelog import DeviceLog, DeviceLogs
 from tallystick.validator.identities import Identities, Known
-from tallystick.validator.limits import CLAIMS_CACHED_MAX
+from tallystick.validator.limits import CLAIMS_CACHED_MAX, REFUSED_RECORDS_KEPT_PER_BATCH_MAX
 from tallystick.validator.partysets import PartySets
 from tallystick.validator.work import Recent, Work
 from tallystick.verify.partysets import set_key
@@ -103,15 +103,16 @@ class Records:
             # It counts as a claim in the device's checkpoints, readable or not.
             log.claims += 1
             log.changed = True
-        table = schema.refused_records
         key = (log.log, placed.index)
-        for row in work.waiting(table):
-            if (row["log"], row["at"]) == key:
-                return
-        connection = work.written(table)
-        found = connection.execute(
-            sa.select(table.c.at).where(table.c.log == log.log, table.c.at == placed.index)
-        ).first()
+        if key in work.refused_at or len(work.refused_at) >= REFUSED_RECORDS_KEPT_PER_BATCH_MAX:
+            return
+        work.refused_at.add(key)
+        table = schema.refused_records
+        found = None
+        if not placed.unseen:
+            found = work.connection.execute(
+                sa.select(table.c.at).where(table.c.log == log.log, table.c.at == placed.index)
+            ).first()
         if found is None:
             work.insert(table, log=log.log, at=placed.index, reason=reason)
 

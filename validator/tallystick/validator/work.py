@@ -81,6 +81,7 @@ class Work:
         self.missing_custody: set[bytes] = set()
         self.heard: set[bytes] = set()
         self.dirty: set[int] = set()
+        self.refused_at: set[tuple[int, int]] = set()
         self.logs: dict[tuple[bytes, bytes], DeviceLog] = {}
         self.known: dict[bytes, Known] = {}
         # (namespace, interaction) -> (profile, parties) -> party set, of this transaction

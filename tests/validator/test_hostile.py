@@ -1,0 +1,229 @@
+"""Whatever an enrolled device or gateway signs: an answer or a named refusal, never a defect."""
+
+import random
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from support.devices import Device, Fleet
+from support.story import disclose
+from support.validating import HANDOVER, START_MS, Gateway, Room, handover
+from tallystick.evidence import leaf as leaves
+from tallystick.evidence import segment
+from tallystick.evidence.checkpoint import Checkpoint
+from tallystick.evidence.digest import sha256
+from tallystick.evidence.errors import TallyError
+from tallystick.evidence.segment import Edge, Segment, Stretch
+from tallystick.evidence.tree import Tree
+from tallystick.validator import limits, schema
+
+
+class Liar:
+    """A device that signs whatever it likes: branches, gaps, stretches across its own heads."""
+
+    def __init__(self, fleet: Fleet, seed: int) -> None:
+        self.device = fleet.device("liar")
+        self.fleet = fleet
+        self.random = random.Random(seed)
+        self.epochs = [b"epoch--1", b"epoch--2"]
+        # Known trees by epoch: (records so far, the tree, a signed head of that size).
+        self.past: dict[bytes, list[tuple[Tree, bytes | None]]] = {
+            epoch: [(Tree(), None)] for epoch in self.epochs
+        }
+        self.uptime = 0
+
+    def record(self, index: int, epoch: bytes) -> bytes:
+        device, choose = self.device, self.random
+        device.pending.clear()
+        parties = {"giver": [device.id], "receiver": [bytes(32)]}
+        kind = choose.randrange(7)
+        if index == 0 and kind < 4:
+            other = next(e for e in self.epochs if e != epoch)
+            previous = choose.choice([None, [other, choose.randrange(9), bytes(32)], "x", [1, 2]])
+            return device.event("epoch", previous=previous, reason="new")
+        if kind == 0:
+            task = f"t{choose.randrange(3)}"
+            return device.claim(
+                task, "giver", "released", parties, HANDOVER.digest, item="box",
+                position_m=[choose.randrange(2), 0],
+                relied=[bytes([choose.randrange(3)]) * 32] * choose.randrange(2),
+            )  # fmt: skip
+        if kind == 1:
+            return device.event("boot", boot=choose.choice([1, 2, -3, "x"]), cause="power")
+        if kind == 2:
+            return device.accept(choose.choice([b"\0", b"\x87\x0e", self.half()]))
+        if kind == 3:
+            return choose.choice([b"", b"\x01", b"\x8c\x01\x00", b"\x87\x00junk", b"\xff" * 9])
+        return device.decision(n=choose.randrange(3))
+
+    def half(self) -> bytes:
+        maker = self.fleet.device(f"maker-{self.random.randrange(2)}")
+        maker.uptime_ms = self.random.randrange(2) * 1000
+        handover(maker, maker, f"t{self.random.randrange(3)}", sides="g")
+        return disclose(maker, 1, embed=self.random.random() < 0.5).encode()
+
+    def segment(self) -> bytes:
+        choose = self.random
+        epoch = choose.choice(self.epochs)
+        base, head = choose.choice(self.past[epoch][-4:])
+        first, tree = base.size, base.copy()
+        stretches = []
+        for _ in range(choose.randrange(1, 4)):
+            begin = tree.size
+            records = [self.record(begin + n, epoch) for n in range(choose.randrange(4))]
+            seed = sha256(choose.randbytes(2))
+            hashes = leaves.leaves(seed, begin, records)
+            tree.extend(hashes)
+            if not tree.size:
+                continue
+            self.uptime += choose.choice([1, 1, 1, 0])
+            custody = choose.choice([None, bytes(32), b"\x01" * 32])
+            claims = min(tree.size - 1, sum(r[1:2] == b"\x01" for r in records))
+            made = Checkpoint(
+                epoch, tree.size, tree.root(), claims, choose.randrange(1, 3), self.uptime, None,
+                None, custody,
+            )  # fmt: skip
+            signed = made.sign(self.device.signer, self.fleet.name, self.device.id)
+            items: list[bytes | tuple[int, bytes]] = list(records)
+            secret: bytes | list[bytes] | None = seed if records else None
+            if records and choose.random() < 0.3:
+                kept = choose.randrange(len(records))
+                items = [r if n == kept else (0, hashes[n]) for n, r in enumerate(records)]
+                secret = [leaves.salt(seed, begin + kept)]
+            stretches.append(Stretch(items, secret, signed))
+            self.past[epoch].append((tree.copy(), signed))
+        if not stretches:
+            return self.segment()
+        edge = None
+        if first and head is not None and choose.random() < 0.6:
+            edge = Edge(head, list(base.edge))
+        return Segment(self.device.id, epoch, first, edge, stretches).encode()
+
+
+def check_store(room: Room) -> None:
+    """What must hold whatever came in."""
+    for size, began, covered, claims, ahead, heads in room.rows(
+        "SELECT size, began, covered, claims, ahead, heads_ahead FROM logs"
+    ):
+        assert 0 <= began <= size
+        assert 0 <= covered <= size - began
+        assert min(claims, ahead, heads) >= 0
+    entries = room.rows("SELECT entry FROM entries ORDER BY entry")
+    assert [row[0] for row in entries] == list(range(len(entries)))
+    ((published,),) = room.rows("SELECT max(size) FROM heads")
+    assert published == len(entries)
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 2**32))
+def test_a_device_that_signs_anything_breaks_nothing(seed: int) -> None:
+    fleet = Fleet("acme")
+    liar, gateway = Liar(fleet, seed), Gateway(fleet)
+    with tempfile.TemporaryDirectory() as folder:
+        room = Room(Path(folder) / "validator", [fleet])
+        try:
+            sent = 0
+            for _ in range(8):
+                for _ in range(liar.random.randrange(1, 4)):
+                    made = liar.segment()
+                    gateway.take(made)
+                    if liar.random.random() < 0.2:
+                        gateway.take(liar.random.choice(gateway.items))
+                answer = room.send(gateway.batch(sent, devices=[liar.device]))
+                sent = answer.size
+                room.clock.now_ms += liar.random.choice([0, HANDOVER.deadline_ms])
+                room.settle()
+                check_store(room)
+            # Everything again gives the same refusals or fewer, and adds nothing but time.
+            held = room.rows("SELECT count(*) FROM claims")
+            room.send(gateway.batch(0, devices=[liar.device]))
+            room.settle()
+            assert room.rows("SELECT count(*) FROM claims") == held
+            check_store(room)
+        finally:
+            room.close()
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_changed_bytes_in_a_signed_batch_are_an_answer_or_a_refusal(data: st.DataObject) -> None:
+    fleet = Fleet("acme")
+    device, gateway = fleet.device(), Gateway(fleet)
+    device.record(3)
+    handover(device, device, "order", sides="g")
+    custody = gateway.custody(device, START_MS)
+    device.seal()
+    with tempfile.TemporaryDirectory() as folder:
+        room = Room(Path(folder) / "validator", [fleet])
+        try:
+            for made in device.segments():
+                changed = bytearray(made)
+                for _ in range(data.draw(st.integers(0, 3))):
+                    at = data.draw(st.integers(0, len(changed) - 1))
+                    changed[at] = data.draw(st.integers(0, 255))
+                try:
+                    segment.parse(bytes(changed))
+                    gateway.take(bytes(changed))
+                except TallyError:
+                    continue
+            junk = data.draw(st.lists(st.binary(max_size=40), max_size=3))
+            broken = bytearray(device.credential[0])
+            broken[data.draw(st.integers(0, len(broken) - 1))] ^= 1
+            other = Device(fleet, device.signer, [bytes(broken)])
+            try:
+                room.send(gateway.batch(devices=[other, device], receipts=[*junk, custody]))
+            except TallyError as error:
+                reason = error.reason
+            else:
+                reason = "taken"
+            assert reason
+            room.settle()
+            check_store(room)
+        finally:
+            room.close()
+
+
+def test_every_single_bit_flip_of_a_segment_is_refused_or_changes_nothing(
+    room: Room, fleet: Fleet
+) -> None:
+    device, gateway = fleet.device(), Gateway(fleet)
+    device.record(2)
+    handover(device, device, "order", sides="g")
+    gateway.take(*device.segments()[:1])
+    room.send(gateway.batch(devices=[device]))
+    made = bytearray(device.segment(1))
+    size = room.sequencer.log.tree.size
+    take = room.sequencer.ingest._segments.take
+    for bit in range(len(made) * 8):
+        made[bit // 8] ^= 1 << (bit % 8)
+        with pytest.raises(TallyError):
+            room.sequencer.ingest.transaction(lambda work: take(work, bytes(made)))  # type: ignore[arg-type]  # its result is not needed
+        made[bit // 8] ^= 1 << (bit % 8)
+    assert room.sequencer.log.tree.size == size
+    assert room.rows("SELECT count(*) FROM claims") == [(0,)]
+
+
+def test_a_device_that_repeats_itself_meets_a_quota(
+    room: Room, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tallystick.validator import partysets
+
+    monkeypatch.setattr(partysets, "CLAIMS_PER_SET_MAX", 5)
+    monkeypatch.setattr(partysets, "SETS_PER_INTERACTION_MAX", 3)
+    device, gateway = fleet.device(), Gateway(fleet)
+    for _ in range(7):
+        handover(device, fleet.device("peer"), "order", sides="g")
+    for n in range(4):
+        handover(device, fleet.device(f"peer-{n}"), "order", sides="g")
+    gateway.take(*device.segments())
+    assert room.send(gateway.batch(devices=[device])).refused == []
+    assert room.rows("SELECT reason, count(*) FROM refused_records GROUP BY reason") == [
+        ("over-quota", 4)
+    ]
+    assert room.rows("SELECT count(*) FROM claims") == [(7,)]
+    assert room.rows("SELECT claims FROM logs") == [(11,)]
+    assert limits.CLAIMS_PER_SET_MAX > 32
+    assert schema.VERSION == 1
