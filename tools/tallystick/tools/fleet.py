@@ -39,7 +39,13 @@ Example:
 )
 @click.argument("folder", type=FOLDER)
 @click.option("--name", required=True, help="The fleet's name: 1 to 20 of a-z 0-9 . -")
-@click.option("--alg", type=click.Choice(list(ALGORITHMS)), default="ed25519", show_default=True)
+@click.option(
+    "--alg",
+    type=click.Choice(list(ALGORITHMS)),
+    default="ed25519",
+    show_default=True,
+    help="Of the key that is made here.",
+)
 def init(folder: Path, name: str, alg: str) -> None:
     """Make a fleet root in FOLDER; whoever has its key can enrol."""
     made = fleetdir.Fleet.init(folder, name, ALGORITHMS[alg])
@@ -58,8 +64,20 @@ Examples:
 )
 @click.argument("folder", type=FOLDER)
 @click.argument("label")
-@click.option("--kind", type=click.Choice(list(fleetdir.SUBJECTS)), default="device")
-@click.option("--alg", type=click.Choice(list(ALGORITHMS)), default="ed25519", show_default=True)
+@click.option(
+    "--kind",
+    type=click.Choice(list(fleetdir.SUBJECTS)),
+    default="device",
+    show_default=True,
+    help="What is enrolled.",
+)
+@click.option(
+    "--alg",
+    type=click.Choice(list(ALGORITHMS)),
+    default="ed25519",
+    show_default=True,
+    help="Of the key that is made here.",
+)
 @click.option(
     "--request",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -76,11 +94,34 @@ Examples:
 @click.option(
     "--release", "releases", multiple=True, metavar="NAME=SHA256", help="Accepted firmware release."
 )
-@click.option("--interval", "interval_s", default=fleetdir.INTERVAL_S, show_default=True)
-@click.option("--valid-days", default=fleetdir.VALID_DAYS, show_default=True)
-@click.option("--broker", default="mqtt://127.0.0.1:1883", show_default=True)
+@click.option(
+    "--interval",
+    "interval_s",
+    default=fleetdir.INTERVAL_S,
+    show_default=True,
+    help="Seconds between two checkpoints at most, also when idle.",
+)
+@click.option(
+    "--valid-days",
+    default=fleetdir.VALID_DAYS,
+    show_default=True,
+    help="How long the enrolment is valid.",
+)
+@click.option(
+    "--broker",
+    default="mqtt://127.0.0.1:1883",
+    show_default=True,
+    help="Of a device or gateway; mqtts:// for TLS.",
+)
 @click.option("--namespace", help="Where interactions take place; the fleet's name unless given.")
-@click.option("--profile", "profiles", multiple=True, default=("handover",), show_default=True)
+@click.option(
+    "--profile",
+    "profiles",
+    multiple=True,
+    default=("handover",),
+    show_default=True,
+    help="A packaged profile or a TOML file, repeatable.",
+)
 @click.option("--bind", default="127.0.0.1:8470", show_default=True, help="Of a validator.")
 @click.option(
     "--validator",
@@ -154,7 +195,13 @@ Example, on the robot, and then where the fleet root is:
 )
 @click.option("--name", required=True, help="The fleet that shall enrol it.")
 @click.option("--key", "uri", required=True, help="Where the new key will stay, such as file:key.")
-@click.option("--alg", type=click.Choice(list(ALGORITHMS)), default="ed25519", show_default=True)
+@click.option(
+    "--alg",
+    type=click.Choice(list(ALGORITHMS)),
+    default="ed25519",
+    show_default=True,
+    help="Of the key that is made here.",
+)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True)
 def make_request(name: str, uri: str, alg: str, out: Path) -> None:
     """Make a key where it will stay, and a request that proves possession of it."""
@@ -220,7 +267,14 @@ Example:
 """
 )
 @click.argument("folder", type=FOLDER)
-@click.option("--profile", "profiles", multiple=True, default=("handover",), show_default=True)
+@click.option(
+    "--profile",
+    "profiles",
+    multiple=True,
+    default=("handover",),
+    show_default=True,
+    help="A packaged profile or a TOML file, repeatable.",
+)
 @click.option("--at-least", default=1, show_default=True, help="Organisations that must vouch.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True)
 def policy(folder: Path, profiles: tuple[str, ...], at_least: int, out: Path) -> None:
