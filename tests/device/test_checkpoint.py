@@ -3,6 +3,7 @@
 from _made import EPOCH, ISS, Key, refused, steps_of
 from tallystick.evidence import checkpoint, statement
 from tallystick.evidence.checkpoint import Checkpoint
+from tallystick.evidence.limits import CHECKPOINT_BYTES_MAX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def test_least_and_most() -> None:
         ),
     ):
         data = made.sign(key, "a" * 20, key.id)
-        assert len(data) <= checkpoint.CHECKPOINT_BYTES_MAX
+        assert len(data) <= CHECKPOINT_BYTES_MAX
         assert checkpoint.parse(data).values() == made.values()
 
 

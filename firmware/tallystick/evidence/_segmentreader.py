@@ -2,9 +2,9 @@
 # cbor.decode: its shape is fixed, and its items are what the hot path touches.
 
 from tallystick.evidence.cbor import read_head
-from tallystick.evidence.checkpoint import CHECKPOINT_BYTES_MAX
 from tallystick.evidence.errors import Malformed
 from tallystick.evidence.limits import (
+    CHECKPOINT_BYTES_MAX,
     PATH_HASHES_MAX,
     RECORD_BYTES_MAX,
     SEGMENT_ITEMS_MAX,

@@ -8,6 +8,7 @@ from tallystick.evidence import statement
 from tallystick.evidence.errors import Malformed, Unverified
 from tallystick.evidence.keys import PublicKey
 from tallystick.evidence.kinds import CHECKPOINT
+from tallystick.evidence.limits import CHECKPOINT_BYTES_MAX
 from tallystick.evidence.statement import Signed
 from tallystick.evidence.steps import Steps
 
@@ -15,8 +16,6 @@ from tallystick.evidence.steps import Steps
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-CHECKPOINT_BYTES_MAX = 512
 
 
 class Checkpoint(Signed):

@@ -8,6 +8,7 @@ from tallystick.evidence import statement
 from tallystick.evidence.errors import Malformed
 from tallystick.evidence.keys import PublicKey
 from tallystick.evidence.kinds import CUSTODY_RECEIPT
+from tallystick.evidence.limits import CHECKPOINT_BYTES_MAX
 from tallystick.evidence.statement import Signed
 from tallystick.evidence.steps import Steps
 
@@ -15,8 +16,6 @@ from tallystick.evidence.steps import Steps
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-CUSTODY_BYTES_MAX = 512
 
 
 class CustodyReceipt(Signed):
@@ -71,7 +70,7 @@ class VerifiedCustodyReceipt(CustodyReceipt):
 
 def parse(data: bytes) -> CustodyReceipt:
     """As received; Malformed with a reason of section 1.7."""
-    received = statement.parse(data, CUSTODY_RECEIPT, CUSTODY_BYTES_MAX)
+    received = statement.parse(data, CUSTODY_RECEIPT, CHECKPOINT_BYTES_MAX)
     statement.subject_device(received)
     receipt = CustodyReceipt(*shape.row(received.values, 6, "custody receipt"))
     receipt.statement = received

@@ -15,7 +15,7 @@ from tallystick.evidence.credential import Credential, Identity, Keyring, digest
 from tallystick.evidence.enrolment import SUBJECT_DEVICE
 from tallystick.evidence.errors import Malformed, Unverified
 from tallystick.evidence.kinds import CLAIM, HALF
-from tallystick.evidence.limits import HALF_BYTES_MAX, PATH_HASHES_MAX
+from tallystick.evidence.limits import CHECKPOINT_BYTES_MAX, HALF_BYTES_MAX, PATH_HASHES_MAX
 from tallystick.evidence.proof import root_from_inclusion
 from tallystick.evidence.record import kind_of
 from tallystick.evidence.steps import Steps, finish
@@ -44,7 +44,7 @@ class Half(Wire):
         self.salt = shape.octets(salt, 16, what)
         self.index = shape.uint(index, what)
         self.path = shape.hashes(path, PATH_HASHES_MAX, what)
-        self.checkpoint = shape.blob(checkpoint, checkpoints.CHECKPOINT_BYTES_MAX, what)
+        self.checkpoint = shape.blob(checkpoint, CHECKPOINT_BYTES_MAX, what)
         if isinstance(credential, bytes):
             shape.octets(credential, 32, what)
         else:

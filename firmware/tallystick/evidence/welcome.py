@@ -5,14 +5,14 @@
 from tallystick.evidence import _shape as shape
 from tallystick.evidence._wire import Wire
 from tallystick.evidence.kinds import WELCOME
+from tallystick.evidence.limits import CHECKPOINT_BYTES_MAX
 
 # Type checkers take this name as true; MicroPython has no typing to import it from.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-STATEMENT_BYTES_MAX = 512  # of a checkpoint and of a custody receipt
-WELCOME_BYTES_MAX = 2 * STATEMENT_BYTES_MAX + 32
+WELCOME_BYTES_MAX = 2 * CHECKPOINT_BYTES_MAX + 32
 
 
 class Welcome(Wire):
@@ -22,7 +22,7 @@ class Welcome(Wire):
         self.time_ms = shape.uint(time_ms, "welcome")
         for data in (checkpoint, custody):
             if data is not None:
-                shape.blob(data, STATEMENT_BYTES_MAX, "welcome")
+                shape.blob(data, CHECKPOINT_BYTES_MAX, "welcome")
         self.checkpoint = checkpoint
         self.custody = custody
 
