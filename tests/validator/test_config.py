@@ -92,6 +92,14 @@ def test_check_says_what_is_good_and_what_is_wrong(tmp_path: Path, fleet: Fleet)
     assert TOKEN not in found.output
 
 
+def test_check_names_the_risk_of_open_reads(tmp_path: Path, fleet: Fleet) -> None:
+    for bind, risky in (("127.0.0.1:0", False), ("0.0.0.0:0", True)):
+        path = write_config(tmp_path / "v", [fleet], open_reads="true", bind=f'"{bind}"')
+        found = CliRunner().invoke(cli, ["validator", "check", "--config", str(path)])
+        assert "whoever asks from loopback" in found.output
+        assert ("RISK" in found.output) == risky
+
+
 def test_help_has_examples() -> None:
     for command in ([], ["run"], ["check"]):
         shown = CliRunner().invoke(cli, ["validator", *command, "--help"])

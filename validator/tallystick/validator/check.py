@@ -10,6 +10,8 @@ from tallystick.validator import schema
 from tallystick.validator.config import Config
 from tallystick.validator.sequencer import own_keys, read_profiles
 
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
 
 @dataclass(frozen=True)
 class Checked:
@@ -81,4 +83,12 @@ def _store(config: Config) -> str:
 
 def _readers(config: Config) -> str:
     names = ", ".join(sorted(config.readers)) or "nobody"
-    return names + (", and whoever asks from loopback" if config.open_reads else "")
+    if not config.open_reads:
+        return names
+    found = f"{names}, and whoever asks from loopback (open_reads)"
+    if config.host not in _LOOPBACK:
+        found += (
+            "; RISK: it listens beyond loopback, and a proxy on this machine that sends no "
+            "X-Forwarded-For would read for everybody"
+        )
+    return found
