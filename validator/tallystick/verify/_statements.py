@@ -24,6 +24,7 @@ from tallystick.evidence.statement import Statement
 from tallystick.evidence.verdict import VerifiedVerdict
 from tallystick.verify._identities import Identities
 from tallystick.verify._logs import Logs, statement_kind
+from tallystick.verify._text import printable
 from tallystick.verify.inputs import TimeEvidence
 from tallystick.verify.report import PinnedValidator, Report
 
@@ -110,12 +111,11 @@ class Statements:
 
     def _credential_part(self, statement: Statement) -> None:
         # Verified where it stands in a credential of the file; alone it has no context.
+        what = f"logged statement on {printable(statement.sub)}"
         if statement.digest in self.known.statements:
-            self.report.check(f"logged statement on {statement.sub}", "part of a credential above")
+            self.report.check(what, "part of a credential above")
         else:
-            self.report.leave(
-                f"logged statement on {statement.sub}", "it is part of no credential in the file"
-            )
+            self.report.leave(what, "it is part of no credential in the file")
 
     def _genesis(self, data: bytes) -> None:
         received = genesis.parse(data)
