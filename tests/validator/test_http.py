@@ -174,6 +174,13 @@ def test_the_apps_routes_are_the_tables(world: World) -> None:
     assert theirs == ours
 
 
+def test_the_protocol_names_every_route() -> None:
+    told = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
+    section = told[told.index("## 8.") :]
+    for route in routes.ROUTES:
+        assert f"{route.method} {route.path}" in section, route.path
+
+
 BAD_GETS = [
     ("/v1/entries?start=-1", 400), ("/v1/entries?start=01", 400), ("/v1/entries?start=%2B5", 400),
     ("/v1/entries?start=0_1", 400), ("/v1/entries?count=0", 400), ("/v1/entries?count=9999", 400),

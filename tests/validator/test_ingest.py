@@ -4,9 +4,10 @@ import pytest
 
 from support.devices import Device, Fleet
 from support.validating import HANDOVER, START_MS, Gateway, Room, handover
-from tallystick.evidence import checkpoint, note, receipt, segment
+from tallystick.evidence import cbor, checkpoint, note, receipt, segment
 from tallystick.evidence.errors import Unverified
 from tallystick.evidence.keys import PublicKey
+from tallystick.evidence.proof import verify_consistency
 from tallystick.validator.problem import Problem
 
 
@@ -254,7 +255,11 @@ def test_a_fork_is_kept_with_both_branches(room: Room, fleet: Fleet) -> None:
     ((ours, theirs, proof),) = room.rows("SELECT ours, theirs, proof FROM forks")
     assert checkpoint.parse(ours).size == 13
     assert checkpoint.parse(theirs).size == 9
-    assert proof is not None
+    m, n, root_m, path = cbor.decode(proof)
+    # In the branch of the larger head the root at m is another one than the signed one at m.
+    assert (m, n) == (checkpoint.parse(theirs).size, checkpoint.parse(ours).size)
+    verify_consistency(m, root_m, n, checkpoint.parse(ours).root, path)
+    assert root_m != checkpoint.parse(theirs).root
     logged = [row[0] for row in room.rows("SELECT digest FROM entries WHERE kind = 4")]
     assert checkpoint.parse(clone.stretches[1].checkpoint).digest in logged
     # The honest branch goes on, and the same fork is kept once.

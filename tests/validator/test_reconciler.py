@@ -7,6 +7,7 @@ from support.story import disclose
 from support.validating import HANDOVER, START_MS, Gateway, Room, handover
 from tallystick.evidence import entry, verdict
 from tallystick.evidence.ids import claim_reference
+from tallystick.evidence.keychange import COMPROMISED, RETIRED, Revocation
 from tallystick.evidence.kinds import CLOSING, VERDICT
 
 DEADLINE_MS = HANDOVER.deadline_ms
@@ -198,6 +199,54 @@ def test_a_fork_makes_findings_again_with_a_suspect_key(room: Room, fleet: Fleet
     found = verdicts(room)
     assert [one.finding.state for one in found] == ["matched", "insufficient"]
     assert len(room.rows("SELECT claim FROM claims")) == 3
+
+
+def test_a_revocation_makes_findings_again(room: Room, fleet: Fleet) -> None:
+    giver, receiver, gateway = fleet.device("a"), fleet.device("b"), Gateway(fleet)
+    handover(giver, receiver, "order-1")
+    gateway.take(*giver.segments(), *receiver.segments())
+    room.send(gateway.batch(devices=[giver, receiver]))
+    room.settle()
+    # Retired at its newest head: what it covered stays good, and what comes after is refused.
+    head = [giver.epoch, giver.size, giver.root]
+    key = giver.signer.public_key().thumbprint()
+    retired = Revocation(giver.id, key, head, RETIRED, START_MS).sign(
+        fleet.root, fleet.name, giver.id
+    )
+    giver.credential.append(retired)
+    giver.record(1)
+    gateway.take(giver.segment(1))
+    assert room.send(gateway.batch(2, devices=[giver])).refused == [(2, "revoked")]
+    room.settle()
+    assert room.states() == {"matched": 1}
+    compromised = Revocation(giver.id, key, None, COMPROMISED, START_MS).sign(
+        fleet.root, fleet.name, giver.id
+    )
+    giver.credential.append(compromised)
+    gateway.take(giver.segment(0, 1))
+    room.send(gateway.batch(3, devices=[giver]))
+    room.settle()
+    assert room.states() == {"insufficient": 1}
+    states = [one.finding.state for one in verdicts(room)]
+    assert (states[0], states[-1]) == ("matched", "insufficient")
+    # An older credential that comes again takes nothing back.
+    giver.credential = giver.credential[:1]
+    gateway.take(giver.segment(0, 1))
+    room.send(gateway.batch(4, devices=[giver]))
+    room.settle()
+    assert room.states() == {"insufficient": 1}
+
+
+def test_an_enrolment_that_has_expired_takes_no_more(room: Room, fleet: Fleet) -> None:
+    device, gateway = fleet.device(), Gateway(fleet)
+    device.credential = fleet.enrol(device.signer, valid_s=(1_600_000_000, START_MS // 1000 + 5))
+    device.record(1)
+    gateway.take(device.segment())
+    assert room.send(gateway.batch(devices=[device])).refused == []
+    room.clock.now_ms += 6000
+    device.record(1)
+    gateway.take(device.segment(1))
+    assert room.send(gateway.batch(1)).refused == [(1, "expired")]
 
 
 def test_a_profile_that_comes_later_makes_the_finding(room: Room, fleet: Fleet) -> None:
