@@ -288,7 +288,7 @@ def from_ms(milliseconds: int) -> int | Dec:
 def _plain(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, Dec) or isinstance(value, int):
+    if isinstance(value, (Dec, int)):
         return to_text(value)
     if isinstance(value, list):
         return " ".join(_plain(item) for item in value)
