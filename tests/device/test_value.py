@@ -119,3 +119,21 @@ def test_constraints_hold_exactly() -> None:
     assert refused(value.check_limit, "<", "1", None, True) == "bad-type"
     assert refused(value.check_limit, "<", 1, "", True) == "bad-value"
     assert refused(value.check_limit, "<", 1, None, 1) == "bad-type"
+
+
+def test_every_size_has_its_shortest_head() -> None:
+    for edge in (0, 24, 2**8, 2**16, 2**32, 2**63 - 1):
+        for number in (edge - 1, edge, edge + 1):
+            if number < 2**63:
+                assert put(number) == cbor.encode(number), number
+            assert put(-number) == cbor.encode(-number), -number
+            if number % 10 and number < 2**63:
+                fraction = Dec(number, -3)
+                assert put(fraction) == cbor.encode(fraction), fraction
+    for size in (0, 1, 23, 24, 255, 256, 1000):
+        assert put(b"x" * size) == cbor.encode(b"x" * size), size
+        assert put("x" * size) == cbor.encode("x" * size), size
+    for size in (0, 1, 23, 24, 25):
+        items = {"%03d" % number: number for number in range(size)}
+        assert put(items) == cbor.encode(items), size
+        assert put(list(range(size))) == cbor.encode(list(range(size))), size

@@ -19,7 +19,7 @@ MODELS_MAX = 8
 LIMITS_MAX = 32
 
 _models: "dict[Any, bytes]" = {}
-_limits: "dict[Any, tuple[str, int | number.Dec, bytes]]" = {}
+_limits: "dict[Any, tuple[str, int, int, bytes]]" = {}
 
 
 class Decision(Wire):
@@ -100,14 +100,16 @@ def _put_model(model: "Any") -> bytes:
     return raw
 
 
-def _put_limit(rule: "tuple[Any, ...]", decimals: int) -> "tuple[str, int | number.Dec, bytes]":
-    # (operator, limit[, unit]) to the operator, the exact limit, and their bytes with the unit.
+def _put_limit(rule: "tuple[Any, ...]", decimals: int) -> "tuple[str, int, int, bytes]":
+    # (operator, limit[, unit]) to the operator, the limit's mantissa and exponent, and their bytes
+    # with the unit.
     operator = rule[0]
     limit = number.of(rule[1], decimals)
     unit = rule[2] if len(rule) == 3 else None
     value.check_limit(operator, limit, unit, held=True)
     raw = cbor.encode(operator) + cbor.encode(limit) + cbor.encode(unit)
-    kept = (operator, limit, raw)
+    mantissa, exponent = number.parts(limit)
+    kept = (operator, mantissa, exponent, raw)
     # Only text is kept: 1, 1.0 and True would be one key.
     if type(rule[1]) is str:
         if len(_limits) >= LIMITS_MAX:
@@ -129,7 +131,7 @@ def encode_decision(
     out = bytearray(b"\x87\x00")
     out += cbor.head(0, shape.uint(uptime_ms, "decision"))
     out += (_models.get(model) if type(model) is not list else None) or _put_model(model)
-    value.put_named(out, inputs, decimals=decimals)
+    value.put_named(out, inputs, value.FIELD_DEPTH, decimals)
     if type(constraints) is not dict:
         raise Malformed("bad-type", "constraints must be a dict")
     out += cbor.head(5, len(constraints))
@@ -137,17 +139,22 @@ def encode_decision(
         constraint = constraints[name]
         if type(constraint) is not tuple or not 3 <= len(constraint) <= 4:
             raise Malformed("bad-type", "a constraint is (value, operator, limit[, unit])")
-        exact = number.of(constraint[0], decimals)
+        measured = constraint[0]
+        if type(measured) is float:
+            mantissa, exponent = number.float_parts(measured, decimals)
+        else:
+            mantissa, exponent = number.parts(number.of(measured, decimals))
         rule = constraint[1:]
         known = _limits.get(rule) if type(rule[1]) is str else None
-        operator, limit, rest = known or _put_limit(rule, decimals)
+        operator, limit, limit_exponent, rest = known or _put_limit(rule, decimals)
         out += raw
         out.append(0x85)
-        value.put_number(out, exact)
+        value.put_parts(out, mantissa, exponent)
         out += rest
-        out.append(0xF5 if value.holds(exact, operator, limit) else 0xF4)
-    value.put_named(out, context, decimals=decimals)
-    value.put(out, output, decimals=decimals)
+        order = number.compare_parts(mantissa, exponent, limit, limit_exponent)
+        out.append(0xF5 if value.meets(order, operator) else 0xF4)
+    value.put_named(out, context, value.FIELD_DEPTH, decimals)
+    value.put(out, output, value.FIELD_DEPTH, decimals)
     if len(out) > RECORD_DEVICE_BYTES_MAX:
         raise Malformed("too-large", "a record is longer than 4096 bytes: give digests of inputs")
     return bytes(out)

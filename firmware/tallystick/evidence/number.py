@@ -108,7 +108,8 @@ def float_parts(x: float, decimals: int = 6) -> tuple[int, int]:
     # A fraction's trailing zeros go; those before the point stay, since the point stops rstrip.
     digits = text.rstrip("0")
     mantissa = int(digits.replace(".", ""))
-    if not INT_MIN <= mantissa <= INT_MAX:
+    # Short ones fit: comparing with numbers of 64 bits is slow on a device.
+    if len(digits) > 18 and not INT_MIN <= mantissa <= INT_MAX:
         raise Malformed("bad-number", "too many digits: declare fewer decimals")
     return mantissa, len(text) - decimals - len(digits)
 
@@ -137,7 +138,8 @@ def of(value: object, decimals: int = 6) -> int | Dec:
     )
 
 
-def _parts(n: int | Dec) -> tuple[int, int]:
+def parts(n: int | Dec) -> tuple[int, int]:
+    """(mantissa, exponent), exponent 0 for an integer."""
     if isinstance(n, Dec):
         return n.mantissa, n.exponent
     if type(n) is not int:
@@ -147,7 +149,7 @@ def _parts(n: int | Dec) -> tuple[int, int]:
 
 def to_text(n: int | Dec) -> str:
     """Plain decimal text; from_text gives the number back."""
-    mantissa, exponent = _parts(n)
+    mantissa, exponent = parts(n)
     if exponent >= 0:
         return str(mantissa * 10**exponent)
     digits = str(abs(mantissa))
@@ -160,15 +162,25 @@ def to_text(n: int | Dec) -> str:
 
 def _scaled(*numbers: int | Dec) -> list[int]:
     # All by one power of ten, so that comparing them is integer arithmetic and exact.
-    parts = [_parts(n) for n in numbers]
-    low = min([exponent for _, exponent in parts])
-    return [mantissa * 10 ** (exponent - low) for mantissa, exponent in parts]
+    pairs = [parts(n) for n in numbers]
+    low = min([exponent for _, exponent in pairs])
+    return [mantissa * 10 ** (exponent - low) for mantissa, exponent in pairs]
+
+
+def compare_parts(a: int, a_exponent: int, b: int, b_exponent: int) -> int:
+    """-1, 0 or 1: a * 10**a_exponent beside b * 10**b_exponent."""
+    if a_exponent > b_exponent:
+        a *= 10 ** (a_exponent - b_exponent)
+    elif a_exponent < b_exponent:
+        b *= 10 ** (b_exponent - a_exponent)
+    return (a > b) - (a < b)
 
 
 def compare(a: int | Dec, b: int | Dec) -> int:
     """-1, 0 or 1."""
-    x, y = _scaled(a, b)
-    return (x > y) - (x < y)
+    x, x_exponent = parts(a)
+    y, y_exponent = parts(b)
+    return compare_parts(x, x_exponent, y, y_exponent)
 
 
 def differs_by_at_most(a: int | Dec, b: int | Dec, tolerance: int | Dec) -> bool:
@@ -179,7 +191,7 @@ def differs_by_at_most(a: int | Dec, b: int | Dec, tolerance: int | Dec) -> bool
 
 def differs_by_at_most_rel(a: int | Dec, b: int | Dec, tolerance: int | Dec) -> bool:
     """abs(a - b) <= tolerance * max(abs(a), abs(b))."""
-    mantissa, exponent = _parts(tolerance)
+    mantissa, exponent = parts(tolerance)
     x, y = _scaled(a, b)
     left = abs(x - y)
     right = mantissa * max(abs(x), abs(y))

@@ -6,7 +6,7 @@
 from tallystick.evidence import cbor, number
 from tallystick.evidence.errors import Malformed
 from tallystick.evidence.limits import NAME_BYTES_MAX, TEXT_BYTES_MAX
-from tallystick.evidence.number import INT_MAX, INT_MIN, Dec
+from tallystick.evidence.number import INT_MAX, INT_MIN, Dec, float_parts
 
 # Type checkers take this name as true; MicroPython has no typing to import it from.
 TYPE_CHECKING = False
@@ -24,10 +24,11 @@ _orders: "dict[tuple[object, ...], list[tuple[bytes, Any]]]" = {}
 
 def holds(value: int | Dec, operator: str, limit: int | Dec) -> bool:
     """Exact comparison; Malformed for an unknown operator."""
-    if type(value) is int and type(limit) is int:
-        order = (value > limit) - (value < limit)
-    else:
-        order = number.compare(value, limit)
+    return meets(number.compare(value, limit), operator)
+
+
+def meets(order: int, operator: str) -> bool:
+    """Whether values of this order, -1, 0 or 1, are as the operator says; Malformed as holds()."""
     if operator == "<":
         return order < 0
     if operator == "<=":
@@ -126,12 +127,22 @@ def put_parts(out: bytearray, mantissa: int, exponent: int) -> None:
             out.append(0x1F - exponent)
         else:
             put_parts(out, exponent, 0)
-    if 0 <= mantissa < 24:
+    # Heads in place: a call costs more than what it does here.
+    major = 0
+    if mantissa < 0:
+        major = 0x20
+        mantissa = ~mantissa
+    if mantissa < 24:
+        out.append(major | mantissa)
+    elif mantissa < 0x100:
+        out.append(major | 24)
         out.append(mantissa)
-    elif mantissa >= 0:
-        out += cbor.head(0, mantissa)
+    elif mantissa < 0x10000:
+        out.append(major | 25)
+        out.append(mantissa >> 8)
+        out.append(mantissa & 255)
     else:
-        out += cbor.head(1, ~mantissa)
+        out += cbor.head(major >> 5, mantissa)
 
 
 def ordered(keys: "tuple[Any, ...]") -> "list[tuple[bytes, Any]]":
@@ -154,7 +165,8 @@ def put(  # noqa: C901  # a table of types
     """Append None, bool, int, Dec, float, (mantissa, exponent), text, bytes, list or dict."""
     kind = type(value)
     if kind is float:
-        put_parts(out, *number.float_parts(value, decimals))
+        mantissa, exponent = float_parts(value, decimals)
+        put_parts(out, mantissa, exponent)
     elif kind is int:
         if not INT_MIN <= value <= INT_MAX:
             raise Malformed("bad-number", "an integer does not fit signed 64 bits")
@@ -170,7 +182,12 @@ def put(  # noqa: C901  # a table of types
             out += cbor.head(3, size)
         out += raw
     elif kind is bytes:
-        out += cbor.head(2, len(value))
+        size = len(value)
+        if 24 <= size < 256:
+            out.append(0x58)
+            out.append(size)
+        else:
+            out += cbor.head(2, size)
         out += value
     elif kind is Dec:
         put_number(out, value)
@@ -180,8 +197,9 @@ def put(  # noqa: C901  # a table of types
         if not depth:
             raise Malformed("too-deep", "values are nested too deeply")
         out += cbor.head(4, len(value))
+        depth -= 1
         for item in value:
-            put(out, item, depth - 1, decimals)
+            put(out, item, depth, decimals)
     elif value is None:
         out.append(0xF6)
     elif kind is bool:
@@ -218,7 +236,14 @@ def put_named(
         raise Malformed("bad-type", "named values must be a dict")
     if not depth:
         raise Malformed("too-deep", "values are nested too deeply")
-    out += cbor.head(5, len(named))
-    for raw, name in ordered(tuple(named)):
-        out += raw
-        put(out, named[name], depth - 1, decimals)
+    size = len(named)
+    if size < 24:
+        out.append(0xA0 | size)
+    else:
+        out += cbor.head(5, size)
+    if size:
+        depth -= 1
+        keys = tuple(named)
+        for raw, name in _orders.get(keys) or ordered(keys):
+            out += raw
+            put(out, named[name], depth, decimals)
