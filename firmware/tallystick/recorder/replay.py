@@ -66,7 +66,7 @@ def _open_file(journal: Journal, number: int, *, newest: bool) -> Log | None:
     except Malformed as error:
         # An older file that cannot be read is not sent; the newest one ends its epoch.
         if newest:
-            journal.damage = error.message
+            journal.damage = error.reason
         else:
             journal.unreadable += 1
     finally:
@@ -100,7 +100,7 @@ def _replay(journal: Journal, walker: Walker, log: Log, file: JournalFile) -> No
         # torn tail, and what it covers may have left the device.
         journal.torn_bytes = file.size - good
         if _signature_after(journal, walker, good, file):
-            journal.damage = error.message
+            journal.damage = error.reason
         else:
             file.size = good
             journal.used -= journal.torn_bytes

@@ -1,0 +1,27 @@
+# A folder of its own for a test on either interpreter, removed afterwards.
+
+import os
+from binascii import hexlify
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def remove(path: str) -> None:
+    for name in os.listdir(path):
+        try:
+            os.remove(path + "/" + name)
+        except OSError:
+            remove(path + "/" + name)
+    os.rmdir(path)
+
+
+def within(function: "Callable[[str], None]") -> None:
+    """Call it with the path of a new folder."""
+    path = "/tmp/tally-" + hexlify(os.urandom(8)).decode()
+    os.mkdir(path)
+    try:
+        function(path)
+    finally:
+        remove(path)
