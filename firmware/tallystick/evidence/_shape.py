@@ -2,6 +2,7 @@
 
 from tallystick.evidence.cbor import decode, read_head
 from tallystick.evidence.errors import Malformed
+from tallystick.evidence.limits import CREDENTIAL_STATEMENTS_MAX, STATEMENT_BYTES_MAX
 
 # Type checkers take this name as true; MicroPython has no typing to import it from.
 TYPE_CHECKING = False
@@ -122,6 +123,13 @@ def hashes(value: "Any", most: int, what: str) -> list[bytes]:
     """The list, when it holds at most `most` hashes."""
     for item in array(value, what, 0, most):
         octets(item, HASH_SIZE, what)
+    return value  # type: ignore[no-any-return]  # every item was checked above
+
+
+def statements(value: "Any", what: str) -> list[bytes]:
+    """The list, when it may be a credential: statements' bytes, none of them looked at."""
+    for data in array(value, what, 1, CREDENTIAL_STATEMENTS_MAX):
+        blob(data, STATEMENT_BYTES_MAX, what)
     return value  # type: ignore[no-any-return]  # every item was checked above
 
 

@@ -4,12 +4,11 @@
 # with the heads at which they changed, and its status.
 
 from tallystick.evidence import _shape as shape
-from tallystick.evidence import enrolment, keychange
+from tallystick.evidence import enrolment
 from tallystick.evidence._wire import Wire
 from tallystick.evidence.cbor import decode
 from tallystick.evidence.enrolment import VerifiedEnrolment
 from tallystick.evidence.errors import CouldNotCheck, Malformed, Unverified
-from tallystick.evidence.keychange import Replacement, Revocation, Rotation
 from tallystick.evidence.keys import PublicKey
 from tallystick.evidence.limits import CREDENTIAL_STATEMENTS_MAX, STATEMENT_BYTES_MAX
 from tallystick.evidence.statement import Signed
@@ -30,10 +29,7 @@ class Credential(Wire):
     """The statements' bytes, as received."""
 
     def __init__(self, statements: list[bytes]) -> None:
-        what = "credential"
-        for data in shape.array(statements, what, 1, CREDENTIAL_STATEMENTS_MAX):
-            shape.blob(data, STATEMENT_BYTES_MAX, what)
-        self.statements = statements
+        self.statements = shape.statements(statements, "credential")
 
     def values(self) -> "list[Any]":
         """The array of the CDDL; it has no kind."""
@@ -154,40 +150,24 @@ class Identity:
             return "suspect"
         return period.reason or "rotated"
 
-    def _change(self, change: "Rotation | Replacement | Revocation") -> None:
-        if isinstance(change, Rotation):
-            self.keys[-1].ended = True
-            self.keys[-1].end = change.head
-            self.keys.append(KeyPeriod(change.key, change.custody, change.head))
-        elif isinstance(change, Revocation):
-            period = self.period(change.key)
-            # A later revocation may only say something worse: from retired or lost to compromised.
-            if period.reason != "compromised":
-                period.ended = True
-                period.end = change.head
-                period.reason = keychange.REASONS[change.reason]
-        else:
-            self.replaces = change.replaces
-        self.digests.append(change.digest)
-        self._current[change.digest] = self.key
+    def begin(self, key: PublicKey, custody: int, head: "list[Any] | None") -> None:
+        """A rotation: the current key ends at `head`, where `key` begins."""
+        self.keys[-1].ended = True
+        self.keys[-1].end = head
+        self.keys.append(KeyPeriod(key, custody, head))
 
+    def end(self, thumbprint: bytes, head: "list[Any] | None", reason: str) -> None:
+        """A revocation; a later one may only say something worse: that the key is compromised."""
+        period = self.period(thumbprint)
+        if period.reason != "compromised":
+            period.ended = True
+            period.end = head
+            period.reason = reason
 
-def _apply(identity: Identity, data: bytes, root: PublicKey) -> "Generator[None, None, None]":
-    change = keychange.parse(data)
-    if change.iss != identity.iss:
-        raise Unverified("not-enrolled", "a key change by another fleet than the enrolment's")
-    if change.id != identity.id:
-        raise Unverified("wrong-device", "a key change of another id than the enrolment's")
-    if isinstance(change, Rotation):
-        if identity.keys[-1].reason:
-            raise Unverified("revoked", "a rotation from a key that was revoked")
-        for period in identity.keys:
-            if period.key == change.key:
-                raise Unverified("already-enrolled", "a rotation to a key that the id had before")
-        yield from change.verifying(root, identity.key)
-    else:
-        yield from change.verifying(root)
-    identity._change(change)
+    def changed(self, digest: bytes) -> None:
+        """The statement with this digest has been applied."""
+        self.digests.append(digest)
+        self._current[digest] = self.key
 
 
 def verifying(
@@ -202,8 +182,11 @@ def verifying(
         received.check_time(at_s)
     verified = yield from received.verifying(root)
     identity = Identity(verified)
-    for data in credential.statements[1:]:
-        yield from _apply(identity, data, root)
+    if len(credential.statements) > 1:
+        from tallystick.evidence import keychange  # noqa: PLC0415  # costs heap, and is rare
+
+        for data in credential.statements[1:]:
+            yield from keychange.applying(identity, data, root)
     return identity
 
 
@@ -273,4 +256,8 @@ class Keyring:
 def digests_of(credential: Credential) -> list[bytes]:
     """The digests of its statements; nothing is verified.  A half may name it by the last one."""
     digests = [enrolment.parse(credential.statements[0]).digest]
-    return digests + [keychange.parse(data).digest for data in credential.statements[1:]]
+    if len(credential.statements) > 1:
+        from tallystick.evidence import keychange  # noqa: PLC0415  # costs heap, and is rare
+
+        digests += [keychange.parse(data).digest for data in credential.statements[1:]]
+    return digests

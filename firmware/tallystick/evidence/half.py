@@ -4,27 +4,21 @@
 # inclusion proof (RFC 9162, section 2.1.3) from the salted leaf to the checkpoint's root.
 
 from tallystick.evidence import _shape as shape
-from tallystick.evidence import checkpoint as checkpoints
-from tallystick.evidence import claim as claims
-from tallystick.evidence import ids
-from tallystick.evidence import leaf as leaves
 from tallystick.evidence._wire import Wire
-from tallystick.evidence.checkpoint import VerifiedCheckpoint
-from tallystick.evidence.claim import Claim
-from tallystick.evidence.credential import Credential, Identity, Keyring, digests_of
-from tallystick.evidence.enrolment import SUBJECT_DEVICE
-from tallystick.evidence.errors import Malformed, Unverified
-from tallystick.evidence.kinds import CLAIM, HALF
+from tallystick.evidence.errors import Malformed
+from tallystick.evidence.kinds import HALF
 from tallystick.evidence.limits import CHECKPOINT_BYTES_MAX, HALF_BYTES_MAX, PATH_HASHES_MAX
-from tallystick.evidence.proof import root_from_inclusion
-from tallystick.evidence.record import kind_of
-from tallystick.evidence.steps import Steps, finish
 
 # Type checkers take this name as true; MicroPython has no typing to import it from.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator
     from typing import Any
+
+    from tallystick.evidence.checkpoint import VerifiedCheckpoint
+    from tallystick.evidence.claim import Claim
+    from tallystick.evidence.credential import Identity, Keyring
+    from tallystick.evidence.steps import Steps
 
 
 class Half(Wire):
@@ -48,7 +42,7 @@ class Half(Wire):
         if isinstance(credential, bytes):
             shape.octets(credential, 32, what)
         else:
-            Credential(credential)
+            shape.statements(credential, what)
         self.credential = credential
 
     def values(self) -> "list[Any]":
@@ -86,10 +80,11 @@ class VerifiedHalf:
     def __init__(
         self,
         half: Half,
-        claim: Claim,
+        claim: "Claim",
         leaf: bytes,
-        checkpoint: VerifiedCheckpoint,
-        identity: Identity,
+        reference: bytes,
+        checkpoint: "VerifiedCheckpoint",
+        identity: "Identity",
         status: str,
     ) -> None:
         self.half = half
@@ -98,7 +93,7 @@ class VerifiedHalf:
         self.epoch = checkpoint.epoch
         self.index = half.index
         self.leaf = leaf
-        self.reference = ids.claim_reference(identity.id, checkpoint.epoch, half.index, leaf)
+        self.reference = reference
         self.checkpoint = checkpoint
         self.identity = identity
         self.enrolment = identity.enrolment
@@ -106,48 +101,27 @@ class VerifiedHalf:
 
 
 def verifying(
-    half: Half, keyring: Keyring, *, revoked_too: bool = False
+    half: Half, keyring: "Keyring", *, revoked_too: bool = False
 ) -> "Generator[None, None, VerifiedHalf]":
     """As verify_half, as a generator."""
-    # What costs no signature comes first.
-    if kind_of(half.record) != CLAIM:
-        raise Unverified("bad-half", "a half whose record is no claim")
-    claim = claims.parse(half.record)
-    checkpoint = checkpoints.parse(half.checkpoint)
-    claim.check_maker(checkpoint.device)
-    if half.index >= checkpoint.size:
-        raise Unverified("bad-half", "a half whose checkpoint does not cover its record")
-    leaf = leaves.leaf(half.salt, half.record)
-    if root_from_inclusion(leaf, half.index, checkpoint.size, half.path) != checkpoint.root:
-        raise Unverified("bad-inclusion-proof", "a half whose record is not under its checkpoint")
-    yield
-    if isinstance(half.credential, bytes):
-        identity = keyring.find(half.credential)
-        key = identity.key_at(half.credential)
-    else:
-        credential = Credential(half.credential)
-        identity = yield from keyring.verifying(credential)
-        key = identity.key_at(digests_of(credential)[-1])
-    if identity.subject != SUBJECT_DEVICE:
-        raise Unverified("not-enrolled", "a half of something that is not enrolled as a device")
-    if identity.own_key_of(checkpoint) != key:
-        raise Unverified("wrong-key", "a half signed by another key than its credential's newest")
-    yield from checkpoint.received().verifying(key)
-    verified = checkpoint._as(VerifiedCheckpoint, key)
-    status = identity.status_at(verified, key)
-    if status in ("suspect", "compromised") and not revoked_too:
-        raise Unverified("revoked", "the key of the half was revoked before its checkpoint")
-    return VerifiedHalf(half, claim, leaf, verified, identity, status)
+    # Imported when used: making a half and reading one need none of it.
+    from tallystick.evidence._halfcheck import checking  # noqa: PLC0415  # costs heap
+
+    return checking(half, keyring, revoked_too=revoked_too)
 
 
-def verify_half(half: Half, keyring: Keyring, *, revoked_too: bool = False) -> VerifiedHalf:
+def verify_half(half: Half, keyring: "Keyring", *, revoked_too: bool = False) -> VerifiedHalf:
     """Against the keyring's pinned roots; CouldNotCheck when it does not know the credential.
 
     With `revoked_too` a half of a revoked key is returned with its `status`, to be kept, flagged.
     """
+    from tallystick.evidence.steps import finish  # noqa: PLC0415  # costs heap
+
     return finish(verifying(half, keyring, revoked_too=revoked_too))  # type: ignore[no-any-return]  # generator's result
 
 
-def verifier(half: Half, keyring: Keyring) -> Steps:
+def verifier(half: Half, keyring: "Keyring") -> "Steps":
     """As verify_half, in bounded steps; the result is a VerifiedHalf."""
+    from tallystick.evidence.steps import Steps  # noqa: PLC0415  # costs heap
+
     return Steps(verifying(half, keyring))

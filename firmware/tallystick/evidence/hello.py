@@ -2,8 +2,6 @@
 
 from tallystick.evidence import _shape as shape
 from tallystick.evidence._wire import Wire
-from tallystick.evidence.credential import Credential, Identity, Keyring
-from tallystick.evidence.enrolment import SUBJECT_DEVICE
 from tallystick.evidence.errors import Malformed, Unverified
 from tallystick.evidence.kinds import HELLO
 from tallystick.evidence.limits import SEGMENT_BYTES_MAX
@@ -12,6 +10,8 @@ from tallystick.evidence.limits import SEGMENT_BYTES_MAX
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from tallystick.evidence.credential import Identity, Keyring
 
 
 class Hello(Wire):
@@ -27,8 +27,7 @@ class Hello(Wire):
         self.size = shape.uint(size, what)
         if first > size:
             raise Malformed("bad-value", "hello: begins beyond its size")
-        Credential(credential)
-        self.credential = credential
+        self.credential = shape.statements(credential, what)
 
     def values(self) -> "list[Any]":
         """The array of the CDDL, kind first."""
@@ -42,8 +41,12 @@ def parse(data: bytes) -> Hello:
     return hello
 
 
-def verify_hello(hello: Hello, keyring: Keyring) -> Identity:
+def verify_hello(hello: Hello, keyring: "Keyring") -> "Identity":
     """Who its credential speaks of, which is the device that it names; the rest is a claim."""
+    # Imported when used: a device says hello and never hears one.
+    from tallystick.evidence.credential import Credential  # noqa: PLC0415  # costs heap
+    from tallystick.evidence.enrolment import SUBJECT_DEVICE  # noqa: PLC0415  # costs heap
+
     identity = keyring.verify(Credential(hello.credential))
     if identity.subject != SUBJECT_DEVICE:
         raise Unverified("not-enrolled", "a hello of something that is not enrolled as a device")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from typing import Any
 
+    from tallystick.evidence.credential import Identity
     from tallystick.evidence.statement import Signs
 
 ROTATION, REPLACEMENT, REVOCATION = 0, 1, 2
@@ -211,6 +212,30 @@ def parse(data: bytes) -> Rotation | Replacement | Revocation:
         change = Revocation(*shape.row(fields, 5, "revocation"))
     change.statement = received
     return change
+
+
+def applying(identity: "Identity", data: bytes, root: PublicKey) -> "Generator[None, None, None]":
+    """Verify a key change, and change the identity by it; in steps."""
+    change = parse(data)
+    if change.iss != identity.iss:
+        raise Unverified("not-enrolled", "a key change by another fleet than the enrolment's")
+    if change.id != identity.id:
+        raise Unverified("wrong-device", "a key change of another id than the enrolment's")
+    if isinstance(change, Rotation):
+        if identity.keys[-1].reason:
+            raise Unverified("revoked", "a rotation from a key that was revoked")
+        for period in identity.keys:
+            if period.key == change.key:
+                raise Unverified("already-enrolled", "a rotation to a key that the id had before")
+        yield from change.verifying(root, identity.key)
+        identity.begin(change.key, change.custody, change.head)
+    else:
+        yield from change.verifying(root)
+        if isinstance(change, Revocation):
+            identity.end(change.key, change.head, REASONS[change.reason])
+        else:
+            identity.replaces = change.replaces
+    identity.changed(change.digest)
 
 
 def rotate(
