@@ -94,12 +94,13 @@ def _find() -> str:
 
 def _read(path: str) -> "Any":
     try:
+        # The size first: MicroPython's read(n) takes n bytes of heap before it reads.
+        if os.stat(path)[6] > FILE_BYTES_MAX:
+            raise _wrong(path, "is longer than %d bytes" % FILE_BYTES_MAX)
         with open(path) as file:
-            text = file.read(FILE_BYTES_MAX + 1)
+            text = file.read()
     except OSError as error:
         raise _wrong(path, "cannot be read (%s)" % error)
-    if len(text) > FILE_BYTES_MAX:
-        raise _wrong(path, "is longer than %d bytes" % FILE_BYTES_MAX)
     try:
         return json.loads(text)
     except ValueError as error:

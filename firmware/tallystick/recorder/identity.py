@@ -1,5 +1,7 @@
 # Who this device is, from its configuration: id, credential, and the form of its checkpoints.
 
+import os
+
 from tallystick.evidence import keys, statement
 from tallystick.evidence.cbor import decode
 from tallystick.evidence.errors import KeyDriverError, Malformed
@@ -19,8 +21,11 @@ def read_credential(path: str | None) -> list[bytes]:
     if path is None:
         return []
     try:
+        # The size first: MicroPython's read(n) takes n bytes of heap before it reads.
+        if os.stat(path)[6] > CREDENTIAL_BYTES_MAX:
+            raise Malformed("bad-config", "credential %s is too long" % path)
         with open(path, "rb") as file:
-            data = file.read(CREDENTIAL_BYTES_MAX + 1)
+            data = file.read()
     except OSError as error:
         raise Malformed("bad-config", "credential %s cannot be read (%s)" % (path, error))
     statements = decode(data)

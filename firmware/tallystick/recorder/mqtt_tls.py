@@ -1,6 +1,7 @@
 # MicroPython only
 # TLS for umqtt: the broker's certificate is always checked.  (micropython-lib's `ssl` does not.)
 
+import os
 from binascii import a2b_base64
 
 import tls
@@ -17,12 +18,13 @@ FILE_BYTES_MAX = 8192
 def _der(path: str) -> bytes:
     # Boards' Mbed TLS is often built without PEM, so its text is taken apart here.
     try:
+        # The size first: read(n) takes n bytes of heap before it reads.
+        if os.stat(path)[6] > FILE_BYTES_MAX:
+            raise TransportError("bad-tls", "%s is too long for one certificate or key" % path)
         with open(path, "rb") as file:
-            data = file.read(FILE_BYTES_MAX + 1)
+            data = file.read()
     except OSError as error:
         raise TransportError("bad-tls", "%s cannot be read (%s)" % (path, error))
-    if len(data) > FILE_BYTES_MAX:
-        raise TransportError("bad-tls", "%s is too long for one certificate or key" % path)
     begin = data.find(b"-----BEGIN ")
     if begin < 0:
         return data
