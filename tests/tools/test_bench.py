@@ -182,6 +182,9 @@ def test_ingest(mosquitto: Mosquitto, tmp_path: Path, monkeypatch: pytest.Monkey
     # Whole segments only.
     assert found["records"] == 1_088
     assert found["devices"] == 3
+    alone = found["verification_alone_to_bound"]
+    # A checkpoint's signature is shared by more records.
+    assert 0 < alone["64"] < alone["256"] < 1
     assert list(tmp_path.iterdir()) == []
 
 

@@ -17,6 +17,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from tallystick.evidence import custody, kinds
 from tallystick.evidence.digest import sha256
 from tallystick.evidence.keys import PublicKey
+from tallystick.evidence.segment import parse, verify_segment
+from tallystick.evidence.tree import Tree
 from tallystick.tools import provision
 from tallystick.tools.bench import load, peer_gateway
 from tallystick.tools.bench.bound import bound_per_s
@@ -31,6 +33,10 @@ from tallystick.tools.replay.processes import Processes
 RECORDS = 262_144
 DEVICES = 16
 SECONDS = 3.0
+# Verification alone, in segments of so many records.
+ALONE_RECORDS = (64, 256)
+ALONE_SEGMENTS = 64
+ALONE_S = 0.5
 START_S_MAX = 30.0
 HELLO_EVERY_S = 0.5
 ALIVE_EVERY_S = 1.0
@@ -193,6 +199,10 @@ def run(records: int, devices: int, seconds: float, advance: Callable[[str], Non
             peers[name] = _peer(folder / name, name, seconds)
         advance("bound")
         bound = bound_per_s(record(0))
+        alone = {
+            str(each): round(verify_alone_per_s(fleet, members[0], each) / bound, 4)
+            for each in ALONE_RECORDS
+        }
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     sent = sum(len(data) for one in loads for data in one.segments)
@@ -202,8 +212,28 @@ def run(records: int, devices: int, seconds: float, advance: Callable[[str], Non
         "records_a_segment": CHECKPOINT_RECORDS,
         "segment_bytes": round(sent / (records // CHECKPOINT_RECORDS)),
         "seconds": round(ours, 3),
+        # By records a checkpoint.
+        "verification_alone_to_bound": alone,
     }
     return Result("ingest", records / ours, peers, bound, details)
+
+
+def verify_alone_per_s(fleet: Fleet, member: Member, each: int) -> float:
+    """Records a second that one thread parses and verifies, without broker and store.
+
+    The best of several rounds, as the bound.
+    """
+    (device,) = load.make(fleet, [member], ALONE_SEGMENTS * each, each)
+    best_s = 0.0
+    end = time.perf_counter() + ALONE_S
+    while not best_s or time.perf_counter() < end:
+        tree = Tree()
+        start = time.perf_counter()
+        for data in device.segments:
+            tree = verify_segment(parse(data), member.identity, tree).tree
+        taken = time.perf_counter() - start
+        best_s = min(best_s or taken, taken)
+    return ALONE_SEGMENTS * each / best_s
 
 
 def _ours(folder: Path, fleet: Fleet, loads: list[Load]) -> float:

@@ -14,7 +14,8 @@ from tallystick.tools.bench.recording import CHECKPOINT_RECORDS, record
 from tallystick.tools.fleetdir import Fleet, Member, read_credential
 
 EPOCH_SIZE = 8
-# So many different records, again and again: a gateway treats them as opaque.
+# So many different records, again and again: a gateway treats them as opaque. A power of two, so
+# that whole segments fit.
 POOL_RECORDS = 1_024
 
 
@@ -64,13 +65,15 @@ class Load:
         self.segments.append(Segment(self.member.id, self.epoch, first, None, [stretch]).encode())
 
 
-def make(fleet: Fleet, members: list[Member], records: int) -> list[Load]:
-    """As many segments as `records` fill, spread over the devices."""
+def make(
+    fleet: Fleet, members: list[Member], records: int, each: int = CHECKPOINT_RECORDS
+) -> list[Load]:
+    """As many segments of `each` records as `records` fill, spread over the devices."""
     loads = [Load(member, fleet) for member in members]
     bodies = pool()
-    for number in range(records // CHECKPOINT_RECORDS):
-        at = number * CHECKPOINT_RECORDS % POOL_RECORDS
-        loads[number % len(loads)].extend(bodies[at : at + CHECKPOINT_RECORDS])
+    for number in range(records // each):
+        at = number * each % POOL_RECORDS
+        loads[number % len(loads)].extend(bodies[at : at + each])
     return loads
 
 
