@@ -1,18 +1,18 @@
-# A log with one claim in it, for the tests of halves.
+# A log whose newest record is a claim, for the tests of halves.
 from _identity import enrol
 from _made import EPOCH, ISS, Key
 from tallystick.evidence import leaf
 from tallystick.evidence.checkpoint import Checkpoint
 from tallystick.evidence.claim import Claim
 from tallystick.evidence.half import Half
-from tallystick.evidence.tree import inclusion_path, root_of
+from tallystick.evidence.tree import Tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 SEED = b"s" * 32
-SIZE, INDEX = 5, 3
+INDEX = 3
 
 
 def claim_of(maker: bytes) -> Claim:
@@ -25,15 +25,19 @@ def claim_of(maker: bytes) -> Claim:
 
 def half_of(key: Key, root: Key, **changed: "Any") -> Half:
     record = changed.get("record", claim_of(key.id).encode())
-    records = [b"record %d" % n for n in range(SIZE)]
-    records[INDEX] = record
-    leaves = leaf.leaves(SEED, 0, records)
-    head = Checkpoint(EPOCH, SIZE, root_of(leaves), 1, 1, 10)
+    leaves = leaf.leaves(SEED, 0, [b"0", b"1", b"2", record])
+    tree = Tree()
+    for at in range(INDEX):
+        tree.push(leaves[at])
+    # The path of a newest leaf is the edge before it, the smallest subtree first.
+    path = tree.edge[::-1]
+    tree.push(leaves[INDEX])
+    head = Checkpoint(EPOCH, tree.size, tree.root(), 1, 1, 10)
     fields: "dict[str, Any]" = {
         "record": record,
         "salt": leaf.salt(SEED, INDEX),
         "index": INDEX,
-        "path": inclusion_path(leaves, INDEX),
+        "path": path,
         "checkpoint": head.sign(key, ISS, key.id),
     }
     fields.update(changed)

@@ -1,9 +1,11 @@
 """Guards whose input is too large for a device, or needs a longer story than a small heap holds."""
 
+from binascii import a2b_base64
 from typing import Any
 
 import pytest
 
+import test_half_known
 from support.examples import (
     ACME,
     ACME_ROOT,
@@ -15,6 +17,7 @@ from support.examples import (
     enrol,
     giver_log,
     half_of,
+    reference_of,
     rotation,
     segment_of,
 )
@@ -62,6 +65,12 @@ def test_a_revoked_key_cannot_rotate_itself() -> None:
         with pytest.raises(Unverified) as refused:
             verify_credential(Credential(statements), ROOTS)
         assert refused.value.reason == "revoked"
+
+
+def test_the_device_tests_know_this_half() -> None:
+    known = a2b_base64(test_half_known.HALF)
+    assert known == half_of(giver_log(), credential_of()).encode()
+    assert bytes.fromhex(test_half_known.REFERENCE.decode()) == reference_of(giver_log())
 
 
 def test_a_half_is_signed_by_the_newest_key_of_its_credential() -> None:
