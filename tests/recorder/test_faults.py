@@ -319,7 +319,8 @@ def test_a_clock_that_is_set_is_an_event(fleet: Fleet) -> None:
     seal()
     steps = events(files, "clock")
     assert len(steps) == 2
-    assert steps[0]["before_ms"] - steps[0]["after_ms"] == 1_790_000_000_000
+    # The test's clock ticks at each question.
+    assert abs(steps[0]["before_ms"] - steps[0]["after_ms"] - 1_790_000_000_000) < 10
     uptimes = [one.uptime_ms for one in records_of(files)]
     assert uptimes == sorted(uptimes)
 

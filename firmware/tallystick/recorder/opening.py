@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 FILE_BYTES = 32768 if MICROPYTHON else 262144
 FILE_BYTES_MIN = 2048
 FILES_MIN = 8
+# Each file takes some 60 bytes of heap as long as it is kept.
+FILES_MAX = 32 if MICROPYTHON else 4096
 JOURNAL_BYTES_MAX = 1 << 30
 JOURNAL_SHARE = 4  # three quarters of the free space at the first start
 MS_PER_S = 1000
@@ -102,6 +104,7 @@ def _open_journal(
         space = files.space()
         bytes_max = min(space - space // JOURNAL_SHARE, JOURNAL_BYTES_MAX)
     file_bytes = min(FILE_BYTES, max(bytes_max // FILES_MIN, FILE_BYTES_MIN))
+    file_bytes = max(file_bytes, bytes_max // FILES_MAX)
     journal = Journal(files, bytes_max, file_bytes)
     return journal, open_journal(journal, device)
 
