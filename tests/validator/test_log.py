@@ -10,7 +10,8 @@ from tallystick.evidence import note, receipt
 from tallystick.evidence.entry import Closing, TimeEntry, parse_entry
 from tallystick.evidence.keys import ES256
 from tallystick.evidence.tree import leaf_hash, root_of
-from tallystick.validator.log import Log, LogKeys, build_receipts, consistency, node_reader
+from tallystick.validator.log import Log, LogKeys
+from tallystick.validator.receipts import build_receipts, consistency, node_reader
 from tallystick.validator.store import Store
 
 SIGNER, NOTES = key("log", ES256), key("notes")

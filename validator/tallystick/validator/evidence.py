@@ -21,8 +21,8 @@ from tallystick.evidence.tree import proof_from_nodes
 from tallystick.validator import schema
 from tallystick.validator.devicelog import held_over
 from tallystick.validator.limits import HALVES_PER_EVIDENCE_MAX
-from tallystick.validator.log import Head, build_receipts, newest_head, node_reader
 from tallystick.validator.problem import Problem
+from tallystick.validator.receipts import Head, build_receipts, newest_head, node_reader
 from tallystick.validator.work import CHUNK
 
 Found = Any  # a row of a query

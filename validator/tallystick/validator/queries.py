@@ -14,8 +14,8 @@ from tallystick.evidence.keys import PublicKey, b64u, device_text
 from tallystick.validator import answers, schema
 from tallystick.validator.devicelog import statement_of
 from tallystick.validator.limits import ENTRIES_BYTES_MAX
-from tallystick.validator.log import build_receipts, newest_head, node_reader
 from tallystick.validator.problem import Problem
+from tallystick.validator.receipts import build_receipts, newest_head, node_reader
 
 Found = Any  # a row of a query
 

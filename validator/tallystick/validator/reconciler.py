@@ -8,25 +8,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from tallystick.evidence import cbor, claim, cose, entry, verdict
-from tallystick.evidence.credential import Identity
 from tallystick.evidence.digest import sha256
 from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.finding import Finding
 from tallystick.evidence.kinds import VERDICT
 from tallystick.evidence.limits import STATEMENT_BYTES_MAX
 from tallystick.evidence.profile import Profile
-from tallystick.validator import bodiless, schema
-from tallystick.validator.devicelog import statement_of
-from tallystick.validator.identities import Known
+from tallystick.validator import bodiless, schema, setreads
 from tallystick.validator.ingest import Ingest
 from tallystick.validator.limits import OTHERS_PER_SET_MAX, PARTY_SETS_PER_TICK_MAX
 from tallystick.validator.log import Log
 from tallystick.validator.store import Store
 from tallystick.validator.work import CHUNK, Work
-from tallystick.verify.inputs import KnownClaim, PartySetInputs, TimeEvidence
+from tallystick.verify.inputs import KnownClaim, PartySetInputs
 from tallystick.verify.partysets import uninvited
 from tallystick.verify.reconcile import find
 
@@ -125,7 +121,7 @@ class _Tick:
         for device in sorted(self._ingest.heard):
             if room <= 0:
                 return
-            newest = _newest_evidence(work.connection, device)
+            newest = setreads.newest_evidence(work.connection, device)
             if newest is None or not self._complete(work, device):
                 self.listened.add(device)
                 continue
@@ -138,7 +134,7 @@ class _Tick:
                 )
             )
             for row in rows:
-                if not _evidence(work, row.party_set, device, row.due_ms):
+                if not setreads.keep_evidence(work, row.party_set, device, row.due_ms):
                     continue
                 work.dirty.add(row.party_set)
                 work.connection.execute(
@@ -162,9 +158,9 @@ class _Tick:
 
     def _find(self, work: Work, rows: Sequence[Found]) -> None:
         numbers = [row.party_set for row in rows]
-        claims = _claims_of(work.connection, numbers)
-        silences = _silences_of(work.connection, numbers)
-        siblings = _siblings_of(work.connection, numbers)
+        claims = setreads.claims_of(work.connection, numbers)
+        silences = setreads.silences_of(work.connection, numbers)
+        siblings = setreads.siblings_of(work.connection, numbers)
         unread = bodiless.relied_on(work.connection, numbers)
         concluded = []
         for row in rows:
@@ -306,7 +302,7 @@ class _Tick:
 
     def _known(self, work: Work, row: Found) -> KnownClaim:
         known = self._ingest.identities.get(work, row.device)
-        status, custody = _standing(work, known, row.checkpoint)
+        status, custody = setreads.standing(work, known, row.checkpoint)
         return KnownClaim(
             row.claim,
             row.device,
@@ -320,7 +316,7 @@ class _Tick:
 
     def _unread(self, work: Work, row: Found) -> KnownClaim:
         known = self._ingest.identities.get(work, row.device)
-        status, custody = _standing(work, known, row.checkpoint)
+        status, custody = setreads.standing(work, known, row.checkpoint)
         return KnownClaim(row.claim, row.device, row.epoch, row.at, row.leaf, None, status, custody)
 
     def _others(
@@ -331,7 +327,7 @@ class _Tick:
             return []
         numbers = [row.party_set for row in siblings]
         devices = sorted({row.device for row in claims})
-        found = _claims_of(work.connection, numbers, devices)
+        found = setreads.claims_of(work.connection, numbers, devices)
         flat = [row for number in sorted(found) for row in found[number]]
         return [self._known(work, row) for row in flat[:OTHERS_PER_SET_MAX]]
 
@@ -358,113 +354,3 @@ def _mark(work: Work, numbers: set[int]) -> None:
             .values(dirty=True)
         )
     work.dirty -= numbers
-
-
-def _standing(work: Work, known: Known | None, checkpoint: bytes) -> tuple[str, int]:
-    """Key status and custody at the claim (docs/reconciliation.md, 3.3)."""
-    if known is None:
-        # Its root was taken off the configuration: nobody vouches for the key any more.
-        return "suspect", 0
-    if known.suspect is not None:
-        return "suspect", known.identity.custody
-    identity: Identity = known.identity
-    if len(identity.keys) == 1 and identity.status == "active":
-        return "active", identity.custody
-    work.group.flush()
-    head = statement_of(work.connection, checkpoint)
-    if head is None:
-        return "suspect", identity.custody
-    key = identity.key_of(head)
-    return identity.status_at(head, key), identity.period(key.thumbprint()).custody
-
-
-def _claims_of(
-    connection: Connection, numbers: Sequence[int], devices: Sequence[bytes] | None = None
-) -> dict[int, list[Found]]:
-    table = schema.claims
-    found: dict[int, list[Found]] = {}
-    for at in range(0, len(numbers), CHUNK):
-        query = (
-            sa.select(table, schema.logs.c.epoch)
-            .join(schema.logs, schema.logs.c.log == table.c.log)
-            .where(table.c.party_set.in_(numbers[at : at + CHUNK]))
-        )
-        if devices is not None:
-            query = (
-                query.where(table.c.device.in_(devices))
-                .order_by(table.c.claim)
-                .limit(OTHERS_PER_SET_MAX)
-            )
-        for row in connection.execute(query):
-            found.setdefault(row.party_set, []).append(row)
-    return found
-
-
-def _silences_of(connection: Connection, numbers: Sequence[int]) -> dict[int, list[TimeEvidence]]:
-    table = schema.silences
-    found: dict[int, list[TimeEvidence]] = {}
-    for at in range(0, len(numbers), CHUNK):
-        rows = connection.execute(
-            sa.select(table).where(table.c.party_set.in_(numbers[at : at + CHUNK]))
-        )
-        for row in rows:
-            made = TimeEvidence(row.device, row.checkpoint, row.receipt, row.time_ms)
-            found.setdefault(row.party_set, []).append(made)
-    return found
-
-
-def _siblings_of(connection: Connection, numbers: Sequence[int]) -> dict[int, list[Found]]:
-    ours = schema.party_sets.alias("ours")
-    theirs = schema.party_sets.alias("theirs")
-    found: dict[int, list[Found]] = {}
-    for at in range(0, len(numbers), CHUNK):
-        rows = connection.execute(
-            sa.select(ours.c.party_set.label("of"), theirs.c.party_set, theirs.c.parties_digest)
-            .join(
-                theirs,
-                (theirs.c.namespace == ours.c.namespace)
-                & (theirs.c.interaction == ours.c.interaction)
-                & (theirs.c.party_set != ours.c.party_set),
-            )
-            .where(ours.c.party_set.in_(numbers[at : at + CHUNK]))
-        )
-        for row in rows:
-            found.setdefault(row.of, []).append(row)
-    return found
-
-
-def _newest_evidence(connection: Connection, device: bytes) -> int | None:
-    table = schema.custody
-    found: int | None = connection.execute(
-        sa.select(sa.func.max(table.c.time_ms)).where(table.c.device == device)
-    ).scalar_one()
-    return found
-
-
-def _evidence(work: Work, number: int, device: bytes, due_ms: int) -> bool:
-    """Keep the earliest logged evidence past the deadline; once kept it does not change."""
-    receipts, heads = schema.custody, schema.checkpoints
-    row = work.connection.execute(
-        sa.select(heads.c.digest, receipts.c.digest.label("receipt"), receipts.c.time_ms)
-        .join(heads, heads.c.custody == receipts.c.digest)
-        .where(receipts.c.device == device, receipts.c.time_ms > due_ms, heads.c.inside)
-        .order_by(receipts.c.time_ms, heads.c.digest)
-        .limit(1)
-    ).one_or_none()
-    if row is None:
-        return False
-    table = schema.silences
-    known = work.written(table).execute(
-        sa.select(table.c.device).where(table.c.party_set == number, table.c.device == device)
-    )
-    if known.first() is None:
-        work.insert(
-            table,
-            party_set=number,
-            device=device,
-            checkpoint=row.digest,
-            receipt=row.receipt,
-            time_ms=row.time_ms,
-        )
-        work.written(table)
-    return True

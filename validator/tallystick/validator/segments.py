@@ -4,8 +4,6 @@ Everything that can refuse a segment happens before anything is changed, so that
 affects no other.
 """
 
-from collections.abc import Iterator
-
 import sqlalchemy as sa
 
 from tallystick.evidence import checkpoint, event, segment
@@ -13,9 +11,8 @@ from tallystick.evidence.checkpoint import VerifiedCheckpoint
 from tallystick.evidence.enrolment import SUBJECT_DEVICE
 from tallystick.evidence.errors import Malformed, Unverified
 from tallystick.evidence.kinds import CHECKPOINT, EVENT
-from tallystick.evidence.leaf import salt as salt_at
 from tallystick.evidence.record import kind_of
-from tallystick.evidence.segment import Segment, Stretch, VerifiedSegment, verify_segment
+from tallystick.evidence.segment import Segment, verify_segment
 from tallystick.evidence.tree import Tree, proof_from_nodes
 from tallystick.validator import bodiless, forks, schema
 from tallystick.validator.checkpoints import Checkpoints
@@ -32,6 +29,7 @@ from tallystick.validator.forks import Contradiction
 from tallystick.validator.identities import Identities, Known
 from tallystick.validator.merge import merge
 from tallystick.validator.records import Placed, Records
+from tallystick.validator.taken import Bodies, Taken, record_indexes
 from tallystick.validator.work import Work
 
 _DECISION = b"\x87\x00"  # an array of seven, of kind 0
@@ -80,7 +78,7 @@ class Segments:
 
     # --- before anything is changed --------------------------------------------------------
 
-    def _verify_on(self, work: Work, known: Known, log: DeviceLog, received: Segment) -> "Taken":
+    def _verify_on(self, work: Work, known: Known, log: DeviceLog, received: Segment) -> Taken:
         """On the known tree where there is one, else on the edge that it carries."""
         base = self._base(work, log, received)
         try:
@@ -97,7 +95,7 @@ class Segments:
             raise
 
     @staticmethod
-    def _verify(known: Known, received: Segment, base: Tree | None) -> "Taken":
+    def _verify(known: Known, received: Segment, base: Tree | None) -> Taken:
         taken = Taken(verify_segment(received, known.identity, base), base)
         head = taken.verified.checkpoint
         # Kept is what was good when it was signed; `suspect` is a head past a revocation.
@@ -120,7 +118,7 @@ class Segments:
 
     @staticmethod
     def _grown_though_frozen(
-        work: Work, known: Known, log: DeviceLog, taken: "Taken", data: bytes
+        work: Work, known: Known, log: DeviceLog, taken: Taken, data: bytes
     ) -> None:
         if taken.to <= log.size:
             return
@@ -130,7 +128,7 @@ class Segments:
         raise Unverified("frozen-epoch", "its device had left this epoch before this head")
 
     @staticmethod
-    def _compare(work: Work, log: DeviceLog, taken: "Taken") -> set[int]:
+    def _compare(work: Work, log: DeviceLog, taken: Taken) -> set[int]:
         """Sizes of the segment's heads that were known before; Contradiction when one differs."""
         size = log.size
         if taken.first == size and not log.heads_ahead:
@@ -150,7 +148,7 @@ class Segments:
     # --- taking over -----------------------------------------------------------------------
 
     def _take_over(
-        self, work: Work, known: Known, log: DeviceLog, taken: "Taken", seen: set[int]
+        self, work: Work, known: Known, log: DeviceLog, taken: Taken, seen: set[int]
     ) -> None:
         # Nothing of it can be known: it begins where the log ends, and nobody was ahead of it.
         unseen = (
@@ -176,7 +174,7 @@ class Segments:
             self._settle(work, known, log)
 
     @staticmethod
-    def _place(log: DeviceLog, taken: "Taken") -> None:
+    def _place(log: DeviceLog, taken: Taken) -> None:
         """Move the log's end, or its begin, before its records are looked at."""
         if taken.to <= taken.first and log.size:
             return
@@ -189,7 +187,7 @@ class Segments:
             log.began = min(log.began, taken.first)
         log.changed = True
 
-    def _joined(self, work: Work, known: Known, log: DeviceLog, taken: "Taken") -> None:
+    def _joined(self, work: Work, known: Known, log: DeviceLog, taken: Taken) -> None:
         # Knowledge begins at a head that the device signed: it is logged as any other.
         edge = taken.verified.segment.edge
         if edge is not None and taken.verified.began is not None:
@@ -225,13 +223,13 @@ class Segments:
         if row is None:
             self._caught_up(work, log, held)
             self._store(work, log, held, head)
-            return _record_indexes(held.stretch)
+            return record_indexes(held.stretch)
         ours = Held(log.log, split(row.edge), segment.parse(row.items).stretches[0])
         if row.to != held.to or row.records == len(ours.stretch.items):
             return set()
-        had = _record_indexes(ours.stretch)
+        had = record_indexes(ours.stretch)
         both = merge(ours.stretch, held.stretch)
-        new = _record_indexes(both) - had
+        new = record_indexes(both) - had
         if new:
             connection.execute(
                 sa.update(table)
@@ -258,7 +256,7 @@ class Segments:
             log.ahead -= caught
             log.claims += caught
 
-    def _bodies(self, work: Work, known: Known, bodies: "Bodies", log: DeviceLog) -> None:
+    def _bodies(self, work: Work, known: Known, bodies: Bodies, log: DeviceLog) -> None:
         """Look at the bodies that are new."""
         held = bodies.held
         if bodies.fresh is not None and not bodies.fresh:
@@ -345,70 +343,6 @@ class Segments:
             self._bodies(work, known, Bodies(held, checked, entry, None, branch=True), log)
 
 
-class Taken:
-    """A verified segment and the tree that it was verified on."""
-
-    def __init__(self, verified: VerifiedSegment, base: Tree | None) -> None:
-        self.verified = verified
-        self.first = verified.first
-        self.to = verified.to
-        edge = verified.segment.edge
-        if base is not None:
-            self.base = base.copy()
-        else:
-            self.base = Tree() if edge is None else Tree(verified.first, edge.hashes)
-
-    def stretches(self, log: int) -> Iterator[tuple[Held, VerifiedCheckpoint]]:
-        """Each stretch with the tree's edge before it."""
-        tree = self.base.copy()
-        last = len(self.verified.stretches) - 1
-        for nth, stretch in enumerate(self.verified.segment.stretches):
-            checked = self.verified.stretches[nth]
-            held = Held(log, tree.edge[:], stretch, checked.leaves)
-            yield held, checked.checkpoint
-            if nth == last:
-                return
-            for _, level, node in held.leaves():
-                tree.push_subtree(level, node)
-
-
-class Bodies:
-    """A stretch whose bodies are looked at: those whose indexes are in `fresh`, all when None."""
-
-    def __init__(
-        self,
-        held: Held,
-        head: VerifiedCheckpoint,
-        entry: int,
-        fresh: set[int] | None,
-        *,
-        unseen: bool = False,
-        branch: bool = False,
-    ) -> None:
-        self.held = held
-        self.head = head
-        self.entry = entry
-        self.fresh = fresh
-        self.unseen = unseen
-        self.branch = branch
-
-    def records(self) -> Iterator[tuple[int, bytes, bytes, int]]:
-        """(index, leaf, record, how many records stand before it) of each."""
-        nth = 0
-        for (at, _, leaf), item in zip(self.held.leaves(), self.held.stretch.items, strict=True):
-            if isinstance(item, bytes):
-                if self.fresh is None or at in self.fresh:
-                    yield at, leaf, item, nth
-                nth += 1
-
-    def salt(self, index: int, nth: int) -> bytes:
-        """The salt of the record at an index, the nth record of its stretch."""
-        secret = self.held.stretch.secret
-        if isinstance(secret, bytes):
-            return salt_at(secret, index)
-        return (secret or [])[nth]
-
-
 def _crosses(log: DeviceLog, taken: Taken) -> None:
     """A stretch across our end: either another history, or one that our own head forbids."""
     for held, head in taken.stretches(log.log):
@@ -420,15 +354,3 @@ def _crosses(log: DeviceLog, taken: Taken) -> None:
             proof = forks.proof_between(held.reader(), log.size, held.to, tree.root())
             raise Contradiction(ours, head, proof)
     raise Unverified("bad-stretch", "a stretch passes over a size that its device checkpointed")
-
-
-def _record_indexes(stretch: Stretch) -> set[int]:
-    found = set()
-    at = stretch.first
-    for item in stretch.items:
-        if isinstance(item, bytes):
-            found.add(at)
-            at += 1
-        else:
-            at += 1 << item[0]
-    return found

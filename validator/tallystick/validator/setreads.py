@@ -1,0 +1,131 @@
+"""What a finding is computed from, as the store has it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from tallystick.evidence.credential import Identity
+from tallystick.validator import schema
+from tallystick.validator.devicelog import statement_of
+from tallystick.validator.identities import Known
+from tallystick.validator.limits import OTHERS_PER_SET_MAX
+from tallystick.validator.work import CHUNK, Work
+from tallystick.verify.inputs import TimeEvidence
+
+Found = Any  # a row of a query
+
+
+def standing(work: Work, known: Known | None, checkpoint: bytes) -> tuple[str, int]:
+    """Key status and custody at the claim (docs/reconciliation.md, 3.3)."""
+    if known is None:
+        # Its root was taken off the configuration: nobody vouches for the key any more.
+        return "suspect", 0
+    if known.suspect is not None:
+        return "suspect", known.identity.custody
+    identity: Identity = known.identity
+    if len(identity.keys) == 1 and identity.status == "active":
+        return "active", identity.custody
+    work.group.flush()
+    head = statement_of(work.connection, checkpoint)
+    if head is None:
+        return "suspect", identity.custody
+    key = identity.key_of(head)
+    return identity.status_at(head, key), identity.period(key.thumbprint()).custody
+
+
+def claims_of(
+    connection: Connection, numbers: Sequence[int], devices: Sequence[bytes] | None = None
+) -> dict[int, list[Found]]:
+    """Claims by party set, of some devices only where they are given."""
+    table = schema.claims
+    found: dict[int, list[Found]] = {}
+    for at in range(0, len(numbers), CHUNK):
+        query = (
+            sa.select(table, schema.logs.c.epoch)
+            .join(schema.logs, schema.logs.c.log == table.c.log)
+            .where(table.c.party_set.in_(numbers[at : at + CHUNK]))
+        )
+        if devices is not None:
+            query = (
+                query.where(table.c.device.in_(devices))
+                .order_by(table.c.claim)
+                .limit(OTHERS_PER_SET_MAX)
+            )
+        for row in connection.execute(query):
+            found.setdefault(row.party_set, []).append(row)
+    return found
+
+
+def silences_of(connection: Connection, numbers: Sequence[int]) -> dict[int, list[TimeEvidence]]:
+    """The time evidence that findings of these sets use."""
+    table = schema.silences
+    found: dict[int, list[TimeEvidence]] = {}
+    for at in range(0, len(numbers), CHUNK):
+        rows = connection.execute(
+            sa.select(table).where(table.c.party_set.in_(numbers[at : at + CHUNK]))
+        )
+        for row in rows:
+            made = TimeEvidence(row.device, row.checkpoint, row.receipt, row.time_ms)
+            found.setdefault(row.party_set, []).append(made)
+    return found
+
+
+def siblings_of(connection: Connection, numbers: Sequence[int]) -> dict[int, list[Found]]:
+    """Other party sets of the same interactions."""
+    ours = schema.party_sets.alias("ours")
+    theirs = schema.party_sets.alias("theirs")
+    found: dict[int, list[Found]] = {}
+    for at in range(0, len(numbers), CHUNK):
+        rows = connection.execute(
+            sa.select(ours.c.party_set.label("of"), theirs.c.party_set, theirs.c.parties_digest)
+            .join(
+                theirs,
+                (theirs.c.namespace == ours.c.namespace)
+                & (theirs.c.interaction == ours.c.interaction)
+                & (theirs.c.party_set != ours.c.party_set),
+            )
+            .where(ours.c.party_set.in_(numbers[at : at + CHUNK]))
+        )
+        for row in rows:
+            found.setdefault(row.of, []).append(row)
+    return found
+
+
+def newest_evidence(connection: Connection, device: bytes) -> int | None:
+    """When the newest logged custody receipt of a device is dated."""
+    table = schema.custody
+    found: int | None = connection.execute(
+        sa.select(sa.func.max(table.c.time_ms)).where(table.c.device == device)
+    ).scalar_one()
+    return found
+
+
+def keep_evidence(work: Work, number: int, device: bytes, due_ms: int) -> bool:
+    """Keep the earliest logged evidence past the deadline; once kept it does not change."""
+    receipts, heads = schema.custody, schema.checkpoints
+    row = work.connection.execute(
+        sa.select(heads.c.digest, receipts.c.digest.label("receipt"), receipts.c.time_ms)
+        .join(heads, heads.c.custody == receipts.c.digest)
+        .where(receipts.c.device == device, receipts.c.time_ms > due_ms, heads.c.inside)
+        .order_by(receipts.c.time_ms, heads.c.digest)
+        .limit(1)
+    ).one_or_none()
+    if row is None:
+        return False
+    table = schema.silences
+    known = work.written(table).execute(
+        sa.select(table.c.device).where(table.c.party_set == number, table.c.device == device)
+    )
+    if known.first() is None:
+        work.insert(
+            table,
+            party_set=number,
+            device=device,
+            checkpoint=row.digest,
+            receipt=row.receipt,
+            time_ms=row.time_ms,
+        )
+        work.written(table)
+    return True
