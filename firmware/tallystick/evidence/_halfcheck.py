@@ -44,7 +44,7 @@ def checking(
         key = identity.key_at(digests_of(credential)[-1])
     if identity.subject != SUBJECT_DEVICE:
         raise Unverified("not-enrolled", "a half of something that is not enrolled as a device")
-    # Of this identity and by its fleet's name; and then by the key that was the credential's newest.
+    # By this identity and in its fleet's name; then by the key that was its newest one then.
     identity.own_key_of(checkpoint)
     yield from checkpoint.received().verifying(key)
     verified = checkpoint._as(VerifiedCheckpoint, key)
