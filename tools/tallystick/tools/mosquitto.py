@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from tallystick.tools._cache import ToolMissing
+from tallystick.tools._interrupt import uninterrupted
 
 START_TIMEOUT_S = 10
 STOP_TIMEOUT_S = 10
@@ -86,13 +87,21 @@ class Mosquitto:
         self.folder.mkdir(parents=True, exist_ok=True)
         configuration = self.folder / "mosquitto.conf"
         configuration.write_text(self._configuration())
-        with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                [program, "-c", str(configuration)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        try:
+            with self.log_file.open("ab") as log, uninterrupted():
+                self._process = subprocess.Popen(
+                    [program, "-c", str(configuration)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                )
+            self._wait_until_it_answers()
+        except BaseException:
+            # An interrupted start is never stopped by `with`.
+            self.kill()
+            raise
+
+    def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and self.running:
             try:
@@ -101,7 +110,6 @@ class Mosquitto:
                 time.sleep(POLL_S)
             else:
                 return
-        self.kill()
         lines = self.log_file.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
         said = "; ".join(lines) or "nothing"
         message = f"Mosquitto did not start on port {self.port}; it said: {said}"

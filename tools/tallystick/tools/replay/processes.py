@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tallystick.evidence.errors import TallyError
+from tallystick.tools._interrupt import uninterrupted
 
 STOP_S_MAX = 15.0
 LAST_WORDS_BYTES = 2_000
@@ -37,7 +38,7 @@ class Processes:
 
     def start(self, name: str, command: Sequence[str], **environment: str) -> None:
         """Start one; what it prints goes to a file of its name."""
-        with (self._logs / f"{name}.log").open("wb") as log:
+        with (self._logs / f"{name}.log").open("wb") as log, uninterrupted():
             # A session of its own: Ctrl-C is ours to handle, and reaches them in the right order.
             self._running[name] = subprocess.Popen(
                 command,
