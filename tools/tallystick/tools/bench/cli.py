@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tallystick.tools.bench import ingest as ingest_bench
 from tallystick.tools.bench import record as record_bench
+from tallystick.tools.bench.bound import SECONDS_MAX
 
 
 @click.group(
@@ -34,7 +35,7 @@ Example:
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(0.05, 600),
+    type=click.FloatRange(0.05, SECONDS_MAX),
     default=record_bench.SECONDS,
     show_default=True,
     help="How long each rate is measured.",
@@ -74,7 +75,7 @@ Examples:
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(0.05, 600),
+    type=click.FloatRange(0.05, SECONDS_MAX),
     default=ingest_bench.SECONDS,
     show_default=True,
     help="How long each peer is measured, about.",

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from tallystick.evidence.decision import encode_decision
-from tallystick.tools.bench.bound import NS_PER_S, now_ns
+from tallystick.tools.bench.bound import US_PER_S, now, since_us
 from tallystick.tools.bench.peers import Peer, checked
 from tallystick.tools.bench.recording import CHECKPOINT_RECORDS, MODEL, TURNS, VARIANTS, arguments
 
@@ -24,17 +24,16 @@ def run(peer: Peer, folder: Path, seconds: float) -> dict[str, float]:
     given = [arguments(number) for number in range(VARIANTS)]
     count = size = 0
     with (folder / f"{peer.name}.signed").open("ab", 0) as file:
-        start = now_ns()
-        end = start + int(seconds * NS_PER_S)
-        while not count or now_ns() < end:
+        start = now()
+        while not count or since_us(start) < seconds * US_PER_S:
             for turn in range(TURNS):
                 for inputs, constraints, output in given:
                     record = encode_decision(count + turn, MODEL, inputs, constraints, {}, output)
                     size += file.write(peer.sign(record)) - len(record)
             os.fsync(file.fileno())
             count += CHECKPOINT_RECORDS
-        taken = now_ns() - start
-    return {"records": count, "per_s": count * NS_PER_S / taken, "added_bytes": size / count}
+        taken_us = since_us(start)
+    return {"records": count, "per_s": count * US_PER_S / taken_us, "added_bytes": size / count}
 
 
 def main(name: str, folder: str, seconds: str) -> None:

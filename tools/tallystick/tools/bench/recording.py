@@ -18,7 +18,7 @@ from hashlib import sha256
 
 from tallystick.evidence import cbor
 from tallystick.evidence.decision import encode_decision
-from tallystick.tools.bench.bound import NS_PER_S, bound_per_s, now_ns
+from tallystick.tools.bench.bound import US_PER_S, bound_per_s, now, since_us
 
 # Type checkers take this name as true; MicroPython has no typing to import it from.
 TYPE_CHECKING = False
@@ -34,8 +34,8 @@ CHECKPOINT_RECORDS = 64
 # that came before gains nothing.
 VARIANTS = 8
 TURNS = CHECKPOINT_RECORDS // VARIANTS
-# Costs are taken from so many rounds at most.
-ROUNDS_KEPT_MAX = 256
+# Costs are taken from so many turns at most.
+TURNS_KEPT_MAX = 512
 BOUND_S = 0.3
 
 
@@ -58,37 +58,55 @@ def record(number: int, uptime_ms: int = 123456) -> bytes:
     return encode_decision(uptime_ms, MODEL, inputs, constraints, {}, output)
 
 
-class Rounds:
-    """Times of many rounds of 64 records."""
+class Times:
+    """Times of many turns, each of VARIANTS records."""
 
     def __init__(self) -> None:
         self.count = 0
-        self.total_ns = 0
-        self.kept: list[int] = []
+        self.total_us = 0.0
+        self.kept: list[float] = []
 
-    def add(self, taken_ns: int) -> None:
-        """One round more."""
+    def add(self, taken_us: float) -> None:
+        """One turn more."""
         self.count += 1
-        self.total_ns += taken_ns
-        if len(self.kept) < ROUNDS_KEPT_MAX:
-            self.kept.append(taken_ns)
+        self.total_us += taken_us
+        if len(self.kept) < TURNS_KEPT_MAX:
+            self.kept.append(taken_us)
 
     def us_per_record(self) -> float:
-        """Of the fastest tenth of the rounds: what else the machine does must not count."""
-        return sorted(self.kept)[len(self.kept) // 10] / CHECKPOINT_RECORDS / 1000
+        """Of the fastest tenth of the turns: what else the machine does must not count."""
+        return sorted(self.kept)[len(self.kept) // 10] / VARIANTS
 
 
-def bare_round(values: "list[list[Any]]") -> int:
-    """Nanoseconds to encode 64 records, with the general encoder, and hash each three times."""
+def bare(values: "list[list[Any]]", times: Times) -> None:
+    """Encode 64 records with the general encoder, and hash each three times."""
     encode = cbor.encode
-    start = now_ns()
     for _ in range(TURNS):
+        start = now()
         for value in values:
             encoded = encode(value)
             sha256(encoded).digest()
             sha256(encoded).digest()
             sha256(encoded).digest()
-    return now_ns() - start
+        times.add(since_us(start))
+
+
+def decide(tally: "Any", given: "list[Arguments]", times: Times) -> None:
+    """Record 64 decisions."""
+    decision = tally.decision
+    for _ in range(TURNS):
+        start = now()
+        for inputs, constraints, output in given:
+            decision(MODEL, inputs, constraints, output)
+        times.add(since_us(start))
+
+
+def settle(tally: "Any") -> float:
+    """Seal, sync, sign, sync; the time that it takes."""
+    start = now()
+    while tally.poll():
+        pass
+    return since_us(start)
 
 
 def run_recorder(config: str, seconds: float) -> "dict[str, Any]":
@@ -100,45 +118,34 @@ def run_recorder(config: str, seconds: float) -> "dict[str, Any]":
     given = [arguments(number) for number in range(VARIANTS)]
     # decision() gets floats; the bare encoder gets them canonical, as it would get them decoded.
     bare_values = [cbor.decode(record(number)) for number in range(VARIANTS)]
-    decide, settle, bare = Rounds(), Rounds(), Rounds()
-    _round(tally, given, Rounds(), Rounds())  # events of the boot, and whatever is made once
-    bare_round(bare_values)
+    decided, bared = Times(), Times()
+    # Events of the boot, and whatever is made once.
+    decide(tally, given, Times())
+    settle(tally)
     bound = bound_per_s(record(0), BOUND_S)
     free_before = _free()
-    end = now_ns() + int(seconds * NS_PER_S)
-    while not decide.count or now_ns() < end:
-        _round(tally, given, decide, settle)
-        bare.add(bare_round(bare_values))
+    settled_us = 0.0
+    begin = now()
+    while not decided.count or since_us(begin) < seconds * US_PER_S:
+        decide(tally, given, decided)
+        settled_us += settle(tally)
+        bare(bare_values, bared)
     free_after = _free()
     health = tally.health
     if health.dropped or health.faults:
         raise RuntimeError("the recorder has faults: %s" % health.faults)
-    records = decide.count * CHECKPOINT_RECORDS
+    records = decided.count * VARIANTS
     tally.close()
     return {
         "records": records,
-        "per_s": records * NS_PER_S / (decide.total_ns + settle.total_ns),
-        "decision_us": decide.us_per_record(),
-        "settle_us": settle.us_per_record(),
-        "bare_us": bare.us_per_record(),
+        "per_s": records * US_PER_S / (decided.total_us + settled_us),
+        "decision_us": decided.us_per_record(),
+        "settle_us": settled_us / records,
+        "bare_us": bared.us_per_record(),
         "bound_per_s": bound,
         "memory_free_bytes_at_start": free_before,
         "memory_free_bytes": free_after,
     }
-
-
-def _round(tally: "Any", given: "list[Arguments]", decide: Rounds, settle: Rounds) -> None:
-    decision = tally.decision
-    start = now_ns()
-    for _ in range(TURNS):
-        for inputs, constraints, output in given:
-            decision(MODEL, inputs, constraints, output)
-    middle = now_ns()
-    # Seal, sync, sign, sync.
-    while tally.poll():
-        pass
-    decide.add(middle - start)
-    settle.add(now_ns() - middle)
 
 
 def run_signatures(folder: str, seconds: float) -> "dict[str, Any]":
@@ -152,10 +159,9 @@ def run_signatures(folder: str, seconds: float) -> "dict[str, Any]":
     protected = cose.protected_header(EDDSA, b"benchkey", None, None)
     count = 0
     with open(folder + "/signatures", "ab") as file:
-        start = now_ns()
-        end = start + int(seconds * NS_PER_S)
+        start = now()
         # The flush of every 64 is left out of a run that is shorter than 64: to its advantage.
-        while not count or now_ns() < end:
+        while not count or since_us(start) < seconds * US_PER_S:
             encoded = record(count % VARIANTS, count)
             message = cose.to_be_signed(protected, encoded)
             signature = finish(_ed25519.sign(secret, public, message))
@@ -163,8 +169,8 @@ def run_signatures(folder: str, seconds: float) -> "dict[str, Any]":
             count += 1
             if count % CHECKPOINT_RECORDS == 0:
                 file.flush()
-        taken = now_ns() - start
-    return {"records": count, "per_s": count * NS_PER_S / taken}
+        taken_us = since_us(start)
+    return {"records": count, "per_s": count * US_PER_S / taken_us}
 
 
 def _free() -> "int | None":
