@@ -5,8 +5,6 @@ from tallystick.evidence import evidencefile
 from tallystick.evidence.cbor import encode
 from tallystick.evidence.half import Half
 
-RUNS_ON = ("cpython", "micropython64", "webassembly")
-RUNS_ON_BECAUSE = "integrators read evidence files; 64 KiB do not hold a half beside one"
 HASH = b"h" * 32
 
 

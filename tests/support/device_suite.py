@@ -2,8 +2,9 @@
 
 A file of tests/device holds plain functions `test_*` with `assert`. CPython runs it as an ordinary
 test file (tests/conftest.py leaves out what is not for it). Here it is compiled, beside the
-compiled library, and run on MicroPython, one process a file: 64 bits; 32 bits in a 64 KiB heap; and the
-newest MicroPython, from source, as WebAssembly.
+compiled library, and run on MicroPython, one process a file: 64 bits; 32 bits in a 64 KiB heap; and
+the newest MicroPython, from source, as WebAssembly. A file that 64 KiB do not hold still runs on 32
+bits, in the heap that it names with `HEAP_32_KIB`, and says why in `HEAP_32_BECAUSE`.
 """
 
 import ast
@@ -11,13 +12,16 @@ import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tallystick.tools import device_library
 from tallystick.tools.micropython import MicroPython
 
 DEVICE_TESTS = Path(__file__).parent.parent / "device"
 RUNTIMES = ("cpython", "micropython64", "micropython32", "webassembly")
-HEAP_32 = "64k"
+HEAP_32_KIB = 64
+# More than this is no microcontroller that we name.
+HEAP_32_KIB_MAX = 128
 FILE_TIMEOUT_S = 100
 _RESULT = re.compile(r"^#RESULT (\w+) (ok|failed) (-?\d+)$", re.MULTILINE)
 
@@ -48,6 +52,13 @@ class DeviceTest:
         constants = _constants(tree)
         self.runs_on = constants.get("RUNS_ON") or self._default_runtimes()
         self.reason = constants.get("RUNS_ON_BECAUSE")
+        self.heap_32_kib = int(constants.get("HEAP_32_KIB", (HEAP_32_KIB,))[0])
+        if self.heap_32_kib != HEAP_32_KIB and not constants.get("HEAP_32_BECAUSE"):
+            message = f"{path}: HEAP_32_KIB is not {HEAP_32_KIB}, so HEAP_32_BECAUSE must say why"
+            raise ValueError(message)
+        if not HEAP_32_KIB <= self.heap_32_kib <= HEAP_32_KIB_MAX:
+            message = f"{path}: HEAP_32_KIB must be {HEAP_32_KIB} to {HEAP_32_KIB_MAX}"
+            raise ValueError(message)
         unknown = set(self.runs_on) - set(RUNTIMES)
         if unknown:
             message = f"{path}: RUNS_ON names {sorted(unknown)}; known are {RUNTIMES}"
@@ -124,12 +135,12 @@ def _imports(tree: ast.Module) -> set[str]:
     return names
 
 
-def _constants(tree: ast.Module) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
+def _constants(tree: ast.Module) -> dict[str, tuple[Any, ...]]:
+    found: dict[str, tuple[Any, ...]] = {}
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             name = node.targets[0].id
-            if name.startswith("RUNS_ON"):
+            if name.startswith(("RUNS_ON", "HEAP_32")):
                 value = ast.literal_eval(node.value)
-                found[name] = (value,) if isinstance(value, str) else tuple(value)
+                found[name] = value if isinstance(value, tuple) else (value,)
     return found
