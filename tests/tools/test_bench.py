@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import cbor2
 import pytest
 from click.testing import CliRunner
 
@@ -149,6 +150,16 @@ def test_only_a_receipt_over_everything_ends_the_clock(fleet: Fleet) -> None:
         with pytest.raises(BenchFailed):
             complete(wrong)
     assert complete(received(128, root))
+
+
+@pytest.mark.parametrize("name", sorted(PEERS))
+def test_every_message_of_a_peer_is_another(name: str) -> None:
+    # More records than there are in the pool of ours: each receipt must name one message.
+    peer = peers.checked(name, SEED)
+    messages = ingest.peer_messages(peer, 0.3)
+    assert len(set(messages)) == len(messages)
+    assert all(len(cbor2.loads(message)) == 64 for message in messages)
+    peer.verify(cbor2.loads(messages[-1])[-1])
 
 
 def test_nobody_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from tallystick.tools import provision
 from tallystick.tools.bench import load, peer_gateway
 from tallystick.tools.bench.bound import bound_per_s
 from tallystick.tools.bench.load import Load
-from tallystick.tools.bench.peers import PEERS, checked
+from tallystick.tools.bench.peers import PEERS, Peer, checked
 from tallystick.tools.bench.recording import CHECKPOINT_RECORDS, record
 from tallystick.tools.bench.result import BenchFailed, Result
 from tallystick.tools.fleetdir import Fleet, Member
@@ -262,21 +262,25 @@ def _welcomes(one: Load) -> Callable[[Received], bool]:
     return answers
 
 
+def peer_messages(peer: Peer, seconds: float) -> list[bytes]:
+    """Messages of 64 signed records, about as many as the peer can verify in the time.
+
+    Every record is another one: some signatures are the same for the same record, and equal
+    messages could not be told apart by their receipts.
+    """
+    start = time.perf_counter()
+    for number in range(CHECKPOINT_RECORDS):
+        peer.verify(peer.sign(record(number, number)))
+    count = max(1, round(seconds / (time.perf_counter() - start)))
+    return [
+        cbor2.dumps([peer.sign(record(at + n, at + n)) for n in range(CHECKPOINT_RECORDS)])
+        for at in range(0, count * CHECKPOINT_RECORDS, CHECKPOINT_RECORDS)
+    ]
+
+
 def _peer(folder: Path, name: str, seconds: float) -> float:
     """Records a second of one peer on the same way."""
-    peer = checked(name, peer_gateway.SEED)
-    bodies = load.pool()
-    start = time.perf_counter()
-    for message in [peer.sign(body) for body in bodies[:CHECKPOINT_RECORDS]]:
-        peer.verify(message)
-    # About as many as it can verify in the time; signing them is not measured.
-    rate = CHECKPOINT_RECORDS / (time.perf_counter() - start)
-    count = max(1, round(rate * seconds / CHECKPOINT_RECORDS))
-    messages = []
-    for number in range(count):
-        at = number * CHECKPOINT_RECORDS % len(bodies)
-        chosen = bodies[at : at + CHECKPOINT_RECORDS]
-        messages.append(cbor2.dumps([peer.sign(body) for body in chosen]))
+    messages = peer_messages(checked(name, peer_gateway.SEED), seconds)
     waiting = {sha256(message) for message in messages}
 
     def complete(received: Received) -> bool:
@@ -294,4 +298,4 @@ def _peer(folder: Path, name: str, seconds: float) -> float:
         processes.start(name, [sys.executable, *module, name, str(broker.port), store])
         sender.ask(peer_gateway.UP, peer_gateway.HELLO, lambda _received: True)
         taken = sender.measure(((peer_gateway.UP, message) for message in messages), complete)
-    return count * CHECKPOINT_RECORDS / taken
+    return len(messages) * CHECKPOINT_RECORDS / taken
