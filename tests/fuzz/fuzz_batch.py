@@ -1,7 +1,7 @@
-"""batch.parse returns an object whose encoding is exactly the input, or raises Malformed."""
+"""batch.parse returns what has, made anew, the same payload, or raises Malformed."""
 
 from support import examples as ex
-from tallystick.evidence import batch
+from tallystick.evidence import batch, cbor
 from tallystick.evidence.errors import Malformed
 
 SEEDS = (ex.the_batch(),)
@@ -12,4 +12,5 @@ def target(data: bytes) -> None:
         got = batch.parse(data)
     except Malformed:
         return
+    assert cbor.encode(got.values()) == got.received().payload
     assert got.encode() == data

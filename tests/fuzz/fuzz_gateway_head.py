@@ -1,7 +1,7 @@
-"""gatewayhead.parse returns an object whose encoding is exactly the input, or raises Malformed."""
+"""gatewayhead.parse returns what has, made anew, the same payload, or raises Malformed."""
 
 from support import examples as ex
-from tallystick.evidence import gatewayhead
+from tallystick.evidence import cbor, gatewayhead
 from tallystick.evidence.errors import Malformed
 
 SEEDS = (ex.gatewayhead_bytes(),)
@@ -12,4 +12,5 @@ def target(data: bytes) -> None:
         got = gatewayhead.parse(data)
     except Malformed:
         return
+    assert cbor.encode(got.values()) == got.received().payload
     assert got.encode() == data

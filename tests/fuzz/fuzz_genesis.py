@@ -1,7 +1,7 @@
-"""genesis.parse returns an object whose encoding is exactly the input, or raises Malformed."""
+"""genesis.parse returns what has, made anew, the same payload, or raises Malformed."""
 
 from support import examples as ex
-from tallystick.evidence import genesis
+from tallystick.evidence import cbor, genesis
 from tallystick.evidence.errors import Malformed
 
 SEEDS = (ex.the_genesis(),)
@@ -12,4 +12,5 @@ def target(data: bytes) -> None:
         got = genesis.parse(data)
     except Malformed:
         return
+    assert cbor.encode(got.values()) == got.received().payload
     assert got.encode() == data

@@ -1,4 +1,4 @@
-"""receipt.parse returns an object whose encoding is exactly the input, or raises Malformed."""
+"""receipt.parse returns what, made anew, is exactly the input, or raises Malformed."""
 
 from support import examples as ex
 from tallystick.evidence import receipt
@@ -12,4 +12,5 @@ def target(data: bytes) -> None:
         got = receipt.parse(data)
     except Malformed:
         return
-    assert got.encode() == data
+    signed = receipt.SignedRoot(got.sign1.protected, got.sign1.signature)
+    assert signed.inclusion(got.size, got.index, got.path) == data

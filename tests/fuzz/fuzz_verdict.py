@@ -1,7 +1,7 @@
-"""verdict.parse returns an object whose encoding is exactly the input, or raises Malformed."""
+"""verdict.parse returns what has, made anew, the same payload, or raises Malformed."""
 
 from support import examples as ex
-from tallystick.evidence import verdict
+from tallystick.evidence import cbor, verdict
 from tallystick.evidence.errors import Malformed
 
 SEEDS = (ex.the_verdict(), ex.the_verdict(ex.one_sided_finding()))
@@ -12,4 +12,5 @@ def target(data: bytes) -> None:
         got = verdict.parse(data)
     except Malformed:
         return
+    assert cbor.encode(got.values()) == got.received().payload
     assert got.encode() == data
