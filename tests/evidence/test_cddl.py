@@ -3,6 +3,7 @@
 import ast
 import re
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pycddl
@@ -10,6 +11,7 @@ import pytest
 
 from support import cddl, examples
 from support.examples import Example
+from support.mutants import mutant
 from tallystick.evidence import cose, kinds, limits
 from tallystick.evidence.cbor import decode, encode
 from tallystick.evidence.errors import Malformed, TallyError
@@ -18,6 +20,7 @@ from tallystick.evidence.number import Dec
 EVERYTHING = examples.everything()
 IDS = [example.name for example in EVERYTHING]
 EVIDENCE = Path(cose.__file__).parent
+DEEP_MUTANTS = 400
 # One value of every type that CBOR has here, and some that are nearly right.
 STRANGERS: tuple[Any, ...] = (
     *(None, True, -1, 2**63, Dec(5, -1), "", "x", b"", b"x", bytes(8), bytes(16), bytes(32)),
@@ -119,6 +122,22 @@ def test_no_parser_takes_what_the_cddl_refuses(example: Example, schema: cddl.Sc
             refused += 1
             assert not accepts(example, mutant), changed(example, mutant)
     assert refused > len(STRANGERS)
+
+
+@pytest.mark.parametrize("example", EVERYTHING, ids=IDS)
+def test_nor_deep_inside(example: Example, schema: cddl.Schema) -> None:
+    random = Random(example.name)
+    data = encode(body(example))
+    taken = 0
+    for _ in range(DEEP_MUTANTS):
+        try:
+            changed_inside = decode(mutant(data, random))
+        except Malformed:
+            continue
+        if accepts(example, changed_inside):
+            taken += 1
+            assert schema.matches(example.rule, changed_inside), changed_inside
+    assert taken, "no mutant is near enough"
 
 
 def test_receipts_hold_the_proofs_that_the_cddl_says(schema: cddl.Schema) -> None:
