@@ -117,10 +117,10 @@ def test_an_example_is_what_the_cddl_says(example: Example, schema: cddl.Schema)
 @pytest.mark.parametrize("example", EVERYTHING, ids=IDS)
 def test_no_parser_takes_what_the_cddl_refuses(example: Example, schema: cddl.Schema) -> None:
     refused = 0
-    for mutant in mutants(body(example)):
-        if not schema.matches(example.rule, mutant):
+    for wrong in mutants(body(example)):
+        if not schema.matches(example.rule, wrong):
             refused += 1
-            assert not accepts(example, mutant), changed(example, mutant)
+            assert not accepts(example, wrong), changed(example, wrong)
     assert refused > len(STRANGERS)
 
 
