@@ -17,8 +17,6 @@ from tallystick.evidence.errors import Malformed, TallyError, Unverified
 from tallystick.evidence.keys import PublicKey
 from tallystick.evidence.kinds import HELLO, SEGMENT
 from tallystick.evidence.limits import SEGMENT_BYTES_MAX
-from tallystick.evidence.notice import Notice
-from tallystick.evidence.resend import Resend
 from tallystick.evidence.welcome import Welcome
 from tallystick.gateway import limits
 from tallystick.gateway.decisions import (
@@ -33,17 +31,12 @@ from tallystick.gateway.decisions import (
     Suspected,
     Unparked,
 )
+from tallystick.gateway.guard import Guard
 from tallystick.gateway.identities import Identities
-from tallystick.gateway.pace import Bounded, Bucket, Repeats
+from tallystick.gateway.pace import Bounded
 from tallystick.gateway.placing import Early, Placed, Placer
 from tallystick.gateway.tracks import Log, Track
 from tallystick.gateway.view import View
-
-# What these refuse, they refuse for ever: the same bytes need not be looked at again.
-_FOR_EVER = frozenset({"bad-signature", "wrong-alg", "wrong-device", "bad-edge", "bad-stretch"})
-# Reasons for which a device is told nothing: it is not the sender, or it did nothing wrong.
-_UNTOLD = frozenset({"replayed", "retained", "wrong-topic"})
-_EPOCHS_PER_DEVICE_MAX = 1_024
 
 
 class Message(NamedTuple):
@@ -84,19 +77,7 @@ class Ingest:
         self._placer = Placer(view, self._next_track)
         self._logs: Bounded[tuple[bytes, bytes], Log] = Bounded(2**31)
         self._topics: Bounded[str, bytes] = Bounded(limits.IDENTITIES_CACHED_MAX)
-        self._bad: Bounded[tuple[bytes, int], str] = Bounded(limits.BAD_CACHED_MAX)
-        self._strikes: Bounded[bytes, Bucket] = Bounded(limits.IDENTITIES_CACHED_MAX)
-        self._credential_checks = Bucket(
-            limits.CREDENTIAL_CHECKS_PER_S, limits.CREDENTIAL_CHECKS_BURST
-        )
-        self._notices = Bucket(limits.NOTICES_PER_S, limits.NOTICES_BURST)
-        self._noticed: Repeats[tuple[bytes, str]] = Repeats(
-            limits.NOTICE_S_MIN, limits.RESEND_S_MAX, limits.ANSWERS_CACHED_MAX
-        )
-        self._asked: Repeats[tuple[bytes, bytes, int]] = Repeats(
-            limits.RESEND_S_MIN, limits.RESEND_S_MAX, limits.ANSWERS_CACHED_MAX
-        )
-        self._welcomed: Bounded[bytes, Bucket] = Bounded(limits.ANSWERS_CACHED_MAX)
+        self._guard = Guard()
         self.dirty: dict[int, Track] = {}  # tracks that changed since take_dirty()
         self._heads: dict[bytes, bytes] = {}  # devices' newest heads since then
         self._ready: list[Log] = []  # parked segments of these may have found their place
@@ -175,68 +156,30 @@ class Ingest:
     def _refuse(
         self, error: TallyError, device: bytes | None, payload: bytes, at: Instant
     ) -> list[Decision]:
-        known = device is not None and self.identities.find(device) is not None
-        if device is not None and known:
-            if error.reason in _FOR_EVER or isinstance(error, Malformed):
-                self._bad.put((device, hash(payload)), error.reason)
-            if error.reason not in {"over-quota", "no-history"}:
-                self._strike(device, at)
-        decisions: list[Decision] = [
-            Refused(error.reason, error.message, device if known else None)
-        ]
-        if device is not None:
-            decisions += self._notice(device, error.reason, None, None, at)
-        return decisions
-
-    def _strike(self, device: bytes, at: Instant) -> None:
-        bucket = self._strikes.get(device)
-        if bucket is None:
-            bucket = Bucket(limits.BAD_PER_DEVICE_PER_S, limits.BAD_PER_DEVICE_BURST)
-            self._strikes.put(device, bucket)
-        bucket.take(at.mono_s)
-
-    def _check_strikes(self, device: bytes, payload: bytes, at: Instant) -> None:
-        # Only a device of which something was refused lately pays for these looks.
-        bucket = self._strikes.get(device)
-        if bucket is None:
-            return
-        reason = self._bad.get((device, hash(payload)))
-        if reason is not None:
-            raise Unverified(reason, "refused before, and the same bytes again")
-        if bucket.empty(at.mono_s):
-            raise Unverified("over-quota", "too much of what this device sent was refused")
-
-    def _notice(
-        self, device: bytes, reason: str, epoch: bytes | None, from_: int | None, at: Instant
-    ) -> list[Decision]:
-        if reason in _UNTOLD or not self._noticed.allow((device, reason), at.mono_s):
-            return []
-        if not self._notices.take(at.mono_s):
-            return []
-        return [Send(device, Notice(reason, epoch, from_).encode())]
+        if device is None:
+            return [Refused(error.reason, error.message)]
+        known = self.identities.find(device) is not None
+        if known:
+            self._guard.refused(device, payload, error, at.mono_s)
+        refused = Refused(error.reason, error.message, device if known else None)
+        return [refused, *self._guard.notice(device, error.reason, None, at.mono_s)]
 
     # --- hello ------------------------------------------------------------------------------
 
     def _hello(self, device: bytes, payload: bytes, at: Instant) -> list[Decision]:
-        self._check_strikes(device, payload, at)
+        self._guard.check(device, payload, at.mono_s)
         hello = hellos.parse(payload)
         if hello.device != device:
             raise Unverified("wrong-device", "a hello on the topic of another device")
-        bucket = self._welcomed.get(device)
-        if bucket is None:
-            bucket = Bucket(1 / limits.NOTICE_S_MIN, 4)
-            self._welcomed.put(device, bucket)
-        if not bucket.take(at.mono_s):
-            raise Unverified("over-quota", "too many hellos")
+        self._guard.check_hello(device, at.mono_s)
         decisions: list[Decision] = []
         credential = Credential(hello.credential)
         if not self.identities.same(device, credential):
-            if not self._credential_checks.take(at.mono_s):
-                raise Unverified("over-quota", "too many credentials to check at once")
+            self._guard.check_credentials(at.mono_s)
             learned = self.identities.learn(credential, device, at.wall_ms // 1000)
             if learned is not None:
                 decisions.append(learned)
-                self._strikes.drop(device)
+                self._guard.forgive(device)
         self.identities.current(device, at.wall_ms // 1000)
         return decisions + self._welcome(hello, at)
 
@@ -268,12 +211,12 @@ class Ingest:
         if payload[2:4] == b"\x58\x20" and payload[4:36] != device:
             raise Unverified("wrong-device", "a segment on the topic of another device")
         identity = self.identities.current(device, at.wall_ms // 1000)
-        self._check_strikes(device, payload, at)
+        self._guard.check(device, payload, at.mono_s)
         segment = segments.parse(payload)
         if segment.device != device:
             raise Unverified("wrong-device", "a segment on the topic of another device")
         log = self._log(device, segment.epoch)
-        if not log.opened and len(self._view.epochs(device)) >= _EPOCHS_PER_DEVICE_MAX:
+        if not log.opened and len(self._view.epochs(device)) >= limits.EPOCHS_PER_DEVICE_MAX:
             raise Unverified("over-quota", "the device has begun too many epochs")
         try:
             placed = self._placer.place(log, segment, identity)
@@ -304,7 +247,7 @@ class Ingest:
             if isinstance(decision, Suspected):
                 message = "kept as evidence; the device contradicts itself"
                 decisions.append(Refused(decision.reason, message, log.device))
-                decisions += self._notice(log.device, decision.reason, log.epoch, None, at)
+                decisions += self._guard.notice(log.device, decision.reason, log.epoch, at.mono_s)
         if log.parked and log not in self._ready:
             self._ready.append(log)
         return decisions
@@ -405,9 +348,7 @@ class Ingest:
         return self._ask(log, log.hole(first), first, at)
 
     def _ask(self, log: Log, from_: int, to: int | None, at: Instant) -> list[Decision]:
-        if not self._asked.allow((log.device, log.epoch, from_), at.mono_s):
-            return []
-        return [Send(log.device, Resend(log.epoch, from_, to).encode())]
+        return self._guard.ask(log.device, log.epoch, from_, to, at.mono_s)
 
     # --- memory -----------------------------------------------------------------------------
 

@@ -18,9 +18,10 @@ from tallystick.evidence.gatewaylog import GatewayLeaf
 from tallystick.evidence.segment import Edge, Segment, Stretch, VerifiedSegment, verify_segment
 from tallystick.evidence.tree import Tree
 from tallystick.gateway.decisions import Appended, Decision, Forked, Merged, Suspected
+from tallystick.gateway.history import History, tree_in
 from tallystick.gateway.limits import TRACKS_PER_LOG_MAX
-from tallystick.gateway.tracks import Log, Track, edge_bytes, tree_from
-from tallystick.gateway.view import Row, View
+from tallystick.gateway.tracks import Log, Track, edge_bytes
+from tallystick.gateway.view import View
 
 
 class Early(Exception):
@@ -54,6 +55,7 @@ class Placer:
 
     def __init__(self, view: View, next_track: Callable[[], int]) -> None:
         self._view = view
+        self._history = History(view)
         self._next_track = next_track
 
     def place(self, log: Log, segment: Segment, identity: Identity) -> Placed:
@@ -170,7 +172,7 @@ class Placer:
         for track in log.tracks:
             if not track.began <= segment.first <= track.size:
                 continue
-            known = self._tree_at(track, segment.first, identity)
+            known = self._history.tree_at(track, segment.first, identity)
             if known is None:
                 continue
             try:
@@ -194,8 +196,8 @@ class Placer:
             if high < low:
                 continue
             for size in (high, low):
-                theirs = _tree_in(base, verified, size)
-                ours = None if theirs is None else self._root_at(track, size, identity)
+                theirs = tree_in(base, verified, size)
+                ours = None if theirs is None else self._history.root_at(track, size, identity)
                 if theirs is None or ours is None:
                     continue
                 if ours == theirs.root():
@@ -230,8 +232,8 @@ class Placer:
             ]
         pieces = []
         for (first, to), stretches in zip(ranges, chosen, strict=True):
-            before = _tree_in(base, verified, first)
-            after = _tree_in(base, verified, to)
+            before = tree_in(base, verified, first)
+            after = tree_in(base, verified, to)
             whole = stretches and stretches[0].first == first and stretches[-1].to == to
             if not whole or before is None or after is None:
                 raise Unverified(
@@ -241,23 +243,11 @@ class Placer:
             edge = verified.segment.edge if first == verified.first else None
             if edge is None and first and not any(_continues(piece, track) for track in same):
                 # A branch begins here: validators without history must be able to follow it.
-                edge = self._edge_for(log, before, identity)
+                edge = self._history.edge_for(log, before, identity)
             if edge is not verified.segment.edge or len(stretches) != len(verified.stretches):
                 piece.data = _cut(verified, stretches, edge)
             pieces.append(piece)
         return pieces
-
-    def _edge_for(self, log: Log, before: Tree, identity: Identity) -> Edge | None:
-        root = before.root()
-        for track in log.tracks:
-            if (
-                track.began < before.size <= track.size
-                and self._root_at(track, before.size, identity) == root
-            ):
-                signed = self._checkpoint_at(track, before.size, identity)
-                if signed is not None:
-                    return Edge(signed, list(before.edge))
-        return None
 
     def _put(self, log: Log, piece: _Piece, same: list[Track], placed: Placed) -> Track:
         # Puts a piece at the end of the track that it continues, or makes one.
@@ -296,7 +286,7 @@ class Placer:
             return
         log.contradicting.add(pair)
         placed.forked = True
-        head = self._checkpoint_at(ours, size, identity) or ours.head
+        head = self._history.checkpoint_at(ours, size, identity) or ours.head
         placed.decisions.append(
             Forked(log.device, log.epoch, *pair, size, head, theirs.head),
         )
@@ -324,46 +314,6 @@ class Placer:
                 placed.touched = [t for t in placed.touched if t not in {track, gone}] + [track]
                 joined = True
                 break
-
-    # --- what is stored ---------------------------------------------------------------------
-
-    def _root_at(self, track: Track, size: int, identity: Identity) -> bytes | None:
-        if size == track.size:
-            return track.root
-        if size == track.began:
-            return track.base_root
-        row = self._view.covering(track.track, size)
-        if row is None:
-            return None
-        if row.until == size:
-            return row.root
-        tree = self._inside(row, size, identity)
-        return None if tree is None else tree.root()
-
-    def _tree_at(self, track: Track, size: int, identity: Identity) -> Tree | None:
-        if size == track.size:
-            return track.tree
-        row = self._view.covering(track.track, size)
-        return None if row is None else self._inside(row, size, identity)
-
-    def _inside(self, row: Row, size: int, identity: Identity) -> Tree | None:
-        base = tree_from(row.first, row.edge)
-        if size == row.first:
-            return base
-        stored = segments.parse(row.data)
-        return _tree_in(base, verify_segment(stored, identity, base), size)
-
-    def _checkpoint_at(self, track: Track, size: int, identity: Identity) -> bytes | None:
-        if size == track.size:
-            return track.head
-        row = self._view.covering(track.track, size)
-        if row is None:
-            return None
-        verified = verify_segment(
-            segments.parse(row.data), identity, tree_from(row.first, row.edge)
-        )
-        found = [s.checkpoint.encode() for s in verified.stretches if s.to == size]
-        return found[-1] if found else None
 
 
 def _only_extends(log: Log, segment: Segment) -> Track | None:
@@ -421,22 +371,6 @@ def _uncovered(first: int, to: int, covered: Iterable[Track]) -> list[tuple[int,
     if at < to:
         gaps.append((at, to))
     return [(begin, end) for begin, end in gaps if begin < end]
-
-
-def _tree_in(base: Tree, verified: VerifiedSegment, size: int) -> Tree | None:
-    # The tree at `size` inside a verified segment; None when a subtree hides it.
-    if size == verified.to:
-        return verified.tree
-    tree = base.copy()
-    for stretch in verified.stretches:
-        for item, leaf in zip(stretch.items, stretch.leaves, strict=True):
-            if tree.size >= size:
-                break
-            if leaf is not None:
-                tree.push(leaf)
-            elif isinstance(item, tuple):
-                tree.push_subtree(*item)
-    return tree if tree.size == size else None
 
 
 def _cut(
