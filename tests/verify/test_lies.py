@@ -8,11 +8,12 @@ from support.devices import Device, Fleet
 from support.story import NOW_S, START_MS, Story, disclose
 from tallystick.evidence import custody, keychange, receipt, tree, verdict
 from tallystick.evidence.custody import CustodyReceipt
+from tallystick.evidence.enrolment import SUBJECT_GATEWAY, SUBJECT_VALIDATOR
 from tallystick.evidence.entry import LoggedClaim, TimeEntry, parse_entry
 from tallystick.evidence.errors import TallyError
 from tallystick.evidence.evidencefile import EvidenceFile
 from tallystick.evidence.gatewayhead import GatewayHead
-from tallystick.verify import Policy, check, load_evidence
+from tallystick.verify import Policy, check, check_evidence, load_evidence
 
 ONE_SIDED = '[outcome]\nstates = ["one_sided"]\n'
 
@@ -205,6 +206,85 @@ def test_an_enrolment_that_had_expired_when_the_record_was_logged() -> None:
     story = Story()
     story.giver.credential = story.acme.enrol(story.giver.signer, valid_s=(1, 2))
     assert refusal(story).reason == "expired"
+
+
+@pytest.mark.parametrize("recomputed", ["true", "false"])
+def test_a_disclosed_claim_that_no_verdict_took_into_account(recomputed: str) -> None:
+    """An older verdict beside the claim that overtook it: the file must not say `matched`."""
+    story = Story()
+    file = story.evidence()
+    at = story._claim(story.giver, "giver", "released", "pallet-9", "1.5")
+    story.giver.seal()
+    late = rewritten(file, halves=[*file.halves, disclose(story.giver, at)])
+    policy = story.policy.replace("at_least = 2", f"at_least = 2\nrecomputed = {recomputed}")
+    with pytest.raises(TallyError) as caught:
+        check(load_evidence(late.encode()), Policy.parse(policy), NOW_S)
+    assert "0 of the 2 validators' organisations" in caught.value.message
+    assert "is conflicting" in caught.value.message
+    report = check_evidence(load_evidence(late.encode()), Policy.parse(policy), NOW_S)
+    assert "conflicting, by the disclosed claims" in report.outcome
+    assert any("it would be conflicting" in why for _, why in report.not_checked)
+
+
+def test_a_claim_that_is_said_again_overtakes_nothing() -> None:
+    story = Story()
+    file = story.evidence()
+    at = story._claim(story.giver, "giver", "released", "pallet-7", "1.5")
+    story.giver.seal()
+    again = rewritten(file, halves=[*file.halves, disclose(story.giver, at)])
+    report = check(load_evidence(again.encode()), Policy.parse(story.policy), NOW_S)
+    assert report.party_sets[0].states == ["matched"]
+
+
+# --- keys of validators and gateways that are good no more ------------------------------------
+
+
+def spoiled(credential: list[bytes], fleet: Fleet, signer: Any, subject: int, how: str) -> Any:
+    """The credential of a key that is compromised, or that was enrolled for another time."""
+    if how == "expired":
+        return fleet.enrol(signer, subject, valid_s=(1, 2))
+    id_ = signer.public_key().thumbprint()
+    change = keychange.Revocation(id_, id_, None, keychange.COMPROMISED, START_MS)
+    return [*credential, change.sign(fleet.root, fleet.name, id_)]
+
+
+@pytest.mark.parametrize("how", ["expired", "compromised"])
+def test_validators_whose_keys_are_good_no_more_do_not_count(how: str) -> None:
+    story = Story()
+    for one in story.validators:
+        made = spoiled(one.credential, one.fleet, one.key, SUBJECT_VALIDATOR, how)
+        one.__dict__["credential"] = made
+    with pytest.raises(TallyError) as caught:
+        check(load_evidence(story.evidence().encode()), Policy.parse(story.root_policy), NOW_S)
+    assert "0 of the 2 validators' organisations" in caught.value.message
+
+
+@pytest.mark.parametrize("short_first", [True, False])
+def test_of_two_credentials_of_a_validator_the_longer_one_counts(short_first: bool) -> None:
+    story = Story()
+    file = story.evidence()
+    longer = [
+        spoiled(one.credential, one.fleet, one.key, SUBJECT_VALIDATOR, "compromised")
+        for one in story.validators
+    ]
+    both = [*file.credentials, *longer] if short_first else [*longer, *file.credentials]
+    with pytest.raises(TallyError) as caught:
+        check(
+            load_evidence(rewritten(file, credentials=both).encode()),
+            Policy.parse(story.root_policy),
+            NOW_S,
+        )
+    assert "0 of the 2 validators' organisations" in caught.value.message
+
+
+@pytest.mark.parametrize("how", ["expired", "compromised"])
+def test_custody_receipts_of_a_gateway_that_is_good_no_more_show_no_silence(how: str) -> None:
+    story = Story(answers=False)
+    for name, (signer, credential) in list(story.gateways.items()):
+        fleet = next(fleet for fleet in story.fleets if fleet.name == name)
+        made = spoiled(credential, fleet, signer, SUBJECT_GATEWAY, how)
+        story.gateways[name] = (signer, made)
+    assert "0 of the 2 validators" in refusal(story, more=ONE_SIDED).message
 
 
 def retired(story: Story) -> list[list[bytes]]:

@@ -22,9 +22,26 @@ IDENTITIES_MAX = 4096
 class ValidatorKey:
     """A validator that the policy accepts, and one key that it signs with."""
 
-    def __init__(self, validator: PinnedValidator, key: PublicKey) -> None:
+    def __init__(
+        self, validator: PinnedValidator, key: PublicKey, identity: Identity | None
+    ) -> None:
         self.validator = validator
         self.key = key
+        self.identity = identity  # None: the key itself is pinned, whoever enrolled it
+
+    def doubt(self, at_s: int) -> str | None:
+        """Why what it signed at this time does not count; None when it does."""
+        return None if self.identity is None else doubt(self.identity, self.key, at_s)
+
+
+def doubt(identity: Identity, key: PublicKey, at_s: int) -> str | None:
+    """Why a gateway's or validator's signature of this time does not count; None when it does."""
+    if identity.period(key.thumbprint()).reason == "compromised":
+        return "its key is revoked as compromised"
+    first_s, last_s = identity.enrolment.validity
+    if not first_s <= at_s <= last_s:
+        return "its enrolment was not valid at the time that it states"
+    return None
 
 
 class Identities:
@@ -41,12 +58,17 @@ class Identities:
         self._validator_roots = {one.name: one for one in trust.validators if one.is_root}
         for one in trust.validators:
             if not one.is_root:
-                self._accept(one.name, one.organisation, one.key)
+                self._accept(one.name, one.organisation, one.key, None)
 
-    def _accept(self, name: str, organisation: str, key: PublicKey) -> None:
+    def _accept(
+        self, name: str, organisation: str, key: PublicKey, identity: Identity | None
+    ) -> None:
         # A pinned key stands before a credential of the same key, so that nobody counts twice.
         validator = PinnedValidator(name, organisation, key.thumbprint())
-        self._validators.setdefault(key.kid(), ValidatorKey(validator, key))
+        known = self._validators.setdefault(key.kid(), ValidatorKey(validator, key, identity))
+        if known.identity is not None and identity is not None:
+            # Of two credentials the longer one counts: it may hold a revocation.
+            known.identity = max(known.identity, identity, key=lambda one: len(one.digests))
 
     def add(self, statements: list[bytes]) -> None:
         """One credential of the file: verified, left with a reason, or refused."""
@@ -79,7 +101,7 @@ class Identities:
         )
         if identity.subject == SUBJECT_VALIDATOR and pinned is not None:
             for period in identity.keys:
-                self._accept(identity.iss, pinned.organisation, period.key)
+                self._accept(identity.iss, pinned.organisation, period.key, identity)
         if identity.enrolment.evidence:
             self.report.leave(f"custody evidence of {what}", "this version does not check it")
 

@@ -108,6 +108,10 @@ class Logs:
                 self.report.leave(what, "the policy accepts no validator with this key")
                 continue
             verified = received.verify(data, found.key)
+            why = found.doubt(verified.iat)
+            if why is not None:
+                self.report.leave(f"receipt of {received.iss} at {received.index}", why)
+                continue
             log = self.log(found.validator)
             if log.origin is None:
                 log.origin = verified.sub

@@ -22,7 +22,7 @@ from tallystick.evidence.kinds import (
 from tallystick.evidence.profile import Profile
 from tallystick.evidence.statement import Statement
 from tallystick.evidence.verdict import VerifiedVerdict
-from tallystick.verify._identities import Identities
+from tallystick.verify._identities import Identities, doubt
 from tallystick.verify._logs import Logs, statement_kind
 from tallystick.verify._text import printable
 from tallystick.verify.inputs import TimeEvidence
@@ -82,8 +82,12 @@ class Statements:
         if gateway is None:
             self.report.leave(what, "no accepted credential of its gateway is in the file")
             return
-        verified = received.verify(gateway.key_of(received))
-        if verified.digest not in self.custody:
+        key = gateway.key_of(received)
+        verified = received.verify(key)
+        why = doubt(gateway, key, verified.time_ms // 1000)
+        if why is not None:
+            self.report.leave(what, f"it bounds no time: {why}")
+        elif verified.digest not in self.custody:
             self.custody[verified.digest] = verified
             self.report.check(what, f"signed by gateway {gateway.text}")
 
@@ -159,6 +163,10 @@ class Statements:
             self.report.leave(what, "the policy accepts no validator with this key")
             return
         verified = received.verify(found.key)
+        why = found.doubt(verified.time_ms // 1000)
+        if why is not None:
+            self.report.leave(what, why)
+            return
         index = self.logs.places.get(data, {}).get(found.validator)
         if index is not None and verified.size > index:
             raise Unverified(

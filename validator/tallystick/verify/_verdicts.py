@@ -14,6 +14,7 @@ from tallystick.evidence.verdict import VerifiedVerdict
 from tallystick.verify._logs import Log, Logs
 from tallystick.verify._statements import Statements
 from tallystick.verify.inputs import KnownClaim, PartySetInputs, TimeEvidence
+from tallystick.verify.partysets import Book, SetKey
 from tallystick.verify.reconcile import UNKNOWN, find
 from tallystick.verify.report import PinnedValidator, Record, Report
 
@@ -25,9 +26,15 @@ class Recomputer:
     """Puts a verdict's inputs together from what is disclosed, and runs the engine on them."""
 
     def __init__(
-        self, records: dict[bytes, Record], logs: Logs, statements: Statements, report: Report
+        self,
+        records: dict[bytes, Record],
+        book: Book,
+        logs: Logs,
+        statements: Statements,
+        report: Report,
     ) -> None:
         self.records = records
+        self.book = book
         self.statements = statements
         self.report = report
         self.logged: dict[bytes, LoggedClaim] = {}
@@ -72,6 +79,31 @@ class Recomputer:
                     f"it says {finding.state}, they give {found.state}",
                 )
         return "the file does not disclose the same inputs", []
+
+    def overtaken(self, verdict: VerifiedVerdict, silence: list[TimeEvidence]) -> str | None:
+        """Why a verdict does not cover what the file discloses on its party set; None: it does.
+
+        Whoever hands a file over must not choose an older verdict than the claims beside it.
+        """
+        finding = verdict.finding
+        profile = self.report.profiles.get(finding.profile)
+        key = SetKey(finding.namespace, finding.interaction, finding.profile, finding.party_set())
+        if profile is None or key not in self.book.sets:
+            return None
+        shown = self.book.inputs(key)
+        told = {row.claim: row for row in finding.claims}
+        claims = [
+            known._replace(status=row.status, custody=row.custody)
+            if (row := told.get(known.reference)) is not None
+            else known
+            for known in shown.claims
+        ]
+        if told.keys() - {known.reference for known in claims}:
+            return None  # it read more than the file shows, so it was not recomputed either
+        found = self._find(finding, profile, claims, list(shown.others), silence)
+        if found is None or found.state == finding.state:
+            return None
+        return f"with all claims that the file discloses it would be {found.state}"
 
     @staticmethod
     def _find(

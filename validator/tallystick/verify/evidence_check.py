@@ -194,7 +194,7 @@ class _Checking:
     def _verdicts(self) -> None:
         for profile in self.report.profiles.values():
             self.book.add_profile(profile)
-        recomputer = Recomputer(self.records, self.logs, self.statements, self.report)
+        recomputer = Recomputer(self.records, self.book, self.logs, self.statements, self.report)
         sets: dict[SetKey, CheckedSet] = {}
         for key, party_set in self.book.sets.items():
             claims = [known.claim for known in party_set.claims.values() if known.claim is not None]
@@ -225,14 +225,17 @@ class _Checking:
                 )
             used = self.report.profiles.get(finding.profile)
             check_closing(finding, silence, self.logs.log(validator), used, self.report)
-            said = Said(validator, verdict, logged, why is None)
+            outdated = recomputer.overtaken(verdict, silence)
+            if outdated is not None:
+                self.report.leave(f"that the {what} still holds", outdated)
+            said = Said(validator, verdict, logged, why is None, outdated is not None)
             known = newest.get((key, validator))
             if known is None or _age(known) < _age(said):
                 newest[key, validator] = said
         for (key, _), said in newest.items():
             sets[key].said.append(said)
         for key, checked in sets.items():
-            if not checked.said and key in self.book.sets:
+            if all(said.outdated for said in checked.said) and key in self.book.sets:
                 checked.own = find(self.book.inputs(key))
             self._tolerances(key.profile, checked)
         self.report.party_sets = list(sets.values())

@@ -67,8 +67,8 @@ class AtLeast:
     """k different organisations vouch for each party set, and for each record in none.
 
     An organisation vouches for a party set by a verdict of one of its validators that is in the
-    validator's log and, with `recomputed`, that was recomputed here to the byte; for a record by a
-    receipt over the checkpoint that covers it or over the claim.
+    validator's log, that no disclosed claim overtakes and, with `recomputed`, that was recomputed
+    here to the byte; for a record by a receipt over the checkpoint that covers it, or the claim.
     """
 
     k: int
@@ -88,7 +88,7 @@ class AtLeast:
         return {
             said.validator
             for said in party_set.said
-            if said.logged and (said.recomputed or not self.recomputed)
+            if said.logged and not said.outdated and (said.recomputed or not self.recomputed)
         }
 
     def _demand(self, validators: set[PinnedValidator], what: str) -> None:

@@ -54,6 +54,7 @@ class Said:
     verdict: VerifiedVerdict
     logged: bool  # a receipt of its own log covers the verdict
     recomputed: bool  # the finding was recomputed from the disclosed claims, byte for byte
+    outdated: bool = False  # with all disclosed claims the state is another one
 
 
 @dataclass
@@ -71,10 +72,11 @@ class CheckedSet:
 
     @property
     def states(self) -> list[str]:
-        """What the verdicts say; without any, what the disclosed claims alone give."""
-        if self.said:
-            return sorted({said.verdict.finding.state for said in self.said})
-        return [self.own.state] if self.own is not None else []
+        """What the verdicts say, and where none covers what is disclosed, what that gives."""
+        states = {said.verdict.finding.state for said in self.said if not said.outdated}
+        if self.own is not None:
+            states.add(self.own.state)
+        return sorted(states)
 
 
 @dataclass
@@ -123,7 +125,9 @@ def _sentence(party_set: CheckedSet) -> str:
         state = party_set.own.state if party_set.own is not None else "not decided"
         return f"{party_set.name}: {state}, by the disclosed claims alone; no verdict was verified."
     parts = []
-    for state in party_set.states:
+    if party_set.own is not None:
+        parts.append(f"{party_set.own.state}, by the disclosed claims, which no verdict covers")
+    for state in sorted({one.verdict.finding.state for one in party_set.said}):
         said = [one for one in party_set.said if one.verdict.finding.state == state]
         organisations = {one.validator.organisation for one in said}
         again = sum(one.recomputed for one in said)
