@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
@@ -117,3 +118,51 @@ def test_the_root_key_never_shows(fleet: Fleet, tmp_path: Path) -> None:
     shown = tally("list", fleet.path).output + tally("enroll", fleet.path, "r").output
     assert secret[-32:].hex() not in shown.lower()
     assert "root.key" not in json.dumps(json.loads(tally("list", fleet.path, "--json").stdout))
+
+
+def test_what_is_wrong_is_found_before_anybody_is_enrolled(fleet: Fleet, tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_bytes(b"\xff\xfe")
+    for kind, *wrong in (
+        ("device", "--profile", "nope"),
+        ("device", "--profile", tmp_path / "bad.toml"),
+        ("gateway", "--validator", f"http://x={tmp_path / 'nothing'}"),
+        ("device", "--detail", "no equals sign"),
+    ):
+        assert tally("enroll", fleet.path, "one", "--kind", kind, *wrong).exit_code != 0
+        assert list(fleet.members()) == []
+
+
+def test_what_is_no_text_is_said_in_one_sentence(fleet: Fleet, tmp_path: Path) -> None:
+    noise = tmp_path / "noise.toml"
+    for data, reason in ((b"\xff\xfe\x00", "bad-utf8"), (b"x" * 100_000, "too-large")):
+        noise.write_bytes(data)
+        for command in (
+            ("trust", fleet.path, noise),
+            ("policy", fleet.path, "--profile", noise, "--out", tmp_path / "p"),
+        ):
+            refused = tally(*command).exception
+            assert isinstance(refused, Malformed)
+            assert refused.reason == reason
+    for place in ("trusted/x.pub", "fleet.toml"):
+        (fleet.path / place).write_bytes(b"\xff")
+        assert isinstance(tally("list", fleet.path).exception, Malformed)
+        (fleet.path / place).unlink()
+
+
+@pytest.mark.parametrize(
+    "odd", ['say "hello"', "back\\slash", "line\nend", "\x7f \u00fc \U0001f916"]
+)
+def test_odd_text_stays_one_value_of_a_configuration(
+    tmp_path: Path, odd: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fleet = Fleet.init(tmp_path / odd.replace("\n", " "), "acme")
+    validator = fleet.enrol("validator", "v-1")
+    peer = provision.ValidatorPeer("acme", f"http://x/{odd}", validator.credential_path)
+    written = provision.gateway(
+        fleet, fleet.enrol("gateway", "g-1"), broker=f"mqtt://{odd}", validators=[peer]
+    )
+    read = msgspec.toml.decode(written.read_bytes())
+    assert read["broker"]["url"] == f"mqtt://{odd}"
+    assert read["validators"][0]["url"] == f"http://x/{odd}"
+    assert read["validators"][0]["credential"] == str(validator.credential_path)

@@ -7,6 +7,7 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from tallystick.evidence.errors import TransportError
 from tallystick.tools import device_library
 from tallystick.tools.micropython import MicroPython
 from tallystick.tools.mosquitto import Mosquitto
@@ -86,11 +87,11 @@ def test_sessions_outlive_a_clean_restart(tmp_path: Path) -> None:
 
 
 def test_one_broker_runs_once(mosquitto: Mosquitto) -> None:
-    with pytest.raises(RuntimeError, match="runs already"):
+    with pytest.raises(TransportError, match="runs already"):
         mosquitto.start()
     assert mosquitto.running
 
 
 def test_a_broker_that_cannot_start_says_why(mosquitto: Mosquitto, tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match=r"(?i)no_such_setting"):
+    with pytest.raises(TransportError, match=r"(?i)no_such_setting"):
         Mosquitto(tmp_path, settings="no_such_setting true").start()

@@ -4,9 +4,12 @@ What it returns is what the validator says: it helps to count, to wait and to fe
 from checking an evidence file, not from this answer.
 """
 
+import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 
@@ -16,6 +19,7 @@ from tallystick.evidence.limits import EVIDENCE_BYTES_MAX
 
 TIMEOUT_S = 20.0
 PAGES_MAX = 100_000
+JSON_BYTES_MAX = 16_777_216
 ID_BYTES = 16
 
 
@@ -44,7 +48,10 @@ class ValidatorApi:
     def __init__(self, url: str, token: str | None = None) -> None:
         self.url = url.rstrip("/")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._client = httpx2.Client(base_url=self.url, headers=headers, timeout=TIMEOUT_S)
+        try:
+            self._client = httpx2.Client(base_url=self.url, headers=headers, timeout=TIMEOUT_S)
+        except (httpx2.InvalidURL, ValueError) as error:
+            raise TransportError("no-answer", f"{url} is no address: {error}") from error
 
     def __enter__(self) -> "ValidatorApi":
         return self
@@ -62,7 +69,8 @@ class ValidatorApi:
     def counts(self) -> Counts:
         """How much it holds."""
         status = self._json("/v1/status")
-        return Counts(status["decisions"], status["claims"], status["states"])
+        with self._understood():
+            return Counts(int(status["decisions"]), int(status["claims"]), dict(status["states"]))
 
     def sets(self, namespace: str, state: str | None = None) -> Iterator[dict[str, Any]]:
         """The party sets of a namespace, page by page."""
@@ -71,54 +79,71 @@ class ValidatorApi:
             wanted = {"namespace": namespace, "state": state, "after": after}
             given = {name: value for name, value in wanted.items() if value is not None}
             page = self._json("/v1/interactions", **given)
-            yield from page["interactions"]
-            after = page["next"]
+            with self._understood():
+                rows, after = list(page["interactions"]), page["next"]
+            yield from rows
             if after is None:
                 return
 
     def states(self, namespace: str) -> dict[bytes, str]:
         """Interaction id to the state of its newest finding."""
-        return {
-            from_b64u(found["interaction"], ID_BYTES): found["state"]
-            for found in self.sets(namespace)
-        }
+        with self._understood():
+            return {
+                from_b64u(found["interaction"], ID_BYTES): str(found["state"])
+                for found in self.sets(namespace)
+            }
 
     def interactions(self, namespace: str, state: str) -> list[bytes]:
         """The ids of the interactions that are in a state."""
-        found = (one["interaction"] for one in self.sets(namespace, state))
-        return [from_b64u(text, ID_BYTES) for text in dict.fromkeys(found)]
+        with self._understood():
+            found = [one["interaction"] for one in self.sets(namespace, state)]
+            return [from_b64u(text, ID_BYTES) for text in dict.fromkeys(found)]
 
     def interaction_evidence(self, namespace: str, interaction: bytes) -> bytes:
         """The evidence file of an interaction."""
-        return self._bytes(f"/v1/evidence/{namespace}/{b64u(interaction)}")
+        # A slash or question mark of a namespace must not choose another path.
+        return self._get(f"/v1/evidence/{quote(namespace, safe='')}/{b64u(interaction)}")
 
     def record_evidence(self, device: bytes, epoch: bytes, index: int) -> bytes:
         """The evidence file that discloses one record."""
-        return self._bytes(f"/v1/evidence/records/{b64u(device)}/{b64u(epoch)}/{index}")
+        return self._get(f"/v1/evidence/records/{b64u(device)}/{b64u(epoch)}/{index}")
 
     def _json(self, path: str, **parameters: str | int) -> Any:
-        return self._get(path, **parameters).json()
+        data = self._get(path, JSON_BYTES_MAX, **parameters)
+        with self._understood():
+            return json.loads(data)
 
-    def _bytes(self, path: str) -> bytes:
-        data = self._get(path).content
-        if len(data) > EVIDENCE_BYTES_MAX:
-            raise TransportError("too-large", f"{self.url}{path}: the answer is too large")
-        return data
-
-    def _get(self, path: str, **parameters: str | int) -> httpx2.Response:
+    def _get(
+        self, path: str, bytes_max: int = EVIDENCE_BYTES_MAX, **parameters: str | int
+    ) -> bytes:
+        data = bytearray()
         try:
-            answer = self._client.get(path, params=parameters)
+            with self._client.stream("GET", path, params=parameters) as answer:
+                for chunk in answer.iter_bytes():
+                    data += chunk
+                    if len(data) > bytes_max:
+                        message = f"{self.url}{path}: the answer is over {bytes_max:,} bytes"
+                        raise TransportError("too-large", message)
         except httpx2.HTTPError as error:
             message = f"{self.url} does not answer ({error}); is the validator running?"
             raise TransportError("no-answer", message) from error
         if answer.status_code != 200:
-            raise TransportError(*_problem(answer, self.url + path))
-        return answer
+            raise TransportError(*_problem(answer.status_code, bytes(data), self.url + path))
+        return bytes(data)
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """What is not shaped like a validator's answer is one sentence, whoever answered."""
+        try:
+            yield
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            message = f"{self.url} answers, but not as a validator does; is the address right?"
+            raise TransportError("no-answer", message) from error
 
 
-def _problem(answer: httpx2.Response, where: str) -> tuple[str, str]:
+def _problem(status: int, data: bytes, where: str) -> tuple[str, str]:
     try:
-        body = answer.json()
+        body = json.loads(data)
         return str(body["reason"]), f"{where}: {body['title']}"
-    except (ValueError, KeyError, TypeError):
-        return "no-answer", f"{where}: answered {answer.status_code}"
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "no-answer", f"{where}: answered {status}"

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import threading
 
+from tallystick.evidence.errors import TransportError
 from tallystick.tools.mosquitto import free_port
 
 START_S_MAX = 20.0
@@ -18,7 +19,7 @@ STOP_S_MAX = 5.0
 class EmbeddedBroker:
     """A broker on loopback in a thread of its own; use it as a context manager.
 
-    Raises RuntimeError when it does not come up within `START_S_MAX`.
+    Raises TransportError when it does not come up within `START_S_MAX`.
     """
 
     def __init__(self) -> None:
@@ -41,7 +42,7 @@ class EmbeddedBroker:
         self._thread.start()
         if not self._ready.wait(START_S_MAX) or self._failure is not None:
             message = f"the embedded broker did not start: {self._failure}"
-            raise RuntimeError(message)
+            raise TransportError("broker-failed", message)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -19,6 +19,7 @@ from tallystick.evidence.evidencefile import EvidenceFile
 from tallystick.evidence.ids import interaction_id
 from tallystick.evidence.keys import b64u, from_b64u
 from tallystick.tools import provision
+from tallystick.tools._files import read_text
 from tallystick.tools.api import ValidatorApi
 from tallystick.verify import Policy, check, load_evidence
 
@@ -27,6 +28,7 @@ T = TypeVar("T")
 INTERACTION_BYTES = 16
 EPOCH_BYTES = 8
 DEVICE_BYTES = 32
+TOKEN_BYTES_MAX = 1_024
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def export(
     if (interaction is None) == (record is None):
         message = "give either --interaction or --record"
         raise click.UsageError(message)
-    token = token_file.read_text().strip() if token_file else None
+    token = read_text(token_file, TOKEN_BYTES_MAX).strip() if token_file else None
     with ExitStack() as stack:
         validators = [stack.enter_context(ValidatorApi(url, token)) for url in urls]
         if interaction is not None:

@@ -11,6 +11,7 @@ from rich.table import Table
 from tallystick.evidence.errors import Malformed
 from tallystick.evidence.keys import EDDSA, ES256
 from tallystick.tools import fleetdir, provision
+from tallystick.tools._files import read_text
 
 ALGORITHMS = {"ed25519": EDDSA, "p256": ES256}
 REQUEST_BYTES_MAX = 1_024
@@ -150,6 +151,9 @@ def enroll(
     """Enrol LABEL and write its folder, configuration included."""
     opened = fleetdir.Fleet.open(folder)
     named = dict(_pair(text, "--detail") for text in details)
+    # Whatever can be wrong with what was given is found before anybody is enrolled.
+    wanted = provision.packaged_profiles(profiles)
+    peers = [provision.validator_peer(*_pair(text, "--validator")) for text in validators]
 
     def describe(made: Path) -> dict[str, Any]:
         if kind == "validator":
@@ -166,7 +170,6 @@ def enroll(
         interval_s=interval_s,
         valid_days=valid_days,
     )
-    wanted = provision.packaged_profiles(profiles)
     if kind == "device":
         written = provision.device(
             opened,
@@ -177,7 +180,6 @@ def enroll(
             settings={"key": key_uri},
         )
     elif kind == "gateway":
-        peers = [provision.validator_peer(*_pair(text, "--validator")) for text in validators]
         written = provision.gateway(opened, member, broker=broker, validators=peers)
     else:
         written = provision.validator(opened, member, bind=bind, profiles=wanted)
@@ -223,7 +225,7 @@ def trust(folder: Path, root_file: Path) -> None:
     Compare the fingerprint by voice before you rely on it.
     """
     opened = fleetdir.Fleet.open(folder)
-    name = opened.trust(root_file.read_text())
+    name = opened.trust(read_text(root_file, fleetdir.ROOT_LINE_BYTES_MAX))
     click.echo(f"{name} is trusted; its fingerprint is")
     click.echo(provision.fingerprint(opened.roots()[name]))
 

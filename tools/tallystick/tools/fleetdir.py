@@ -28,6 +28,7 @@ from tallystick.evidence.errors import Malformed, TallyError, Unverified
 from tallystick.evidence.keys import EDDSA, PublicKey, device_text
 from tallystick.hw import file_key
 from tallystick.hw.signer import Signer
+from tallystick.tools._files import read_text
 
 SUBJECTS = {
     "device": enrolment.SUBJECT_DEVICE,
@@ -41,6 +42,8 @@ DAY_S = 86_400
 VALID_DAYS = 3_650
 VALID_DAYS_MAX = 36_500
 INTERVAL_S = 60
+FLEET_BYTES_MAX = 4_096
+ROOT_LINE_BYTES_MAX = 1_024
 # A clock that runs a little behind must not refuse an enrolment made a moment ago.
 BACKDATE_S = 3_600
 
@@ -162,7 +165,7 @@ class Fleet:
         if not file.exists():
             raise Malformed("bad-value", f"{path} is no fleet; make one with `tally fleet init`")
         try:
-            settings = msgspec.toml.decode(file.read_bytes(), type=FleetFile)
+            settings = msgspec.toml.decode(read_text(file, FLEET_BYTES_MAX), type=FleetFile)
         except msgspec.DecodeError as error:
             raise Malformed("bad-value", f"{file}: {error}") from error
         scheme, _, rest = settings.key.partition(":")
@@ -201,7 +204,8 @@ class Fleet:
 
     def trusted_lines(self) -> list[str]:
         """The root lines of other organisations, in the order of their names."""
-        return [p.read_text().strip() for p in sorted((self.path / "trusted").glob("*.pub"))]
+        files = sorted((self.path / "trusted").glob("*.pub"))
+        return [read_text(file, ROOT_LINE_BYTES_MAX).strip() for file in files]
 
     def root_lines(self) -> list[str]:
         """Our own root line, then the trusted ones."""

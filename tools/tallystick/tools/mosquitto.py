@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+from tallystick.evidence.errors import TransportError
 from tallystick.tools._cache import ToolMissing
 from tallystick.tools._interrupt import uninterrupted
 
@@ -78,11 +79,11 @@ class Mosquitto:
         """Start the broker and return when it accepts connections.
 
         :raises ToolMissing: it is not installed.
-        :raises RuntimeError: it runs already, or did not start: its last words follow.
+        :raises TransportError: it runs already, or did not start: its last words follow.
         """
         if self.running:
             message = f"this Mosquitto runs already, on port {self.port}"
-            raise RuntimeError(message)
+            raise TransportError("broker-failed", message)
         program = find()
         self.folder.mkdir(parents=True, exist_ok=True)
         configuration = self.folder / "mosquitto.conf"
@@ -113,7 +114,7 @@ class Mosquitto:
         lines = self.log_file.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
         said = "; ".join(lines) or "nothing"
         message = f"Mosquitto did not start on port {self.port}; it said: {said}"
-        raise RuntimeError(message)
+        raise TransportError("broker-failed", message)
 
     def stop(self) -> None:
         """End it so that it saves its sessions; kill it when it does not end in time."""

@@ -14,10 +14,12 @@ from typing import Any
 from tallystick.evidence import cbor, enrolment
 from tallystick.evidence.errors import Malformed
 from tallystick.evidence.keys import EDDSA, PublicKey, b64u
+from tallystick.evidence.limits import PROFILE_BYTES_MAX
 from tallystick.evidence.note import NoteKey
 from tallystick.evidence.profile import Profile
 from tallystick.hw import file_key
 from tallystick.hw.signer import Signer
+from tallystick.tools._files import read_text
 from tallystick.tools.fleetdir import Fleet, Member, read_credential, write_private
 from tallystick.verify import profiles as packaged
 from tallystick.verify.profile_toml import parse_profile
@@ -60,8 +62,10 @@ def packaged_profiles(names: Iterable[str]) -> list[ProfileFile]:
     found = []
     for name in names:
         path = Path(name)
-        text = path.read_text() if path.suffix == ".toml" else packaged.text(name)
-        found.append(profile_file(text))
+        own = path.suffix == ".toml"
+        found.append(
+            profile_file(read_text(path, PROFILE_BYTES_MAX) if own else packaged.text(name))
+        )
     return found
 
 
@@ -138,25 +142,25 @@ def gateway(
 ) -> Path:
     """Write a gateway's `gateway.toml`; returns its path."""
     lines = [
-        f'name = "{member.label}"',
-        f'fleet = "{fleet.name}"',
+        f"name = {_toml_text(member.label)}",
+        f"fleet = {_toml_text(fleet.name)}",
         'key = "file:key"',
         'credential = "credential.cbor"',
         'store = "gateway.sqlite"',
         f"roots = {_toml_list(fleet.root_lines())}",
         "",
         "[broker]",
-        f'url = "{broker}"',
-        f'prefix = "{prefix}"',
+        f"url = {_toml_text(broker)}",
+        f"prefix = {_toml_text(prefix)}",
     ]
     for peer in validators:
         lines += [
             "",
             "[[validators]]",
-            f'name = "{peer.name}"',
-            f'url = "{peer.url}"',
-            f'credential = "{peer.credential}"',
-            f'send = "{peer.send}"',
+            f"name = {_toml_text(peer.name)}",
+            f"url = {_toml_text(peer.url)}",
+            f"credential = {_toml_text(str(peer.credential))}",
+            f"send = {_toml_text(peer.send)}",
         ]
     path = member.path / "gateway.toml"
     if limits:
@@ -205,9 +209,9 @@ def validator(
         (folder / f"{item.filename}.toml").write_text(item.text)
     token = secrets.token_hex(32)
     lines = [
-        f'name = "{fleet.name}"',
-        f'origin = "{origin(fleet, member.label)}"',
-        f'bind = "{bind}"',
+        f"name = {_toml_text(fleet.name)}",
+        f"origin = {_toml_text(origin(fleet, member.label))}",
+        f"bind = {_toml_text(bind)}",
         'key = "file:key"',
         'note_key = "file:note.key"',
         'credential = "credential.cbor"',
@@ -255,11 +259,16 @@ def policy(
         lines += [
             "",
             "[[validators.accept]]",
-            f'organisation = "{organisation}"',
-            f'root = "{line}"',
+            f"organisation = {_toml_text(organisation)}",
+            f"root = {_toml_text(line)}",
         ]
     return "\n".join(lines) + "\n"
 
 
 def _toml_list(items: Sequence[str]) -> str:
-    return "[" + ", ".join(f'"{item}"' for item in items) + "]"
+    return "[" + ", ".join(map(_toml_text, items)) + "]"
+
+
+def _toml_text(text: str) -> str:
+    # A JSON string is a TOML string, but for DEL and for escapes of what is beyond 16 bits.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

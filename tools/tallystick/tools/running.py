@@ -3,6 +3,8 @@
 import threading
 from collections.abc import Callable
 
+from tallystick.evidence.errors import TallyError
+
 START_S_MAX = 20.0
 STOP_S_MAX = 10.0
 
@@ -22,20 +24,20 @@ class Service:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask it to end, and wait for it; RuntimeError when it does not or when it had failed."""
+        """Ask it to end, and wait for it; TallyError when it does not or when it had failed."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(STOP_S_MAX)
         if self._thread.is_alive():
             message = f"{self.name} did not stop within {STOP_S_MAX:.0f} s"
-            raise RuntimeError(message)
+            raise TallyError("service-failed", message)
         self.check()
 
     def check(self) -> None:
         """Raise what ended it, if anything did."""
         if self._failure is not None:
             message = f"{self.name} ended: {self._failure}"
-            raise RuntimeError(message) from self._failure
+            raise TallyError("service-failed", message) from self._failure
 
     def _body(self) -> None:
         try:
@@ -60,7 +62,7 @@ class Services:
         for service in self._services.values():
             try:
                 service.stop()
-            except RuntimeError as error:
+            except TallyError as error:
                 failures.append(error)
         # What went wrong first is the news; a failure to stop must not hide it.
         if failures and kind is None:
