@@ -177,7 +177,8 @@ def receipts() -> Scenarios:
         payload = root if changes.get("attached") else None
         blob = proof if isinstance(proof, list) and proof[:1] == ["as is"] else [cbor.encode(proof)]
         blob = proof[1:] if blob is proof else blob
-        return craft(ex.VALIDATOR, changed, payload, {396: {label: blob}}, root)
+        beside = {396: {label: blob, **changes.get("other", {})}, **changes.get("beside", {})}
+        return craft(ex.VALIDATOR, changed, payload, beside, root)
 
     fine = [size, index, path]
     encoded = cbor.encode(fine)
@@ -280,6 +281,22 @@ def receipts() -> Scenarios:
             "bad-value",
             "Two proofs in one receipt.",
             of(["as is", encoded, encoded]),
+            entry,
+            VALIDATOR_KEY,
+        ),
+        (
+            "both-kinds-of-proof",
+            "bad-header",
+            "A consistency proof beside the inclusion proof.",
+            of(fine, other={-2: [encoded]}),
+            entry,
+            VALIDATOR_KEY,
+        ),
+        (
+            "receipt-of-a-receipt",
+            "bad-header",
+            "A receipt carries no receipts.",
+            of(fine, beside={394: [good]}),
             entry,
             VALIDATOR_KEY,
         ),
