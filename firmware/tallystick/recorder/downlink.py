@@ -3,7 +3,7 @@
 
 from tallystick.evidence import kinds
 from tallystick.evidence.errors import Malformed, TallyError, Unverified
-from tallystick.recorder import freeing, marks, stretches
+from tallystick.recorder import filing, freeing, stretches
 from tallystick.recorder.health import count
 
 TYPE_CHECKING = False
@@ -143,6 +143,8 @@ class Downlink:
             # An idle device's receipt covers nothing new, and its time bounds the next checkpoint.
             to, _, _, time_ms = log.custody
             if receipt.to < to or (receipt.to == to and receipt.time_ms <= time_ms):
+                if receipt.digest == log.custody[1]:
+                    self._sender.repeated(to)
                 return
         key = self._gateways.get(receipt.received().kid)
         if key is None:
@@ -159,7 +161,7 @@ class Downlink:
         if not receipt.bodies:
             raise Unverified("bad-value", "a custody receipt over hashes frees no bodies")
         with ledger.lock:
-            frame = marks.custody(log, receipt.to, receipt.digest, message, receipt.time_ms)
+            frame = filing.mark_custody(log, receipt.to, receipt.digest, message, receipt.time_ms)
             ledger.append_control(frame)
             ledger.health.custody += 1
             self._sender.confirmed(receipt.to, self._now_ms)
@@ -174,7 +176,7 @@ class Downlink:
         welcome = parse(message)
         epoch = ledger.log.epoch
         if welcome.checkpoint is not None:
-            yield from self._own_head(welcome.checkpoint, welcome.custody is not None)
+            yield from self._own_head(welcome.checkpoint, welcome.custody)
         if welcome.custody is not None and ledger.log.epoch == epoch:
             yield from self._custody(welcome.custody)
         if ledger.log.epoch != epoch:
@@ -185,7 +187,7 @@ class Downlink:
             known = ledger.log.custody if welcome.custody is not None else None
             self._sender.rewind(known[0] if known else 0)
 
-    def _own_head(self, data: bytes, in_custody: bool) -> "Work":  # noqa: FBT001
+    def _own_head(self, data: bytes, custody: bytes | None) -> "Work":
         from tallystick.evidence.checkpoint import parse  # noqa: PLC0415  # rarely
 
         ledger = self._ledger
@@ -197,12 +199,29 @@ class Downlink:
             yield from self._own_epoch(head)
         elif head.epoch not in log.past:
             yield from self._verified(head)
-            if in_custody or log.custody is not None:
+            if log.custody is not None or (yield from self._in_custody(custody)):
                 # The gateway knows this epoch, and knows a newer one.
                 self._older([head.epoch, head.size, head.root])
             else:
                 with ledger.lock:
-                    ledger.append_control(marks.past(log, head.epoch))
+                    ledger.append_control(filing.mark_past(log, head.epoch))
+
+    def _in_custody(self, data: bytes | None) -> "Generator[None, None, bool]":
+        # Whether a pinned gateway has something of this very epoch: a welcome may be forged, or
+        # answer a hello of an epoch that was left since.
+        if data is None:
+            return False
+        from tallystick.evidence.custody import parse  # noqa: PLC0415  # rarely
+
+        receipt = parse(data)
+        key = self._gateways.get(receipt.received().kid)
+        log = self._ledger.log
+        if key is None or receipt.device != self._ledger.device or receipt.epoch != log.epoch:
+            return False
+        verifier = receipt.verifier(key)
+        while not verifier.step():
+            yield
+        return True
 
     def _own_epoch(self, head: "Checkpoint") -> "Work":
         log = self._ledger.log

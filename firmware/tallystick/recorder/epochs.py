@@ -4,9 +4,8 @@
 from os import urandom
 
 from tallystick.evidence.errors import Unverified
-from tallystick.recorder import marks
 from tallystick.recorder.core import Log
-from tallystick.recorder.filing import begin_file
+from tallystick.recorder.filing import begin_file, mark_boot, mark_past
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,9 +36,9 @@ def begin(ledger: "Ledger", reason: str, previous: "list[Any] | None") -> None:
         log.ordinal = log.signed = old.ordinal
         log.past = old.past[:]
         if old.tree.size:
-            marks.past(log, old.epoch)
+            mark_past(log, old.epoch)
         if previous and previous[0] not in log.past:
-            marks.past(log, previous[0])
+            mark_past(log, previous[0])
         lost = old.tree.size - (old.custody[0] if old.custody else 0)
         journal.sync(ledger.lock)
         begin_file(journal, log)
@@ -54,7 +53,7 @@ def begin(ledger: "Ledger", reason: str, previous: "list[Any] | None") -> None:
 
 def boot(ledger: "Ledger", config: "dict[str, Any]") -> None:
     """Count the boot and record it."""
-    ledger.append_control(marks.boot(ledger.log))
+    ledger.append_control(mark_boot(ledger.log))
     ledger.event(
         "boot",
         {

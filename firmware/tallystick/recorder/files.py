@@ -1,6 +1,7 @@
 # The folder of a journal.  Everything that touches the filesystem is here, so that tests can fail
-# or stop it at any point.
+# or stop it at any point.  And the modules of a microcontroller, which lie in files too.
 
+import gc
 import os
 import sys
 
@@ -103,3 +104,30 @@ class Files:
         """Free bytes, for the default limit of a journal."""
         stats = os.statvfs(self.folder)
         return int(stats[1] * stats[4])
+
+
+# A microcontroller's heap: what was needed once is forgotten.
+
+
+def preload(names: tuple[str, ...]) -> None:
+    """Load these modules in this order, one close to the other."""
+    if MICROPYTHON:
+        for name in names:
+            __import__("tallystick." + name)
+        gc.collect()
+
+
+def forget(names: tuple[str, ...]) -> None:
+    """These modules are loaded again when they are needed again."""
+    if not MICROPYTHON:
+        return
+    for name in names:
+        name = "tallystick." + name  # noqa: PLW2901  # one meaning
+        if name in sys.modules:
+            del sys.modules[name]
+        at = name.rfind(".")
+        parent = sys.modules.get(name[:at])
+        if parent is not None and hasattr(parent, name[at + 1 :]):
+            delattr(parent, name[at + 1 :])
+    # Now, lest what is loaded next lie between what is left: pieces are of no use.
+    gc.collect()

@@ -1,12 +1,16 @@
-# Files of a journal: beginning one, opening it again, closing it, freeing what is not needed.
+# Files of a journal: beginning one, opening it again, cutting it, closing it; and the frames that
+# remember what is no record.
 
 from tallystick.recorder.core import Log
-from tallystick.recorder.frames import HEADER, VERSION, control
+from tallystick.recorder.files import BLOCK, Files
+from tallystick.recorder.frames import BOOT, CUSTODY, HEADER, PAST, VERSION, control
 from tallystick.recorder.journal import CUT, TEMPORARY, Journal, JournalFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+PAST_MAX = 8
 
 
 def header(log: Log) -> bytes:
@@ -58,8 +62,6 @@ def reopen(journal: Journal) -> None:
     file = journal.list[-1]
     name = TEMPORARY if journal.unnamed else file.name
     if journal.files.size(name) > file.size:
-        from tallystick.recorder.repair import cut  # noqa: PLC0415  # costs heap
-
         journal.files.remove(CUT)
         cut(journal.files, name, file.size)
     journal.handle = journal.files.appending(name)
@@ -75,3 +77,40 @@ def close(journal: Journal, lock: "Any") -> None:
         journal.handle = None
         if handle is not None:
             handle.close()
+
+
+def cut(files: Files, name: str, size: int) -> None:
+    """Leave the first `size` bytes; bounded by the size of a file."""
+    # MicroPython cannot shorten a file, so its good part is copied.
+    source = files.reading(name)
+    handle = files.appending(CUT)
+    try:
+        while size:
+            block = source.read(min(BLOCK, size))
+            if not block:
+                raise OSError(5, "the journal's file is shorter than it was")
+            files.write(handle, block)
+            size -= len(block)
+        files.sync(handle)
+    finally:
+        source.close()
+        handle.close()
+    files.rename(CUT, name)
+
+
+def mark_custody(log: Log, to: int, digest: bytes, statement: bytes, time_ms: int) -> bytes:
+    """The frame of a verified custody receipt."""
+    log.custody = (to, digest, statement, time_ms)
+    return control([CUSTODY, to, digest, statement, time_ms])
+
+
+def mark_past(log: Log, epoch: bytes) -> bytes:
+    """The frame that remembers an epoch that came before this one."""
+    log.past = (log.past + [epoch])[-PAST_MAX:]
+    return control([PAST, epoch])
+
+
+def mark_boot(log: Log) -> bytes:
+    """The frame of one boot more."""
+    log.boot += 1
+    return control([BOOT, log.boot])

@@ -2,14 +2,15 @@
 
 import os
 
-from tallystick.evidence import keys, statement
-from tallystick.evidence.cbor import decode
+from tallystick.evidence.cbor import decode, encode, head
 from tallystick.evidence.errors import KeyDriverError, Malformed
 from tallystick.evidence.kinds import ENROLMENT, KEY_CHANGE
-from tallystick.recorder.forms import Forms
+from tallystick.recorder.core import Forms
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from tallystick.evidence.keys import PublicKey
 
 CREDENTIAL_BYTES_MAX = 16384
@@ -34,37 +35,42 @@ def read_credential(path: str | None) -> list[bytes]:
     return statements
 
 
+def _parts(statement: bytes, kinds: tuple[int, ...]) -> "tuple[str, list[Any]]":
+    # The name of the signer and the payload.  Nothing is verified: it is our own, and who receives
+    # it verifies it.  So what verifies statements need not be loaded.
+    protected, _, payload, _ = decode(statement[1:])
+    values = decode(payload)
+    if values[0] not in kinds:
+        raise Malformed("bad-config", "the credential holds something else than an enrolment")
+    iss: str = decode(protected)[15][1]
+    return iss, values[1:]
+
+
 def device_id(credential: list[bytes], fleet: str, key: "PublicKey") -> bytes:
     """The enrolled id, when the credential is this key's; else that of a key not yet enrolled."""
     if not credential:
         return key.thumbprint()
-    # Nothing is verified: it is our own, and who receives it verifies it.
-    first = statement.parse(credential[0], ENROLMENT)
-    current = keys.from_cose_key(first.values[2])
-    for data in credential[1:]:
-        change = statement.parse(data, KEY_CHANGE)
-        if change.values[0] == ROTATION:
-            current = keys.from_cose_key(change.values[3])
-    if current != key:
+    try:
+        iss, values = _parts(credential[0], (ENROLMENT,))
+        device: bytes = values[1]
+        current = values[2]
+        for data in credential[1:]:
+            _, change = _parts(data, (KEY_CHANGE,))
+            if change[0] == ROTATION:
+                current = change[3]
+    except (ValueError, IndexError, KeyError, TypeError):
+        raise Malformed("bad-config", "the credential is damaged: enroll the device again")
+    if current != key.cose_key():
         raise KeyDriverError("wrong-key", "the credential is for another key than the device's")
-    if first.iss != fleet:
-        raise Malformed("bad-config", "the credential is by %s and not by fleet" % first.iss)
-    device: bytes = first.values[1]
+    if iss != fleet:
+        raise Malformed("bad-config", "the credential is by %s and not by fleet" % iss)
     return device
-
-
-def device_text(device: bytes) -> str:
-    """The id's text."""
-    return keys.device_text(device)
 
 
 def forms(key: "PublicKey", iss: str, sub: str) -> Forms:
     """What stands around the payload in this device's checkpoints."""
-    # Taken from a checkpoint that is never sent: both end with payload and signature.
-    payload = b"p"
-    unsigned = statement.prepare(key, iss, sub, payload)
-    signature = bytes(64)
-    signed = unsigned.finish(signature)
-    cut = len(signed) - len(signature)
-    # A byte string of 64 bytes has a head of two bytes, one of 1 byte a head of one.
-    return Forms(unsigned.to_be_signed[:-2], signed[: cut - 4], signed[cut - 2 : cut])
+    # As evidence/statement.py and cose.py make it (RFC 9052, 4.2 and 4.4), without loading what
+    # reads statements; a test compares the two.
+    protected = encode({1: key.alg, 4: key.kid(), 15: {1: iss, 2: sub}})
+    item = head(2, len(protected)) + protected
+    return Forms(b"\x84\x6aSignature1" + item + b"\x40", b"\xd2\x84" + item + b"\xa0", b"\x58\x40")

@@ -2,7 +2,7 @@
 # is needed to go on from there.  Nothing is ever changed in place; what is not needed any more is
 # freed a file at a time.
 
-from tallystick.recorder.files import MICROPYTHON, Files
+from tallystick.recorder.files import MICROPYTHON, Files, forget
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,9 +73,10 @@ class Journal:
         if self.used + size > (self.bytes_max if reserved else self.limit):
             raise Full
         if self.broken or self.handle is None:
-            from tallystick.recorder.filing import reopen  # noqa: PLC0415  # costs heap
+            from tallystick.recorder.filing import reopen  # noqa: PLC0415  # forgotten again
 
             reopen(self)
+            forget(("recorder.filing",))
         try:
             self.files.write(self.handle, data)  # type: ignore[arg-type]  # open by now
         except OSError:

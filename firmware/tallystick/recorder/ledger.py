@@ -4,10 +4,12 @@
 # are durable, and counts as sendable when its signature is.  The lock is held for short moments
 # only, so that a sync or a signature in another thread never holds up the control loop.
 
+from gc import collect
 from os import urandom
 
 from tallystick.evidence.errors import TallyError, Unverified
-from tallystick.recorder.core import Log
+from tallystick.recorder.core import Forms, Log
+from tallystick.recorder.files import MICROPYTHON, forget
 from tallystick.recorder.journal import Full, Journal
 
 TYPE_CHECKING = False
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tallystick.recorder.checkpointing import Policy
-    from tallystick.recorder.forms import Forms
     from tallystick.recorder.handle import Handle
     from tallystick.recorder.health import Health
 
@@ -158,7 +159,6 @@ class Ledger:
 
     def _begin_file(self) -> None:
         from tallystick.recorder.filing import begin_file  # noqa: PLC0415  # forgotten again
-        from tallystick.recorder.memory import forget  # noqa: PLC0415  # costs heap
 
         try:
             begin_file(self.journal, self.log)
@@ -207,6 +207,9 @@ class Ledger:
         if now_ms < self.key_after_ms:
             return False
         pending = self.log.pending[0]
+        if MICROPYTHON:
+            # A signature needs the largest pieces of heap, so what is free is put together now.
+            collect()
         try:
             self.signer.begin(self.forms.to_be_signed(pending[1]))
         except (TallyError, OSError) as error:

@@ -2,15 +2,13 @@
 # part before the next one, and all of it before the first decision, so that 64 KiB are enough.
 
 from tallystick.evidence.errors import TallyError
-from tallystick.recorder.files import MICROPYTHON, Files
-from tallystick.recorder.memory import forget, preload
+from tallystick.recorder.files import MICROPYTHON, Files, forget, preload
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from tallystick.recorder.core import Log
-    from tallystick.recorder.forms import Forms
+    from tallystick.recorder.core import Forms, Log
     from tallystick.recorder.journal import Journal
     from tallystick.recorder.ledger import Ledger
 
@@ -24,23 +22,20 @@ JOURNAL_BYTES_MAX = 1 << 30
 JOURNAL_SHARE = 4  # three quarters of the free space at the first start
 MS_PER_S = 1000
 # Loaded first, so that what is forgotten leaves its room in one piece behind them.
-LASTING = ("evidence.cbor", "evidence.tree", "recorder.forms", "recorder.core", "recorder.journal")
+LASTING = ("evidence.cbor", "evidence.tree", "recorder.core", "recorder.journal")
 # What nothing needs any more once its part is done.
 CONFIGURED = ("recorder.config",)
 IDENTIFIED = (
     "recorder.identity",
-    "evidence.statement",
-    "evidence.cose",
     "evidence.keys",
     "hw.file_key",
     "hw.signer",
 )
-READ = ("recorder.replay", "recorder.walking", "recorder.repair")
+READ = ("recorder.replay", "recorder.walking")
 OPENED = (
     "recorder.opening",
     "recorder.epochs",
     "recorder.filing",
-    "recorder.marks",
     "evidence.event",
 )
 
@@ -89,7 +84,9 @@ def _identify(config: "dict[str, Any]", signer: "Any") -> "tuple[Any, bytes, For
     credential = identity.read_credential(config["credential"])
     key = signer.public_key()
     device = identity.device_id(credential, config["fleet"], key)
-    config["device"] = identity.device_text(device)
+    from tallystick.evidence.keys import device_text  # noqa: PLC0415  # forgotten again
+
+    config["device"] = device_text(device)
     return signer, device, identity.forms(key, config["fleet"], config["device"]), credential
 
 

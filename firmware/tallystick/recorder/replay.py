@@ -4,9 +4,10 @@
 from tallystick.evidence.cbor import decode
 from tallystick.evidence.errors import KeyDriverError, Malformed
 from tallystick.evidence.tree import Tree
-from tallystick.recorder import frames, marks
+from tallystick.recorder import frames
 from tallystick.recorder.core import Log
 from tallystick.recorder.files import BLOCK
+from tallystick.recorder.filing import cut, mark_past
 from tallystick.recorder.frames import (
     BOOT,
     CONTROL_MAJOR,
@@ -19,7 +20,6 @@ from tallystick.recorder.frames import (
     SIGNATURE,
 )
 from tallystick.recorder.journal import CUT, SUFFIX, TEMPORARY, Journal, JournalFile, file_name
-from tallystick.recorder.repair import cut
 from tallystick.recorder.walking import Walker
 
 TYPE_CHECKING = False
@@ -181,7 +181,7 @@ def replay_control(log: Log, values: "list[Any]") -> None:
     elif kind == CUSTODY:
         log.custody = (values[1], values[2], values[3], values[4])
     elif kind == PAST:
-        marks.past(log, values[1])
+        mark_past(log, values[1])
     elif kind == BOOT:
         log.boot = values[1]
     else:

@@ -64,6 +64,15 @@ class Sender:
         # What lies in custody is not sent again after a rewind that came too early.
         self._skip_to = max(self._skip_to, size)
 
+    def repeated(self, size: int) -> None:
+        """The newest custody receipt came again: what it covers need not be waited for.
+
+        Without this, forged resend requests would keep the window full of what is known.  It is
+        no progress, so that replaying it does not put off a resend.
+        """
+        self.window = [one for one in self.window if one[0] > size]
+        self._skip_to = max(self._skip_to, size)
+
     def step(self, uplink: "Uplink", now_ms: int) -> bool:
         """Hand one stretch to the link; False when there is none or the window is full."""
         ledger = self._ledger

@@ -8,6 +8,7 @@ errors with their reason alone (the message of a reason stands in docs/protocol.
 import ast
 
 from tallystick.tools._cache import ToolMissing
+from tallystick.tools.device_names import fewer_names
 
 # Modules of nothing but numbers: their names are replaced wherever they are used.
 CONSTANT_MODULES = ("tallystick.evidence.kinds", "tallystick.evidence.limits")
@@ -41,11 +42,11 @@ def slim_all(modules: dict[str, bytes]) -> dict[str, bytes]:
     found = {}
     for place, source in modules.items():
         try:
-            found[place] = slim(source.decode(), known).encode()
+            found[place] = slim(source.decode(), known)
         except SyntaxError as error:
             message = f"{place} is no Python: {error}"
             raise ToolMissing("device-syntax", message) from error
-    return found
+    return {place: source.encode() for place, source in fewer_names(found).items()}
 
 
 class _Slim(ast.NodeTransformer):
