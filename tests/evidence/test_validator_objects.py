@@ -28,7 +28,12 @@ from tallystick.evidence import (
 )
 from tallystick.evidence.cbor import encode, head
 from tallystick.evidence.errors import Malformed, TallyError, Unverified
-from tallystick.evidence.limits import BATCH_BYTES_MAX, EVIDENCE_BYTES_MAX
+from tallystick.evidence.limits import (
+    BATCH_BYTES_MAX,
+    BATCH_CBOR_ITEMS_MAX,
+    EVIDENCE_BYTES_MAX,
+    EVIDENCE_CBOR_ITEMS_MAX,
+)
 from tallystick.evidence.statement import Statement
 
 HASHES, UINTS, NAMES = made.HASHES, made.UINTS, made.NAMES
@@ -312,12 +317,12 @@ def test_too_many_bytes_are_refused_before_they_are_read(
 
 def test_too_many_items_are_refused_before_they_are_made() -> None:
     # A megabyte and a half of empty arrays would become a hundred.
-    count = evidencefile.EVIDENCE_ITEMS_MAX + 1
+    count = EVIDENCE_CBOR_ITEMS_MAX + 1
     bomb = b"\x83\x16\x6ctallystick/1\xa1\x02" + head(4, count) + b"\x80" * count
     with pytest.raises(Malformed) as refused:
         evidencefile.parse(bomb)
     assert refused.value.reason == "too-large"
-    count = batch.BATCH_CBOR_ITEMS_MAX + 1
+    count = BATCH_CBOR_ITEMS_MAX + 1
     payload = b"\x88\x08\x00\x80" + head(4, count) + b"\x80" * count
     bomb = b"\xd2\x84\x43\xa1\x01\x26\xa0" + encode(payload) + encode(bytes(64))
     with pytest.raises(Malformed) as refused:

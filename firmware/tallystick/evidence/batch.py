@@ -8,6 +8,8 @@ from tallystick.evidence.keys import PublicKey
 from tallystick.evidence.kinds import BATCH
 from tallystick.evidence.limits import (
     BATCH_BYTES_MAX,
+    BATCH_CBOR_ITEMS_MAX,
+    BATCH_ITEMS_MAX,
     BATCH_SEGMENTS_MAX,
     CREDENTIAL_STATEMENTS_MAX,
     PATH_HASHES_MAX,
@@ -21,8 +23,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-BATCH_ITEMS_MAX = 4096  # segments and elided subtrees
-BATCH_CBOR_ITEMS_MAX = 262144
 LEVEL_MAX = 62
 
 

@@ -3,14 +3,17 @@
 from tallystick.evidence import _shape as shape
 from tallystick.evidence._wire import Wire
 from tallystick.evidence.kinds import BATCH_ANSWER
-from tallystick.evidence.limits import BATCH_BYTES_MAX, NAME_BYTES_MAX, STATEMENT_BYTES_MAX
+from tallystick.evidence.limits import (
+    ANSWER_CBOR_ITEMS_MAX,
+    BATCH_BYTES_MAX,
+    NAME_BYTES_MAX,
+    STATEMENT_BYTES_MAX,
+)
 
 # Type checkers take this name as true; MicroPython has no typing to import it from.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-ANSWER_ITEMS_MAX = 1048576
 
 
 def _listed(row: "Any") -> "Any":
@@ -53,7 +56,7 @@ def parse(data: bytes) -> BatchAnswer:
     """The answer of one encoding; Malformed with a reason of docs/protocol.md, 1.7."""
     what = "batch answer"
     shape.blob(data, BATCH_BYTES_MAX, what)
-    shape.bounded(data, ANSWER_ITEMS_MAX, what)
+    shape.bounded(data, ANSWER_CBOR_ITEMS_MAX, what)
     answer = BatchAnswer(*shape.fields(data, BATCH_ANSWER, 3, BATCH_BYTES_MAX, what))
     answer._data = data
     return answer

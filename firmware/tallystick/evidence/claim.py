@@ -8,15 +8,12 @@ from tallystick.evidence import ids, number, value
 from tallystick.evidence._wire import Wire
 from tallystick.evidence.errors import Malformed, Unverified
 from tallystick.evidence.kinds import CLAIM
-from tallystick.evidence.limits import PARTIES_MAX, RECORD_BYTES_MAX, TEXT_BYTES_MAX
+from tallystick.evidence.limits import PARTIES_MAX, RECORD_BYTES_MAX, RELIED_MAX, TEXT_BYTES_MAX
 
 # Type checkers take this name as true; MicroPython has no typing to import it from.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-# A record has room for no more.
-RELIED_MAX = 1024
 
 
 class Claim(Wire):

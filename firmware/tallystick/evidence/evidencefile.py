@@ -9,10 +9,12 @@ from tallystick.evidence.limits import (
     CREDENTIAL_STATEMENTS_MAX,
     ENTRY_BYTES_MAX,
     EVIDENCE_BYTES_MAX,
+    EVIDENCE_CBOR_ITEMS_MAX,
+    EVIDENCE_NOTE_BYTES_MAX,
+    LOG_CHECKPOINT_BYTES_MAX,
     PROFILE_BYTES_MAX,
     STATEMENT_BYTES_MAX,
 )
-from tallystick.evidence.note import NOTE_BYTES_MAX
 
 # Type checkers take this name as true; MicroPython has no typing to import it from.
 TYPE_CHECKING = False
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from tallystick.evidence.half import Half
 
 VERSION = "tallystick/1"
-EVIDENCE_ITEMS_MAX = 1048576
-NOTE_FOR_PEOPLE_BYTES_MAX = 65535
 
 CREDENTIALS, PROFILES, HALVES, ENTRIES, CUSTODY, NOTES, NOTE, HEADS = range(1, 9)
 
@@ -100,7 +100,7 @@ def parse(data: bytes) -> EvidenceFile:
     """The file of one encoding; Malformed with a reason of docs/protocol.md, 1.7."""
     what = "evidence file"
     shape.blob(data, EVIDENCE_BYTES_MAX, what)
-    shape.bounded(data, EVIDENCE_ITEMS_MAX, what)
+    shape.bounded(data, EVIDENCE_CBOR_ITEMS_MAX, what)
     version, sections = shape.fields(data, EVIDENCE_FILE, 2, EVIDENCE_BYTES_MAX, what)
     if version != VERSION:
         raise Malformed("bad-value", "evidence file: is not of version %s" % VERSION)
@@ -110,10 +110,10 @@ def parse(data: bytes) -> EvidenceFile:
         if type(label) is not int or not CREDENTIALS <= label <= HEADS:
             raise Malformed("bad-value", "evidence file: a section that nobody knows")
         if label == NOTE:
-            shape.text(part, NOTE_FOR_PEOPLE_BYTES_MAX, what)
+            shape.text(part, EVIDENCE_NOTE_BYTES_MAX, what)
         elif not shape.array(part, what):
             raise Malformed("non-canonical", "evidence file: an empty section must be left out")
-    notes = [shape.text(item, NOTE_BYTES_MAX, what) for item in sections.get(NOTES, [])]
+    notes = [shape.text(item, LOG_CHECKPOINT_BYTES_MAX, what) for item in sections.get(NOTES, [])]
     file = EvidenceFile(
         _credentials(sections.get(CREDENTIALS, [])),
         _blobs(sections.get(PROFILES, []), PROFILE_BYTES_MAX, what),

@@ -12,6 +12,8 @@ from tallystick.evidence.digest import sha256
 from tallystick.evidence.ids import INTERACTION_SIZE, party_set
 from tallystick.evidence.kinds import FINDING
 from tallystick.evidence.limits import (
+    FINDING_CHECKS_MAX,
+    FINDING_ROWS_MAX,
     NAME_BYTES_MAX,
     PARTIES_MAX,
     STATEMENT_BYTES_MAX,
@@ -30,9 +32,6 @@ RESULTS = ("pass", "fail", "not_evaluated")
 KEY_STATUSES = ("active", "rotated", "retired", "lost", "suspect", "compromised")
 CUSTODY_HIGHEST = 3
 INPUTS_BYTES_MAX = 1048576
-# A party set has at most 32 devices; these bound what one of them can add.
-ROWS_MAX = 1024
-CHECKS_MAX = 256
 
 # Rows of the CDDL, by its names; `claim`, `checkpoint`, `receipt` are references or digests.
 ClaimInput = namedtuple("ClaimInput", ("claim", "device", "leaf", "status", "custody", "readable"))
@@ -64,7 +63,7 @@ def _field(kind: str, field: "Any", what: str) -> None:
 
 def _rows(rows: "Any", kinds: str, what: str) -> "list[list[Any]]":
     out = []
-    for row in shape.array(rows, what, 0, ROWS_MAX):
+    for row in shape.array(rows, what, 0, FINDING_ROWS_MAX):
         fields = shape.row(list(row) if isinstance(row, tuple) else row, len(kinds), what)
         for at, field in enumerate(fields):
             _field(kinds[at], field, what)
@@ -198,7 +197,9 @@ class Finding(Wire):
         self.profile = shape.octets(profile, shape.HASH_SIZE, what)
         self.state = shape.one_of(state, STATES, what)
         self.missing = [Missing(*row) for row in _rows(missing, "nhna", what)]
-        self.checks = [_check_result(value) for value in shape.array(checks, what, 0, CHECKS_MAX)]
+        self.checks = [
+            _check_result(value) for value in shape.array(checks, what, 0, FINDING_CHECKS_MAX)
+        ]
         rows = _in_order(_rows(claims, "hhnnsc", what))
         self.claims = [FindingClaim(*row) for row in rows]
 

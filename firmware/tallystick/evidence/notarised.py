@@ -3,13 +3,13 @@
 from tallystick.evidence import _shape as shape
 from tallystick.evidence._wire import Wire
 from tallystick.evidence.kinds import NOTARISED
+from tallystick.evidence.limits import RECEIPT_BYTES_MAX
 
 # Type checkers take this name as true; MicroPython has no typing to import it from.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-RECEIPT_BYTES_MAX = 4096
 NOTARISED_BYTES_MAX = RECEIPT_BYTES_MAX + 32
 
 

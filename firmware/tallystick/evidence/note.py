@@ -9,14 +9,13 @@ from tallystick.evidence._shape import utf8_size
 from tallystick.evidence.digest import SHA256_SIZE, sha256
 from tallystick.evidence.errors import Malformed, Unverified
 from tallystick.evidence.keys import EDDSA, PublicKey, from_raw
+from tallystick.evidence.limits import LOG_CHECKPOINT_BYTES_MAX, LOG_CHECKPOINT_SIGNATURES_MAX
 
 # Type checkers take this name as true; MicroPython has no typing to import it from.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tallystick.evidence.statement import Signs
 
-NOTE_BYTES_MAX = 65535
-NOTE_SIGNATURES_MAX = 64
 NOTE_SIZE_MAX = 2**63 - 1
 NOTE_SIZE_DIGITS_MAX = 19
 KEY_ID_SIZE = 4
@@ -63,8 +62,8 @@ def check_name(name: str) -> None:
 def _check_text(text: str) -> None:
     if type(text) is not str:
         raise Malformed("bad-type", "a note is text")
-    if utf8_size(text, "note") > NOTE_BYTES_MAX:
-        raise Malformed("too-large", "a note is longer than %d bytes" % NOTE_BYTES_MAX)
+    if utf8_size(text, "note") > LOG_CHECKPOINT_BYTES_MAX:
+        raise Malformed("too-large", "a note is longer than %d bytes" % LOG_CHECKPOINT_BYTES_MAX)
     for char in text:
         if char < " " and char != "\n":
             raise Malformed("bad-value", "a note has a control character")
@@ -77,8 +76,10 @@ def split(text: str) -> tuple[str, list[tuple[str, bytes, bytes]]]:
     if end < 0 or text[-1] != "\n":
         raise Malformed("truncated", "a note has no signature block after a blank line")
     lines = text[end + 2 : -1].split("\n")
-    if len(lines) > NOTE_SIGNATURES_MAX:
-        raise Malformed("too-large", "a note has more than %d signatures" % NOTE_SIGNATURES_MAX)
+    if len(lines) > LOG_CHECKPOINT_SIGNATURES_MAX:
+        raise Malformed(
+            "too-large", "a note has more than %d signatures" % LOG_CHECKPOINT_SIGNATURES_MAX
+        )
     signatures = []
     seen = set()
     for line in lines:

@@ -11,7 +11,7 @@ from tallystick.evidence.digest import sha256
 from tallystick.evidence.errors import Malformed, Unverified
 from tallystick.evidence.keys import PublicKey, b64u
 from tallystick.evidence.kinds import PROFILE
-from tallystick.evidence.limits import PARTIES_MAX, PROFILE_BYTES_MAX
+from tallystick.evidence.limits import PARTIES_MAX, PROFILE_BYTES_MAX, PROFILE_CHECKS_MAX
 from tallystick.evidence.statement import Signed
 from tallystick.evidence.steps import Steps
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 CHECKS = ("agree", "order", "within", "limit", "quorum", "custody", "exclusive")
-CHECKS_MAX = 64
 
 
 class Profile(Wire):
@@ -88,7 +87,7 @@ def _check_roles(roles: "Any") -> "dict[str, list[int]]":
 
 def _check_checks(checks: "Any") -> "list[list[Any]]":
     names = []
-    for check in shape.array(checks, "checks", 0, CHECKS_MAX):
+    for check in shape.array(checks, "checks", 0, PROFILE_CHECKS_MAX):
         kind, name, parameters = shape.row(check, 3, "check")
         shape.one_of(kind, CHECKS, "check")
         names.append(value.check_name(name))

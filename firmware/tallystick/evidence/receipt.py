@@ -11,7 +11,12 @@ from tallystick.evidence import cose
 from tallystick.evidence.cbor import decode, encode
 from tallystick.evidence.errors import Malformed, Unverified
 from tallystick.evidence.keys import PublicKey
-from tallystick.evidence.limits import PATH_HASHES_MAX, STATEMENT_BYTES_MAX, TEXT_BYTES_MAX
+from tallystick.evidence.limits import (
+    PATH_HASHES_MAX,
+    RECEIPT_BYTES_MAX,
+    STATEMENT_BYTES_MAX,
+    TEXT_BYTES_MAX,
+)
 from tallystick.evidence.proof import root_from_inclusion, verify_consistency
 from tallystick.evidence.statement import check_iss
 from tallystick.evidence.tree import leaf_hash
@@ -27,7 +32,6 @@ ALG, KID, CWT_CLAIMS, RECEIPTS, VDS, VDP = 1, 4, 15, 394, 395, 396
 ISS, SUB, IAT = 1, 2, 6
 RFC9162_SHA256 = 1
 INCLUSION, CONSISTENCY = -1, -2
-RECEIPT_BYTES_MAX = 4096
 RECEIPTS_MAX = 64
 
 

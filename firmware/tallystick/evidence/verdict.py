@@ -6,14 +6,13 @@ from tallystick.evidence.errors import Malformed
 from tallystick.evidence.finding import Finding, from_array
 from tallystick.evidence.keys import PublicKey, b64u
 from tallystick.evidence.kinds import VERDICT
+from tallystick.evidence.limits import UNINVITED_MAX
 from tallystick.evidence.steps import Steps
 
 # Type checkers take this name as true; MicroPython has no typing to import it from.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-UNINVITED_MAX = 1024
 
 
 class Verdict(statement.Signed):
