@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 # Segments on their way without a custody receipt.
 WINDOW_SEGMENTS_MAX = 16
 RESEND_FACTOR_MAX = 8
+# From the third time on the connection is made anew.
+REFRESH_FACTOR = 4
 REQUEST_MS_MIN = 5000
 
 
@@ -65,11 +67,9 @@ class Sender:
         self._skip_to = max(self._skip_to, size)
 
     def repeated(self, size: int) -> None:
-        """The newest custody receipt came again: what it covers need not be waited for.
-
-        Without this, forged resend requests would keep the window full of what is known.  It is
-        no progress, so that replaying it does not put off a resend.
-        """
+        """The newest custody receipt came again: what it covers need not be waited for."""
+        # Else forged resend requests would keep the window full of what is known.  It is no
+        # progress, so that replaying it does not put off a resend.
         self.window = [one for one in self.window if one[0] > size]
         self._skip_to = max(self._skip_to, size)
 
@@ -77,6 +77,9 @@ class Sender:
         """Hand one stretch to the link; False when there is none or the window is full."""
         ledger = self._ledger
         if self.window and now_ms - self._progress_ms >= self._resend_ms * self._factor:
+            if self._factor >= REFRESH_FACTOR:
+                # A client may hang and still say that it is connected.
+                uplink.refresh()
             self._factor = min(2 * self._factor, RESEND_FACTOR_MAX)
             self._progress_ms = now_ms
             ledger.health.resent += 1
