@@ -197,7 +197,7 @@ BAD_GETS = [
     ("/v1/evidence/records/" + "A" * 43 + "/" + "A" * 11 + "/0", 404),
     ("/v1/evidence/records/" + "A" * 43 + "/" + "A" * 11 + "/-1", 400),
     ("/v1/interactions/a%00b/" + "A" * 22, 404), ("/v1/interactions?namespace=%ff%00", 200),
-    ("/nothing", 404), ("/v1/batches", 405), ("/v1/checkpoint?x=1", 400),
+    ("/nothing", 404), ("/v1/checkpoint/", 404), ("/v1/batches", 405), ("/v1/checkpoint?x=1", 400),
 ]  # fmt: skip
 
 
@@ -294,7 +294,11 @@ def test_open_reads_are_for_loopback_only(tmp_path: Path) -> None:
         path = f"{url}/v1/evidence/nowhere/{'A' * 22}"
         assert httpx2.get(path).status_code == 404
         # A proxy on this machine speaks for somebody else.
-        assert httpx2.get(path, headers={"X-Forwarded-For": "192.0.2.1"}).status_code == 401
+        for name in ("X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"):
+            assert httpx2.get(path, headers={name: "192.0.2.1"}).status_code == 401
+        # So does a browser on this machine, for a page whose name leads here.
+        assert httpx2.get(path, headers={"Host": "page.example"}).status_code == 401
+        assert httpx2.get(path, headers={"Host": "localhost:8470"}).status_code == 404
         assert httpx2.get(path, headers={"Authorization": "Bearer no"}).status_code == 401
     finally:
         service.stop()
@@ -419,6 +423,34 @@ def test_a_slow_body_is_given_up(world: World, monkeypatch: pytest.MonkeyPatch) 
     answer = world.http.post("/v1/batches", content=slow(), headers=ZSTD)
     stop.set()
     assert (answer.status_code, answer.json()["reason"]) == (408, "truncated")
+
+
+def test_answers_that_are_not_read_close_the_connection(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import socket
+
+    from tallystick.validator import service
+
+    monkeypatch.setattr(service, "ANSWER_WRITE_S_MAX", 0.3)
+    host, port = world.service.url.removeprefix("http://").split(":")
+    server = world.service._server
+    assert server is not None
+    others = len(server.server_state.connections)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect((host, int(port)))
+        client.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 300)
+        end = time.monotonic() + 10
+        most = 0
+        while time.monotonic() < end:
+            now = len(server.server_state.connections)
+            most = max(most, now)
+            if most > others and now <= others:
+                break
+            time.sleep(0.02)
+        assert most > others
+        assert len(server.server_state.connections) <= others
 
 
 def test_headers_that_do_not_come_close_the_connection(

@@ -40,7 +40,7 @@ SIZE_MAX = 2**63 - 1
 def make_app(sequencer: Sequencer, version: str) -> Starlette:
     """The service over an open sequencer."""
     handlers = _Handlers(sequencer, version)
-    return Starlette(
+    app = Starlette(
         routes=[
             StarletteRoute(
                 route.path.replace("{namespace}", "{namespace:path}"),
@@ -55,6 +55,9 @@ def make_app(sequencer: Sequencer, version: str) -> Starlette:
             SQLAlchemyError: handlers.store_error,
         },
     )
+    # A path with one slash more is no path of ours; a redirect would go where the Host header says.
+    app.router.redirect_slashes = False
+    return app
 
 
 def _json(value: object) -> Response:
@@ -272,9 +275,15 @@ class _Handlers:
         return _json(self._document)
 
 
+_PROXIES = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
+
+
 def _is_loopback(request: Request) -> bool:
     # What a proxy on this machine forwards comes from loopback too: then it names itself.
-    if request.client is None or "x-forwarded-for" in request.headers:
+    if request.client is None or any(name in request.headers for name in _PROXIES):
+        return False
+    # So does what a page in a browser on this machine asks: then the host is that page's.
+    if request.url.hostname not in {"127.0.0.1", "::1", "localhost"}:
         return False
     try:
         return ipaddress.ip_address(request.client.host).is_loopback

@@ -8,6 +8,7 @@ HEADER_READ_S_MAX = 10.0
 QUERY_TEXT_CHARS_MAX = 256
 CONNECTIONS_MAX = 256
 KEEP_ALIVE_S = 15
+ANSWER_WRITE_S_MAX = 120.0  # for who reads more slowly than an answer is written
 SHUTDOWN_S_MAX = 5
 BATCHES_WAITING_MAX = 16  # more are answered 503: gateways retry with jitter
 

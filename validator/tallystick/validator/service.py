@@ -15,6 +15,7 @@ from tallystick.evidence.errors import TransportError
 from tallystick.validator.app import make_app
 from tallystick.validator.config import Config
 from tallystick.validator.limits import (
+    ANSWER_WRITE_S_MAX,
     CONNECTIONS_MAX,
     HEADER_BYTES_MAX,
     HEADER_READ_S_MAX,
@@ -28,9 +29,10 @@ BACKLOG = 128
 
 
 class _PatientProtocol(H11Protocol):
-    """Closes a connection whose request line and headers do not come in time (A21)."""
+    """Closes a connection whose headers do not come, or whose answer is not read, in time (A21)."""
 
     _headers_due: asyncio.TimerHandle | None = None
+    _answer_due: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -45,7 +47,27 @@ class _PatientProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unset()
+        self._answered()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        # Not moved by what is read meanwhile, for the same reason as below.
+        if self._answer_due is None:
+            self._answer_due = self.loop.call_later(ANSWER_WRITE_S_MAX, self._unread)
+
+    def on_response_complete(self) -> None:
+        self._answered()
+        super().on_response_complete()
+
+    def _answered(self) -> None:
+        if self._answer_due is not None:
+            self._answer_due.cancel()
+            self._answer_due = None
+
+    def _unread(self) -> None:
+        self._answer_due = None
+        self.transport.abort()
 
     def _wait(self) -> None:
         # Not moved by each byte: a client that trickles has no more time than one that is silent.
