@@ -70,6 +70,7 @@ def test_what_it_refuses() -> None:
         (deep, "too-deep"),
         (maps, "too-deep"),
         ("\ud800", "bad-utf8"),
+        ({"\ud800" * 20: 1}, "bad-utf8"),
     ):
         assert refused(put, given) == reason, given
     assert put(deep[0]) == cbor.encode(deep[0])
@@ -87,6 +88,8 @@ def test_what_a_parser_refuses() -> None:
         ({5: 1}, "bad-type"),
         (1.5, "bad-type"),
         ([(1, 2)], "bad-type"),
+        ("\ud800" * 300, "bad-utf8"),
+        ({"\ud800" * 20: 1}, "bad-utf8"),
     ):
         assert refused(value.check, item) == reason, item
     value.check({"ü" * 32: "ü" * 512})

@@ -51,7 +51,7 @@ def check_name(name: "Any") -> str:
     # Characters first: at most four bytes each, so most names need no encoding to be counted.
     if not name:
         raise Malformed("bad-value", "a name is empty")
-    if len(name) > 16 and len(name.encode()) > NAME_BYTES_MAX:
+    if len(name) > 16 and len(_utf8(name)) > NAME_BYTES_MAX:
         raise Malformed("too-large", "a name is longer than 64 bytes")
     return name
 
@@ -71,7 +71,7 @@ def check(value: "Any") -> None:
     """Malformed unless decoded CBOR that the format has as `value`."""
     kind = type(value)
     if kind is str:
-        if len(value) > TEXT_BYTES_MAX >> 2 and len(value.encode()) > TEXT_BYTES_MAX:
+        if len(value) > TEXT_BYTES_MAX >> 2 and len(_utf8(value)) > TEXT_BYTES_MAX:
             raise Malformed("too-large", "a text is longer than 1024 bytes")
     elif kind is int:
         check_number(value)
