@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,11 @@ import pytest
 from support.devices import Device, Fleet
 from support.site import Radio, Site, until
 from tallystick.evidence import custody
-from tallystick.evidence.errors import TallyError
+from tallystick.evidence.errors import CouldNotCheck, TallyError
 from tallystick.evidence.kinds import NOTICE, RESEND_REQUEST, WELCOME
 from tallystick.gateway import limits
 from tallystick.gateway.inbox import Delivery
+from tallystick.gateway.ingest import Message
 from tallystick.gateway.service import Gateway
 from tallystick.gateway.store import StoreBusy
 from tallystick.tools.mosquitto import Mosquitto, free_port
@@ -251,3 +253,27 @@ def test_a_hole_is_asked_for(site: Site, broker: Mosquitto, robot: Device) -> No
         until(lambda: radio.of_kind(RESEND_REQUEST), "the request")
         radio.up(*robot.segments()[:2])
         until(lambda: custody_to(radio, site) == robot.size, "custody")
+
+
+def test_an_acknowledgement_belongs_to_its_connection(
+    site: Site, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acked: list[int] = []
+    with site.running() as gateway:
+        client = gateway.broker._client
+        assert client is not None
+        monkeypatch.setattr(client, "ack", lambda mid, _qos: acked.append(mid))
+        session = gateway.broker._session
+        message = Message("tallystick/1/x/up", b"")
+        gateway.broker.ack(Delivery(message, 1, 1, session))
+        gateway.broker.ack(Delivery(message, 2, 1, session - 1))  # its number means another now
+        gateway.broker.ack(Delivery(message, 3, 0, session))
+    assert acked == [1]
+
+
+def test_a_store_goes_on_with_its_own_gateway_only(tmp_path: Path, site: Site) -> None:
+    with site.running():
+        pass
+    other = Site(tmp_path / "other", ACME, 1, name="other")
+    with pytest.raises(CouldNotCheck, match="another gateway"):
+        Gateway(replace(other.config, store=site.config.store))

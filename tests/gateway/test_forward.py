@@ -14,13 +14,16 @@ from support.gateways import MemoryGateway
 from support.notary import Notary
 from support.site import until
 from support.validating import HANDOVER
-from tallystick.evidence import notarised, receipt, verdict
+from tallystick.evidence import batch, checkpoint, notarised, receipt, verdict
+from tallystick.evidence.batchanswer import BatchAnswer
 from tallystick.evidence.errors import TallyError, TransportError
 from tallystick.evidence.kinds import NOTARISED
-from tallystick.gateway import forward, steps
+from tallystick.gateway import forward, steps, verdicts
+from tallystick.gateway.batching import Builder
 from tallystick.gateway.config import Send
 from tallystick.gateway.forward import Forwarder
 from tallystick.gateway.http import Http
+from tallystick.gateway.receipts import Receipts
 from tallystick.gateway.verdicts import VerdictPoller
 
 ACME = Fleet("acme")
@@ -166,6 +169,16 @@ def test_named_custody_receipts_go_along_and_unknown_ones_are_missing(
     assert sending.validator()["receipts"] == 4  # three checkpoints, one custody receipt
     row = get(notary, f"/v1/devices/{robot.text}")
     assert row["time_evidence_missing"] == 1
+    # What is receipted is not sent a second time.
+    robot.custody = sending.gate.custody(robot)[0].digest
+    robot.record(2)
+    sending.gate.give(robot, robot.segment(3))
+    builder = Builder("notary", "full", sending.gate.signing, tuple(sending.gate.credential))
+    reader = sending.gate.store.reader()
+    built = builder.build(reader, 3, 10)
+    reader.close()
+    assert built is not None
+    assert (batch.parse(built.data).receipts, batch.parse(built.data).missing) == ([], [])
 
 
 def test_a_validator_that_is_away_delays_nobody_else(
@@ -309,7 +322,10 @@ def test_a_damaged_segment_is_not_forwarded_and_the_others_are(
         connection.execute("UPDATE segments SET data = ? WHERE at = 1", (flipped,))
     sending.add(notary)
     sending.sent(5)
-    assert sending.validator()["set_aside"] == 1
+    reader = sending.gate.store.reader()
+    rows = reader.execute("SELECT at, reason FROM set_aside").fetchall()
+    reader.close()
+    assert rows == [(1, "damaged")]
 
 
 def test_one_segment_that_a_validator_cannot_read_is_set_aside(
@@ -408,3 +424,86 @@ def test_it_drains_a_backlog_in_batches(sending: Sending, notary: Notary) -> Non
     batches = sending.validator()["batches"]
     assert isinstance(batches, int)
     assert batches <= 3, time.monotonic() - began_s
+
+
+def test_an_answer_that_takes_less_than_was_sent_moves_nothing(
+    sending: Sending, notary: Notary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    robot = robot_of(sending)
+    sending.gate.give(robot, *robot.segments())
+    real = Http.post
+    lying = [True]
+
+    def post(self: Http, path: str, body: bytes, headers: dict[str, str]) -> bytes:
+        if lying:
+            return BatchAnswer(2, [], []).encode()
+        return real(self, path, body, headers)
+
+    monkeypatch.setattr(Http, "post", post)
+    sending.add(notary)
+    until(lambda: sending.validator()["error"], "the error")
+    assert sending.validator()["cursor"] == 0
+    lying.clear()
+    sending.sent(5)
+
+
+def test_a_receipt_of_another_log_is_refused(sending: Sending, notary: Notary) -> None:
+    robot = robot_of(sending)
+    sending.add(notary)
+    sending.give(robot, *robot.segments())
+    sending.sent(5)
+    reader = sending.gate.store.reader()
+    rows = dict(reader.execute("SELECT statement, receipt FROM receipts").fetchall())
+    reader.close()
+    checks = Receipts("notary", notary.key)
+    for sealed in robot.stretches:
+        digest = checkpoint.parse(sealed.checkpoint).digest
+        checks.check(rows[digest], sealed.checkpoint)
+        assert Receipts("other", notary.key).reason(rows[digest], sealed.checkpoint) == "wrong-key"
+        other = robot.stretches[0 if sealed is robot.stretches[1] else 1].checkpoint
+        assert checks.reason(rows[digest], other) == "bad-signature"
+
+
+def test_verdicts_that_are_not_what_they_seem_are_refused(sending: Sending, notary: Notary) -> None:
+    giver, receiver = ACME.device("giver"), ACME.device("receiver")
+    sending.gate.know(giver, receiver)
+    parties = {"giver": [giver.id], "receiver": [receiver.id]}
+    made = sending.add(notary)
+    for n in range(2):
+        for robot, role, name in (
+            (giver, "giver", "released"),
+            (receiver, "receiver", "acquired"),
+        ):
+            robot.claim(
+                f"order-{n}", role, name, parties, HANDOVER.digest, item="p", position_m=[1, 2]
+            )
+            robot.seal()
+            sending.give(robot, robot.segment(-1))
+    page: dict[str, list[dict[str, str]]] = {}
+
+    def two() -> bool:
+        page.update(get(notary, "/v1/verdicts?after=0"))  # type: ignore[arg-type]
+        return len(page["verdicts"]) == 2
+
+    until(two, "two verdicts")
+    first, second = page["verdicts"]
+    poller = VerdictPoller(
+        notary.peer(), sending.gate.store, sending.gate.down_queue, sending.stop, made.answered
+    )
+
+    def reason(**changed: str) -> str:
+        item = msgspec.convert(first | changed, type=verdicts._Verdict)
+        try:
+            poller._check(item)
+        except TallyError as error:
+            return error.reason
+        return ""
+
+    assert reason() == ""
+    assert reason(receipt=second["receipt"]) == "bad-signature"
+    assert reason(statement=second["statement"]) == "bad-signature"
+    flipped = first["statement"][:-3] + ("A" if first["statement"][-3] != "A" else "B")
+    assert reason(statement=flipped + first["statement"][-2:]) == "bad-signature"
+    assert reason(statement="%%") == "bad-value"
+    poller._http.close()
+    poller._reader.close()

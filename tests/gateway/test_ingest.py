@@ -565,3 +565,109 @@ def test_a_defect_in_the_core_costs_one_message(
     assert gate.refused()["internal-error"] == 1
     assert gate.tracks()[0][:2] == (0, robot.size)
     assert sorted(gate.link.acked) == [1, 2, 3, 4, 5, 6]
+
+
+# --- what a guard taken out would let through ------------------------------------------------
+
+
+def test_a_replay_checks_no_signature(
+    gate: MemoryGateway, robot: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate.give(robot, *robot.segments())
+
+    def never(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(core, "verify_segment", never)
+    gate.give(robot, *robot.segments())
+    assert gate.refused() == {"replayed": 5}
+
+
+def test_an_older_repeated_head_that_comes_late_is_no_news(
+    gate: MemoryGateway, robot: Device
+) -> None:
+    gate.give(robot, *robot.segments())
+    for _ in range(3):
+        robot.seal()
+    gate.give(robot, robot.segment(5, 6), robot.segment(7, 8))
+    gate.give(robot, robot.segment(6, 7))
+    assert len(gate.ranges()) == 7
+    assert gate.tracks()[0][2] == robot.stretches[7].checkpoint
+
+
+def test_a_head_known_alone_is_taken_in_and_the_newest_stays(
+    gate: MemoryGateway, robot: Device
+) -> None:
+    robot.seal()
+    robot.seal()
+    gate.give(robot, robot.segment(5, 6, edge=True))  # the first repeated head, nothing else
+    assert [row[:2] for row in gate.tracks()] == [(21, 21)]
+    gate.give(robot, robot.segment(0, 7))
+    assert [row[:2] for row in gate.tracks()] == [(0, 21)]
+    assert gate.tracks()[0][2] == robot.stretches[6].checkpoint
+    robot.record(3)
+    gate.give(robot, robot.segment(7))
+    assert gate.custody(robot)[-1].root == robot.root
+
+
+def test_a_head_known_alone_does_not_stay_behind(gate: MemoryGateway, robot: Device) -> None:
+    robot.seal()
+    robot.record(4)
+    gate.give(robot, robot.segment(5, 6, edge=True), robot.segment(0, 4), robot.segment(4, 7))
+    assert [row[:2] for row in gate.tracks()] == [(0, robot.size)]
+
+
+def test_the_newest_receipt_comes_last_when_the_end_is_elided(
+    gate: MemoryGateway, robot: Device
+) -> None:
+    gate.give(robot, robot.segment(0, 3))
+    gate.give(robot, robot.segment(3, 5, elide=True))
+    gate.link.down.clear()
+    gate.give(robot, robot.segment(0, 1))
+    assert [(r.to, r.bodies) for r in gate.custody(robot)] == [(13, True), (21, False)]
+    gate.give(robot, robot.hello())
+    welcomed = gate.welcomes(robot)[-1].custody
+    assert welcomed == gate.custody(robot)[-1].encode()
+
+
+def test_a_fork_is_recorded_once_when_pieces_join(gate: MemoryGateway, robot: Device) -> None:
+    twin = forked(robot)
+    gate.give(robot, robot.segment(3, 5, edge=True))
+    gate.give(twin, twin.segment(3, 4, edge=True))
+    assert gate.status()["forks"] == 1
+    gate.give(robot, robot.segment(0, 3))  # the past of both; one of them takes it
+    gate.reopen()
+    robot.record(2)
+    twin.record(2)
+    gate.give(robot, robot.segment(-1, None))
+    gate.give(twin, twin.segment(-1, None))
+    gate.give(robot, robot.segment(0))
+    gate.give(twin, twin.segment(0))
+    assert gate.status()["forks"] == 1
+
+
+def test_a_device_may_not_begin_epochs_without_end(
+    gate: MemoryGateway, robot: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tallystick.gateway.limits.EPOCHS_PER_DEVICE_MAX", 3)
+    for n in range(5):
+        robot = robot.new_epoch(b"epoch--%d" % n)
+        robot.record(1)
+        gate.give(robot, robot.segment())
+    assert gate.status()["logs"] == 3
+    assert gate.refused()["over-quota"] == 2
+
+
+def test_pieces_that_do_not_touch_are_bounded(
+    gate: MemoryGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core, "TRACKS_PER_LOG_MAX", 3)
+    robot = ACME.device()
+    for _ in range(12):
+        robot.record(2)
+    gate.know(robot)
+    gate.give(robot, *[robot.segment(n, n + 1, edge=True) for n in range(1, 12, 2)])
+    assert len(gate.tracks()) == 3
+    assert gate.refused() == {"over-quota": 3}
+    gate.give(robot, *robot.segments())
+    assert [row[:2] for row in gate.tracks()] == [(0, robot.size)]

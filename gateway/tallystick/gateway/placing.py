@@ -150,7 +150,7 @@ class Placer:
         pieces = self._pieces(log, verified, base, same, identity)
         if not pieces:
             return Placed(repeats=same[0])
-        added = sum(not any(_continues(piece, track) for track in same) for piece in pieces)
+        added = sum(not any(_meets(piece, track) for track in same) for piece in pieces)
         if len(log.tracks) + added > TRACKS_PER_LOG_MAX:
             raise Unverified(
                 "over-quota", f"{TRACKS_PER_LOG_MAX} pieces of one log do not touch; fill a hole"
@@ -344,6 +344,11 @@ def _touch(track: Track, other: Track) -> bool:
 
 def _continues(piece: _Piece, track: Track) -> bool:
     return track.size == piece.first and track.root == piece.before.root()
+
+
+def _meets(piece: _Piece, track: Track) -> bool:
+    # What fills a hole adds no track: it joins what is before or behind it.
+    return piece.to == track.began or _continues(piece, track)
 
 
 def _late_heads(verified: VerifiedSegment, same: list[Track]) -> list[segments.VerifiedStretch]:
