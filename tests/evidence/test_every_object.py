@@ -85,6 +85,35 @@ def test_every_flip_is_refused_or_another_object(example: Example) -> None:
             assert got != good
 
 
+SIGNED = [example for example in ex.everything() if example.signed]
+
+
+def with_headers(data: bytes, headers: dict[int, Any]) -> bytes:
+    sign1 = cose.parse(data, 1 << 24)
+    return cose.encode(cbor.encode(headers), sign1.payload, sign1.signature, sign1.unprotected)
+
+
+@pytest.mark.parametrize("example", SIGNED, ids=lambda example: example.name)
+def test_a_header_names_its_signer_and_its_subject_and_nothing_else(example: Example) -> None:
+    headers = cose.parse(example.data, 1 << 24).headers
+    names = headers[15]
+    example.parse(with_headers(example.data, headers))
+    for wrong in (
+        {**headers, 15: {**names, 2: "nobody's id"}},
+        {**headers, 15: {**names, 2: names[2] + "A"}},
+        {**headers, 15: {**names, 1: "Not A Name"}},
+        {**headers, 15: {**names, 6: 1}},
+        {**headers, 15: {1: names[1]}},
+        {**headers, 395: 1},
+        {**headers, 16: "x"},
+        {label: value for label, value in headers.items() if label != 4},
+        {label: value for label, value in headers.items() if label != 15},
+    ):
+        with pytest.raises((Malformed, Unverified)) as refused:
+            example.parse(with_headers(example.data, wrong))
+        assert refused.value.reason in ("bad-header", "wrong-device"), wrong
+
+
 @SETTINGS
 @given(UINTS, HASHES, UINTS, made.SIGNERS)
 def test_gateway_heads_round_trip(size: int, root: bytes, time_ms: int, by: Any) -> None:
