@@ -114,3 +114,9 @@ def test_a_namespace_is_one_part_of_the_path(stranger: Stranger) -> None:
 def test_an_address_where_nobody_is(url: str) -> None:
     with pytest.raises(TallyError), ValidatorApi(url) as api:
         api.counts()
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8470", "localhost", "ftp://127.0.0.1"])
+def test_an_address_without_its_scheme_is_no_address(url: str) -> None:
+    with pytest.raises(TransportError, match="write it like http://"):
+        ValidatorApi(url)

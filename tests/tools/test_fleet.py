@@ -72,6 +72,13 @@ def test_a_fleet_name_is_an_iss(tmp_path: Path, name: str) -> None:
     assert not (tmp_path / "x").exists()
 
 
+def test_a_fleet_does_not_trust_itself_a_second_time(tmp_path: Path) -> None:
+    fleet = Fleet.init(tmp_path / "acme", "acme")
+    with pytest.raises(Malformed, match="own root"):
+        fleet.trust(fleet.root_line)
+    assert fleet.root_lines() == [fleet.root_line]
+
+
 def test_a_second_root_for_a_trusted_name_is_refused(fleet: Fleet, tmp_path: Path) -> None:
     fleet.trust(Fleet.init(tmp_path / "b1", "borealis").root_line)
     forged = Fleet.init(tmp_path / "b2", "borealis").root_line
@@ -166,3 +173,18 @@ def test_odd_text_stays_one_value_of_a_configuration(
     assert read["broker"]["url"] == f"mqtt://{odd}"
     assert read["validators"][0]["url"] == f"http://x/{odd}"
     assert read["validators"][0]["credential"] == str(validator.credential_path)
+
+
+def test_the_members_fit_a_terminal_of_80_columns(fleet: Fleet) -> None:
+    for kind in ("device", "validator"):
+        fleet.enrol(kind, "robot-1")
+    shown = tally("list", fleet.path)
+    assert max(map(len, shown.output.splitlines())) <= 80
+    for member in fleet.members():
+        assert f"{member.id_text} active software" in shown.output
+
+
+def test_the_nearest_command_is_named() -> None:
+    shown = CliRunner().invoke(cli, ["verfiy"])
+    assert shown.exit_code == 2
+    assert "Did you mean 'verify'?" in shown.output

@@ -47,6 +47,10 @@ class ValidatorApi:
 
     def __init__(self, url: str, token: str | None = None) -> None:
         self.url = url.rstrip("/")
+        if not self.url.startswith(("http://", "https://")):
+            raise TransportError(
+                "no-answer", f"{url} is no address: write it like http://127.0.0.1:8470"
+            )
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             self._client = httpx2.Client(base_url=self.url, headers=headers, timeout=TIMEOUT_S)

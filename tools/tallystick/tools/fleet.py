@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
+from tallystick.evidence.enrolment import CUSTODIES, SUBJECTS
 from tallystick.evidence.errors import Malformed
 from tallystick.evidence.keys import EDDSA, ES256
 from tallystick.tools import fleetdir, provision
 from tallystick.tools._files import read_text
+from tallystick.tools._screen import screen
 
 ALGORITHMS = {"ed25519": EDDSA, "p256": ES256}
 REQUEST_BYTES_MAX = 1_024
@@ -67,7 +68,7 @@ Examples:
 @click.argument("label")
 @click.option(
     "--kind",
-    type=click.Choice(list(fleetdir.SUBJECTS)),
+    type=click.Choice(SUBJECTS),
     default="device",
     show_default=True,
     help="What is enrolled.",
@@ -194,6 +195,7 @@ Example, on the robot, and then where the fleet root is:
   tally fleet request --name acme --key file:/etc/tallystick/key --out robot-7.req
   tally fleet enroll acme robot-7 --request robot-7.req
 """,
+    short_help="Make a key where it will stay, and a request to enrol it.",
 )
 @click.option("--name", required=True, help="The fleet that shall enrol it.")
 @click.option("--key", "uri", required=True, help="Where the new key will stay, such as file:key.")
@@ -215,7 +217,8 @@ def make_request(name: str, uri: str, alg: str, out: Path) -> None:
     epilog="""\b
 Example:
   tally fleet trust acme borealis.pub
-"""
+""",
+    short_help="Accept another organisation's root.",
 )
 @click.argument("folder", type=FOLDER)
 @click.argument("root_file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
@@ -242,7 +245,7 @@ def list_members(folder: Path, as_json: bool) -> None:  # noqa: FBT001 - click p
             "label": member.label,
             "id": member.id_text,
             "status": member.identity.status,
-            "custody": fleetdir.CUSTODIES[member.identity.custody],
+            "custody": CUSTODIES[member.identity.custody],
             "valid_until_s": member.identity.enrolment.validity[1],
             "config": str(member.path),
         }
@@ -252,12 +255,14 @@ def list_members(folder: Path, as_json: bool) -> None:  # noqa: FBT001 - click p
     if as_json:
         click.echo(json.dumps({"fleet": opened.name, "trusts": trusted, "members": rows}))
         return
-    table = Table(title=f"fleet {opened.name}", title_justify="left", box=None)
+    # Narrow gaps: an id of 43 characters and all the rest fit into 80 columns.
+    table = Table(box=None, pad_edge=False, collapse_padding=True)
     for column in ("kind", "label", "id", "status", "custody"):
-        table.add_column(column, no_wrap=column == "id")
+        table.add_column(column, no_wrap=column == "id", overflow="fold")
     for row in rows:
         table.add_row(*(str(row[c]) for c in ("kind", "label", "id", "status", "custody")))
-    console = Console()
+    console = screen()
+    console.print(f"fleet {opened.name}")
     console.print(table)
     console.print("trusts: " + (", ".join(trusted) or "nobody else"))
 
@@ -266,7 +271,8 @@ def list_members(folder: Path, as_json: bool) -> None:  # noqa: FBT001 - click p
     epilog="""\b
 Example:
   tally fleet policy acme --at-least 2 --out policy.toml
-"""
+""",
+    short_help="Write a policy that trusts this fleet's roots.",
 )
 @click.argument("folder", type=FOLDER)
 @click.option(

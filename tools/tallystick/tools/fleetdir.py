@@ -24,18 +24,13 @@ import msgspec
 
 from tallystick.evidence import cbor, credential, enrolment, keys, root
 from tallystick.evidence.credential import Credential, Identity, verify_credential
+from tallystick.evidence.enrolment import SUBJECTS
 from tallystick.evidence.errors import Malformed, TallyError, Unverified
 from tallystick.evidence.keys import EDDSA, PublicKey, device_text
 from tallystick.hw import file_key
 from tallystick.hw.signer import Signer
 from tallystick.tools._files import read_text
 
-SUBJECTS = {
-    "device": enrolment.SUBJECT_DEVICE,
-    "gateway": enrolment.SUBJECT_GATEWAY,
-    "validator": enrolment.SUBJECT_VALIDATOR,
-}
-CUSTODIES = ("software", "pkcs11", "tpm", "secure-element")
 FLEET_NAME = re.compile(r"[a-z0-9.-]{1,20}")
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 DAY_S = 86_400
@@ -185,6 +180,8 @@ class Fleet:
         """
         name, key = root.parse_root(line.strip())
         file = self.path / "trusted" / f"{name}.pub"
+        if key == self.signer.public_key():
+            raise Malformed("bad-value", f"this is {self.name}'s own root; give another fleet's")
         known = self.roots().get(name)
         if known is not None and known != key:
             raise Unverified(
@@ -238,7 +235,13 @@ class Fleet:
         try:
             key, possession = self._key_for(folder, alg, request)
             statement = self._enrolment(
-                SUBJECTS[kind], key, possession, details(folder), releases, interval_s, valid_days
+                SUBJECTS.index(kind),
+                key,
+                possession,
+                details(folder),
+                releases,
+                interval_s,
+                valid_days,
             )
             write_private(folder / "credential.cbor", cbor.encode([statement]))
             verify_credential(Credential([statement]), self.roots(), None)

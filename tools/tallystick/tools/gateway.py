@@ -4,19 +4,20 @@ import json
 import signal
 import sys
 import threading
+import time
 from datetime import datetime, timezone
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from tallystick.gateway import check as checks
 from tallystick.gateway import config as configs
 from tallystick.gateway import logs, service
 from tallystick.gateway import status as statuses
+from tallystick.tools._screen import screen
 
 CONFIG = click.option(
     "--config",
@@ -27,6 +28,8 @@ CONFIG = click.option(
     help="The gateway's TOML file.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="For scripts.")
+WAIT_S_MAX = 600.0
+LOOK_AGAIN_S = 0.5
 
 
 @click.group(
@@ -46,7 +49,8 @@ def gateway() -> None:
     epilog="""\b
 Example:
   tally gateway run --config gateway.toml
-"""
+""",
+    short_help="Take records into custody and forward them.",
 )
 @CONFIG
 def run(path: Path) -> None:
@@ -68,16 +72,26 @@ def run(path: Path) -> None:
 Examples:
   tally gateway check --config gateway.toml
   tally gateway check --config gateway.toml --json
-"""
+  tally gateway check --config gateway.toml --wait 10   where services only start
+""",
+    short_help="Check keys, roots, store, broker and validators.",
 )
 @CONFIG
 @JSON
-def check(path: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(0, WAIT_S_MAX),
+    default=0.0,
+    show_default=True,
+    help="Seconds to look again while something is bad.",
+)
+def check(path: Path, as_json: bool, wait_s: float) -> None:  # noqa: FBT001 - click passes flags by name
     """Check keys, credential, roots, store, broker and validators; changes nothing.
 
     Exit code 0 when everything is good, else 1.
     """
-    found = checks.check(configs.load(path))
+    found = _checked(configs.load(path), wait_s)
     good = all(item.good for item in found)
     if as_json:
         rows = [
@@ -91,14 +105,29 @@ def check(path: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes fla
         ]
         click.echo(json.dumps({"good": good, "checks": rows}))
     else:
-        table = Table(title=str(path), title_justify="left")
-        for column in ("check", "", "found", "what to do"):
-            table.add_column(column, overflow="fold")
-        for item in found:
-            mark = "[green]good[/]" if item.good else "[red]bad[/]"
-            table.add_row(item.name, mark, _plain(item.found), _plain(item.what_to_do))
-        Console().print(table)
+        screen().print(str(path), markup=False)
+        screen().print(_findings(found, good=good))
     sys.exit(0 if good else 1)
+
+
+def _checked(config: configs.Config, wait_s: float) -> list[checks.Check]:
+    end = time.monotonic() + wait_s
+    while True:
+        found = checks.check(config)
+        if all(item.good for item in found) or time.monotonic() >= end:
+            return found
+        time.sleep(LOOK_AGAIN_S)
+
+
+def _findings(found: list[checks.Check], *, good: bool) -> Table:
+    table = Table()
+    for column in ("check", "", "found", *(() if good else ("what to do",))):
+        table.add_column(column, overflow="fold")
+    for item in found:
+        mark = "[green]good[/]" if item.good else "[red]bad[/]"
+        row = [item.name, mark, _plain(item.found)]
+        table.add_row(*row, *(() if good else (_plain(item.what_to_do),)))
+    return table
 
 
 @gateway.command(
@@ -106,7 +135,8 @@ def check(path: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes fla
 Examples:
   tally gateway status --config gateway.toml
   tally gateway status --config gateway.toml --json
-"""
+""",
+    short_help="Show counts, refusals, and each validator's place.",
 )
 @CONFIG
 @JSON
@@ -116,7 +146,8 @@ def status(path: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes fl
     if as_json:
         click.echo(json.dumps(found))
         return
-    console = Console()
+    console = screen()
+    console.print(f"gateway {found['name']}, {found['gateway']}", markup=False)
     console.print(_counts(found))
     if found["refused"]:
         console.print(_refusals(found["refused"]))
@@ -132,7 +163,7 @@ def status(path: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes fl
 
 
 def _counts(found: dict[str, Any]) -> Table:
-    table = Table(title=f"gateway {found['name']} {found['gateway']}", title_justify="left")
+    table = Table()
     table.add_column("what")
     table.add_column("count", justify="right")
     for name in (
@@ -164,7 +195,7 @@ def _validators(validators: list[dict[str, Any]]) -> Table:
     for column in ("name", "has", "lag", "receipts", "set aside", "verdicts", "answered", "error"):
         table.add_column(column, overflow="fold")
     for row in validators:
-        verdicts = ", ".join(f"{count} {state}" for state, count in row["verdicts"].items())
+        verdicts = "\n".join(f"{count} {state}" for state, count in row["verdicts"].items())
         table.add_row(
             row["name"],
             f"{row['cursor']:,}",

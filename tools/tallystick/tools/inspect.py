@@ -5,15 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
 from tallystick.evidence.limits import EVIDENCE_BYTES_MAX
+from tallystick.tools._screen import screen
 from tallystick.tools.verify import FILE, read_limited
 from tallystick.verify.describe import describe
-
-LINE_CHARS_MAX = 8_192
 
 
 @click.command(
@@ -37,11 +35,7 @@ def inspect(file: Path, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(described, indent=2, ensure_ascii=False))
         return
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        # A line of a file or pipe is as long as it is.
-        console.width = LINE_CHARS_MAX
-    console.print(_object(described))
+    screen().print(_object(described))
 
 
 def _object(described: dict[str, Any]) -> Tree:

@@ -6,6 +6,7 @@ Each command lives in a file of its own and is imported when it is used, so that
 
 import importlib
 import sys
+from difflib import get_close_matches
 from importlib.metadata import version
 
 import click
@@ -54,6 +55,15 @@ class Commands(click.Group):
             message = f"tallystick.tools.{module}.{attribute} is no command"
             raise TypeError(message)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the nearest command for a misspelled one."""
+        near = get_close_matches(args[0], COMMANDS, n=1)
+        if args[0] not in COMMANDS and near:
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {near[0]!r}?")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""

@@ -40,7 +40,8 @@ def validator() -> None:
     epilog="""\b
 Example:
   tally validator run --config validator.toml
-"""
+""",
+    short_help="Take batches, log, reconcile and sign verdicts.",
 )
 @CONFIG
 def run(path: Path) -> None:

@@ -14,6 +14,7 @@ from rich.text import Text
 from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.keys import b64u
 from tallystick.evidence.limits import EVIDENCE_BYTES_MAX
+from tallystick.tools._screen import indented, screen
 from tallystick.verify import Policy, Report, check_evidence, load_evidence
 from tallystick.verify.policy import POLICY_BYTES_MAX
 
@@ -133,7 +134,7 @@ def _json(report: Report | None, refusal: TallyError | None) -> dict[str, Any]:
 
 
 def _print(report: Report | None, refusal: TallyError | None) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = screen()
     if report is not None:
         _section(console, "Checked", [f"{a}: {b}" for a, b in report.checked], "green")
         _section(console, "Not checked", [f"{a}: {b}" for a, b in report.not_checked], "yellow")
@@ -151,4 +152,4 @@ def _section(console: Console, title: str, lines: list[str], style: str) -> None
     if lines:
         console.print(Text(f"{title} ({len(lines)})", style=f"bold {style}"))
         for line in lines:
-            console.print(Text(f"  {line}"))
+            indented(console, line)

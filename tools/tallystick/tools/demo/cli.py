@@ -18,6 +18,7 @@ from tallystick.evidence.errors import TallyError
 from tallystick.gateway import config as gateway_config
 from tallystick.gateway import service as gateway_service
 from tallystick.tools import provision
+from tallystick.tools._screen import screen
 from tallystick.tools.api import ValidatorApi
 from tallystick.tools.demo import judge, play
 from tallystick.tools.demo.scene import NAMESPACE, Scene, build
@@ -57,7 +58,7 @@ def demo(out: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes flags
     """
     # Services say what they do to operators; here the progress bars and the table do.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    console = Console(stderr=as_json)
+    console = screen(stderr=as_json)
     began = time.monotonic()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tally-demo-")))

@@ -41,7 +41,7 @@ class Judgement:
     def table(self) -> Table:
         """The honest handovers in one row, each lie in its own."""
         table = Table(title="what each validator says", title_justify="left")
-        table.add_column("handovers", min_width=24)
+        table.add_column("handovers", min_width=18)
         table.add_column("expected")
         for name in self.states:
             table.add_column(name)
