@@ -1,6 +1,6 @@
 """Every single-bit flip is refused, or changes nothing that is signed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from evidence import strategies as made
 from support import examples
 from support.examples import ACME_ROOT, GATEWAY, GIVER, ROOTS
+from support.mutants import flips
 from tallystick.evidence import (
     checkpoint,
     credential,
@@ -24,14 +25,6 @@ from tallystick.evidence.errors import Malformed, TallyError, Unverified
 from tallystick.evidence.tree import Tree
 
 SEGMENTS = 50
-
-
-def flips(data: bytes) -> Iterator[bytes]:
-    for at in range(len(data)):
-        for bit in range(8):
-            flipped = bytearray(data)
-            flipped[at] ^= 1 << bit
-            yield bytes(flipped)
 
 
 def _rotation(data: bytes) -> Any:

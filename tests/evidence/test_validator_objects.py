@@ -1,7 +1,7 @@
 """Gateways' and validators' objects: round trips, flips, and what each refuses (CPython)."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from evidence import strategies as made
 from support import examples as ex
+from support.mutants import flips
 from tallystick.evidence import (
     batch,
     batchanswer,
@@ -191,12 +192,6 @@ def test_equal_inputs_have_one_digest_in_any_order_and_number() -> None:
         inputs.closed,
     )
     assert again.digest() == inputs.digest() == hashlib.sha256(inputs.encode()).digest()
-
-
-def flips(data: bytes) -> Iterator[bytes]:
-    for at in range(len(data)):
-        for bit in range(8):
-            yield data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :]
 
 
 def _receipt(data: bytes) -> Any:

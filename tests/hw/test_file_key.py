@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from tallystick.evidence import cbor
+from tallystick.evidence.enrolment import CUSTODIES
 from tallystick.evidence.errors import KeyDriverError, Unverified
 from tallystick.evidence.keys import EDDSA, ES256
 from tallystick.hw import _software, file_key
-from tallystick.hw.signer import CUSTODIES, Signer
+from tallystick.hw.signer import Signer
 
 PASSPHRASE = "canary-passphrase-7f3a"
 

@@ -4,6 +4,7 @@ Flipped bytes are mostly refused at the first head. These are well-formed more o
 they reach the checks behind the decoder: other types, orders, numbers, sizes, forms.
 """
 
+from collections.abc import Iterator
 from copy import deepcopy
 from random import Random
 from typing import Any
@@ -50,6 +51,13 @@ PLAIN: list[Any] = [
     *(bytes(31), bytes(32), bytes(64), b"x" * 600, [], {}, [[]], [None], ["x"], [b"x"], [[], []]),
     *({"x": 1}, {1: 1}, {"": 0}, [bytes(32)] * 65, [0] * 2000),
 ]
+
+
+def flips(data: bytes) -> Iterator[bytes]:
+    """The same with one bit flipped: each of them."""
+    for at in range(len(data)):
+        for bit in range(8):
+            yield data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :]
 
 
 def mutant(data: bytes, random: Random) -> bytes:

@@ -17,15 +17,13 @@ if TYPE_CHECKING:
 
 # Scheme -> module with open_signer(rest of the URI, secrets); imported when it is used.
 DRIVERS = {"file": "tallystick.hw.file_key"}
-# Where the private key is kept, in the order of the codes of docs/protocol.md, section 5.1.
-CUSTODIES = ("software", "pkcs11", "tpm", "secure-element")
 
 
 class Signer:
     """One private key; a driver gives it a body."""
 
     alg = 0  # -7 ES256 or -8 EdDSA
-    custody = ""  # one of CUSTODIES
+    custody = ""  # software, pkcs11, tpm or secure-element (docs/protocol.md, section 5.1)
 
     @staticmethod
     def from_uri(uri: str, secrets: "Secrets | None" = None) -> "Signer":
