@@ -11,7 +11,7 @@ from tallystick.evidence import record
 from tallystick.evidence.claim import Claim
 from tallystick.evidence.custody import CustodyReceipt
 from tallystick.evidence.decision import Decision
-from tallystick.evidence.errors import Malformed, Unverified
+from tallystick.evidence.errors import Malformed, TallyError, Unverified
 from tallystick.evidence.event import Event
 from tallystick.evidence.half import parse as parse_half
 from tallystick.evidence.resend import Resend
@@ -389,6 +389,9 @@ def test_a_lost_journal_opens_the_next_epoch(fleet: Fleet, tmp_path: Path) -> No
     second.settle()
     assert second.tally.epoch != first.tally.epoch
     assert second.decisions() == [77]
+    with pytest.raises(TallyError, match="another program"):
+        Recorder.open(lost, background=False)
+    second.tally.close()
     third = Site(fleet, lost, first.station)
     third.decide(78)
     third.settle()

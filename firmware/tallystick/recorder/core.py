@@ -55,44 +55,41 @@ class Log:
 
     def frame(self, record: bytes, random: "Callable[[int], bytes]") -> bytes:
         """What to append for this record; the seed of a new stretch stands before it."""
-        before = b""
-        if not self.seed:
-            self.seed = random(SEED_SIZE)
-            self._pair_index = -1
-            before = frames.control([SEED, self.tree.size, self.seed])
-        elif self.tree.size == self.sealed_size:
-            # The append failed: the seed may not be on flash yet.
-            before = frames.control([SEED, self.tree.size, self.seed])
-        self._salted(record)
-        size = len(record)
-        if size < 256:
-            # Most records: this head is two bytes.
-            return (
-                before
-                + self.leaf[:4]
-                + (bytes((0x58, size)) if size > 23 else head(2, size))
-                + record
-            )
-        return before + self.leaf[:4] + head(2, size) + record
-
-    def _salted(self, record: bytes) -> None:
+        # In one piece, since this is the hot path of a microcontroller, where calls are what costs.
         index = self.tree.size
+        before = b""
+        if index == self.sealed_size:
+            if not self.seed:
+                self.seed = random(SEED_SIZE)
+            # Also where the first append failed: the seed may not be on flash yet.
+            before = frames.control([SEED, index, self.seed])
+            self._pair_index = -1
         pair_index = index >> 1
-        if pair_index != self._pair_index:
-            self._pair = _sha256(self.seed + pair_index.to_bytes(8, "big")).digest()
+        if pair_index == self._pair_index:
+            pair = self._pair
+        else:
+            pair = _sha256(self.seed + pair_index.to_bytes(8, "big")).digest()
+            self._pair = pair
             self._pair_index = pair_index
-        self.salt = salt = self._pair[16:] if index & 1 else self._pair[:16]
         # In parts: a copy of the record would cost more than two calls.
         state = _sha256(b"\x00")
+        salt = pair[16:] if index & 1 else pair[:16]
         state.update(salt)
         state.update(record)
-        self.leaf = state.digest()
+        self.salt = salt
+        self.leaf = leaf = state.digest()
+        size = len(record)
+        if 23 < size < 256:
+            # Most records: this head is two bytes.
+            return before + leaf[:4] + bytes((0x58, size)) + record
+        return before + leaf[:4] + head(2, size) + record
 
     def added(self, record: bytes) -> int:
         """The record of the last frame() is on flash; how many no payload covers now."""
         tree = self.tree
         tree.push(self.leaf)
-        self.stretch_room -= max(len(record), RECORD_ROOM)
+        size = len(record)
+        self.stretch_room -= size if size > RECORD_ROOM else RECORD_ROOM
         if record[1] == 1:
             self.claims += 1
         return tree.size - self.sealed_size

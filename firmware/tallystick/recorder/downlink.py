@@ -2,7 +2,7 @@
 # is a generator that yields between bounded steps, so that verifying never holds up a control loop.
 
 from tallystick.evidence import kinds
-from tallystick.evidence.errors import Malformed, TallyError, Unverified
+from tallystick.evidence.errors import Malformed, TallyError, TransportError, Unverified
 from tallystick.recorder import filing, freeing, stretches
 from tallystick.recorder.health import count
 
@@ -57,6 +57,8 @@ class Downlink:
             next(self._work)
         except StopIteration:
             self._work = None
+        except TransportError:
+            raise  # the link's, not the message's
         except TallyError as error:
             self._work = None
             count(self._ledger.health.refused, error.reason)

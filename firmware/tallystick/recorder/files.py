@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 MICROPYTHON = sys.implementation.name == "micropython"
 BLOCK = 512
+LOCK = "lock"
 
 
 def make_folder(path: str) -> None:
@@ -30,7 +31,24 @@ class Files:
 
     def __init__(self, folder: str) -> None:
         self.folder = folder.rstrip("/") or "/"
+        self._lock: "BinaryIO | None" = None
         make_folder(self.folder)
+
+    def lock(self) -> None:
+        """OSError when another process records here: two would contradict each other."""
+        if not MICROPYTHON:
+            from fcntl import LOCK_EX, LOCK_NB, flock  # noqa: PLC0415  # POSIX's
+
+            self._lock = open(self.path(LOCK), "ab")  # noqa: SIM115  # held until unlock()
+            try:
+                flock(self._lock, LOCK_EX | LOCK_NB)
+            except OSError:
+                raise OSError(11, "another program records into it; a journal has one recorder")
+
+    def unlock(self) -> None:
+        """Others may record into it."""
+        if not MICROPYTHON and self._lock is not None:
+            self._lock.close()
 
     def path(self, name: str) -> str:
         """Where a file is."""

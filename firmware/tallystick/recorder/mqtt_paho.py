@@ -35,9 +35,14 @@ class Mqtt(Uplink):
         self.session = 0
         # Messages that came faster than they were handled; a lost one is sent again by its sender.
         self.overflowed = 0
+        self._tls = tls_context(config["tls"]) if scheme == "mqtts" else None
+        self._device = device
+        self._client = self._new_client()
+
+    def _new_client(self) -> mqtt.Client:
         client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
-            client_id=device,
+            client_id=self._device,
             clean_session=True,
             protocol=mqtt.MQTTv311,
         )
@@ -48,13 +53,17 @@ class Mqtt(Uplink):
         client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
-        if scheme == "mqtts":
-            client.tls_set_context(tls_context(config["tls"]))
-        self._client = client
+        if self._tls is not None:
+            client.tls_set_context(self._tls)
+        return client
 
     def connect(self) -> None:
         """Begin to connect; paho's thread connects again by itself from then on."""
         if self._started:
+            if self._client.is_connected() and not self.connected:
+                # Given up here and not there: greet anew.
+                self.session += 1
+                self.connected = True
             return
         try:
             self._client.connect_async(self._host, self._port, KEEPALIVE_S)
@@ -62,6 +71,15 @@ class Mqtt(Uplink):
         except (OSError, ValueError) as error:
             raise TransportError("no-link", f"{self._host}: {error}") from error
         self._started = True
+
+    def refresh(self) -> None:
+        """A new client in place of one that may hang (paho's issue 891); its thread is a daemon."""
+        old = self._client
+        old.on_connect = old.on_subscribe = old.on_disconnect = old.on_message = None
+        old.disconnect()
+        self.connected = False
+        self._started = False
+        self._client = self._new_client()
 
     def _on_connect(
         self, client: mqtt.Client, _data: object, _flags: object, code: ReasonCode, _props: object

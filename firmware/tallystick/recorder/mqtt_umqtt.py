@@ -175,6 +175,10 @@ class Mqtt(Uplink):
             except OSError:
                 pass
 
+    def refresh(self) -> None:
+        """As close, without a word to a broker that may be gone."""
+        self._drop()
+
     def close(self) -> None:
         """Disconnect."""
         if self._client is not None:

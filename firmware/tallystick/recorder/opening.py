@@ -53,6 +53,7 @@ def open_all(
     forget(IDENTIFIED)
     try:
         files = files or Files(config["journal"])
+        files.lock()
         journal, found = _open_journal(config, files, device)
         forget(READ)
         ledger = _open_ledger(config, journal, found, device, forms, signer, clock)

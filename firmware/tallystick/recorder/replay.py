@@ -160,10 +160,16 @@ def replay_record(log: Log, check: bytes, record: bytes) -> None:
     """A record that was found on flash; Malformed when it is not what was written there."""
     if not log.seed:
         raise Malformed("bad-value", "the journal has a record without its seed")
-    log._salted(record)
-    if log.leaf[:4] != check or len(record) < 2:
+    if len(record) < 2:
+        raise Malformed("truncated", "the journal has an empty record")
+    log.frame(record, _no_seed)
+    if log.leaf[:4] != check:
         raise Malformed("bad-value", "the journal is damaged in record %d" % log.tree.size)
     log.added(record)
+
+
+def _no_seed(size: int) -> bytes:
+    raise Malformed("bad-value", "the journal has no seed of %d bytes" % size)
 
 
 def replay_control(log: Log, values: "list[Any]") -> None:

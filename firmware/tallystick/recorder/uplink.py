@@ -28,6 +28,10 @@ class Uplink:
         """The next message, or None."""
         raise NotImplementedError
 
+    def refresh(self) -> None:
+        """Nothing has come back for long: give this connection up, to be made anew."""
+        self.connected = False
+
     def close(self) -> None:
         """Give the link back."""
 

@@ -130,6 +130,7 @@ def close(tally: "Recorder") -> None:
     except OSError as error:
         ledger.fault("flash", "close", event=False)
         ledger.health.last_fault += " (%s)" % error
+    ledger.journal.files.unlock()
     if tally._link is not None:
         tally._link.uplink.close()
     ledger.signer.close()
