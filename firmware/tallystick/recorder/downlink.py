@@ -123,8 +123,9 @@ class Downlink:
     def _root_at(self, size: int) -> "Generator[None, None, bytes]":
         # b"" when no payload of this size is here.
         log = self._ledger.log
-        if size == log.sealed_size:
-            return log.sealed_root
+        with self._ledger.lock:
+            if size == log.sealed_size:
+                return log.sealed_root
         for root in stretches.root_at(self._ledger.journal, log.epoch, size):
             if root is not None:
                 return root

@@ -30,8 +30,8 @@ class Sender:
         # Of the stretch before the cursor, and the highest that was ever handed to the link.
         self._ordinal = 0
         self._handed = 0
-        # Sizes and roots on their way; a receipt is compared with these before the flash is asked.
-        self.window: "list[tuple[int, bytes]]" = []
+        # Sizes that are on their way to custody.
+        self.window: list[int] = []
         self._progress_ms = 0
         self._requested_ms = -REQUEST_MS_MIN
         self.rewind(0)
@@ -60,7 +60,7 @@ class Sender:
 
     def confirmed(self, size: int, now_ms: int) -> None:
         """A verified custody receipt covers all below `size`."""
-        self.window = [one for one in self.window if one[0] > size]
+        self.window = [to for to in self.window if to > size]
         self._progress_ms = now_ms
         self._factor = 1
         # What lies in custody is not sent again after a rewind that came too early.
@@ -70,7 +70,7 @@ class Sender:
         """The newest custody receipt came again: what it covers need not be waited for."""
         # Else forged resend requests would keep the window full of what is known.  It is no
         # progress, so that replaying it does not put off a resend.
-        self.window = [one for one in self.window if one[0] > size]
+        self.window = [to for to in self.window if to > size]
         self._skip_to = max(self._skip_to, size)
 
     def step(self, uplink: "Uplink", now_ms: int) -> bool:
@@ -109,7 +109,7 @@ class Sender:
             if stretch.count:
                 if not self.window:
                     self._progress_ms = now_ms
-                self.window.append((stretch.to, stretch.payload))
+                self.window.append(stretch.to)
         self.position = (stretch.number, stretch.end)
         self._first = stretch.to
         self._ordinal = stretch.ordinal
