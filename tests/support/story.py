@@ -211,9 +211,9 @@ class Story:
         silence: list[TimeEvidence] = []
         if self.took is None:
             deadline_ms = self.profile.deadline_ms
+            validator.tick(deadline_ms)
             if self.silent:
                 silence = [self._silence(validator, deadline_ms)]
-            validator.tick(deadline_ms)
             key_of = claims[0].claim
             assert key_of is not None
             closing = Closing(

@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 from support.devices import Device, Fleet
 from support.story import disclose
 from support.validating import HANDOVER, START_MS, Gateway, Room, handover
+from tallystick.evidence import claim, evidencefile, segment, verdict
 from tallystick.evidence import leaf as leaves
-from tallystick.evidence import segment
 from tallystick.evidence.checkpoint import Checkpoint
 from tallystick.evidence.digest import sha256
 from tallystick.evidence.errors import TallyError
 from tallystick.evidence.segment import Edge, Segment, Stretch
 from tallystick.evidence.tree import Tree
 from tallystick.validator import limits, schema
+from tallystick.validator.evidence import Exporter
 
 
 class Liar:
@@ -212,8 +213,8 @@ def test_a_device_that_repeats_itself_meets_a_quota(
 ) -> None:
     from tallystick.validator import partysets
 
-    monkeypatch.setattr(partysets, "CLAIMS_PER_SET_MAX", 5)
-    monkeypatch.setattr(partysets, "SETS_PER_INTERACTION_MAX", 3)
+    monkeypatch.setattr(partysets, "CLAIMS_PER_SET_AND_DEVICE_MAX", 5)
+    monkeypatch.setattr(partysets, "SETS_PER_DEVICE_MAX", 3)
     device, gateway = fleet.device(), Gateway(fleet)
     for _ in range(7):
         handover(device, fleet.device("peer"), "order", sides="g")
@@ -226,5 +227,83 @@ def test_a_device_that_repeats_itself_meets_a_quota(
     ]
     assert room.rows("SELECT count(*) FROM claims") == [(7,)]
     assert room.rows("SELECT claims FROM logs") == [(11,)]
-    assert limits.CLAIMS_PER_SET_MAX > 32
+    assert limits.CLAIMS_PER_SET_AND_DEVICE_MAX > 32
     assert schema.VERSION == 1
+
+
+def _squat(device: Device, count: int) -> None:
+    for n in range(count):
+        parties = {"giver": [device.id], "receiver": [n.to_bytes(32, "big")]}
+        device.claim(
+            "order", "giver", "released", parties, HANDOVER.digest, item="x", position_m=[0, 0]
+        )
+    device.seal()
+
+
+def test_a_stranger_cannot_use_up_an_interaction(
+    room: Room, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A23: by one device, and by all devices of another fleet."""
+    from tallystick.validator import partysets
+
+    monkeypatch.setattr(partysets, "SETS_PER_FLEET_MAX", 20)
+    gateway = Gateway(fleet)
+    strangers = [Fleet("borealis").device(f"stranger-{n}") for n in range(3)]
+    for stranger in strangers:
+        _squat(stranger, 300)
+        gateway.take(stranger.segment())
+    giver, receiver = fleet.device("giver"), fleet.device("receiver")
+    handover(giver, receiver, "order")
+    gateway.take(giver.segment(), receiver.segment())
+    room.send(gateway.batch(devices=[*strangers, giver, receiver]))
+    room.settle()
+    assert room.states() == {"matched": 1, "pending": 20}
+    # Nor the file that shows it.
+    with room.sequencer.store.read() as connection:
+        exporter = Exporter(room.sequencer.config.roots, room.sequencer.profiles, None)
+        (key,) = room.rows("SELECT namespace, interaction FROM party_sets WHERE state = 'matched'")
+        file = evidencefile.parse(exporter.interaction(connection, *key))
+    makers = {claim.parse(half.record).parties["giver"][0] for half in file.halves}
+    assert giver.id in makers
+
+
+def test_a_counterpart_cannot_use_up_a_party_set(room: Room, fleet: Fleet) -> None:
+    giver, receiver = fleet.device("giver"), fleet.device("receiver")
+    parties = {"giver": [giver.id], "receiver": [receiver.id]}
+    for n in range(1_100):
+        giver.claim(
+            "order", "giver", "released", parties, HANDOVER.digest, item=f"{n}", position_m=[0, 0]
+        )
+    giver.seal()
+    handover(giver, receiver, "order", sides="r")
+    gateway = Gateway(fleet)
+    gateway.take(giver.segment(), receiver.segment())
+    room.send(gateway.batch(devices=[giver, receiver]))
+    room.settle()
+    # Not one-sided: the honest receiver's claim is there.
+    assert room.states() == {"conflicting": 1}
+    assert room.rows("SELECT count(DISTINCT device) FROM claims") == [(2,)]
+
+
+def test_a_gateway_that_dates_ahead_makes_nobody_silent(room: Room, fleet: Fleet) -> None:
+    """A10: a receipt from the future is no evidence of what its device had not claimed by then."""
+    giver, receiver = fleet.device("giver"), Fleet("borealis").device("receiver")
+    gateway = Gateway(fleet)
+    handover(giver, receiver, "order", sides="g")
+    receiver.record(2)
+    ahead = gateway.custody(receiver, START_MS + 10 * HANDOVER.deadline_ms)
+    receiver.seal()
+    gateway.take(giver.segment(), receiver.segment())
+    room.send(gateway.batch(devices=[giver, receiver], receipts=[ahead]))
+    room.clock.now_ms += 20 * HANDOVER.deadline_ms
+    room.settle()
+    (data,) = room.rows("SELECT data FROM entries WHERE kind = 10")[0]
+    assert verdict.parse(data).finding.missing[0][3] == "unheard"
+    # An honest receipt over the same log shows the silence.
+    true = gateway.custody(receiver, room.clock.now_ms)
+    receiver.seal()
+    gateway.take(receiver.segment(2))
+    room.send(gateway.batch(2, receipts=[true]))
+    room.settle()
+    (data,) = room.rows("SELECT data FROM entries WHERE kind = 10")[-1]
+    assert verdict.parse(data).finding.missing[0][3] == "silent"

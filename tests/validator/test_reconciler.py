@@ -141,8 +141,9 @@ def test_evidence_that_came_before_the_closing_counts(room: Room, fleet: Fleet) 
     after = gateway.custody(receiver, START_MS + DEADLINE_MS + 5)
     receiver.seal()
     gateway.take(giver.segment(), *receiver.segments())
-    room.send(gateway.batch(devices=[giver, receiver], receipts=[after]))
+    room.send(gateway.batch(0, 1, devices=[giver]))
     room.clock.now_ms += DEADLINE_MS
+    room.send(gateway.batch(1, devices=[receiver], receipts=[after]))
     room.settle()
     assert verdicts(room)[-1].finding.missing[0][3] == "silent"
 

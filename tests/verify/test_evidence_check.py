@@ -89,7 +89,7 @@ def test_silence_without_its_receipt_is_not_recomputed() -> None:
 def test_an_early_closing_is_a_lie() -> None:
     story = Story(answers=False)
     for validator in story.validators:
-        validator.entries[-4] = validator.entries[1]  # the clock never went on
+        validator.entries[-5] = validator.entries[1]  # the clock never went on
         validator.entries[-2] = validator.entries[1]
     policy = story.policy + '[outcome]\nstates = ["one_sided"]\n'
     error = refusal(story.evidence(), policy)

@@ -56,6 +56,7 @@ class Checkpoints:
             claims=head.claims,
             custody=head.custody,
             entry=entry,
+            time_ms=work.group.time_ms,
             inside=inside,
         )
         if not inside:

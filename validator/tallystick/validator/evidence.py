@@ -45,16 +45,18 @@ class Exporter:
         """All party sets of an interaction; Problem where there is none."""
         table = schema.party_sets
         sets = connection.execute(
-            sa.select(table).where(
-                table.c.namespace == namespace, table.c.interaction == interaction
-            )
+            sa.select(table)
+            .where(table.c.namespace == namespace, table.c.interaction == interaction)
+            .order_by(table.c.party_set)
         ).all()
         if not sets:
             raise Problem("bad-value", "no such interaction is known here", status=404)
         file = _File(connection, self._roots)
         numbers = [row.party_set for row in sets]
+        # Each set has its share, or a stranger's would take the place of the parties'.
+        share = max(2, HALVES_PER_EVIDENCE_MAX // len(numbers))
         for number in numbers[:CHUNK]:
-            file.claims(number)
+            file.claims(number, share)
         for row in sets:
             file.want(row.first, row.closing, row.verdict_entry)
             for devices in cbor.decode(row.parties).values():
@@ -126,15 +128,15 @@ class _File:
         except TallyError:
             return None
 
-    def claims(self, party_set: int) -> None:
-        """Every claim of a party set, as a half, with its log entry."""
+    def claims(self, party_set: int, share: int) -> None:
+        """The claims of a party set, as halves, with their log entries."""
         table = schema.claims
         rows = self._connection.execute(
             # The lowest references are those that count (docs/reconciliation.md, 2.1).
             sa.select(table)
             .where(table.c.party_set == party_set)
             .order_by(table.c.claim)
-            .limit(HALVES_PER_EVIDENCE_MAX)
+            .limit(share)
         )
         for row in rows:
             path = cbor.decode(row.path)

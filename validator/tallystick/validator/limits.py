@@ -31,8 +31,10 @@ IDENTITIES_CACHED_MAX = 4_096
 CUSTODY_CACHED_MAX = 65_536
 CLAIMS_CACHED_MAX = 65_536
 INTERACTIONS_CACHED_MAX = 65_536
-SETS_PER_INTERACTION_MAX = 256
-CLAIMS_PER_SET_MAX = 1_024  # 32 slots, and a device that repeats itself
+# Of one interaction. By whoever made them, so that no stranger can use up what the parties need.
+SETS_PER_DEVICE_MAX = 16
+SETS_PER_FLEET_MAX = 256
+CLAIMS_PER_SET_AND_DEVICE_MAX = 64  # 32 slots, and a device that repeats itself
 REFUSED_RECORDS_KEPT_PER_BATCH_MAX = 1_000  # all are counted
 
 # --- the background ------------------------------------------------------------------------

@@ -8,9 +8,10 @@ from tallystick.evidence.errors import Unverified
 from tallystick.evidence.profile import Profile
 from tallystick.validator import schema
 from tallystick.validator.limits import (
-    CLAIMS_PER_SET_MAX,
+    CLAIMS_PER_SET_AND_DEVICE_MAX,
     INTERACTIONS_CACHED_MAX,
-    SETS_PER_INTERACTION_MAX,
+    SETS_PER_DEVICE_MAX,
+    SETS_PER_FLEET_MAX,
 )
 from tallystick.validator.work import Prepared, Recent, Work
 from tallystick.verify.partysets import SetKey
@@ -27,6 +28,30 @@ _OF_INTERACTION = Prepared(
 )
 
 
+def _check_made(work: Work, key: SetKey, device: bytes) -> None:
+    """That neither the device nor its fleet made too many sets of an interaction."""
+    claims, sets, who = schema.claims, schema.party_sets, schema.identities
+    work.written(sets)
+    connection = work.written(claims)
+    fleet = sa.select(who.c.iss).where(who.c.id == device).scalar_subquery()
+    # Who made the first claim of a set made the set.
+    made = (
+        sa.select(sa.func.count())
+        .select_from(sets)
+        .join(claims, (claims.c.party_set == sets.c.party_set) & (claims.c.entry == sets.c.first))
+        .join(who, who.c.id == claims.c.device)
+        .where(sets.c.namespace == key.namespace, sets.c.interaction == key.interaction)
+    )
+    for whose, most, condition in (
+        ("a device", SETS_PER_DEVICE_MAX, claims.c.device == device),
+        ("a fleet", SETS_PER_FLEET_MAX, who.c.iss == fleet),
+    ):
+        if connection.execute(made.where(condition)).scalar_one() >= most:
+            raise Unverified(
+                "over-quota", f"more than {most} party maps of {whose} in an interaction"
+            )
+
+
 class PartySets:
     """Finds or makes the party set of a claim; a fixed number of look-ups whatever is open."""
 
@@ -36,7 +61,7 @@ class PartySets:
         self._recent: Recent[tuple[str, bytes], dict[tuple[bytes, bytes], int]] = Recent(
             INTERACTIONS_CACHED_MAX
         )
-        self._counts: Recent[int, int] = Recent(INTERACTIONS_CACHED_MAX)
+        self._counts: Recent[tuple[int, bytes], int] = Recent(INTERACTIONS_CACHED_MAX)
         self._next: int | None = None
 
     def forget(self) -> None:
@@ -45,33 +70,33 @@ class PartySets:
         self._counts.clear()
         self._next = None
 
-    def check(self, work: Work, key: SetKey) -> None:
-        """Unverified("over-quota") where the interaction or the set can take no more."""
+    def check(self, work: Work, key: SetKey, device: bytes) -> None:
+        """Unverified("over-quota") where the interaction or the set takes no more of a device."""
         sets = self._sets(work, key.namespace, key.interaction)
         number = sets.get((key.profile, key.parties))
         if number is None:
-            if len(sets) >= SETS_PER_INTERACTION_MAX:
-                raise Unverified(
-                    "over-quota",
-                    f"an interaction with more than {SETS_PER_INTERACTION_MAX} party maps",
-                )
-        elif self._count(work, number) >= CLAIMS_PER_SET_MAX:
+            if len(sets) >= SETS_PER_DEVICE_MAX:
+                _check_made(work, key, device)
+        elif self._count(work, number, device) >= CLAIMS_PER_SET_AND_DEVICE_MAX:
             raise Unverified(
-                "over-quota", f"a party set with more than {CLAIMS_PER_SET_MAX} claims"
+                "over-quota",
+                f"more than {CLAIMS_PER_SET_AND_DEVICE_MAX} claims of a device in a party set",
             )
 
-    def _count(self, work: Work, number: int) -> int:
-        count = self._counts.get(number)
+    def _count(self, work: Work, number: int, device: bytes) -> int:
+        count = self._counts.get((number, device))
         if count is None:
             table = schema.claims
             count = (
                 work.written(table)
                 .execute(
-                    sa.select(sa.func.count()).select_from(table).where(table.c.party_set == number)
+                    sa.select(sa.func.count())
+                    .select_from(table)
+                    .where(table.c.party_set == number, table.c.device == device)
                 )
                 .scalar_one()
             )
-            self._counts.put(number, count)
+            self._counts.put((number, device), count)
         return count
 
     def place(self, work: Work, claim: Claim, key: SetKey, device: bytes, entry: int) -> int:
@@ -83,9 +108,9 @@ class PartySets:
             self._touch_others(work, sets, device)
         if found is not None:
             work.dirty.add(found)
-            self._counts.put(found, self._count(work, found) + 1)
+            self._counts.put((found, device), self._count(work, found, device) + 1)
             return found
-        return self._make(work, claim, key, sets, entry)
+        return self._make(work, claim, key, sets, entry, device)
 
     def _make(
         self,
@@ -94,6 +119,7 @@ class PartySets:
         key: SetKey,
         sets: dict[tuple[bytes, bytes], int],
         entry: int,
+        device: bytes,
     ) -> int:
         if self._next is None:
             newest = work.written(schema.party_sets).execute(
@@ -103,7 +129,7 @@ class PartySets:
         number = self._next
         self._next += 1
         sets[key.profile, key.parties] = number
-        self._counts.put(number, 1)
+        self._counts.put((number, device), 1)
         profile = self._profiles.get(claim.profile)
         deadline_ms = None if profile is None else profile.deadline_ms
         work.insert(

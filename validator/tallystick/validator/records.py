@@ -138,7 +138,7 @@ class Records:
         if not placed.unseen and self._is_known(work, reference):
             return
         key = set_key(made)
-        self._sets.check(work, key)
+        self._sets.check(work, key, log.device)
         at = work.group.add(
             entry.LoggedClaim(
                 log.device, log.epoch, placed.index, placed.leaf, placed.head_entry, placed.path

@@ -122,6 +122,7 @@ checkpoints = Table(
     Column("claims", _BIG, nullable=False),
     Column("custody", LargeBinary, nullable=True),
     Column("entry", _BIG, nullable=False),
+    Column("time_ms", _BIG, nullable=False),  # log time
     Column("inside", Boolean, nullable=False),  # its root was compared with the log's own leaves
     Index("checkpoints_by_size", "log", "size"),
     Index("checkpoints_by_custody", "custody"),

@@ -56,8 +56,16 @@ class _PatientProtocol(H11Protocol):
         if self._answer_due is None:
             self._answer_due = self.loop.call_later(ANSWER_WRITE_S_MAX, self._unread)
 
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.cycle.response_complete:
+            self._answered()
+
     def on_response_complete(self) -> None:
         self._answered()
+        if self.flow.write_paused:
+            # It is written as far as we are concerned; its end, and the next answer, must be read.
+            self.pause_writing()
         super().on_response_complete()
 
     def _answered(self) -> None:

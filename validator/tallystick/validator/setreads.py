@@ -12,9 +12,17 @@ from tallystick.validator.devicelog import statement_of
 from tallystick.validator.identities import Known
 from tallystick.validator.limits import OTHERS_PER_SET_MAX
 from tallystick.validator.work import CHUNK, Work
-from tallystick.verify.inputs import TimeEvidence
+from tallystick.verify.inputs import SKEW_MS_MAX, TimeEvidence
 
 Found = Any  # a row of a query
+
+# A checkpoint and the receipt that it names. One that is dated after the checkpoint was logged is
+# by a gateway whose clock is wrong, or that would have its device look silent.
+_EVIDENCE = (
+    (schema.checkpoints.c.custody == schema.custody.c.digest)
+    & schema.checkpoints.c.inside
+    & (schema.custody.c.time_ms <= schema.checkpoints.c.time_ms + SKEW_MS_MAX)
+)
 
 
 def standing(work: Work, known: Known | None, checkpoint: bytes) -> tuple[str, int]:
@@ -94,10 +102,11 @@ def siblings_of(connection: Connection, numbers: Sequence[int]) -> dict[int, lis
 
 
 def newest_evidence(connection: Connection, device: bytes) -> int | None:
-    """When the newest logged custody receipt of a device is dated."""
-    table = schema.custody
+    """When the newest logged custody receipt of a device is dated that can be evidence."""
     found: int | None = connection.execute(
-        sa.select(sa.func.max(table.c.time_ms)).where(table.c.device == device)
+        sa.select(sa.func.max(schema.custody.c.time_ms))
+        .join(schema.checkpoints, _EVIDENCE)
+        .where(schema.custody.c.device == device)
     ).scalar_one()
     return found
 
@@ -107,8 +116,8 @@ def keep_evidence(work: Work, number: int, device: bytes, due_ms: int) -> bool:
     receipts, heads = schema.custody, schema.checkpoints
     row = work.connection.execute(
         sa.select(heads.c.digest, receipts.c.digest.label("receipt"), receipts.c.time_ms)
-        .join(heads, heads.c.custody == receipts.c.digest)
-        .where(receipts.c.device == device, receipts.c.time_ms > due_ms, heads.c.inside)
+        .join(heads, _EVIDENCE)
+        .where(receipts.c.device == device, receipts.c.time_ms > due_ms)
         .order_by(receipts.c.time_ms, heads.c.digest)
         .limit(1)
     ).one_or_none()

@@ -10,10 +10,11 @@ from tallystick.evidence.errors import Unverified
 from tallystick.evidence.finding import Finding
 from tallystick.evidence.keys import b64u, device_text
 from tallystick.evidence.profile import Profile
+from tallystick.evidence.statement import Statement
 from tallystick.evidence.verdict import VerifiedVerdict
 from tallystick.verify._logs import Log, Logs
 from tallystick.verify._statements import Statements
-from tallystick.verify.inputs import KnownClaim, PartySetInputs, TimeEvidence
+from tallystick.verify.inputs import SKEW_MS_MAX, KnownClaim, PartySetInputs, TimeEvidence
 from tallystick.verify.partysets import Book, SetKey
 from tallystick.verify.reconcile import UNKNOWN, find
 from tallystick.verify.report import PinnedValidator, Record, Report
@@ -198,6 +199,7 @@ def check_closing(
             report.leave(what, "the log times around the first claim and it are not all shown")
         for one in silence:
             _check_silence(one, first_least, first_most, entry.deadline_ms, report)
+            _check_dated(one, log, report)
         return
     report.leave(what, "it is not in the file, so whether the deadline had passed is its word")
 
@@ -220,4 +222,23 @@ def _check_silence(
     report.leave(
         f"that all claims of device {device} were looked at",
         "the validator says so; its log shows it to who reads all of it",
+    )
+
+
+def _check_dated(evidence: TimeEvidence, log: Log, report: Report) -> None:
+    # A gateway that dates its receipts ahead must not make its device look silent.
+    device = device_text(evidence.device)
+    for index, (_, entry) in log.entries.items():
+        if isinstance(entry, Statement) and entry.digest == evidence.checkpoint:
+            least, most = log.times(index)
+            if most is not None and evidence.time_ms > most + SKEW_MS_MAX:
+                raise Unverified(
+                    "tampered",
+                    f"the silence of device {device} is dated later than it was logged",
+                )
+            if evidence.time_ms <= least + SKEW_MS_MAX:
+                return
+    report.leave(
+        f"that the silence of device {device} is not dated ahead",
+        "the log time of the checkpoint that shows it is not shown",
     )

@@ -8,6 +8,8 @@ from typing import NamedTuple
 from tallystick.evidence.claim import Claim
 from tallystick.evidence.profile import Profile
 
+# How far ahead of a validator's a gateway's clock may be for its custody receipts to show silence.
+SKEW_MS_MAX = 10_000
 GOOD_STATUSES = frozenset(("active", "rotated", "retired", "lost"))
 
 
