@@ -32,7 +32,7 @@ def test_a_good_file(site: Site) -> None:
     assert config.roots == ACME.roots
     assert config.key == f"file:{site.folder / 'key'}"
     assert config.store == site.folder / "gateway.sqlite"
-    assert config.broker.client_id == "tallystick-dock-north"
+    assert config.broker.client_id == "tallystick-acme-dock-north"
     assert str(config.broker) == "mqtt://127.0.0.1:1883"
     assert config.parked_bytes_max == limits.PARKED_BYTES_MAX
 

@@ -3,13 +3,18 @@
 import gzip
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from tallystick.evidence.errors import Malformed, TallyError, TransportError
 from tallystick.evidence.limits import EVIDENCE_BYTES_MAX
 from tallystick.tools.api import ValidatorApi
+from tallystick.tools.export import merge
+from tallystick.tools.main import cli
 
 
 class Stranger(ThreadingHTTPServer):
@@ -22,6 +27,7 @@ class Stranger(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.asked: list[str] = []
+        self.tokens: list[str | None] = []
 
     @property
     def url(self) -> str:
@@ -33,6 +39,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:  # the name that http.server calls
         self.server.asked.append(self.path)
+        self.server.tokens.append(self.headers.get("Authorization"))
         self.send_response(self.server.status)
         self.send_header("Content-Length", str(len(self.server.body)))
         if self.server.encoding:
@@ -49,6 +56,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def stranger() -> Iterator[Stranger]:
+    with serving() as server:
+        yield server
+
+
+@contextmanager
+def serving() -> Iterator[Stranger]:
     server = Stranger()
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
@@ -120,3 +133,21 @@ def test_an_address_where_nobody_is(url: str) -> None:
 def test_an_address_without_its_scheme_is_no_address(url: str) -> None:
     with pytest.raises(TransportError, match="write it like http://"):
         ValidatorApi(url)
+
+
+def test_a_token_goes_to_its_own_validator_only(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("ours", "theirs")]
+    for file in files:
+        file.write_text(f"{file.name}\n")
+    with serving() as first, serving() as second:
+        first.body = second.body = merge([]).encode()
+        command = ["export", "--interaction", "dock/AAAAAAAAAAAAAAAAAAAAAA"]
+        command += ["--validator", first.url, "--validator", second.url]
+        command += ["--out", str(tmp_path / "x.tally"), "--token-file", str(files[0])]
+        short = CliRunner().invoke(cli, command)
+        assert short.exit_code == 2
+        assert not first.tokens
+        done = CliRunner().invoke(cli, [*command, "--token-file", str(files[1])])
+        assert done.exit_code == 0, done.output
+        assert first.tokens == ["Bearer ours"]
+        assert second.tokens == ["Bearer theirs"]

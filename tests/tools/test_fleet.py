@@ -188,3 +188,17 @@ def test_the_nearest_command_is_named() -> None:
     shown = CliRunner().invoke(cli, ["verfiy"])
     assert shown.exit_code == 2
     assert "Did you mean 'verify'?" in shown.output
+
+
+def test_what_was_written_before_is_named(fleet: Fleet, tmp_path: Path) -> None:
+    assert "written before" not in tally("enroll", fleet.path, "robot-1").output
+    later = tally("enroll", fleet.path, "gw-1", "--kind", "gateway").output
+    gateway = fleet.member("gateway", "gw-1")
+    assert gateway.id_text in later.split("written before")[1]
+    assert "in " + str(fleet.path / "devices/robot-1/tallystick.json") in later
+    Fleet.init(tmp_path / "b", "borealis")
+    trusted = tally("trust", fleet.path, tmp_path / "b" / "root.pub").output
+    assert fleet.trusted_lines()[0] in trusted
+    assert trusted.count("\n  in ") == 2
+    assert "written before" not in tally("enroll", fleet.path, "robot-2").output
+    assert "robot-2" not in tally("trust", fleet.path, tmp_path / "b" / "root.pub").output

@@ -154,7 +154,7 @@ class Broker:
         self.connected = self.subscribed = False
         if not self._stopping:
             self.error = f"the connection was lost: {reason}"
-            _log.warning("connection lost", reason=str(reason))
+            _log.warning("connection lost", reason=str(reason), client_id=self._config.client_id)
 
     def _on_subscribe(
         self, client: mqtt.Client, _data: Any, _mid: int, reasons: Any, _properties: Any

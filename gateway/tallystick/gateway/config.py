@@ -1,6 +1,6 @@
 """One TOML file: who this gateway is, which broker it hears, to whom it forwards.
 
-    name = "dock-north"                     # also the MQTT client id, unless one is given
+    name = "dock-north"                     # with the fleet, its MQTT client id
     fleet = "acme"                          # iss of what it signs: 1 to 20 of a-z 0-9 . -
     key = "file:gateway.key"
     credential = "credential.cbor"          # its own enrolment, for validators
@@ -192,7 +192,7 @@ def _resolve(raw: _File, path: Path) -> Config:
         credential=read_credential(folder / raw.credential),
         store=folder / raw.store,
         roots=_roots(raw.roots, folder),
-        broker=_broker(raw.broker, raw.name, folder),
+        broker=_broker(raw.broker, f"{raw.fleet}-{raw.name}", folder),
         enrolments=None if raw.enrolments is None else folder / raw.enrolments,
         validators=tuple(_validator(item, folder) for item in raw.validators),
         parked_device_bytes_max=raw.limits.parked_device_bytes_max,
@@ -218,7 +218,7 @@ def _check_limits(raw: _Limits) -> None:
             )
 
 
-def _broker(raw: _Broker, name: str, folder: Path) -> BrokerConfig:
+def _broker(raw: _Broker, client: str, folder: Path) -> BrokerConfig:
     url = urlsplit(raw.url)
     try:
         port = url.port
@@ -232,7 +232,8 @@ def _broker(raw: _Broker, name: str, folder: Path) -> BrokerConfig:
     tls = url.scheme == "mqtts"
     if not _PREFIX.fullmatch(raw.prefix):
         raise Malformed("bad-value", "broker.prefix: a topic such as tallystick/1")
-    client_id = raw.client_id or f"tallystick-{name}"
+    # Two fleets that share a broker may both have a gw-1; a broker keeps one client of a name.
+    client_id = raw.client_id or f"tallystick-{client}"
     if len(client_id) > limits.CLIENT_ID_CHARS_MAX:
         raise Malformed("bad-value", f"broker.client_id: {limits.CLIENT_ID_CHARS_MAX} characters")
     if (raw.cert is None) != (raw.key is None):

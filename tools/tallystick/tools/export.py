@@ -116,7 +116,7 @@ def export_all(
 Examples:
   tally export --validator http://127.0.0.1:8470 --interaction acme/order-4711 \\
       --profile handover --out handover.tally
-  tally export --validator URL1 --validator URL2 \\
+  tally export --validator URL1 --token-file 1.token --validator URL2 --token-file 2.token \\
       --interaction acme/KEvJ2mO2rxGvR3pP0n8yVQ --out x.tally
   tally export --validator URL --record DEVICE/EPOCH/17 --out decision.tally
 """
@@ -127,8 +127,10 @@ Examples:
 @click.option("--record", help="DEVICE/EPOCH/INDEX: discloses this record only.")
 @click.option(
     "--token-file",
+    "token_files",
+    multiple=True,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A file with the reader's token.",
+    help="A file with the reader's token: one for each --validator, in their order.",
 )
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True)
 def export(
@@ -136,16 +138,23 @@ def export(
     interaction: str | None,
     profile: str | None,
     record: str | None,
-    token_file: Path | None,
+    token_files: tuple[Path, ...],
     out: Path,
 ) -> None:
     """Fetch the evidence of an interaction, or of one record, into one file."""
     if (interaction is None) == (record is None):
         message = "give either --interaction or --record"
         raise click.UsageError(message)
-    token = read_text(token_file, TOKEN_BYTES_MAX).strip() if token_file else None
+    # A token is one validator's: sent to another, it would let that one read in our name.
+    if token_files and len(token_files) != len(urls):
+        message = f"{len(urls)} --validator need as many --token-file, in their order, or none"
+        raise click.UsageError(message)
+    tokens = [read_text(file, TOKEN_BYTES_MAX).strip() for file in token_files] or [""] * len(urls)
     with ExitStack() as stack:
-        validators = [stack.enter_context(ValidatorApi(url, token)) for url in urls]
+        validators = [
+            stack.enter_context(ValidatorApi(url, token))
+            for url, token in zip(urls, tokens, strict=True)
+        ]
         if interaction is not None:
             data = fetch_interaction(validators, *_interaction(interaction, profile))
         else:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 from rich.table import Table
 
+from tallystick.evidence import root
 from tallystick.evidence.enrolment import CUSTODIES, SUBJECTS
 from tallystick.evidence.errors import Malformed
 from tallystick.evidence.keys import EDDSA, ES256
@@ -186,6 +187,12 @@ def enroll(
         written = provision.validator(opened, member, bind=bind, profiles=wanted)
     click.echo(f"{kind} {label} is {member.id_text}")
     click.echo(f"its configuration: {written}")
+    if kind == "gateway":
+        _say_unaware(
+            provision.written_without(opened, member.id_text, ["device"]),
+            "take no receipts from it until their `gateways` have",
+            json.dumps(provision.gateway_pin(member)),
+        )
 
 
 @fleet.command(
@@ -225,12 +232,18 @@ Example:
 def trust(folder: Path, root_file: Path) -> None:
     """Accept another organisation's root: its devices' halves, its gateways, its validators.
 
-    Compare the fingerprint by voice before you rely on it.
+    Compare the fingerprint by voice before you rely on it. Who is enrolled afterwards accepts it;
+    configurations that were written before are listed.
     """
     opened = fleetdir.Fleet.open(folder)
     name = opened.trust(read_text(root_file, fleetdir.ROOT_LINE_BYTES_MAX))
     click.echo(f"{name} is trusted; its fingerprint is")
-    click.echo(provision.fingerprint(opened.roots()[name]))
+    key = opened.roots()[name]
+    click.echo(provision.fingerprint(key))
+    line = root.format_root(name, key)
+    _say_unaware(
+        provision.written_without(opened, line), "do not accept it until their `roots` have", line
+    )
 
 
 @fleet.command("list")
@@ -298,6 +311,14 @@ def policy(folder: Path, profiles: tuple[str, ...], at_least: int, out: Path) ->
     wanted = provision.packaged_profiles(profiles)
     out.write_text(provision.policy(lines, lines, wanted, at_least=at_least))
     click.echo(f"the policy: {out}")
+
+
+def _say_unaware(paths: list[Path], what: str, text: str) -> None:
+    """Members have their configurations where they run: only their operator can change those."""
+    if paths:
+        click.echo(f"these were written before, and {what}\n  {text}")
+        for path in paths:
+            click.echo(f"  in {path}")
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:

@@ -26,6 +26,7 @@ from tallystick.verify.profile_toml import parse_profile
 
 CHECKPOINT_RECORDS = 64
 CHECKPOINT_S = 5
+CONFIGS = {"device": "tallystick.json", "gateway": "gateway.toml", "validator": "validator.toml"}
 GROUP_CHARS = 4
 
 
@@ -103,10 +104,7 @@ def device(
         "journal": "journal",
         "credential": "credential.cbor",
         "roots": fleet.root_lines(),
-        "gateways": [
-            {"id": gateway.id_text, "key": b64u(cbor.encode(gateway.identity.key.cose_key()))}
-            for gateway in gateways
-        ],
+        "gateways": [gateway_pin(gateway) for gateway in gateways],
         "profiles": "profiles",
         "namespace": namespace,
         "uplink": uplink,
@@ -118,6 +116,18 @@ def device(
     path = member.path / "tallystick.json"
     path.write_text(json.dumps(config, indent=2) + "\n")
     return path
+
+
+def gateway_pin(gateway: Member) -> dict[str, str]:
+    """What a device's configuration says of a gateway whose receipts it takes."""
+    return {"id": gateway.id_text, "key": b64u(cbor.encode(gateway.identity.key.cose_key()))}
+
+
+def written_without(fleet: Fleet, text: str, kinds: Iterable[str] = tuple(CONFIGS)) -> list[Path]:
+    """Configurations that were written before something was known, and do not name it."""
+    wanted = set(kinds)
+    paths = [m.path / CONFIGS[m.kind] for m in fleet.members() if m.kind in wanted]
+    return [path for path in paths if path.is_file() and text not in path.read_text()]
 
 
 def validator_peer(url: str, credential: str) -> ValidatorPeer:
