@@ -126,6 +126,9 @@ class Downlink:
         with self._ledger.lock:
             if size == log.sealed_size:
                 return log.sealed_root
+        for sent, sent_root in self._sender.window:
+            if sent == size:
+                return sent_root
         for root in stretches.root_at(self._ledger.journal, log.epoch, size):
             if root is not None:
                 return root

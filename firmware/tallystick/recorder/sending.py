@@ -1,6 +1,7 @@
 # What to send next.  The cursor walks the journal; nothing is believed delivered before a custody
 # receipt says so, and without one in time the cursor goes back to the last.
 
+from tallystick.evidence.cbor import decode
 from tallystick.evidence.errors import Malformed
 from tallystick.recorder import freeing, stretches
 
@@ -30,8 +31,9 @@ class Sender:
         # Of the stretch before the cursor, and the highest that was ever handed to the link.
         self._ordinal = 0
         self._handed = 0
-        # Sizes that are on their way to custody.
-        self.window: list[int] = []
+        # Sizes and roots on their way to custody; a receipt is compared with these before the
+        # journal is searched.
+        self.window: "list[tuple[int, bytes]]" = []
         self._progress_ms = 0
         self._requested_ms = -REQUEST_MS_MIN
         self.rewind(0)
@@ -60,7 +62,7 @@ class Sender:
 
     def confirmed(self, size: int, now_ms: int) -> None:
         """A verified custody receipt covers all below `size`."""
-        self.window = [to for to in self.window if to > size]
+        self.window = [one for one in self.window if one[0] > size]
         self._progress_ms = now_ms
         self._factor = 1
         # What lies in custody is not sent again after a rewind that came too early.
@@ -70,7 +72,7 @@ class Sender:
         """The newest custody receipt came again: what it covers need not be waited for."""
         # Else forged resend requests would keep the window full of what is known.  It is no
         # progress, so that replaying it does not put off a resend.
-        self.window = [to for to in self.window if to > size]
+        self.window = [one for one in self.window if one[0] > size]
         self._skip_to = max(self._skip_to, size)
 
     def step(self, uplink: "Uplink", now_ms: int) -> bool:
@@ -109,7 +111,7 @@ class Sender:
             if stretch.count:
                 if not self.window:
                     self._progress_ms = now_ms
-                self.window.append(stretch.to)
+                self.window.append((stretch.to, decode(stretch.payload)[3]))
         self.position = (stretch.number, stretch.end)
         self._first = stretch.to
         self._ordinal = stretch.ordinal
