@@ -613,7 +613,8 @@ def test_a_head_known_alone_is_taken_in_and_the_newest_stays(
 def test_a_head_known_alone_does_not_stay_behind(gate: MemoryGateway, robot: Device) -> None:
     robot.seal()
     robot.record(4)
-    gate.give(robot, robot.segment(5, 6, edge=True), robot.segment(0, 4), robot.segment(4, 7))
+    gate.give(robot, robot.segment(0, 1), robot.segment(5, 6, edge=True))
+    gate.give(robot, robot.segment(1, 4), robot.segment(4, 7))
     assert [row[:2] for row in gate.tracks()] == [(0, robot.size)]
 
 
