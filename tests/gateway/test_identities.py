@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -30,19 +29,23 @@ def rotation(robot: Device, new: Signer) -> bytes:
     """The statement by which a device's key becomes `new`."""
     old, public = robot.signer.public_key(), new.public_key()
     head = [robot.epoch, robot.size, robot.root] if robot.size else None
-    fields: Any = (
-        robot.id,
-        old.thumbprint(),
-        public,
-        enrolment.CUSTODY_SOFTWARE,
-        [],
-        head,
-        WALL_MS,
-    )
     possession = new.sign(possession_message(public.alg, robot.id, ACME.name))
-    unsigned = Rotation(*fields, possession, bytes(64))
-    signed = Rotation(*fields, possession, robot.signer.sign(unsigned.old_message(old.alg)))
-    return signed.sign(ACME.root, ACME.name, robot.id)
+
+    def made(old_signature: bytes) -> Rotation:
+        return Rotation(
+            robot.id,
+            old.thumbprint(),
+            public,
+            enrolment.CUSTODY_SOFTWARE,
+            [],
+            head,
+            WALL_MS,
+            possession,
+            old_signature,
+        )
+
+    message = made(bytes(64)).old_message(old.alg)
+    return made(robot.signer.sign(message)).sign(ACME.root, ACME.name, robot.id)
 
 
 def stored_credential(gate: MemoryGateway, robot: Device) -> bytes:
