@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
-from support.story import Story
+from support.story import Story, disclose, reencode
 from tallystick.evidence import cbor
 from tallystick.hw.file_key import create
 
@@ -41,6 +43,50 @@ def test_it_holds_and_says_what_was_checked_and_what_was_not(folder: Path) -> No
     assert any(line.startswith("Checked (") for line in lines)
     assert "  whether the claims are true: that they agree does not show it; " in done.stdout
     assert "receiver.acquired.position_m, within 0.25" in done.stdout
+
+
+ESCAPES = "\x1b]0;owned\x07\x9b31m\u202e"
+
+
+def test_names_in_a_file_do_not_drive_the_terminal(folder: Path) -> None:
+    device = STORY.acme.device("spelt")
+    parties = {"giver": [device.id], "receiver": [bytes(32)]}
+    device.claim(
+        "t", "giver", "released", parties, STORY.profile.digest, namespace="dock" + ESCAPES,
+        item=ESCAPES, position_m=[0, 0],
+    )  # fmt: skip
+    device.seal()
+    file = STORY.evidence(note=ESCAPES)
+    file.halves.append(disclose(device, 1, embed=True))
+    (folder / "x.tally").write_bytes(reencode(file))
+    for done in (verify(folder), verify(folder, "--json"), tally(folder, "inspect", "x.tally")):
+        assert "dock" in done.stdout
+        assert not set("\x1b\x07\x9b\u202e") & set(done.stdout + done.stderr)
+    said = json.loads(verify(folder, "--json").stdout)
+    assert "dock" + ESCAPES in {one["namespace"] for one in said["party_sets"]}
+
+
+def test_words_of_a_validator_do_not_drive_the_terminal(folder: Path) -> None:
+    class Hostile(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            told = json.dumps({"reason": "x\x1b[2J", "title": ESCAPES, "status": 400}).encode()
+            self.send_response(400)
+            self.send_header("Content-Length", str(len(told)))
+            self.end_headers()
+            self.wfile.write(told)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hostile) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        asked = ("--interaction", "dock-3/KEvJ2mO2rxGvR3pP0n8yVQ", "--out", "y.tally")
+        done = tally(folder, "export", "--validator", url, *asked)
+        server.shutdown()
+    assert done.returncode == 1
+    assert "owned" in done.stderr
+    assert not set("\x1b\x07\x9b\u202e") & set(done.stdout + done.stderr)
 
 
 def test_json_says_the_same(folder: Path) -> None:

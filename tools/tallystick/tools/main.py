@@ -13,6 +13,8 @@ import click
 
 from tallystick.evidence.errors import TallyError
 
+ERROR_CHARS_MAX = 2_000
+
 # Command -> (module, attribute, extra that brings what it imports, one line for `tally --help`).
 # The line stands here because showing it must not import the command.
 COMMANDS = {
@@ -101,7 +103,11 @@ def main() -> None:
         click.echo("interrupted", err=True)
         sys.exit(130)
     except TallyError as error:
-        click.echo(f"Error: {error} ({error.reason})", err=True)
+        from tallystick.verify._text import printable  # noqa: PLC0415 - used when it fails
+
+        # A validator's answer or a file may have words in it: they must not drive the terminal.
+        said = printable(f"{error} ({error.reason})", ERROR_CHARS_MAX)
+        click.echo(f"Error: {said}", err=True)
         sys.exit(1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

@@ -56,7 +56,8 @@ def verify(file: Path, policy_path: Path, at: str | None, *, as_json: bool) -> N
     except TallyError as error:
         refusal = error
     if as_json:
-        click.echo(json.dumps(_json(report, refusal), indent=2, ensure_ascii=False))
+        # In ASCII: names stay exact, and what is invisible or drives a terminal is spelt out.
+        click.echo(json.dumps(_json(report, refusal), indent=2))
     else:
         _print(report, refusal)
     if refusal is not None:
