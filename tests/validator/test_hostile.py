@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.devices import Device, Fleet
 from support.story import disclose
 from support.validating import HANDOVER, START_MS, Gateway, Room, handover
-from tallystick.evidence import claim, evidencefile, segment, verdict
+from tallystick.evidence import claim, evidencefile, keychange, segment, verdict
 from tallystick.evidence import leaf as leaves
 from tallystick.evidence.checkpoint import Checkpoint
 from tallystick.evidence.digest import sha256
@@ -307,3 +307,29 @@ def test_a_gateway_that_dates_ahead_makes_nobody_silent(room: Room, fleet: Fleet
     room.settle()
     (data,) = room.rows("SELECT data FROM entries WHERE kind = 10")[-1]
     assert verdict.parse(data).finding.missing[0][3] == "silent"
+
+
+@pytest.mark.parametrize("reason", [keychange.RETIRED, keychange.COMPROMISED])
+def test_a_gateway_whose_key_was_revoked_is_not_heard(
+    room: Room, fleet: Fleet, reason: int
+) -> None:
+    device, gateway = fleet.device(), Gateway(fleet)
+    device.record(2)
+    gateway.take(device.segment())
+    assert room.send(gateway.batch(devices=[device])).refused == []
+    change = keychange.Revocation(gateway.id, gateway.id, None, reason, START_MS)
+    ended = [*gateway.credential, change.sign(fleet.root, fleet.name, gateway.id)]
+    # Another gateway brings the news, and a receipt that the revoked key signed.
+    other = Gateway(fleet, "other")
+    receipt = gateway.custody(device, START_MS)
+    device.seal()
+    device.record(1)
+    other.take(device.segment(1))
+    news = Device(fleet, gateway.signer, ended)
+    room.send(other.batch(devices=[device, news], receipts=[receipt]))
+    taken = room.rows("SELECT count(*) FROM custody")[0][0]
+    assert taken == (0 if reason == keychange.COMPROMISED else 1)
+    gateway.take(device.segment(1))
+    with pytest.raises(TallyError) as caught:
+        room.send(gateway.batch(1))
+    assert caught.value.reason == "revoked"

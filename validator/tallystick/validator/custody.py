@@ -3,7 +3,8 @@
 import sqlalchemy as sa
 
 from tallystick.evidence import custody
-from tallystick.evidence.custody import CustodyReceipt
+from tallystick.evidence.credential import Identity
+from tallystick.evidence.custody import CustodyReceipt, VerifiedCustodyReceipt
 from tallystick.evidence.enrolment import SUBJECT_GATEWAY
 from tallystick.evidence.errors import Malformed, Unverified
 from tallystick.evidence.kinds import CUSTODY_RECEIPT
@@ -34,6 +35,14 @@ class Offered:
 
     def __init__(self, received: CustodyReceipt) -> None:
         self.received = received
+
+
+def _verified(gateway: Identity, received: CustodyReceipt) -> VerifiedCustodyReceipt:
+    key = gateway.key_of(received)
+    if gateway.period(key.thumbprint()).reason == "compromised":
+        raise Unverified("revoked", "whoever has the key may date what it likes")
+    gateway.enrolment.check_time(received.time_ms // 1000)
+    return received.verify(key)
 
 
 class Custody:
@@ -105,7 +114,7 @@ class Custody:
         signers = self._identities.by_kid(work, received.received().kid, SUBJECT_GATEWAY)
         for known in signers:
             try:
-                verified = received.verify(known.identity.key_of(received))
+                verified = _verified(known.identity, received)
             except Unverified as error:
                 reason = error.reason
                 continue

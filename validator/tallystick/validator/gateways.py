@@ -51,6 +51,9 @@ class Gateways:
         Problem("gateway-gap") with the known size; GatewayFork when it tells another story.
         """
         key = known.identity.own_key_of(received)
+        reason = known.identity.period(key.thumbprint()).reason
+        if reason is not None:
+            raise Unverified("revoked", f"the gateway's key is {reason}")
         table = schema.gateway_logs
         row = work.connection.execute(
             sa.select(table).where(table.c.gateway == known.identity.id)
