@@ -26,6 +26,12 @@ def test_the_commands_page_is_made_from_help() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_every_command_shows_examples() -> None:
+    sections = (REPOSITORY / "docs/commands.md").read_text().split("\n## ")[1:]
+    assert len(sections) > 20
+    assert [one.split("\n")[0] for one in sections if "Example" not in one] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_links_lead_somewhere(page: Path) -> None:
     for target in LINK.findall(page.read_text()):

@@ -246,7 +246,14 @@ def trust(folder: Path, root_file: Path) -> None:
     )
 
 
-@fleet.command("list")
+@fleet.command(
+    "list",
+    epilog="""\b
+Examples:
+  tally fleet list acme
+  tally fleet list acme --json | jq .members
+""",
+)
 @click.argument("folder", type=FOLDER)
 @click.option("--json", "as_json", is_flag=True, help="For scripts.")
 def list_members(folder: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
