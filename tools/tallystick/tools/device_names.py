@@ -23,12 +23,14 @@ def fewer_names(modules: dict[str, str]) -> dict[str, str]:
     numbers = {_module(place): integers(tree) for place, tree in trees.items()}
     for place, tree in trees.items():
         _Inline(_module(place), numbers).visit(tree)
-    for own in trees.values():
-        others = [other for other in trees.values() if other is not own]
-        _drop(own, _loaded(own) | _asked(others))
-        bases = _bases([node for other in others for node in ast.walk(other)])
-        elsewhere = set().union(*(_loaded(other) | _defined(other) for other in others))
-        _share(own, _asked(others), elsewhere, bases)
+    # Read once, before any name is changed: what is asked for by its old name keeps it.
+    facts = {place: _Facts(tree) for place, tree in trees.items()}
+    for place, own in trees.items():
+        others = [fact for other, fact in facts.items() if other != place]
+        asked = KEPT.union(*(fact.asked for fact in others))
+        _drop(own, facts[place].loaded | asked)
+        elsewhere = set().union(*(fact.loaded | fact.defined for fact in others))
+        _share(own, asked, elsewhere, set().union(*(fact.bases for fact in others)))
     return {place: ast.unparse(tree) + "\n" for place, tree in trees.items()}
 
 
@@ -104,17 +106,26 @@ class _Inline(ast.NodeTransformer):
         return self.generic_visit(node)
 
 
-def _asked(others: list[ast.Module]) -> set[str]:
-    """Every name that these modules import, or ask an object or module for."""
-    found = set(KEPT)
-    for tree in others:
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute):
-                found.add(node.attr)
-            elif isinstance(node, ast.ImportFrom):
-                found |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found.add(node.value)  # what __import__ is told to bring
+class _Facts:
+    """What a module says of names, for the other modules to respect."""
+
+    def __init__(self, tree: ast.Module) -> None:
+        self.asked = _asked(tree)
+        self.loaded = _loaded(tree)
+        self.defined = _defined(tree)
+        self.bases = _bases(list(ast.walk(tree)))
+
+
+def _asked(tree: ast.Module) -> set[str]:
+    """Every name that this module imports, or asks an object or module for."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            found.add(node.attr)
+        elif isinstance(node, ast.ImportFrom):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.add(node.value)  # what __import__ is told to bring
     return found
 
 
