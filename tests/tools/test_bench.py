@@ -219,6 +219,8 @@ def test_record(
         assert one["peers"]["pure-python-ed25519"] > 0
         assert one["ratio_to_best_peer"] > 1
         assert 0 < one["memory_free_bytes"] < one["heap_bytes"]
+    # The recorder alone, as design.md section 8 asks for it.
+    assert found["micropython"][1]["heap_bytes"] == 64 * 1024
     assert list(tmp_path.iterdir()) == []
 
 

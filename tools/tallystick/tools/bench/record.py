@@ -22,6 +22,7 @@ from tallystick.tools.bench.recording import CHECKPOINT_RECORDS
 from tallystick.tools.bench.result import BenchFailed, Result
 from tallystick.tools.device_library import compiled, sources
 from tallystick.tools.fleetdir import Fleet
+from tallystick.tools.micropython import MicroPython
 
 # The longest name that a fleet may have (docs/protocol.md, 1.3): it stands in every checkpoint.
 FLEET = "twenty-bytes.example"
@@ -30,9 +31,12 @@ START_S_MAX = 60.0
 # A journal that never fills: nothing frees it here. Larger numbers are slow on 32 bits.
 JOURNAL_BYTES = {64: 1 << 34, 32: 1 << 28}
 NEVER_S = 86_400
-MODULES = ("bound", "recording")
-# Heaps that a MicroPython run is tried in, smallest first; pointers of 64 bits fill twice as much.
-HEAPS_KIB = {64: (128, 160, 192, 256, 512), 32: (64, 80, 96, 128, 256)}
+MODULES = ("bound", "heap", "recording")
+# Times are taken in a heap with room to spare. Memory is: in the smallest heap in which a recorder
+# alone runs; pointers of 64 bits fill twice as much.
+HEAP_KIB = {64: 512, 32: 256}
+SMALL_HEAPS_KIB = {64: (112, 128, 160, 192, 256), 32: (64, 72, 80, 96, 128)}
+HEAP_RECORDS = 500
 SETTINGS = {
     "uplink": None,
     "checkpoint_records": CHECKPOINT_RECORDS,
@@ -83,7 +87,7 @@ def run(seconds: float, advance: Callable[[str], None]) -> Result:
             peers[name] = peer["per_s"]
             peers_added[name] = round(peer["added_bytes"], 1)
         runtimes = []
-        for bits in HEAPS_KIB:
+        for bits in HEAP_KIB:
             advance(f"MicroPython {bits}")
             runtimes.append(_on_micropython(site, bits, seconds))
         details = {
@@ -147,11 +151,15 @@ def _module(module: str, *arguments: str, seconds: float) -> dict[str, Any]:
 
 
 def _output(
-    command: Sequence[str], environment: dict[str, str], seconds: float
+    command: Sequence[str],
+    environment: dict[str, str],
+    seconds: float,
+    folder: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     # subprocess.run kills the child when this process is interrupted.
     return subprocess.run(
         command,
+        cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -183,21 +191,14 @@ def _on_micropython(site: Site, bits: int, seconds: float) -> dict[str, Any]:
     except ToolMissing as error:
         # Not measured, and said: a result without it must not look whole.
         return {"bits": bits, "not_measured": error.message}
-    module = ["-m", "tallystick.tools.bench.recording"]
-
-    def measure(mode: str, where: str, heap_kib: int) -> subprocess.CompletedProcess[str]:
-        arguments = found.argv(*module, mode, where, str(seconds), heap=f"{heap_kib}k")
-        return _output(arguments, found.environment([path]), seconds)
-
-    for heap_kib in HEAPS_KIB[bits]:
-        config = site.device(f"micropython-{bits}-{heap_kib}", bits)
-        done = measure("recorder", str(config), heap_kib)
-        if "MemoryError" not in done.stderr:
-            break
-    ours = _ran(f"the {bits}-bit MicroPython", done)
-    signatures = _ran(
-        "its signatures", measure("signatures", str(site.folder), HEAPS_KIB[bits][-1])
-    )
+    folder = site.folder / f"micropython-{bits}"
+    folder.mkdir()
+    # As on a board: /lib. MicroPython keeps each module's path in its heap.
+    (folder / "lib").symlink_to(path)
+    device = _Device(found, folder, seconds)
+    ours = device.ran("recording", "recorder", str(site.device(f"mp{bits}", bits)))
+    signatures = device.ran("recording", "signatures", str(folder))
+    heap_kib, free = device.memory(site)
     return {
         "bits": bits,
         "version": ".".join(str(number) for number in found.version),
@@ -209,6 +210,39 @@ def _on_micropython(site: Site, bits: int, seconds: float) -> dict[str, Any]:
         **_costs(ours),
         "records": ours["records"],
         "heap_bytes": heap_kib * 1024,
-        "memory_free_bytes_at_start": ours["memory_free_bytes_at_start"],
-        "memory_free_bytes": ours["memory_free_bytes"],
+        "memory_free_bytes": free,
     }
+
+
+@dataclass
+class _Device:
+    """One MicroPython with the device library, as a board has it."""
+
+    found: MicroPython
+    folder: Path
+    seconds: float
+
+    def _run(self, module: str, *arguments: str, kib: int) -> subprocess.CompletedProcess[str]:
+        module = f"tallystick.tools.bench.{module}"
+        command = self.found.argv("-m", module, *arguments, heap=f"{kib}k")
+        environment = self.found.environment([Path("lib")])
+        return _output(command, environment, self.seconds, self.folder)
+
+    def ran(self, module: str, mode: str, where: str) -> dict[str, Any]:
+        kib = HEAP_KIB[self.found.bits]
+        done = self._run(module, mode, where, str(self.seconds), kib=kib)
+        return _ran(f"{mode} on the {self.found.bits}-bit MicroPython", done)
+
+    def memory(self, site: Site) -> tuple[int, int]:
+        """The smallest of the small heaps in which a recorder runs, and what it leaves free."""
+        bits = self.found.bits
+        for kib in SMALL_HEAPS_KIB[bits]:
+            config = site.device(f"mp{bits}-{kib}", bits)
+            done = self._run("heap", str(config), str(HEAP_RECORDS), kib=kib)
+            if done.returncode == 0:
+                return kib, int(done.stdout)
+            if "MemoryError" not in done.stderr:
+                break
+        said = (done.stderr.strip().splitlines() or [f"code {done.returncode}"])[-1]
+        message = f"a recorder on the {bits}-bit MicroPython did not run: {said}"
+        raise BenchFailed("bench-failed", message)

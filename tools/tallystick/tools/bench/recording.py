@@ -35,7 +35,7 @@ CHECKPOINT_RECORDS = 64
 VARIANTS = 8
 TURNS = CHECKPOINT_RECORDS // VARIANTS
 # Costs are taken from so many turns at most.
-TURNS_KEPT_MAX = 512
+TURNS_KEPT_MAX = 256
 BOUND_S = 0.3
 
 
@@ -64,18 +64,20 @@ class Times:
     def __init__(self) -> None:
         self.count = 0
         self.total_us = 0.0
-        self.kept: list[float] = []
+        # Made at once: a list that grows needs ever larger pieces of a heap in use.
+        self.kept: list[float] = [0] * TURNS_KEPT_MAX
 
     def add(self, taken_us: float) -> None:
         """One turn more."""
+        if self.count < TURNS_KEPT_MAX:
+            self.kept[self.count] = taken_us
         self.count += 1
         self.total_us += taken_us
-        if len(self.kept) < TURNS_KEPT_MAX:
-            self.kept.append(taken_us)
 
     def us_per_record(self) -> float:
         """Of the fastest tenth of the turns: what else the machine does must not count."""
-        return sorted(self.kept)[len(self.kept) // 10] / VARIANTS
+        kept = min(self.count, TURNS_KEPT_MAX)
+        return sorted(self.kept[:kept])[kept // 10] / VARIANTS
 
 
 def bare(values: "list[list[Any]]", times: Times) -> None:
@@ -110,27 +112,31 @@ def settle(tally: "Any") -> float:
 
 
 def run_recorder(config: str, seconds: float) -> "dict[str, Any]":
-    """Decisions a second, the cost of decision() beside the bare one, and free memory."""
+    """Decisions a second, and the cost of decision() beside the bare one."""
     # Imported here, so that `signatures` has the heap for itself.
     from tallystick.recorder import Recorder  # noqa: PLC0415 - as said
 
     tally = Recorder.open(config, background=False)
-    given = [arguments(number) for number in range(VARIANTS)]
-    # decision() gets floats; the bare encoder gets them canonical, as it would get them decoded.
-    bare_values = [cbor.decode(record(number)) for number in range(VARIANTS)]
-    decided, bared = Times(), Times()
+    decided, bared, warming = Times(), Times(), Times()
+    given: "list[Arguments]" = []
+    bare_values: "list[list[Any]]" = []
+    for number in range(VARIANTS):
+        given.append(arguments(number))
+        # decision() gets floats; the bare encoder gets them canonical, as if decoded.
+        bare_values.append(cbor.decode(record(number)))
+        # What stays must lie side by side, or it cuts a small heap into pieces.
+        gc.collect()
     # Events of the boot, and whatever is made once.
-    decide(tally, given, Times())
+    decide(tally, given, warming)
     settle(tally)
+    bare(bare_values, warming)
     bound = bound_per_s(record(0), BOUND_S)
-    free_before = _free()
     settled_us = 0.0
     begin = now()
     while not decided.count or since_us(begin) < seconds * US_PER_S:
         decide(tally, given, decided)
         settled_us += settle(tally)
         bare(bare_values, bared)
-    free_after = _free()
     health = tally.health
     if health.dropped or health.faults:
         raise RuntimeError("the recorder has faults: %s" % health.faults)
@@ -143,8 +149,6 @@ def run_recorder(config: str, seconds: float) -> "dict[str, Any]":
         "settle_us": settled_us / records,
         "bare_us": bared.us_per_record(),
         "bound_per_s": bound,
-        "memory_free_bytes_at_start": free_before,
-        "memory_free_bytes": free_after,
     }
 
 
@@ -171,12 +175,6 @@ def run_signatures(folder: str, seconds: float) -> "dict[str, Any]":
                 file.flush()
         taken_us = since_us(start)
     return {"records": count, "per_s": count * US_PER_S / taken_us}
-
-
-def _free() -> "int | None":
-    gc.collect()
-    ask = getattr(gc, "mem_free", None)
-    return ask() if ask else None
 
 
 def main(argv: list[str]) -> int:
