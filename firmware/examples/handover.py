@@ -1,4 +1,4 @@
-# ruff: noqa: PTH  # MicroPython has no pathlib
+# ruff: noqa: PTH104, PTH123
 """Two robots hand over a pallet and exchange halves, here through two files.
 
     python handover.py giver    CONFIG PEER_ID MAILBOX

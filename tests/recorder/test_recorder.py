@@ -245,6 +245,17 @@ def test_handles(fleet: Fleet) -> None:
         lambda tally: tally.claim(
             "handover@1", role="giver", claim="released", peers={}, task="t", item=5, position_m=[]
         ),
+        lambda tally: tally.decision(model={"name": "m"}),
+        lambda tally: tally.decision(model=("m", ["1"], None)),
+        lambda tally: tally.claim(
+            "handover@1",
+            role="giver",
+            claim="released",
+            peers={"taker": bytes(32)},
+            task="t",
+            item="x",
+            position_m=["1"],
+        ),
         lambda tally: tally.claim("../x@1", role="giver", claim="released", peers={}, task="t"),
     ],
 )
@@ -254,6 +265,18 @@ def test_a_wrong_argument_raises_and_records_nothing(fleet: Fleet, call: Any) ->
     with pytest.raises(Malformed):
         call(tally)
     assert tally.health.records == before
+
+
+def test_what_comes_after_close_is_counted_and_not_written(fleet: Fleet) -> None:
+    config = fleet.device("one")
+    tally = Recorder.open(config, background=False)
+    tally.decision("m", {"n": 1})
+    tally.close()
+    files = {path: path.read_bytes() for path in Path(config["journal"]).iterdir()}
+    tally.decision("m", {"n": 2})
+    assert tally.health.dropped == 1
+    assert "'dropped': 1" in repr(tally.health)
+    assert {path: path.read_bytes() for path in Path(config["journal"]).iterdir()} == files
 
 
 # Custody.

@@ -172,7 +172,7 @@ def test_odd_text_stays_one_value_of_a_configuration(
     read = msgspec.toml.decode(written.read_bytes())
     assert read["broker"]["url"] == f"mqtt://{odd}"
     assert read["validators"][0]["url"] == f"http://x/{odd}"
-    assert read["validators"][0]["credential"] == str(validator.credential_path)
+    assert read["validators"][0]["credential"] == "validators/acme.cbor"
 
 
 def test_the_members_fit_a_terminal_of_80_columns(fleet: Fleet) -> None:

@@ -93,7 +93,7 @@ def _put_model(model: "Any") -> bytes:
         raise Malformed("bad-type", "a model is 'name@version' or (name, version, digest)")
     _check_model(fields)
     raw = cbor.encode(fields)
-    if type(model) is not list:
+    if type(model) is str:  # what else there is may be something that no table can hold
         if len(_models) >= MODELS_MAX:
             _models.clear()
         _models[model] = raw
@@ -130,7 +130,7 @@ def encode_decision(
     """Canonical bytes of API values; constraints: name -> (value, operator, limit[, unit])."""
     out = bytearray(b"\x87\x00")
     out += cbor.head(0, shape.uint(uptime_ms, "decision"))
-    out += (_models.get(model) if type(model) is not list else None) or _put_model(model)
+    out += (_models.get(model) if type(model) is str else None) or _put_model(model)
     value.put_named(out, inputs, value.FIELD_DEPTH, decimals)
     if type(constraints) is not dict:
         raise Malformed("bad-type", "constraints must be a dict")

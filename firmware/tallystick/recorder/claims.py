@@ -91,7 +91,7 @@ class Claims:
             claim,
             canonical,
             declare(canonical, rules),
-            self._parties(role, peers),
+            self._parties(profile, role, peers),
             self._interval(interval),
             sorted(set([_reference(one) for one in relied])),  # noqa: C403  # costs less code there
         ).encode()
@@ -102,13 +102,18 @@ class Claims:
         add_sealed(ledger, record, handle)
         return handle
 
-    def _parties(self, role: str, peers: "dict[str, Any]") -> dict[str, list[bytes]]:
+    def _parties(
+        self, profile: "DeviceProfile", role: str, peers: "dict[str, Any]"
+    ) -> dict[str, list[bytes]]:
         from tallystick.evidence.keys import device_from_text  # noqa: PLC0415  # rarely
 
         if type(peers) is not dict:
             raise Malformed("bad-type", "peers is a dict of role to id or list of ids")
         parties: dict[str, list[bytes]] = {}
         for name, given in peers.items():
+            if name not in profile.claims:
+                # It would only come out as a verdict that nobody wants.
+                raise Malformed("bad-value", "peers: the profile has no role %r" % name)
             ids = list(given) if type(given) in (list, tuple) else [given]
             parties[name] = [device_from_text(one) if type(one) is str else one for one in ids]
         mine = parties.setdefault(role, [])

@@ -22,6 +22,9 @@ class Health:
         self.refused: dict[str, int] = {}
         self.notices: dict[str, int] = {}
 
+    def __repr__(self) -> str:
+        return "Health(%s)" % self.as_dict()
+
     def as_dict(self) -> "dict[str, int | bool | str | dict[str, int]]":
         """All counters by name."""
         names = (

@@ -1,5 +1,7 @@
 # The interface of an uplink: a link that may lose, repeat or delay what it was given.
 
+from tallystick.evidence.errors import TransportError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,13 +22,13 @@ class Uplink:
         """As publish_pieces."""
         return self.publish_pieces(len(message), (message,))
 
-    def publish_pieces(self, size: int, pieces: "Iterable[bytes]") -> bool:
+    def publish_pieces(self, size: int, pieces: "Iterable[bytes]") -> bool:  # noqa: ARG002  # theirs
         """Hand a message of `size` bytes to the link, which promises nothing; False: not now."""
-        raise NotImplementedError
+        raise TransportError("no-uplink", "an uplink must say how it publishes %d bytes" % size)
 
     def receive(self) -> bytes | None:
         """The next message, or None."""
-        raise NotImplementedError
+        raise TransportError("no-uplink", "an uplink must say how it receives")
 
     def refresh(self) -> None:
         """Nothing has come back for long: give this connection up, to be made anew."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tallystick.recorder.recorder import Recorder
 
 ACCEPTS_MAX = 16
+NEVER_MS = 1 << 62
 # What a claim says beside the fields of its profile.
 WORDS = ("task", "interaction", "relied", "constraints", "interval")
 
@@ -130,6 +131,8 @@ def close(tally: "Recorder") -> None:
     except OSError as error:
         ledger.fault("flash", "close", event=False)
         ledger.health.last_fault += " (%s)" % error
+    # Another program may have the journal now: what comes late is counted as dropped.
+    ledger.flash_after_ms = NEVER_MS
     ledger.journal.files.unlock()
     if tally._link is not None:
         tally._link.uplink.close()

@@ -23,7 +23,7 @@ COMMANDS = {
     "validator": ("validator", "validator", "validator", "Run and check a validator."),
     "inspect": ("inspect", "inspect", None, "Show any of our objects, and what of it is verified."),
     "verify": ("verify", "verify", None, "Check an evidence file offline against a policy."),
-    "export": ("export", "export", "validator", "Fetch the evidence of a record or interaction."),
+    "export": ("export", "export", "client", "Fetch the evidence of a record or interaction."),
     "replay": ("replay.cli", "replay", "all", "Send recorded robot data the whole way."),
     "demo": ("demo.cli", "demo", "demo", "Six robots, two gateways, three validators, three lies."),
     "bench": ("bench.cli", "bench", "all", "Measure the hot paths beside their peers."),

@@ -26,6 +26,7 @@ from tallystick.verify.profile_toml import parse_profile
 
 CHECKPOINT_RECORDS = 64
 CHECKPOINT_S = 5
+TOPICS = "tallystick/1"
 CONFIGS = {"device": "tallystick.json", "gateway": "gateway.toml", "validator": "validator.toml"}
 GROUP_CHARS = 4
 
@@ -70,6 +71,11 @@ def packaged_profiles(names: Iterable[str]) -> list[ProfileFile]:
     return found
 
 
+def topic_prefix(fleet: Fleet) -> str:
+    """A fleet's own topics, so that two fleets can share a broker without hearing each other."""
+    return f"{TOPICS}/{fleet.name}"
+
+
 def fingerprint(key: PublicKey) -> str:
     """The thumbprint in groups, to be compared by voice."""
     text = key.thumbprint().hex()
@@ -108,6 +114,7 @@ def device(
         "profiles": "profiles",
         "namespace": namespace,
         "uplink": uplink,
+        "prefix": topic_prefix(fleet),
         "checkpoint_records": CHECKPOINT_RECORDS,
         "checkpoint_s": CHECKPOINT_S,
         "interval_s": member.identity.enrolment.interval_s,
@@ -147,7 +154,6 @@ def gateway(
     *,
     broker: str,
     validators: Sequence[ValidatorPeer] = (),
-    prefix: str = "tallystick/1",
     limits: Mapping[str, float] | None = None,
 ) -> Path:
     """Write a gateway's `gateway.toml`; returns its path."""
@@ -161,15 +167,19 @@ def gateway(
         "",
         "[broker]",
         f"url = {_toml_text(broker)}",
-        f"prefix = {_toml_text(prefix)}",
+        f"prefix = {_toml_text(topic_prefix(fleet))}",
     ]
+    # Copied, so that the folder can be moved to the machine that runs the gateway.
+    copies = member.path / "validators"
     for peer in validators:
+        copies.mkdir(exist_ok=True)
+        (copies / f"{peer.name}.cbor").write_bytes(peer.credential.read_bytes())
         lines += [
             "",
             "[[validators]]",
             f"name = {_toml_text(peer.name)}",
             f"url = {_toml_text(peer.url)}",
-            f"credential = {_toml_text(str(peer.credential))}",
+            f"credential = {_toml_text(f'validators/{peer.name}.cbor')}",
             f"send = {_toml_text(peer.send)}",
         ]
     path = member.path / "gateway.toml"

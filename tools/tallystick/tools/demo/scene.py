@@ -78,7 +78,6 @@ def build(folder: Path, broker: str) -> Scene:
             member,
             broker=broker,
             validators=peers,
-            prefix=f"tallystick/1/{name}",
             limits={"retry_s_max": 1.0, "verdicts_poll_s": 0.5},
         )
     robots = {}
@@ -111,6 +110,6 @@ def _robot(fleet: Fleet, label: str, profile: provision.ProfileFile, broker: str
         uplink=broker,
         namespace=NAMESPACE,
         profiles=[profile],
-        settings={"prefix": f"tallystick/1/{fleet.name}", "checkpoint_s": 1, "resend_s": 3},
+        settings={"checkpoint_s": 1, "resend_s": 3},
     )
     return Robot(label, fleet.name, member, config)
