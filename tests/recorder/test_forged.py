@@ -99,3 +99,29 @@ def test_a_forged_welcome_with_an_older_head_begins_no_epoch(tmp_path: Path, pro
     assert second.tally.epoch == epoch
     second.settle()
     assert second.tally.epoch == epoch
+
+
+def test_replayed_heads_do_not_end_one_epoch_after_the_other(tmp_path: Path) -> None:
+    """A device that lost its journal often, and someone who replays the heads of its life."""
+    fleet = Fleet(tmp_path / "fleet")
+    config = fleet.device("one")
+    site = Site(fleet, config)
+    heads = []
+    for number in range(12):
+        site.decide(number)
+        site.settle()
+        heads.append(site.station.heads[-1].encode())
+        site.tally.close()
+        for path in Path(config["journal"]).iterdir():
+            path.unlink()
+        site = Site(fleet, config, site.station)
+    site.decide(12)
+    site.settle()
+    epochs = {site.tally.epoch}
+    for head in heads * 2:
+        site.decide(99)
+        site.link.deliver(Welcome(0, head, None).encode())
+        site.turn(30)
+        epochs.add(site.tally.epoch)
+    assert len(epochs) == 1
+    assert site.tally.health.dropped == 0

@@ -41,6 +41,8 @@ class Log:
         # Of the newest verified receipt: to, digest, statement, time_ms.
         self.custody: "tuple[int, bytes, bytes, int] | None" = None
         self.past: "list[bytes]" = []
+        # Begun by this process, so no image of it can have been put back.
+        self.fresh = False
         self.seed = b""
         self.stretch_room = STRETCH_ROOM
         self._pair = b""

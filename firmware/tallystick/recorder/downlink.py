@@ -205,7 +205,10 @@ class Downlink:
             yield from self._own_epoch(head)
         elif head.epoch not in log.past:
             yield from self._verified(head)
-            if log.custody is not None or (yield from self._in_custody(custody)):
+            # Old heads are public: one that is replayed must not end one epoch after the other.
+            if not log.fresh and (
+                log.custody is not None or (yield from self._in_custody(custody))
+            ):
                 # The gateway knows this epoch, and knows a newer one.
                 self._older([head.epoch, head.size, head.root])
             else:

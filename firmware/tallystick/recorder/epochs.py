@@ -33,6 +33,7 @@ def begin(ledger: "Ledger", reason: str, previous: "list[Any] | None") -> None:
         journal = ledger.journal
         log = first_log(old.device)
         log.boot = old.boot
+        log.fresh = True
         log.ordinal = log.signed = old.ordinal
         log.past = old.past[:]
         if old.tree.size:
