@@ -242,11 +242,13 @@ def _ours(folder: Path, fleet: Fleet, loads: list[Load]) -> float:
         config = provision.gateway(fleet, member, broker=url)
         with Processes(folder) as processes:
             processes.tally("gateway", "gateway", "run", "--config", str(config))
-            return _send(broker, processes, member, loads)
+            return _send(broker, processes, fleet, member, loads)
 
 
-def _send(broker: Mosquitto, processes: Processes, gateway: Member, loads: list[Load]) -> float:
-    downs = "tallystick/1/+/down"
+def _send(
+    broker: Mosquitto, processes: Processes, fleet: Fleet, gateway: Member, loads: list[Load]
+) -> float:
+    downs = f"{provision.topic_prefix(fleet)}/+/down"
     with Sender(broker.port, downs, lambda: processes.check(["gateway"])) as sender:
         for one in loads:
             sender.ask(f"{one.topic}/up", one.hello(), _welcomes(one))

@@ -12,6 +12,7 @@ from tallystick.evidence.tree import Tree
 from tallystick.hw.signer import Signer
 from tallystick.tools.bench.recording import CHECKPOINT_RECORDS, record
 from tallystick.tools.fleetdir import Fleet, Member, read_credential
+from tallystick.tools.provision import topic_prefix
 
 EPOCH_SIZE = 8
 # So many different records, again and again: a gateway treats them as opaque. A power of two, so
@@ -41,7 +42,7 @@ class Load:
     @property
     def topic(self) -> str:
         """The device's own topic, without up or down."""
-        return f"tallystick/1/{self.member.id_text}"
+        return f"{topic_prefix(self.fleet)}/{self.member.id_text}"
 
     def hello(self) -> bytes:
         """What it says first: its credential makes it known."""
