@@ -43,6 +43,9 @@ def test_it_holds_and_says_what_was_checked_and_what_was_not(folder: Path) -> No
     assert any(line.startswith("Checked (") for line in lines)
     assert "  whether the claims are true: that they agree does not show it; " in done.stdout
     assert "receiver.acquired.position_m, within 0.25" in done.stdout
+    said = json.loads(verify(folder, "--json").stdout)["claimed"]
+    assert len(said) == 2
+    assert any(line.startswith("giver released by ") and "item " in line for line in said)
 
 
 ESCAPES = "\x1b]0;owned\x07\x9b31m\u202e"

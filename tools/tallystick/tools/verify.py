@@ -11,11 +11,14 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from tallystick.evidence.claim import Claim
 from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.keys import b64u
 from tallystick.evidence.limits import EVIDENCE_BYTES_MAX
+from tallystick.evidence.number import Dec, to_text
 from tallystick.tools._screen import indented, screen
 from tallystick.verify import Policy, Report, check_evidence, load_evidence
+from tallystick.verify._text import printable
 from tallystick.verify.policy import POLICY_BYTES_MAX
 
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False, readable=True)
@@ -111,6 +114,7 @@ def _json(report: Report | None, refusal: TallyError | None) -> dict[str, Any]:
         "checked": [{"what": what, "detail": detail} for what, detail in report.checked],
         "not_checked": [{"what": what, "why": why} for what, why in report.not_checked],
         "tolerances": report.tolerances,
+        "claimed": claimed(report),
         "party_sets": [
             {
                 "name": one.name,
@@ -140,6 +144,7 @@ def _print(report: Report | None, refusal: TallyError | None) -> None:
         _section(console, "Checked", [f"{a}: {b}" for a, b in report.checked], "green")
         _section(console, "Not checked", [f"{a}: {b}" for a, b in report.not_checked], "yellow")
         _section(console, "Tolerances", report.tolerances, "cyan")
+        _section(console, "Claimed", claimed(report), "magenta")
         console.print(Text(report.outcome, style="bold"))
     if refusal is None:
         console.print(Text("The policy holds.", style="bold green"))
@@ -147,6 +152,29 @@ def _print(report: Report | None, refusal: TallyError | None) -> None:
         # The last line is the answer, where a person looks first.
         sentence = f"Refused: {refusal.message} ({refusal.reason})."
         console.print(Text(sentence, style="bold red"))
+
+
+def claimed(report: Report) -> list[str]:
+    """What each disclosed claim says, a line each, its maker by the tag that its fleet signed."""
+    lines = []
+    for record in report.records:
+        claim = record.body
+        if not isinstance(claim, Claim):
+            continue
+        tag = record.identity.enrolment.details.get("asset_tag")
+        maker = f"{tag} of {record.identity.iss}" if isinstance(tag, str) else record.identity.iss
+        said = ", ".join(f"{name} {_shown(value)}" for name, value in sorted(claim.fields.items()))
+        device = b64u(record.device)
+        lines.append(printable(f"{claim.role} {claim.claim} by {maker} ({device}): {said}", 400))
+    return lines
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Dec) or (isinstance(value, int) and not isinstance(value, bool)):
+        return to_text(value)
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_shown, value)) + "]"
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def _section(console: Console, title: str, lines: list[str], style: str) -> None:
