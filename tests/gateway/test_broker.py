@@ -65,6 +65,15 @@ def test_the_whole_way(site: Site, broker: Mosquitto, robot: Device) -> None:
         assert radio.of_kind(WELCOME)
         status = site.status()  # while it runs
         assert (status["devices"], status["records"], status["refused"]) == (1, 21, {})
+        until(lambda: site.status()["process"].get("connected"), "the state")
+    assert site.status()["process"] == {
+        "running": False,
+        "connected": False,
+        "error": "",
+        "not_taken": 0,
+        "not_sent_down": 0,
+        "clients_replaced": 0,
+    }
 
 
 def test_a_device_may_bring_its_own_credential(site: Site, broker: Mosquitto) -> None:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
+import msgspec
 import structlog
 
 from tallystick.evidence.errors import CouldNotCheck, TransportError
@@ -76,6 +77,7 @@ class Gateway:
             raise
         self._folder = Folder(config.enrolments)
         self._threads: list[threading.Thread] = []
+        self._told: dict[str, bool | int | str] = {}
 
     def _core(self, connection: sqlite3.Connection, applier: Applier) -> Ingest:
         return Ingest(
@@ -128,12 +130,39 @@ class Gateway:
         read_s = time.monotonic()
         while not stop.wait(limits.WATCHDOG_TICK_S):
             self.broker.watch()
+            self._tell()
             if time.monotonic() - read_s >= limits.ENROLMENTS_RESCAN_S:
                 read_s = time.monotonic()
                 self._read_folder()
             dead = [thread.name for thread in self._threads if not thread.is_alive()]
             if dead:
                 raise TransportError("internal-error", f"{', '.join(dead)} ended by itself")
+
+    def _tell(self) -> None:
+        # What only this process knows, for `tally gateway status`: written when it changed.
+        state = self._state()
+        if state == self._told:
+            return
+        try:
+            with self.store.write_aside() as connection:
+                set_meta(connection, "state", msgspec.json.encode(state))
+        except sqlite3.Error as error:
+            _log.error("the store fails", error=str(error))
+            return
+        lost = {name: state[name] for name in ("not_taken", "not_sent_down", "clients_replaced")}
+        if any(self._told.get(name, 0) != count for name, count in lost.items()):
+            _log.warning("messages were dropped or a client replaced", **lost)
+        self._told = state
+
+    def _state(self) -> dict[str, bool | int | str]:
+        return {
+            "running": not self._stop.is_set(),
+            "connected": self.broker.subscribed,
+            "error": self.worker.store_error or self.broker.error,
+            "not_taken": self.broker.dropped,
+            "not_sent_down": self.broker.down_dropped + self.down.dropped,
+            "clients_replaced": self.broker.replaced,
+        }
 
     def _read_folder(self) -> None:
         for statements in self._folder.changed():
@@ -155,6 +184,7 @@ class Gateway:
             # A request to a slow validator: its thread is a daemon and holds nothing that matters.
             _log.warning("not waited for", threads=late)
         self.worker.close()
+        self._tell()
         self.signing.close()
         self.store.close()
         _log.info("stopped", gateway=self.config.name)

@@ -4,6 +4,8 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from tallystick.evidence.keys import device_text
 from tallystick.gateway.config import Config
 from tallystick.gateway.store import meta, open_reader
@@ -39,6 +41,8 @@ def _status(connection: sqlite3.Connection) -> dict[str, Any]:
     return {
         "gateway": None if gateway is None else device_text(gateway),
         "name": None if name is None else name.decode(),
+        # As the process said last; one that was killed said nothing of its end.
+        "process": msgspec.json.decode(meta(connection, "state") or b"{}"),
         "devices": _one(connection, "SELECT count(*) FROM devices"),
         "logs": _one(connection, "SELECT count(*) FROM epochs"),
         "segments": segments,

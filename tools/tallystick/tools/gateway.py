@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 import click
+from rich.console import Console
 from rich.table import Table
 
 from tallystick.gateway import check as checks
@@ -149,6 +150,7 @@ def status(path: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes fl
     console = screen()
     console.print(f"gateway {found['name']}, {found['gateway']}", markup=False)
     console.print(_counts(found))
+    _process(console, found["process"])
     if found["refused"]:
         console.print(_refusals(found["refused"]))
     if found["validators"]:
@@ -160,6 +162,22 @@ def status(path: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes fl
             f"of {item['device']} (epoch {item['epoch']}) the records from {item['from']} to "
             f"{item['to']} are here without those before them"
         )
+
+
+def _process(console: Console, state: dict[str, Any]) -> None:
+    if not state:
+        return
+    link = "connected to the broker" if state["connected"] else "not connected to the broker"
+    console.print(link if state["running"] else "stopped")
+    if state["error"]:
+        console.print(f"[red]{_plain(state['error'])}[/]")
+    for name, says in (
+        ("not_taken", "messages without QoS 1 found no room and were not taken"),
+        ("not_sent_down", "messages to devices found no room and were not sent"),
+        ("clients_replaced", "times a hanging MQTT client was replaced"),
+    ):
+        if state[name]:
+            console.print(f"{state[name]:,} {says}")
 
 
 def _counts(found: dict[str, Any]) -> Table:
