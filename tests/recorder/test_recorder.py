@@ -315,6 +315,12 @@ def test_forged_custody_frees_nothing(fleet: Fleet, tmp_path: Path) -> None:
         site.turn(5)
         assert site.tally.health.refused.get(reason) == 1, reason
         assert site.tally.backlog() == site.tally._ledger.log.tree.size
+    # Honest, and yet it says nothing of what lies before it.
+    behind = CustodyReceipt(epoch, 5, tree.size, tree.root(), True, 1)
+    site.link.deliver(behind.sign(fleet.gateway, FLEET, device))
+    site.turn(5)
+    assert site.tally.health.refused["bad-value"] == 2
+    assert site.tally.backlog() == site.tally._ledger.log.tree.size
     site.link.deliver(good.sign(fleet.gateway, FLEET, device))
     site.turn(5)
     assert site.tally.backlog() == site.tally._ledger.log.tree.size - tree.size

@@ -166,6 +166,8 @@ class Downlink:
             return
         if not receipt.bodies:
             raise Unverified("bad-value", "a custody receipt over hashes frees no bodies")
+        if receipt.from_ > (log.custody[0] if log.custody is not None else 0):
+            raise Unverified("bad-value", "a custody receipt that begins behind a hole")
         with ledger.lock:
             frame = filing.mark_custody(log, receipt.to, receipt.digest, message, receipt.time_ms)
             ledger.append_control(frame)
