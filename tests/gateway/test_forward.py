@@ -380,6 +380,8 @@ def test_forged_receipts_are_not_kept(sending: Sending, notary: Notary, tmp_path
     sending._run(made.run)
     sending.sent(5)
     assert sending.validator()["receipts"] == 0
+    shown = sending.gate.refused()
+    assert sum(shown.values()) >= 1, "a forged receipt is counted and shown"
     sending.gate.turn()
     assert not any(data[:3] == b"\x84\x18\x19" for _, data in sending.gate.link.down)
 

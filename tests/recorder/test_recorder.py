@@ -245,6 +245,15 @@ def test_handles(fleet: Fleet) -> None:
         lambda tally: tally.claim(
             "handover@1", role="giver", claim="released", peers={}, task="t", item=5, position_m=[]
         ),
+        lambda tally: tally.claim(
+            "handover@1",
+            role="giver",
+            claim="released",
+            peers={"receiver": bytes(32)},
+            task="t",
+            item="x" * 1000,
+            position_m=["123456.789"] * 330,
+        ),
         lambda tally: tally.decision(model={"name": "m"}),
         lambda tally: tally.decision(model=("m", ["1"], None)),
         lambda tally: tally.claim(
@@ -277,6 +286,12 @@ def test_what_comes_after_close_is_counted_and_not_written(fleet: Fleet) -> None
     assert tally.health.dropped == 1
     assert "'dropped': 1" in repr(tally.health)
     assert {path: path.read_bytes() for path in Path(config["journal"]).iterdir()} == files
+
+
+def test_no_setting_makes_a_device_quieter_than_its_enrolment(fleet: Fleet) -> None:
+    tally = Recorder.open(fleet.device("one", interval_s=100_000), background=False)
+    assert tally._ledger.policy.interval_ms == 60_000
+    tally.close()
 
 
 # Custody.

@@ -84,7 +84,9 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, after_s: float) -> None:
 def test_a_judgement_is_right_only_when_every_validator_says_what_is_expected() -> None:
     handovers = play.script()
     right = {handover.number: handover.expected for handover in handovers}
-    judgement = judge.Judgement(handovers, {"a": dict(right), "b": dict(right)})
+    judgement = judge.Judgement(handovers, {"a": dict(right), "b": dict(right)}, {"a"})
+    assert not judgement.right, "b says only that it was unheard"
+    judgement.silent.add("b")
     assert judgement.right
     judgement.states["b"][play.WRONG_PLACE] = "matched"
     assert not judgement.right

@@ -1,6 +1,7 @@
 """The HTTP interface: true to its OpenAPI document, strict at the door, never a 500."""
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -203,8 +204,21 @@ BAD_GETS = [
 
 @pytest.mark.parametrize(("path", "status"), BAD_GETS)
 def test_bad_questions_are_refused_with_a_reason(world: World, path: str, status: int) -> None:
+    before = world.http.get("/v1/status").json()["refusals"]
     answer = world.http.get(path, headers=READER)
     assert answer.status_code == status, answer.text
+    if status in {400, 404} and path.startswith("/v1/") and path != "/v1/checkpoint/":
+        reason = answer.json()["reason"]
+        after = world.http.get("/v1/status").json()["refusals"]
+        assert after[reason] == before.get(reason, 0) + 1
+        place = path.split("?", maxsplit=1)[0]
+        told = [
+            route.path
+            for route in routes.ROUTES
+            if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", route.path), place)
+        ]
+        for template in told[:1]:
+            _true(world, "get", template, answer)
     if status != 200:
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json()["reason"]

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from tallystick.recorder.ledger import Ledger
 
 PROFILES_MAX = 8
+# Of a half beside record and path: checkpoint, salt, credential's digest, framing.
+HALF_ROOM_BYTES = 640
+HASH_BYTES = 34
 SUFFIX = ".cbor"
 
 
@@ -97,6 +100,10 @@ class Claims:
         ).encode()
         if len(record) > RECORD_DEVICE_BYTES_MAX:
             raise Malformed("too-large", "a record is longer than 4096 bytes")
+        # Before anything is recorded: the path of the newest leaf is the tree's edge before it.
+        edge = ledger.log.tree.edge
+        if len(record) + HALF_ROOM_BYTES + HASH_BYTES * len(edge) > HALF_BYTES_MAX:
+            raise Malformed("too-large", "a claim whose half would be longer than 4000 bytes")
         handle = Handle()
         handle.make = lambda checkpoint: self._half(record, handle, checkpoint)
         add_sealed(ledger, record, handle)

@@ -34,9 +34,12 @@ class Handle:
 
     def done(self) -> None:
         """The signature is on flash."""
-        if self.make is not None:
-            self._result = self.make(self.checkpoint)
-            self.make = None
+        make, self.make = self.make, None
+        if make is not None:
+            try:
+                self._result = make(self.checkpoint)
+            except TallyError as error:
+                self.error = error
         self.ready = True
 
     def fail(self, error: TallyError) -> None:

@@ -46,6 +46,14 @@ def _parts(statement: bytes, kinds: tuple[int, ...]) -> "tuple[str, list[Any]]":
     return iss, values[1:]
 
 
+def interval_s(credential: list[bytes]) -> int:
+    """The longest time between two checkpoints that the enrolment names; 0 where there is none."""
+    if not credential:
+        return 0
+    seconds: int = _parts(credential[0], (ENROLMENT,))[1][7]
+    return seconds
+
+
 def device_id(credential: list[bytes], fleet: str, key: "PublicKey") -> bytes:
     """The enrolled id, when the credential is this key's; else that of a key not yet enrolled."""
     if not credential:

@@ -88,6 +88,10 @@ def _identify(config: "dict[str, Any]", signer: "Any") -> "tuple[Any, bytes, For
     from tallystick.evidence.keys import device_text  # noqa: PLC0415  # forgotten again
 
     config["device"] = device_text(device)
+    # The enrolment promises it to everyone; a device's own setting can only be shorter.
+    promised = identity.interval_s(credential)
+    if promised and config["interval_s"] > promised:
+        config["interval_s"] = promised
     return signer, device, identity.forms(key, config["fleet"], config["device"]), credential
 
 

@@ -33,6 +33,18 @@ class After:
     written: bool = False  # there is something to COMMIT
 
 
+def add_refusals(
+    connection: sqlite3.Connection, rows: Iterable[tuple[str, bytes, int, int, str]]
+) -> None:
+    """Add (reason, device or b"", count, last_ms, message) to what `status` shows."""
+    connection.executemany(
+        "INSERT INTO refusals VALUES (?, ?, ?, ?, ?) ON CONFLICT (reason, device) DO UPDATE "
+        "SET count = count + excluded.count, last_ms = excluded.last_ms, "
+        "message = excluded.message",
+        rows,
+    )
+
+
 class Applier:
     """Writes decisions; refusals are counted in memory and written by `write_refusals`."""
 
@@ -104,15 +116,12 @@ class Applier:
 
     def write_refusals(self, connection: sqlite3.Connection) -> None:
         """Write the counts; `refusals` is cleared by the caller once they are durable."""
-        rows = [
-            (reason, device, counted.count, counted.last_ms, counted.message)
-            for (reason, device), counted in self.refusals.items()
-        ]
-        connection.executemany(
-            "INSERT INTO refusals VALUES (?, ?, ?, ?, ?) ON CONFLICT (reason, device) DO UPDATE "
-            "SET count = count + excluded.count, last_ms = excluded.last_ms, "
-            "message = excluded.message",
-            rows,
+        add_refusals(
+            connection,
+            (
+                (reason, device, counted.count, counted.last_ms, counted.message)
+                for (reason, device), counted in self.refusals.items()
+            ),
         )
 
     def reset(self, connection: sqlite3.Connection) -> None:

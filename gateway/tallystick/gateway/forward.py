@@ -18,6 +18,7 @@ from tallystick.evidence.errors import TallyError, TransportError
 from tallystick.evidence.keys import PublicKey
 from tallystick.evidence.notarised import Notarised
 from tallystick.gateway import limits, steps
+from tallystick.gateway.apply import add_refusals
 from tallystick.gateway.backoff import Backoff
 from tallystick.gateway.batching import Builder, Built, compress
 from tallystick.gateway.config import ValidatorConfig
@@ -134,7 +135,7 @@ class Forwarder:
 
     def _accept(self, built: Built, answer: BatchAnswer) -> None:
         now_ms = time.time_ns() // 1_000_000
-        good, notarised = self._check_receipts(built, answer)
+        good, notarised, wrong = self._check_receipts(built, answer)
         refused = dict(answer.refused)
         cursor = self._without_history(refused, built.to)
         if answer.size < built.to:
@@ -145,6 +146,10 @@ class Forwarder:
             connection.executemany(
                 "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?)",
                 [(self.name, digest, data) for digest, data in good],
+            )
+            add_refusals(
+                connection,
+                [(why, b"", 1, now_ms, f"a receipt of validator {self.name}") for why in wrong],
             )
             connection.executemany(
                 "INSERT OR IGNORE INTO set_aside VALUES (?, ?, ?, ?)",
@@ -187,8 +192,9 @@ class Forwarder:
 
     def _check_receipts(
         self, built: Built, answer: BatchAnswer
-    ) -> tuple[list[tuple[bytes, bytes]], dict[tuple[bytes, bytes], tuple[int, bytes]]]:
+    ) -> tuple[list[tuple[bytes, bytes]], dict[tuple[bytes, bytes], tuple[int, bytes]], list[str]]:
         good: list[tuple[bytes, bytes]] = []
+        wrong: list[str] = []
         newest: dict[tuple[bytes, bytes], tuple[int, bytes]] = {}
         for digest, data in answer.receipts:
             head = built.heads.get(digest)
@@ -198,14 +204,14 @@ class Forwarder:
             reason = self._receipts.reason(data, statement)
             if reason is not None:
                 _log.error("a receipt is refused", validator=self.name, reason=reason)
-                self._note_error(f"a receipt was refused: {reason}")
+                wrong.append(reason)
                 continue
             good.append((digest, data))
             if head is not None:
                 log = (head.device, head.epoch)
                 if log not in newest or newest[log][0] <= head.size:
                     newest[log] = (head.size, Notarised(head.epoch, head.size, data).encode())
-        return good, newest
+        return good, newest, wrong
 
     def _refused(self, error: Refusal) -> float:
         pending = self._pending

@@ -13,6 +13,7 @@ from tallystick.evidence import verdict as verdicts
 from tallystick.evidence.errors import Malformed, TallyError, Unverified
 from tallystick.evidence.verdict import VerifiedVerdict
 from tallystick.gateway import limits
+from tallystick.gateway.apply import add_refusals
 from tallystick.gateway.backoff import Backoff
 from tallystick.gateway.down import Down
 from tallystick.gateway.forward import Peer
@@ -96,10 +97,12 @@ class VerdictPoller:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Malformed("bad-value", f"verdicts of {self.name}: {error}") from error
         good: list[tuple[int, VerifiedVerdict]] = []
+        wrong: list[str] = []
         for item in page.verdicts[: limits.VERDICTS_PAGE_MAX]:
             try:
                 good.append((item.entry, self._check(item)))
             except TallyError as error:
+                wrong.append(error.reason)
                 _log.error(
                     "a verdict is refused",
                     validator=self.name,
@@ -109,7 +112,7 @@ class VerdictPoller:
         entries = [item.entry for item in page.verdicts]
         after = max([page.next if page.verdicts else self._after, self._after, *entries])
         if after > self._after:
-            messages = self._keep(good, after)
+            messages = self._keep(good, wrong, after)
             self._after = after
             self._down.put(messages)
             return True
@@ -128,11 +131,15 @@ class VerdictPoller:
         return verified
 
     def _keep(
-        self, good: list[tuple[int, VerifiedVerdict]], after: int
+        self, good: list[tuple[int, VerifiedVerdict]], wrong: list[str], after: int
     ) -> list[tuple[bytes, bytes]]:
         now_ms = time.time_ns() // 1_000_000
         messages = []
         with self._store.write_aside() as connection:
+            add_refusals(
+                connection,
+                [(why, b"", 1, now_ms, f"a verdict of validator {self.name}") for why in wrong],
+            )
             for entry, verdict in good:
                 finding = verdict.finding
                 connection.execute(

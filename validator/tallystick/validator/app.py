@@ -91,10 +91,12 @@ class _Handlers:
 
     # --- refusals --------------------------------------------------------------------------
 
-    async def refused(self, _: Request, error: Exception) -> Response:
-        """A refusal with its reason."""
+    async def refused(self, request: Request, error: Exception) -> Response:
+        """A refusal with its reason; batches and readers without a token are counted before."""
         if not isinstance(error, TallyError):
             raise error
+        if request.url.path != "/v1/batches" and error.reason != "not-authorised":
+            self._sequencer.refusals.count(error.reason)
         return problem.response(error)
 
     async def http_error(self, _: Request, error: Exception) -> Response:

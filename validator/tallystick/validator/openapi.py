@@ -37,7 +37,8 @@ def document(routes: Sequence[Route], version: str, origin: str) -> dict[str, An
 
 def _operation(route: Route) -> dict[str, Any]:
     responses: dict[str, Any] = {"200": _ok(route)}
-    for status in route.problems:
+    # A question that is not understood, and a store that does not answer, are possible everywhere.
+    for status in sorted({400, 503, *route.problems}):
         responses[str(status)] = {
             "description": PROBLEMS[status],
             "content": {

@@ -27,7 +27,7 @@ from tallystick.tools.export import fetch_interaction
 from tallystick.tools.running import Service, Services
 from tallystick.validator import config as validator_config
 from tallystick.validator import service as validator_service
-from tallystick.verify import Policy, check, load_evidence
+from tallystick.verify import Policy, check, check_evidence, load_evidence
 
 START_S_MAX = 20.0
 VERDICTS_S_MAX = 45.0
@@ -185,7 +185,22 @@ def _evidence(
         f"({len(report.checked)} things checked, {len(report.not_checked)} not)",
         highlight=False,
     )
-    return _refused(data, policy, console)
+    return _silent(out, policy, console) and _refused(data, policy, console)
+
+
+def _silent(out: Path, policy: str, console: Console) -> bool:
+    """The party that stays silent must be found silent, and not merely unheard."""
+    task = play.script()[play.SILENT_PARTY - 1].task
+    evidence = load_evidence((out / f"{task}.tally").read_bytes())
+    report = check_evidence(evidence, Policy.parse(policy), int(time.time()))
+    absences = [
+        missing[3]
+        for party_set in report.party_sets
+        for said in party_set.said
+        for missing in said.verdict.finding.missing
+    ]
+    console.print(f"{task}: the receiver was {', '.join(sorted(set(absences)))}", highlight=False)
+    return absences == ["silent"] * VALIDATORS_NEEDED
 
 
 def _refused(data: bytes, policy: str, console: Console) -> bool:

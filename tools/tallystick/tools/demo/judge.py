@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 
 from rich.table import Table
 
+from tallystick.evidence import evidencefile, verdict
+from tallystick.evidence.errors import Malformed
 from tallystick.evidence.ids import interaction_id
 from tallystick.tools.api import ValidatorApi
-from tallystick.tools.demo.play import Handover
+from tallystick.tools.demo.play import SILENT_PARTY, Handover
 from tallystick.tools.demo.scene import NAMESPACE, Scene
 
 
@@ -18,14 +20,20 @@ class Judgement:
 
     handovers: list[Handover]
     states: dict[str, dict[int, str]] = field(default_factory=dict)
+    # Validators whose newest verdict says that the silent party was silent, not merely unheard.
+    silent: set[str] = field(default_factory=set)
 
     @property
     def right(self) -> bool:
         """Whether every validator says of every handover what the script expects."""
-        return bool(self.states) and all(
-            said.get(handover.number) == handover.expected
-            for said in self.states.values()
-            for handover in self.handovers
+        return (
+            bool(self.states)
+            and self.silent == set(self.states)
+            and all(
+                said.get(handover.number) == handover.expected
+                for said in self.states.values()
+                for handover in self.handovers
+            )
         )
 
     def agreeing(self, name: str) -> int:
@@ -74,6 +82,18 @@ def interaction_of(scene: Scene, handover: Handover) -> bytes:
     return interaction_id(scene.profile.profile.digest, NAMESPACE, handover.task)
 
 
+def _was_silent(scene: Scene, handover: Handover, api: ValidatorApi) -> bool:
+    file = evidencefile.parse(api.interaction_evidence(NAMESPACE, interaction_of(scene, handover)))
+    found = []
+    for entry, _ in file.entries:
+        try:
+            found.append(verdict.parse(entry))
+        except Malformed:
+            continue  # another kind of entry
+    newest = max(found, key=lambda one: one.size, default=None)
+    return newest is not None and [row[3] for row in newest.finding.missing] == ["silent"]
+
+
 def ask(scene: Scene, handovers: list[Handover], validators: dict[str, ValidatorApi]) -> Judgement:
     """Ask each validator for its newest verdict on each handover."""
     numbers = {interaction_of(scene, handover): handover.number for handover in handovers}
@@ -84,4 +104,9 @@ def ask(scene: Scene, handovers: list[Handover], validators: dict[str, Validator
             for interaction, state in api.states(NAMESPACE).items()
             if interaction in numbers
         }
+        silent = handovers[SILENT_PARTY - 1]
+        if judgement.states[name].get(SILENT_PARTY) == silent.expected and _was_silent(
+            scene, silent, api
+        ):
+            judgement.silent.add(name)
     return judgement

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from tallystick.evidence.errors import TallyError
+from tallystick.evidence.number import Dec, differs_by_at_most, from_text
 from tallystick.tools import device_library, micropython, mosquitto
 from tallystick.tools.api import Counts, ValidatorApi
 from tallystick.tools.export import Exported, export_all
@@ -29,6 +30,8 @@ START_S_MAX = 30
 # The robot that runs on MicroPython; the others run on CPython.
 MICROPYTHON_ROBOT = 1
 SHOWN = ("matched", "conflicting", "one_sided")
+# Of the profile `sighting`, in metres.
+TOLERANCE = from_text("0.25")
 
 
 @dataclass(frozen=True)
@@ -38,19 +41,29 @@ class Expected:
     decisions: int
     claims: int
     interactions: int
+    states: dict[str, int]
 
 
 def count(data: Path, robots: int) -> Expected:
-    """Count lines, claims and interactions."""
+    """Count lines, claims and interactions, and what the profile makes of each pair of ranges."""
     decisions = claims = 0
-    tasks = set()
+    ranges: dict[str, list[int | Dec]] = {}
     for number in range(1, robots + 1):
         for line in mrclam_robot.lines(str(data), number, robots):
             decisions += 1
             if line.claims:
                 claims += 1
-                tasks.add(mrclam_robot.task(number, line.claims, line.bucket))
-    return Expected(decisions, claims, len(tasks))
+                task = mrclam_robot.task(number, line.claims, line.bucket)
+                ranges.setdefault(task, []).append(from_text(line.range))
+    states = dict.fromkeys(SHOWN, 0)
+    for seen in ranges.values():
+        if len(seen) == 1:
+            states["one_sided"] += 1
+        elif differs_by_at_most(seen[0], seen[1], TOLERANCE):
+            states["matched"] += 1
+        else:
+            states["conflicting"] += 1
+    return Expected(decisions, claims, len(ranges), states)
 
 
 @click.group(
@@ -106,8 +119,14 @@ def mrclam(data: Path, export_to: Path | None, work: Path | None, as_json: bool)
     for item in exported:
         if item.refused:
             click.echo(f"{item.path}: {item.refused}", err=True)
-    missing = any(c.decisions != run.expected.decisions for c in counts.values())
-    if missing or any(item.refused for item in exported):
+    wrong = any(
+        c.decisions != run.expected.decisions
+        or {state: c.states.get(state, 0) for state in SHOWN} != run.expected.states
+        for c in counts.values()
+    )
+    if wrong:
+        click.echo(f"the files say {run.expected.states}, not every validator does", err=True)
+    if wrong or any(item.refused for item in exported):
         sys.exit(1)
 
 
