@@ -1,9 +1,10 @@
-"""Ctrl-C at a better moment: where a started process is not yet known to who must end it."""
+"""Ctrl-C and SIGTERM: as an event for services, and held back where they would lose a process."""
 
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 
 @contextmanager
@@ -25,3 +26,15 @@ def uninterrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
         if came:
             signal.raise_signal(signal.SIGINT)
+
+
+def until_signalled() -> threading.Event:
+    """An event that Ctrl-C or SIGTERM sets, for a service that ends by itself."""
+    stop = threading.Event()
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
+    return stop

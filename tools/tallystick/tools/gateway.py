@@ -1,13 +1,10 @@
 """`tally gateway`: run a gateway, check its configuration, show what it did."""
 
 import json
-import signal
 import sys
-import threading
 import time
 from datetime import datetime, timezone
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
@@ -18,6 +15,7 @@ from tallystick.gateway import check as checks
 from tallystick.gateway import config as configs
 from tallystick.gateway import logs, service
 from tallystick.gateway import status as statuses
+from tallystick.tools._interrupt import until_signalled
 from tallystick.tools._screen import screen
 
 CONFIG = click.option(
@@ -58,13 +56,7 @@ def run(path: Path) -> None:
     """Take devices' records into custody and forward them, until Ctrl-C or SIGTERM."""
     config = configs.load(path)
     logs.configure()
-    stop = threading.Event()
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGTERM, end)
+    stop = until_signalled()
     service.run(config, stop)
 
 

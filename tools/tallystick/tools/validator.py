@@ -1,15 +1,13 @@
 """`tally validator`: run a validator, check its configuration."""
 
 import json
-import signal
 import sys
-import threading
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 
 import click
 
+from tallystick.tools._interrupt import until_signalled
 from tallystick.validator import check as checks
 from tallystick.validator import config as configs
 from tallystick.validator import logs, service
@@ -48,13 +46,7 @@ def run(path: Path) -> None:
     """Take batches, log, reconcile and sign verdicts, until Ctrl-C or SIGTERM."""
     config = configs.load(path)
     logs.configure()
-    stop = threading.Event()
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGTERM, end)
+    stop = until_signalled()
     service.run(
         config, stop, lambda url: click.echo(f"validator {config.name} listens on {url}", err=True)
     )
