@@ -1,7 +1,7 @@
 """The whole recorder: open, record, sign, open again."""
 
 from _folder import within
-from tallystick.hw import file_key
+from tallystick.hw.signer import Signer
 from tallystick.recorder import Recorder
 from tallystick.recorder.memory_uplink import MemoryUplink
 
@@ -30,7 +30,7 @@ def decide(tally: Recorder, count: int) -> None:
 
 def test_records_are_sealed_signed_and_there_again() -> None:
     def run(path: str) -> None:
-        file_key.create("file:" + path + "/key")
+        Signer.create("file:" + path + "/key")
         settings = config(path, checkpoint_records=16, checkpoint_s=1000)
         tally = Recorder.open(settings, background=False)
         epoch = tally.epoch
@@ -53,7 +53,7 @@ def test_records_are_sealed_signed_and_there_again() -> None:
 
 def test_a_wrong_argument_raises_and_a_dead_link_does_not() -> None:
     def run(path: str) -> None:
-        file_key.create("file:" + path + "/key")
+        Signer.create("file:" + path + "/key")
         tally = Recorder.open(config(path), background=False)
         for wrong in (7, "", "@", ("a", "b")):
             try:
@@ -77,7 +77,7 @@ def test_a_wrong_argument_raises_and_a_dead_link_does_not() -> None:
 
 def test_an_urgent_decision_is_signed_when_it_returns() -> None:
     def run(path: str) -> None:
-        file_key.create("file:" + path + "/key")
+        Signer.create("file:" + path + "/key")
         tally = Recorder.open(config(path, checkpoint_s=1000, checkpoint_records=1000))
         tally.decision("m", {"n": 1}, output="stop", urgent=True)
         ledger = tally._ledger

@@ -4,7 +4,7 @@ import os
 import sys
 
 from tallystick.evidence.errors import KeyDriverError, Unverified
-from tallystick.hw import file_key
+from tallystick.hw.file_key import create_signer
 from tallystick.hw.signer import Signer
 
 TYPE_CHECKING = False
@@ -33,21 +33,20 @@ def refused(function: "Any", *arguments: "Any") -> str:
 
 def test_a_key_is_made_once_and_opened_again() -> None:
     uri = fresh("test_signer_made.key")
-    made = file_key.create(uri)
+    made = Signer.create(uri)
     opened = Signer.from_uri(uri)
     assert opened.public_key() == made.public_key()
     assert opened.alg == -8 and opened.custody == "software" and opened.counter() is None
     signature = opened.sign(b"message")
     made.public_key().verify(signature, b"message")
     assert signature == made.sign(b"message")
-    assert refused(file_key.create, uri) == "key-exists"
+    assert refused(Signer.create, uri) == "key-exists"
     opened.close()
     fresh("test_signer_made.key")
 
 
 def test_a_signature_comes_in_phases() -> None:
-    uri = fresh("test_signer_phases.key")
-    key = file_key.create(uri)
+    key = create_signer(fresh("test_signer_phases.key")[5:])
     assert refused(key.poll) == "not-signing"
     assert refused(key.signature) == "not-ready"
     key.steps_a_poll = 1
@@ -73,7 +72,7 @@ def test_a_signature_comes_in_phases() -> None:
 
 def test_a_damaged_file_is_refused() -> None:
     uri = fresh("test_signer_damaged.key")
-    file_key.create(uri)
+    Signer.create(uri)
     with open(uri[5:], "rb") as file:
         good = file.read()
     for bit in range(0, 8 * len(good), 61):
@@ -92,10 +91,10 @@ def test_a_damaged_file_is_refused() -> None:
 def test_what_names_no_key_is_refused() -> None:
     for uri in ("", "file", "file:", "/etc/key", "vault:secret", "FILE:x", ":x"):
         assert refused(Signer.from_uri, uri) == "bad-key-uri", uri
-    assert refused(file_key.create, "x") == "bad-key-uri"
-    assert refused(file_key.create, "file:") == "bad-key-uri"
+    assert refused(Signer.create, "x") == "bad-key-uri"
+    assert refused(Signer.create, "file:") == "bad-key-uri"
     assert refused(Signer.from_uri, "file:nowhere/no.key") == "no-key"
-    assert refused(file_key.create, "file:nowhere/no.key") == "no-key"
+    assert refused(Signer.create, "file:nowhere/no.key") == "no-key"
 
 
 def test_a_signer_without_a_driver_says_so() -> None:
@@ -109,7 +108,7 @@ def test_a_signer_without_a_driver_says_so() -> None:
 
 def test_the_secret_does_not_show() -> None:
     uri = fresh("test_signer_secret.key")
-    key = file_key.create(uri)
+    key = Signer.create(uri)
     with open(uri[5:], "rb") as file:
         secret = file.read()[-41:-9]
     assert len(secret) == 32

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tallystick.evidence.errors import KeyDriverError
 from tallystick.hw import file_key
+from tallystick.hw.signer import Signer
 
 _FOLDER = tempfile.TemporaryDirectory()
 _PATH = Path(_FOLDER.name) / "fuzzed.key"
@@ -12,7 +13,7 @@ _PATH = Path(_FOLDER.name) / "fuzzed.key"
 
 def _written() -> bytes:
     path = Path(_FOLDER.name) / "made.key"
-    file_key.create(f"file:{path}")
+    Signer.create(f"file:{path}")
     return path.read_bytes()
 
 

@@ -29,7 +29,7 @@ def reason(raised: pytest.ExceptionInfo[KeyDriverError]) -> str:
 def test_both_algorithms_sign_and_open_again(
     tmp_path: Path, alg: int, passphrase: str | None
 ) -> None:
-    made = file_key.create(uri(tmp_path), alg, lambda _: passphrase)
+    made = Signer.create(uri(tmp_path), alg, lambda _: passphrase)
     opened = Signer.from_uri(uri(tmp_path), lambda _: passphrase)
     assert opened.public_key() == made.public_key()
     assert opened.alg == alg and opened.custody in CUSTODIES
@@ -43,7 +43,7 @@ def test_both_algorithms_sign_and_open_again(
 def test_only_the_owner_can_read_the_file(tmp_path: Path) -> None:
     old = os.umask(0)
     try:
-        file_key.create(uri(tmp_path))
+        Signer.create(uri(tmp_path))
     finally:
         os.umask(old)
     path = tmp_path / "device.key"
@@ -57,9 +57,9 @@ def test_only_the_owner_can_read_the_file(tmp_path: Path) -> None:
 
 
 def test_a_key_is_never_overwritten(tmp_path: Path) -> None:
-    made = file_key.create(uri(tmp_path))
+    made = Signer.create(uri(tmp_path))
     with pytest.raises(KeyDriverError) as raised:
-        file_key.create(uri(tmp_path))
+        Signer.create(uri(tmp_path))
     assert reason(raised) == "key-exists"
     # Nor by another process that was faster than our look.
     with pytest.raises(FileExistsError):
@@ -73,20 +73,20 @@ def test_a_left_over_part_is_replaced_and_a_link_is_not_followed(tmp_path: Path)
     part = tmp_path / "device.key.part"
     part.write_bytes(b"cut by a power failure")
     part.chmod(0o644)
-    file_key.create(uri(tmp_path))
+    Signer.create(uri(tmp_path))
     assert not part.exists()
     Signer.from_uri(uri(tmp_path))  # refuses what others may read
     victim = tmp_path / "victim"
     victim.write_text("mine")
     (tmp_path / "other.key.part").symlink_to(victim)
     with pytest.raises(KeyDriverError) as raised:
-        file_key.create(uri(tmp_path, "other.key"))
+        Signer.create(uri(tmp_path, "other.key"))
     assert reason(raised) == "no-key"
     assert victim.read_text() == "mine"
 
 
 def test_a_passphrase_is_needed_and_must_be_right(tmp_path: Path) -> None:
-    file_key.create(uri(tmp_path), EDDSA, lambda _: PASSPHRASE)
+    Signer.create(uri(tmp_path), EDDSA, lambda _: PASSPHRASE)
     for secrets, expected in (
         (None, "no-passphrase"),
         (lambda _: None, "no-passphrase"),
@@ -107,7 +107,7 @@ def test_a_passphrase_is_needed_and_must_be_right(tmp_path: Path) -> None:
 
 
 def test_a_foreign_file_cannot_demand_all_memory(tmp_path: Path) -> None:
-    file_key.create(uri(tmp_path), EDDSA, lambda _: PASSPHRASE)
+    Signer.create(uri(tmp_path), EDDSA, lambda _: PASSPHRASE)
     path = tmp_path / "device.key"
     fields = cbor.decode(path.read_bytes())
     for at, value in (
@@ -137,8 +137,8 @@ def rewritten(path: Path, **changes: object) -> None:
 
 def test_a_public_key_that_is_not_the_secrets_is_refused(tmp_path: Path) -> None:
     # Signing one message under two public keys would give the secret away.
-    other = file_key.create(uri(tmp_path, "other.key")).public_key().raw
-    file_key.create(uri(tmp_path))
+    other = Signer.create(uri(tmp_path, "other.key")).public_key().raw
+    Signer.create(uri(tmp_path))
     path = tmp_path / "device.key"
     good = path.read_bytes()
     for changes in (
@@ -160,7 +160,7 @@ def test_a_public_key_that_is_not_the_secrets_is_refused(tmp_path: Path) -> None
 
 
 def test_a_p256_scalar_out_of_range_is_refused(tmp_path: Path) -> None:
-    file_key.create(uri(tmp_path), ES256)
+    Signer.create(uri(tmp_path), ES256)
     path = tmp_path / "device.key"
     for scalar in (bytes(32), b"\xff" * 32):
         rewritten(path, secret=scalar)
@@ -171,15 +171,15 @@ def test_a_p256_scalar_out_of_range_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_algorithm_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(KeyDriverError) as raised:
-        file_key.create(uri(tmp_path), -35)
+        Signer.create(uri(tmp_path), -35)
     assert reason(raised) == "no-such-key"
 
 
 def test_secrets_are_in_no_error_and_no_repr(tmp_path: Path) -> None:
-    key = file_key.create(uri(tmp_path), EDDSA)
+    key = Signer.create(uri(tmp_path), EDDSA)
     secret = cbor.decode((tmp_path / "device.key").read_bytes())[3]
     sealed = uri(tmp_path, "sealed.key")
-    file_key.create(sealed, EDDSA, lambda _: PASSPHRASE)
+    Signer.create(sealed, EDDSA, lambda _: PASSPHRASE)
     assert PASSPHRASE.encode() not in (tmp_path / "sealed.key").read_bytes()
     said = [repr(key), str(key)]
     (tmp_path / "device.key").write_bytes((tmp_path / "device.key").read_bytes()[:-1])
@@ -200,5 +200,5 @@ def test_another_files_error_is_a_driver_error(tmp_path: Path) -> None:
         Signer.from_uri(uri(tmp_path, "folder"))
     assert reason(raised) == "no-key"
     with pytest.raises(KeyDriverError) as raised:
-        file_key.create(uri(tmp_path, "missing/device.key"))
+        Signer.create(uri(tmp_path, "missing/device.key"))
     assert reason(raised) == "no-key"

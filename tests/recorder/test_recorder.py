@@ -15,7 +15,7 @@ from tallystick.evidence.errors import Malformed, TallyError, Unverified
 from tallystick.evidence.event import Event
 from tallystick.evidence.half import parse as parse_half
 from tallystick.evidence.resend import Resend
-from tallystick.hw import file_key
+from tallystick.hw.signer import Signer
 from tallystick.recorder import Recorder
 from tallystick.recorder.memory_uplink import MemoryUplink
 
@@ -306,7 +306,7 @@ def test_forged_custody_frees_nothing(fleet: Fleet, tmp_path: Path) -> None:
     site.turn(200, lambda: len(site.station.heads) > 0 and site.tally.health.sent >= 4)
     epoch = site.tally.epoch
     tree = site.station.trees[epoch]
-    stranger = file_key.create(f"file:{tmp_path / 'stranger'}")
+    stranger = Signer.create(f"file:{tmp_path / 'stranger'}")
     good = CustodyReceipt(epoch, 0, tree.size, tree.root(), True, 1)
     device = site.tally.device
     signed = bytearray(good.sign(fleet.gateway, FLEET, device))

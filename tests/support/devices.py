@@ -19,7 +19,7 @@ from tallystick.evidence.keys import EDDSA, PublicKey, device_text, from_raw
 from tallystick.evidence.segment import Edge, Segment, Stretch
 from tallystick.evidence.tree import Tree, root_of
 from tallystick.hw import _software
-from tallystick.hw.file_key import create
+from tallystick.hw.signer import Signer
 from tallystick.hw.software_key import FileKey
 
 VALID_S = (1_600_000_000, 4_000_000_000)
@@ -32,9 +32,9 @@ def key(name: str, alg: int = EDDSA) -> FileKey:
     return FileKey(from_raw(alg, _software.public_raw(alg, secret)), secret)
 
 
-def write_key(path: Path, signer: FileKey | None = None) -> FileKey:
+def write_key(path: Path, signer: FileKey | None = None) -> Signer:
     """A key file; a new key's, unless one is given."""
-    made = create(f"file:{path}")
+    made = Signer.create(f"file:{path}")
     if signer is not None:
         fields = ["tallystick-key/1", signer.alg, signer.public_key().raw, _secret(signer)]
         checksum = sha256(cbor.encode(fields))[:8]

@@ -19,7 +19,7 @@ from tallystick.evidence.root import format_root
 from tallystick.evidence.segment import VerifiedSegment, verify_segment
 from tallystick.evidence.tree import Tree
 from tallystick.evidence.welcome import Welcome
-from tallystick.hw import file_key
+from tallystick.hw.signer import Signer
 
 FLEET = "acme"
 TIME_MS = 1_790_000_000_000
@@ -51,8 +51,8 @@ class Fleet:
     def __init__(self, folder: Path, alg: int = EDDSA) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.root = file_key.create(f"file:{folder / 'root.key'}", alg=alg)
-        self.gateway = file_key.create(f"file:{folder / 'gateway.key'}", alg=alg)
+        self.root = Signer.create(f"file:{folder / 'root.key'}", alg=alg)
+        self.gateway = Signer.create(f"file:{folder / 'gateway.key'}", alg=alg)
 
     @property
     def root_line(self) -> str:
@@ -62,7 +62,7 @@ class Fleet:
         """A configuration as `tally fleet enroll` would write it."""
         folder = self.folder / name
         (folder / "profiles").mkdir(parents=True)
-        signer = file_key.create(f"file:{folder / 'key'}", alg=alg)
+        signer = Signer.create(f"file:{folder / 'key'}", alg=alg)
         key, possession = request(signer, FLEET)
         device = key.thumbprint()
         enrolled = Enrolment(

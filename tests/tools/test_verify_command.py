@@ -11,7 +11,7 @@ import pytest
 
 from support.story import Story, disclose, reencode
 from tallystick.evidence import cbor
-from tallystick.hw.file_key import create
+from tallystick.hw.signer import Signer
 
 STORY = Story()
 
@@ -174,7 +174,7 @@ def test_inspect_shows_a_tree(folder: Path) -> None:
 
 
 def test_inspect_never_shows_a_key_file(folder: Path) -> None:
-    create(f"file:{folder / 'device.key'}")
+    Signer.create(f"file:{folder / 'device.key'}")
     done = tally(folder, "inspect", "device.key")
     assert done.returncode == 1
     assert "never shown" in done.stderr

@@ -21,7 +21,7 @@ from tallystick.evidence.notice import Notice
 from tallystick.evidence.receipt import attach
 from tallystick.evidence.resend import Resend
 from tallystick.evidence.welcome import Welcome
-from tallystick.hw.file_key import create
+from tallystick.hw.signer import Signer
 from tallystick.verify import profiles
 from tallystick.verify.describe import KINDS, describe
 
@@ -163,7 +163,7 @@ def test_what_refutes_itself_is_refused() -> None:
 
 
 def test_a_key_file_is_never_shown(tmp_path: Path) -> None:
-    create(f"file:{tmp_path / 'device.key'}")
+    Signer.create(f"file:{tmp_path / 'device.key'}")
     data = (tmp_path / "device.key").read_bytes()
     with pytest.raises(Malformed, match="never shown"):
         describe(data)

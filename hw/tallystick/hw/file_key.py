@@ -43,11 +43,9 @@ def open_signer(path: str, secrets: "Secrets | None" = None) -> FileKey:
         raise KeyDriverError("corrupt-key", path + ": " + error.message)
 
 
-def create(uri: str, alg: int = EDDSA, secrets: "Secrets | None" = None) -> FileKey:
+def create_signer(path: str, alg: "int | None" = None, secrets: "Secrets | None" = None) -> FileKey:
     """Make a key and its file (mode 0600); sealed when `secrets` gives a passphrase."""
-    if not uri.startswith("file:") or len(uri) == 5:
-        raise KeyDriverError("bad-key-uri", "a file key's URI is file:PATH")
-    path = uri[5:]
+    alg = EDDSA if alg is None else alg
     if _exists(path):
         raise KeyDriverError("key-exists", path + ": exists; a key is never overwritten")
     passphrase = secrets(path) if secrets else None

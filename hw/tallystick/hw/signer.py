@@ -15,8 +15,19 @@ if TYPE_CHECKING:
     # Asked for a passphrase or PIN with what it is for; gives None where there is none.
     Secrets = Callable[[str], "str | None"]
 
-# Scheme -> module with open_signer(rest of the URI, secrets); imported when it is used.
+# Scheme -> module with open_signer(rest, secrets) and create_signer(rest, alg, secrets), where
+# `rest` is the URI without its scheme; imported when it is used.
 DRIVERS = {"file": "tallystick.hw.file_key"}
+
+
+def driver(uri: str) -> "tuple[Any, str]":
+    """(the driver's module, the rest of `uri`); KeyDriverError for a scheme that we do not know."""
+    scheme, colon, rest = uri.partition(":")
+    module = DRIVERS.get(scheme)
+    if not colon or not rest or not module:
+        known = ", ".join(sorted(DRIVERS))
+        raise KeyDriverError("bad-key-uri", "a key's URI is SCHEME:NAME; schemes: " + known)
+    return __import__(module, None, None, ("open_signer",)), rest
 
 
 class Signer:
@@ -28,13 +39,15 @@ class Signer:
     @staticmethod
     def from_uri(uri: str, secrets: "Secrets | None" = None) -> "Signer":
         """The signer that `uri` names; KeyDriverError when there is none."""
-        scheme, colon, rest = uri.partition(":")
-        module = DRIVERS.get(scheme)
-        if not colon or not rest or not module:
-            known = ", ".join(sorted(DRIVERS))
-            raise KeyDriverError("bad-key-uri", "a key's URI is SCHEME:NAME; schemes: " + known)
-        driver: "Any" = __import__(module, None, None, ("open_signer",))
-        signer: Signer = driver.open_signer(rest, secrets)
+        module, rest = driver(uri)
+        signer: Signer = module.open_signer(rest, secrets)
+        return signer
+
+    @staticmethod
+    def create(uri: str, alg: "int | None" = None, secrets: "Secrets | None" = None) -> "Signer":
+        """A new key where `uri` says, never over another; `alg` None: the driver's own."""
+        module, rest = driver(uri)
+        signer: Signer = module.create_signer(rest, alg, secrets)
         return signer
 
     def public_key(self) -> "PublicKey":
@@ -60,12 +73,65 @@ class Signer:
             pass
         return self.signature()
 
-    def counter(self) -> "Any":
+    def verifier(self, key: "PublicKey", signature: bytes, message: bytes) -> "Any":  # noqa: ARG002  # a driver may
+        """Another's signature checked in the hardware, as PublicKey.verifier: step() until True.
+
+        None where the hardware cannot; then the caller uses key.verifier().
+        """
+        return None
+
+    def counter(self) -> "Counter | None":
         """The hardware's monotonic counter, or None where it has none."""
         return None
+
+    def evidence(self, context: bytes) -> "list[list[Any]]":  # noqa: ARG002  # a driver may
+        """Custody evidence, [type, bytes] each (docs/protocol.md, 5.3); empty for a software key.
+
+        context: 32 bytes that attested evidence is bound to (enrolment.custody_context).
+        """
+        return []
+
+    def self_test(self) -> "list[str]":
+        """What was tried and works, a sentence each; KeyDriverError says what does not."""
+        message = b"tallystick self-test"
+        self.public_key().verify(self.sign(message), message)
+        return ["signs, and the public key verifies it"]
 
     def close(self) -> None:
         """Give bus, session or handle back."""
 
     def _refused(self, reason: str, what: str) -> KeyDriverError:
         return KeyDriverError(reason, "the %s key %s" % (self.custody, what))
+
+
+class Counter:
+    """A monotonic counter that hardware keeps.
+
+    Raising it wears some chips out, so it is split-phase too and callers limit its rate
+    (docs/protocol.md, 2.1; design rule 5).
+    """
+
+    limit: "int | None" = None  # the last value that it can reach; None where it does not wear out
+
+    def read(self) -> int:
+        """Its value; blocks for a read of the chip."""
+        raise KeyDriverError("no-counter", "this key has no counter")
+
+    def begin(self) -> None:
+        """Start to raise it by one."""
+        raise KeyDriverError("no-counter", "this key has no counter")
+
+    def poll(self) -> bool:
+        """A bounded piece of work; True when value() has the new value."""
+        raise KeyDriverError("no-counter", "this key has no counter")
+
+    def value(self) -> int:
+        """The new value, after poll() was True."""
+        raise KeyDriverError("no-counter", "this key has no counter")
+
+    def increment(self) -> int:
+        """begin, poll and value in one; blocks."""
+        self.begin()
+        while not self.poll():
+            pass
+        return self.value()

@@ -27,7 +27,6 @@ from tallystick.evidence.credential import Credential, Identity, verify_credenti
 from tallystick.evidence.enrolment import SUBJECTS
 from tallystick.evidence.errors import Malformed, TallyError, Unverified
 from tallystick.evidence.keys import EDDSA, PublicKey, device_text
-from tallystick.hw import file_key
 from tallystick.hw.signer import Signer
 from tallystick.tools._files import read_text
 
@@ -107,7 +106,7 @@ def parse_request(data: bytes) -> tuple[PublicKey, bytes]:
 
 def make_request(uri: str, alg: int, name: str) -> bytes:
     """Make a key where it will stay, and the request that the fleet root answers."""
-    file_key.create(uri, alg=alg)
+    Signer.create(uri, alg=alg)
     key, possession = enrolment.request(Signer.from_uri(uri), name)
     return cbor.encode([key.cose_key(), possession])
 
@@ -145,7 +144,7 @@ class Fleet:
         if (path / "fleet.toml").exists():
             raise FileExistsError(17, "a fleet is here already; choose another folder", str(path))
         path.mkdir(parents=True, exist_ok=True)
-        file_key.create(f"file:{path / 'root.key'}", alg=alg)
+        Signer.create(f"file:{path / 'root.key'}", alg=alg)
         signer = Signer.from_uri(f"file:{path / 'root.key'}")
         (path / "root.pub").write_text(root.format_root(name, signer.public_key()) + "\n")
         for folder in ("trusted", "devices", "gateways", "validators"):
@@ -274,7 +273,7 @@ class Fleet:
                     )
             return key, possession
         uri = f"file:{folder / 'key'}"
-        file_key.create(uri, alg=alg)
+        Signer.create(uri, alg=alg)
         return enrolment.request(Signer.from_uri(uri), self.name)
 
     def _enrolment(

@@ -17,7 +17,6 @@ from tallystick.evidence.keys import EDDSA, PublicKey, b64u
 from tallystick.evidence.limits import PROFILE_BYTES_MAX
 from tallystick.evidence.note import NoteKey
 from tallystick.evidence.profile import Profile
-from tallystick.hw import file_key
 from tallystick.hw.signer import Signer
 from tallystick.tools._files import read_text
 from tallystick.tools.fleetdir import Fleet, Member, read_credential, write_private
@@ -192,7 +191,7 @@ def gateway(
 def note_key(fleet: Fleet, label: str, folder: Path) -> NoteKey:
     """Make the Ed25519 key that signs the validator's log checkpoints."""
     uri = f"file:{folder / 'note.key'}"
-    file_key.create(uri, alg=EDDSA)
+    Signer.create(uri, alg=EDDSA)
     return NoteKey(origin(fleet, label), Signer.from_uri(uri).public_key())
 
 
