@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tallystick.evidence.keys import PublicKey
+    from tallystick.hw.counter import Counter
 
     # Asked for a passphrase or PIN with what it is for; gives None where there is none.
     Secrets = Callable[[str], "str | None"]
@@ -102,36 +103,3 @@ class Signer:
 
     def _refused(self, reason: str, what: str) -> KeyDriverError:
         return KeyDriverError(reason, "the %s key %s" % (self.custody, what))
-
-
-class Counter:
-    """A monotonic counter that hardware keeps.
-
-    Raising it wears some chips out, so it is split-phase too and callers limit its rate
-    (docs/protocol.md, 2.1; design rule 5).
-    """
-
-    limit: "int | None" = None  # the last value that it can reach; None where it does not wear out
-
-    def read(self) -> int:
-        """Its value; blocks for a read of the chip."""
-        raise KeyDriverError("no-counter", "this key has no counter")
-
-    def begin(self) -> None:
-        """Start to raise it by one."""
-        raise KeyDriverError("no-counter", "this key has no counter")
-
-    def poll(self) -> bool:
-        """A bounded piece of work; True when value() has the new value."""
-        raise KeyDriverError("no-counter", "this key has no counter")
-
-    def value(self) -> int:
-        """The new value, after poll() was True."""
-        raise KeyDriverError("no-counter", "this key has no counter")
-
-    def increment(self) -> int:
-        """begin, poll and value in one; blocks."""
-        self.begin()
-        while not self.poll():
-            pass
-        return self.value()
