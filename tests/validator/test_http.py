@@ -16,7 +16,7 @@ from support.devices import Device, Fleet
 from support.validating import HANDOVER, START_MS, TOKEN, Gateway, compress, handover, load
 from tallystick.evidence import batchanswer, checkpoint, evidencefile, note, receipt, verdict
 from tallystick.evidence.keys import b64u, device_text, from_b64u
-from tallystick.validator import routes
+from tallystick.validator import queries, routes
 from tallystick.validator.service import Service
 from tallystick.verify import evidence_check
 from tallystick.verify.policy import parse_policy
@@ -496,3 +496,27 @@ def test_the_answer_is_the_gateways(world: World) -> None:
     gap = world.post(gateway.batch(2))
     assert (gap.status_code, gap.json()["reason"], gap.json()["size"]) == (409, "gateway-gap", 1)
     _true(world, "post", "/v1/batches", gap)
+
+
+def test_a_defect_of_ours_is_counted_and_the_service_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path)
+    try:
+
+        def broken(*_: object, **__: object) -> bytes:
+            raise ZeroDivisionError
+
+        with monkeypatch.context() as fault:
+            fault.setattr(queries, "forks_of", broken)
+            fault.setattr(world.service.sequencer.ingest, "batch", broken)
+            path = f"/v1/devices/{device_text(world.giver.id)}/forks"
+            for answer in (world.http.get(path), world.post(b"any batch")):
+                assert answer.status_code == 503
+                assert answer.json()["reason"] == "internal-error"
+                assert answer.headers["content-type"] == "application/problem+json"
+        world.fill()
+        assert world.http.get("/v1/status").json()["refusals"]["internal-error"] == 2
+    finally:
+        world.http.close()
+        world.service.stop()

@@ -85,7 +85,12 @@ class _Handlers:
             for name in request.query_params:
                 if name not in allowed:
                     raise Problem("bad-value", f"no parameter {name[:64]!r} is known here")
-            return await found(request)
+            try:
+                return await found(request)
+            except (TallyError, HTTPException, SQLAlchemyError):
+                raise
+            except Exception:  # noqa: BLE001 - the service goes on, and says so
+                return self._defect(request)
 
         return handle
 
@@ -109,6 +114,13 @@ class _Handlers:
         """The store does not answer now."""
         self._log_line.error("store-failed", what="read", error=type(error).__name__)
         return problem.response(Problem("store-full", "the store does not answer now"))
+
+    def _defect(self, request: Request) -> Response:
+        """A defect of ours: logged, counted, and answered as one."""
+        self._log_line.exception("request-failed", path=request.url.path)
+        self._sequencer.refusals.count("internal-error")
+        message = f"{request.url.path} made the validator fail; please report it"
+        return problem.response(Problem("internal-error", message))
 
     def _authorise(self, request: Request) -> None:
         """Bodies are for configured readers; on loopback for all when the operator said so."""

@@ -15,6 +15,8 @@ STATUS = {
     "gateway-fork": 409,
     "too-large": 413,
     "over-quota": 429,
+    # Ours to mend, and another try may go another way: the sender keeps what it has.
+    "internal-error": 503,
     "store-full": 503,
     "not-ready": 503,
 }

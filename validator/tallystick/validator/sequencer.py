@@ -172,10 +172,11 @@ class Sequencer:
             future.set_exception(
                 Problem("store-full", "the store does not take it now; send again later")
             )
-        except Exception as error:  # noqa: BLE001 - a defect of ours is answered 500, and logged
+        except Exception:  # noqa: BLE001 - a defect of ours is counted, logged and answered as one
             # The next batch is taken all the same.
             self._log_line.exception("batch-failed")
-            future.set_exception(error)
+            self.refusals.count("internal-error")
+            future.set_exception(Problem("internal-error", "this batch made the validator fail"))
         else:
             self.failure = None
             future.set_result(answer)
