@@ -134,6 +134,7 @@ def test_what_is_wrong_is_found_before_anybody_is_enrolled(fleet: Fleet, tmp_pat
         ("device", "--profile", tmp_path / "bad.toml"),
         ("gateway", "--validator", f"http://x={tmp_path / 'nothing'}"),
         ("device", "--detail", "no equals sign"),
+        ("validator", "--bind", "127.0.0.1:port"),
     ):
         assert tally("enroll", fleet.path, "one", "--kind", kind, *wrong).exit_code != 0
         assert list(fleet.members()) == []

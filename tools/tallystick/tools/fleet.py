@@ -14,6 +14,7 @@ from tallystick.evidence.keys import EDDSA, ES256
 from tallystick.tools import fleetdir, provision
 from tallystick.tools._files import read_text
 from tallystick.tools._screen import screen
+from tallystick.validator.config import parse_bind
 
 ALGORITHMS = {"ed25519": EDDSA, "p256": ES256}
 REQUEST_BYTES_MAX = 1_024
@@ -153,6 +154,7 @@ def enroll(
     """Enrol LABEL and write its folder, configuration included."""
     opened = fleetdir.Fleet.open(folder)
     named = dict(_pair(text, "--detail") for text in details)
+    parse_bind(bind)
     # Whatever can be wrong with what was given is found before anybody is enrolled.
     wanted = provision.packaged_profiles(profiles)
     peers = [provision.validator_peer(*_pair(text, "--validator")) for text in validators]

@@ -102,7 +102,7 @@ def _resolve(raw: _File, folder: Path) -> Config:
         raise Malformed(
             "bad-value", "origin: 1 to 64 printable characters, such as validator.example.org/log"
         )
-    host, port = _bind(raw.bind)
+    host, port = parse_bind(raw.bind)
     return Config(
         name=raw.name,
         origin=raw.origin,
@@ -120,7 +120,8 @@ def _resolve(raw: _File, folder: Path) -> Config:
     )
 
 
-def _bind(text: str) -> tuple[str, int]:
+def parse_bind(text: str) -> tuple[str, int]:
+    """(address, port); Malformed unless it is `ADDRESS:PORT`."""
     match = _BIND.fullmatch(text)
     if match is None or int(match[2]) > PORT_MAX:
         raise Malformed("bad-value", f"bind: an address and a port, 127.0.0.1:8470, not {text!r}")
