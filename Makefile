@@ -8,7 +8,7 @@ TEST_WORKERS ?= auto
 TEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench clean .venv
+.PHONY: help demo test check format bench clean .venv hardware
 
 help: ## List the targets
 	@grep -E '^[.a-z-]+:.*## ' Makefile | sed -E 's/^([.a-z-]+):.*## /\1\t/' \
@@ -17,8 +17,7 @@ help: ## List the targets
 demo: .venv ## Show the whole way of a decision, with three lies, on this machine
 	@$(BIN)/tally demo
 
-test: .venv ## Run all tests; installs the system packages that they need
-	@scripts/system-packages
+test: hardware ## Run all tests; installs the system packages that they need
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(TEST_ARGS)
 
 check: .venv ## Lint, format and type checks over everything
@@ -30,8 +29,7 @@ format: .venv ## Put every file into the one format
 	@$(BIN)/ruff check --fix --select I .
 	@$(BIN)/ruff format .
 
-bench: .venv ## Measure against the peers, side by side in one run
-	@scripts/system-packages
+bench: hardware ## Measure against the peers, side by side in one run
 	@$(BIN)/tally bench record
 	@$(BIN)/tally bench ingest
 
@@ -44,3 +42,9 @@ clean: ## Remove what the other targets made
 
 $(VENV)/complete: pyproject.toml scripts/make-venv
 	@PYTHON="$(PYTHON)" scripts/make-venv $(VENV)
+
+# System packages, then what is compiled against them. The demo needs neither. The stamp is looked at
+# in the recipe: without root there may be nothing to install, and the tests then skip what they lack.
+hardware: .venv
+	@scripts/system-packages $(BIN)/python
+	@[ $(VENV)/hardware -nt $(VENV)/complete ] || scripts/hardware-packages $(VENV)
