@@ -7,6 +7,7 @@ import pytest
 
 from support import examples as ex
 from tallystick.evidence import (
+    attester,
     batch,
     batchanswer,
     cbor,
@@ -14,8 +15,13 @@ from tallystick.evidence import (
     claim,
     credential,
     custody,
+    custody_atecc608,
+    custody_pkcs11,
+    custody_tpm2,
     decision,
     deviceprofile,
+    enrolment,
+    enrolmentrequest,
     entry,
     event,
     evidencefile,
@@ -114,6 +120,7 @@ BOUNDED: dict[str, Callable[[int], Any]] = {
     "segment_items_max": lambda n: a_segment(1, n),
     "segment_stretches_max": lambda n: a_segment(n, 1),
     "credential_statements_max": lambda n: credential.Credential([b"x"] * n),
+    "custody_evidence_max": lambda n: enrolment.check_evidence([["x", b"y"]] * n),
     "batch_segments_max": lambda n: a_batch([b"s"] * n),
     "batch_items_max": lambda n: a_batch([(0, HASH)] * n),
     "profile_checks_max": a_profile,
@@ -135,7 +142,17 @@ def test_one_more_is_too_many(name: str) -> None:
 
 # Bytes that are refused unread: a parser looks at their number first.
 READ: dict[str, list[Callable[[bytes], Any]]] = {
-    "statement_bytes_max": [lambda data: statement.parse(data, 6), finding.parse],
+    "statement_bytes_max": [
+        lambda data: statement.parse(data, 6),
+        finding.parse,
+        enrolmentrequest.parse,
+    ],
+    "custody_evidence_bytes_max": [
+        custody_atecc608.parse,
+        custody_tpm2.parse,
+        custody_pkcs11.parse,
+        attester.parse,
+    ],
     "checkpoint_bytes_max": [checkpoint.parse, custody.parse],
     "segment_bytes_max": [segment.parse],
     "half_bytes_max": [half.parse],

@@ -555,4 +555,7 @@ def everything() -> tuple[Example, ...]:
     found = [Example(name, rule, data, record.parse) for name, rule, data in _records()]
     found += [Example(*row) for row in _signed()]
     found += [Example(*row) for row in _plain()]
+    from support import heldkeys  # it is made of this module's keys
+
+    found += [Example(*row) for row in heldkeys.examples()]
     return tuple(found)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tallystick.evidence.checkpoint import Checkpoint
+    from tallystick.evidence.keychange import Rotation
 
 IDENTITIES_MAX = 16
 
@@ -50,9 +51,17 @@ def parse(data: bytes) -> Credential:
 class KeyPeriod:
     """A key with the heads after which it began and ended; None: from the start, or not yet."""
 
-    def __init__(self, key: PublicKey, custody: int, begin: "Any") -> None:
+    # What counts of its custody, once that was asked (keycustody.py; never on a device).
+    counted: "Any" = None
+
+    def __init__(
+        self, key: PublicKey, custody: int, evidence: "list[Any]", since_s: int, begin: "Any"
+    ) -> None:
         self.key = key
+        # What the root says; `evidence` is its evidence, by which it counts or does not.
         self.custody = custody
+        self.evidence = evidence
+        self.since_s = since_s
         self.begin = begin
         self.end: list[Any] | None = None
         self.ended = False
@@ -69,7 +78,9 @@ class Identity:
         self.text = enrolled.sub
         self.iss = enrolled.iss
         self.subject = enrolled.subject
-        self.keys = [KeyPeriod(enrolled.key, enrolled.custody, None)]
+        since_s = enrolled.validity[0]
+        first = KeyPeriod(enrolled.key, enrolled.custody, enrolled.evidence, since_s, None)
+        self.keys = [first]
         # The key that was current after each statement, by the statement's digest, in order.
         self.digests = [enrolled.digest]
         self._current = {enrolled.digest: enrolled.key}
@@ -82,7 +93,7 @@ class Identity:
 
     @property
     def custody(self) -> int:
-        """How the current key is held."""
+        """How the current key is held by the root's word; what counts: keycustody.current."""
         return self.keys[-1].custody
 
     @property
@@ -150,11 +161,14 @@ class Identity:
             return "suspect"
         return period.reason or "rotated"
 
-    def begin(self, key: PublicKey, custody: int, head: "list[Any] | None") -> None:
-        """A rotation: the current key ends at `head`, where `key` begins."""
+    def begin(self, change: "Rotation") -> None:
+        """A rotation that was verified: the current key ends at its head, where its key begins."""
         self.keys[-1].ended = True
-        self.keys[-1].end = head
-        self.keys.append(KeyPeriod(key, custody, head))
+        self.keys[-1].end = change.head
+        since_s = change.time_ms // 1000
+        self.keys.append(
+            KeyPeriod(change.key, change.custody, change.evidence, since_s, change.head)
+        )
 
     def end(self, thumbprint: bytes, head: "list[Any] | None", reason: str) -> None:
         """A revocation; a later one may only say something worse: that the key is compromised."""

@@ -7,10 +7,11 @@
 from tallystick.evidence import _shape as shape
 from tallystick.evidence import cose, keys, statement, value
 from tallystick.evidence.cbor import encode
+from tallystick.evidence.digest import sha256
 from tallystick.evidence.errors import Malformed, Unverified
 from tallystick.evidence.keys import PublicKey
 from tallystick.evidence.kinds import ENROLMENT
-from tallystick.evidence.limits import STATEMENT_BYTES_MAX
+from tallystick.evidence.limits import CUSTODY_EVIDENCE_BYTES_MAX, CUSTODY_EVIDENCE_MAX
 from tallystick.evidence.statement import Signed
 from tallystick.evidence.steps import Steps, finish
 
@@ -111,9 +112,10 @@ class VerifiedEnrolment(Enrolment):
 
 def check_evidence(evidence: "Any") -> "list[Any]":
     """Custody evidence: an array of [type, bytes]."""
-    for item in shape.array(evidence, "custody evidence"):
-        value.check_name(shape.row(item, 2, "custody evidence")[0])
-        shape.blob(item[1], STATEMENT_BYTES_MAX, "custody evidence")
+    what = "custody evidence"
+    for item in shape.array(evidence, what, 0, CUSTODY_EVIDENCE_MAX):
+        value.check_name(shape.row(item, 2, what)[0])
+        shape.blob(item[1], CUSTODY_EVIDENCE_BYTES_MAX, what)
     return evidence  # type: ignore[no-any-return]  # checked by array()
 
 
@@ -133,6 +135,11 @@ def possession_message(alg: int, id: bytes, iss: str) -> bytes:  # noqa: A002  #
     """What a key signs to show that its holder has it: bound to its id and to the fleet."""
     payload = encode(["possession", id, statement.check_iss(iss)])
     return cose.to_be_signed(cose.protected_header(alg, None), payload)
+
+
+def custody_context(key: PublicKey, iss: str, id: "bytes | None" = None) -> bytes:  # noqa: A002  # as on the wire
+    """32 bytes that attested custody evidence is bound to; `id` None: the key's own."""
+    return sha256(possession_message(key.alg, key.thumbprint() if id is None else id, iss))
 
 
 def check_possession(

@@ -228,7 +228,7 @@ def applying(identity: "Identity", data: bytes, root: PublicKey) -> "Generator[N
             if period.key == change.key:
                 raise Unverified("already-enrolled", "a rotation to a key that the id had before")
         yield from change.verifying(root, identity.key)
-        identity.begin(change.key, change.custody, change.head)
+        identity.begin(change)
     else:
         yield from change.verifying(root)
         if isinstance(change, Revocation):
