@@ -13,7 +13,7 @@ from nacl.signing import SigningKey
 
 from tallystick.evidence import _ed25519 as ed
 from tallystick.evidence import _p256 as ec
-from tallystick.evidence import keys
+from tallystick.evidence import _p256form, keys
 from tallystick.evidence._sha512 import sha512 as stepped_sha512
 from tallystick.evidence.errors import Malformed, Unverified
 from tallystick.evidence.steps import finish
@@ -29,7 +29,7 @@ def decide(alg: int, raw: bytes, signature: bytes, message: bytes) -> bool:
     for pure in (False, True):
         try:
             if pure:
-                keys._check_form(alg, signature)
+                keys.check_signature_form(alg, signature)
                 steps = keys.pure_verifier(alg, raw, signature, message)
                 while not steps.step():
                     pass
@@ -205,7 +205,7 @@ def test_keys_near_the_generator_meet_every_exception_of_the_addition() -> None:
 
 
 def point_with_x(x: int) -> EcPoint | None:
-    square = (x**3 - 3 * x + keys._B256) % ec.P
+    square = (x**3 - 3 * x + _p256form._B256) % ec.P
     y = pow(square, (ec.P + 1) // 4, ec.P)
     return (x, y, 1) if y * y % ec.P == square else None
 

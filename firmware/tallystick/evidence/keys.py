@@ -66,7 +66,7 @@ class PublicKey:
 
     def verify(self, signature: bytes, message: bytes) -> None:
         """Unverified("bad-signature") unless this key signed these bytes."""
-        _check_form(self.alg, signature)
+        check_signature_form(self.alg, signature)
         if not _MICROPYTHON:
             from tallystick.evidence import _libraries  # noqa: PLC0415  # not on a device
 
@@ -78,7 +78,7 @@ class PublicKey:
 
     def verifier(self, signature: bytes, message: bytes) -> "Any":
         """An object whose step() does a bounded piece of verify(); True when it was good."""
-        _check_form(self.alg, signature)
+        check_signature_form(self.alg, signature)
         if not _MICROPYTHON:
             from tallystick.evidence import _libraries  # noqa: PLC0415  # not on a device
 
@@ -97,7 +97,8 @@ def pure_verifier(alg: int, raw: bytes, signature: bytes, message: bytes) -> "An
     return Steps(verify(raw, signature, message))
 
 
-def _check_form(alg: int, signature: bytes) -> None:
+def check_signature_form(alg: int, signature: bytes) -> None:
+    """Unverified unless it is 64 bytes, and in P-256 in range and with low s."""
     # What libraries take and we do not; they themselves refuse an Ed25519 S of another form.
     if type(signature) is not bytes or len(signature) != SIGNATURE_SIZE:
         raise Unverified("bad-signature", "a signature must be 64 bytes, r || s, not DER")
