@@ -11,4 +11,12 @@ from tallystick.hw.virtual_atecc608.eeprom import COUNTER_MAX, Eeprom
 from tallystick.hw.virtual_atecc608.faults import Faults
 from tallystick.hw.virtual_atecc608.tap import Tap
 
-__all__ = ["COUNTER_MAX", "ChipFile", "Eeprom", "Faults", "Memory", "Tap", "VirtualAtecc608"]
+__all__ = [
+    "COUNTER_MAX",
+    "ChipFile",
+    "Eeprom",
+    "Faults",
+    "Memory",
+    "Tap",
+    "VirtualAtecc608",
+]

@@ -14,7 +14,7 @@ from tallystick.hw.virtual_atecc608 import digests, keys, times, zones
 from tallystick.hw.virtual_atecc608.chip_file import ChipFile, Memory
 from tallystick.hw.virtual_atecc608.core import Core
 from tallystick.hw.virtual_atecc608.crc import crc16
-from tallystick.hw.virtual_atecc608.eeprom import Eeprom
+from tallystick.hw.virtual_atecc608.eeprom import SERIAL_BYTES, Eeprom
 from tallystick.hw.virtual_atecc608.faults import Faults
 from tallystick.hw.virtual_atecc608.registers import Registers
 from tallystick.hw.virtual_atecc608.status import AFTER_WAKE, CRC, EXECUTION, PARSE, Refused
@@ -50,7 +50,7 @@ NOT_MODELLED = frozenset((0x08, 0x15, 0x1C, 0x28, 0x43, 0x46, 0x51, 0x56, 0x80))
 class VirtualAtecc608:
     """A chip in software. It protects nothing: whoever reads its memory has its keys.
 
-    speed: 1.0 takes the real chip's longest times, 0 none. clock: seconds, never backwards.
+    time_scale: 1.0 takes the real chip's longest times, 0.0 no time. clock: seconds, never back.
     """
 
     _awake: bool
@@ -62,7 +62,7 @@ class VirtualAtecc608:
         self,
         memory: Memory,
         *,
-        speed: float = 1.0,
+        time_scale: float = 1.0,
         clock: "Callable[[], float]" = time.monotonic,
         entropy: "Callable[[int], bytes]" = os.urandom,
         faults: "Faults | None" = None,
@@ -71,16 +71,24 @@ class VirtualAtecc608:
         self.faults = faults or Faults()
         self.bus_hz = bus_hz
         self._memory = memory
-        self._speed, self._clock, self._entropy = speed, clock, entropy
+        self._time_scale, self._clock, self._entropy = time_scale, clock, entropy
         self._bus = threading.RLock()  # one transfer at a time
         self._start()
 
     @classmethod
-    def open(
-        cls, path: str, *, speed: float = 1.0, faults: "Faults | None" = None
-    ) -> "VirtualAtecc608":
-        """The chip whose memory is the file `path`, held until close()."""
-        return cls(ChipFile(path), speed=speed, faults=faults)
+    def open(cls, path: str, *, time_scale: float = 1.0) -> "VirtualAtecc608":
+        """The chip in the file `path`, for this process alone until close()."""
+        return cls(ChipFile(path), time_scale=time_scale)
+
+    @classmethod
+    def new(cls, path: str, *, divider: int = 0, unique: "bytes | None" = None) -> None:
+        """Make a chip as it leaves the maker, in a new file.
+
+        unique: the six bytes of its serial number that are its own. KeyDriverError where the file
+        exists or cannot be made.
+        """
+        own = os.urandom(SERIAL_BYTES - 3) if unique is None else unique
+        ChipFile(path, Eeprom.factory(own, times.DIVIDER_BITS[divider])).close()
 
     @property
     def eeprom(self) -> Eeprom:
@@ -130,7 +138,7 @@ class VirtualAtecc608:
                 if seconds < times.WAKE_LOW_S:
                     return
                 self._awake, self._woke = True, self._clock()
-                self._ready = self._woke + times.WAKE_DELAY_S * self._speed
+                self._ready = self._woke + times.WAKE_DELAY_S * self._time_scale
                 self._put(bytes((AFTER_WAKE,)))
 
     # Power.
@@ -203,7 +211,9 @@ class VirtualAtecc608:
         if not whole or crc16(packet[:-2]) != packet[-2:]:
             return self._put(bytes((CRC,)))
         opcode = packet[1]
-        takes = times.execution_s(opcode, self.eeprom.chip_mode) * self._speed * self.faults.slow
+        takes = (
+            times.execution_s(opcode, self.eeprom.chip_mode) * self._time_scale * self.faults.slow
+        )
         if takes >= self._watchdog_left():
             return self._put(bytes((NEAR_WATCHDOG,)))
         if opcode != times.SHA:
