@@ -76,9 +76,11 @@ class VirtualAtecc608:
         self._start()
 
     @classmethod
-    def open(cls, path: str, *, time_scale: float = 1.0) -> "VirtualAtecc608":
+    def open(
+        cls, path: str, *, time_scale: float = 1.0, faults: "Faults | None" = None
+    ) -> "VirtualAtecc608":
         """The chip in the file `path`, for this process alone until close()."""
-        return cls(ChipFile(path), time_scale=time_scale)
+        return cls(ChipFile(path), time_scale=time_scale, faults=faults)
 
     @classmethod
     def new(cls, path: str, *, divider: int = 0, unique: "bytes | None" = None) -> None:
