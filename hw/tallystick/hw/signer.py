@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 # Scheme -> module with open_signer(rest, secrets) and create_signer(rest, alg, secrets), where
 # `rest` is the URI without its scheme; imported when it is used.
-DRIVERS = {"file": "tallystick.hw.file_key"}
+DRIVERS = {
+    "atecc608": "tallystick.hw.atecc608",
+    "file": "tallystick.hw.file_key",
+    "pkcs11": "tallystick.hw.pkcs11",
+    "tpm2": "tallystick.hw.tpm2",
+}
 
 
 def driver(uri: str) -> "tuple[Any, str]":
