@@ -2,6 +2,7 @@
 
 from _folder import within
 from tallystick.evidence import segmentwriter as writer
+from tallystick.evidence.steps import finish
 from tallystick.recorder import filing, freeing, stretches
 from tallystick.recorder.core import Log
 from tallystick.recorder.files import Files
@@ -45,10 +46,10 @@ def test_stretches_come_in_order_and_as_segments() -> None:
         position = (journal.list[0].number, 0)
         size = 0
         for ordinal in range(1, 6):
-            found = stretches.read_stretch(journal, position, size)
+            found = finish(stretches.read_stretch(journal, position, size))
             assert found is not None
             assert (found.first, found.to, found.ordinal) == (size, size + 4, ordinal)
-            signature = stretches.read_signature(journal, found.number, found.end, ordinal)
+            signature = finish(stretches.read_signature(journal, found.number, found.end, ordinal))
             assert signature == bytes([ordinal]) * 64
             out = stretches.Outgoing(journal, found, DEVICE, EPOCH, None, b"checkpoint")
             sent = b"".join(out.pieces())
@@ -60,7 +61,7 @@ def test_stretches_come_in_order_and_as_segments() -> None:
             assert out.size == len(sent)
             position = (found.number, found.end)
             size = found.to
-        assert stretches.read_stretch(journal, position, size) is None
+        assert finish(stretches.read_stretch(journal, position, size)) is None
         assert size == log.tree.size
 
     within(run)
@@ -92,7 +93,7 @@ def test_files_are_freed_below_custody_and_keep_their_edge() -> None:
         oldest = journal.list[0]
         first = oldest.first
         assert 0 < freeing.first_index(journal, EPOCH) == first <= 12 < journal.list[1].first
-        ordinal, payload, signature, edge = stretches.read_edge(journal, oldest.number)
+        ordinal, payload, signature, edge = finish(stretches.read_edge(journal, oldest.number))
         assert signature == bytes([ordinal]) * 64
         from tallystick.evidence.cbor import decode
         from tallystick.evidence.tree import fold

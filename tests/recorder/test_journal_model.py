@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from support.powercut import CutFiles, Power
 from tallystick.evidence.leaf import leaf, salt
+from tallystick.evidence.steps import finish
 from tallystick.evidence.tree import root_of
 from tallystick.recorder import filing, freeing, stretches
 from tallystick.recorder.core import Log
@@ -127,15 +128,15 @@ class JournalMachine(RuleBasedStateMachine):
         size = self.journal.list[0].first
         sizes = []
         while True:
-            found = stretches.read_stretch(self.journal, position, size)
+            found = finish(stretches.read_stretch(self.journal, position, size))
             if found is None:
                 break
             size = found.to
             sizes.append(size)
             position = (found.number, found.end)
             if found.ordinal <= self.signed:
-                signature = stretches.read_signature(
-                    self.journal, found.number, found.end, found.ordinal
+                signature = finish(
+                    stretches.read_signature(self.journal, found.number, found.end, found.ordinal)
                 )
                 assert signature == bytes([found.ordinal & 255]) * 64
         assert sizes == [one[0] for one in self.payloads][len(self.payloads) - len(sizes) :]

@@ -433,7 +433,7 @@ def test_a_lost_journal_opens_the_next_epoch(fleet: Fleet, tmp_path: Path) -> No
     second.settle()
     assert second.tally.epoch != first.tally.epoch
     assert second.decisions() == [77]
-    with pytest.raises(TallyError, match="another program"):
+    with pytest.raises(TallyError, match="another recorder"):
         Recorder.open(lost, background=False)
     second.tally.close()
     third = Site(fleet, lost, first.station)

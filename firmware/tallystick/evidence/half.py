@@ -75,7 +75,9 @@ def parse(data: bytes) -> Half:
 class VerifiedHalf:
     """A claim that its maker signed into its log; made by verify_half() only."""
 
-    # `status` is the key's at this head (Identity.status_at).
+    # `status` is the key's at this head (Identity.status_at).  `kept` is set by the recorder that
+    # has it on flash, signed.
+    kept = False
 
     def __init__(
         self,

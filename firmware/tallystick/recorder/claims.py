@@ -19,6 +19,8 @@ PROFILES_MAX = 8
 HALF_ROOM_BYTES = 640
 HASH_BYTES = 34
 SUFFIX = ".cbor"
+# ENOENT and ENOTDIR; what else open() says is a fault of the flash.
+MISSING = (2, 20)
 
 
 class Claims:
@@ -51,9 +53,15 @@ class Claims:
             raise Malformed("bad-value", "no folder of profiles is configured, or a bad name")
         try:
             with open(self._folder + "/" + name + SUFFIX, "rb") as file:
-                profile = parse(file.read())
-        except OSError:
-            raise Malformed("bad-value", "profile %s is not provisioned on this device" % name)
+                data = file.read()
+        except OSError as error:
+            if error.errno in MISSING:
+                raise Malformed("bad-value", "profile %s is not provisioned on this device" % name)
+            raise
+        try:
+            profile = parse(data)
+        except Malformed as error:
+            raise OSError(5, "profile %s is damaged: %s" % (name, error))
         if "%s@%d" % (profile.name, profile.version) != name:
             raise Malformed("bad-value", "the file of profile %s holds another one" % name)
         if len(self._profiles) >= PROFILES_MAX:
@@ -77,7 +85,17 @@ class Claims:
         ledger = self._ledger
         if not self._credential:
             raise CouldNotCheck("not-enrolled", "claims need the credential of an enrolled device")
-        profile = self.profile(profile_name)
+        handle = Handle()
+        try:
+            profile = self.profile(profile_name)
+        except OSError as error:
+            # The flash's fault, not the caller's: seen in health, and in the log as a gap.
+            from tallystick.recorder.troubles import drop  # noqa: PLC0415  # rarely
+
+            ledger.fault("flash", "profile", error)
+            drop(ledger, None)
+            handle.lose("flash")
+            return handle
         canonical = profile.fields(role, claim, fields)
         units = profile.rules(role, claim)
         rules = {}
@@ -104,7 +122,6 @@ class Claims:
         edge = ledger.log.tree.edge
         if len(record) + HALF_ROOM_BYTES + HASH_BYTES * len(edge) > HALF_BYTES_MAX:
             raise Malformed("too-large", "a claim whose half would be longer than 4000 bytes")
-        handle = Handle()
         handle.make = lambda checkpoint: self._half(record, handle, checkpoint)
         add_sealed(ledger, record, handle)
         return handle
@@ -175,9 +192,9 @@ class Claims:
         except TallyError as error:
             handle.fail(error)
             return None
-        handle.make = lambda _: verified
+        handle.make = lambda _: _kept(verified)
         record = AcceptedHalf(ledger.clock.uptime_ms(), data).encode()
-        add_sealed(ledger, record, handle)
+        add_sealed(ledger, record, handle, verified)
         return verified
 
     def keyring(self) -> "Keyring":
@@ -191,6 +208,11 @@ class Claims:
         # Where the clock is not set the validity's time cannot be checked here; validators do.
         self._keyring.at_s = wall[0] // 1000 if wall else None
         return self._keyring
+
+
+def _kept(verified: "Any") -> "Any":
+    verified.kept = True
+    return verified
 
 
 def _reference(relied: "Any") -> bytes:

@@ -50,7 +50,7 @@ class Downlink:
         self._now_ms = now_ms
         try:
             if self._work is None:
-                message = self._link.uplink.receive()
+                message = self._link.call(self._link.uplink.receive)
                 if message is None:
                     return False
                 self._work = self._handle(message)
@@ -64,8 +64,7 @@ class Downlink:
             count(self._ledger.health.refused, error.reason)
         except OSError as error:
             self._work = None
-            self._ledger.fault("flash", "io", event=False)
-            self._ledger.health.last_fault += " (%s)" % error
+            self._ledger.fault("flash", "io", error)
         return True
 
     def _handle(self, message: bytes) -> "Work":
@@ -104,7 +103,7 @@ class Downlink:
             try:
                 self.listener(name, message)
             except Exception:  # noqa: BLE001  # the application's, not ours
-                self._ledger.fault("listener", "raised", event=False)
+                self._ledger.fault("listener", "raised")
 
     def _notice(self, message: bytes) -> None:
         from tallystick.evidence.notice import parse  # noqa: PLC0415  # rarely
@@ -173,7 +172,7 @@ class Downlink:
             ledger.append_control(frame)
             ledger.health.custody += 1
             self._sender.confirmed(receipt.to, self._now_ms)
-            freeing.release(ledger.journal, log.epoch, receipt.to, self._sender.position[0])
+            freeing.release(ledger.journal, log.epoch, receipt.to, self._sender.reading)
 
     # Welcome.
 
@@ -254,7 +253,7 @@ class Downlink:
         # This journal was put back from an older copy: what it would sign contradicts what it sent.
         from tallystick.recorder import epochs  # noqa: PLC0415  # rarely
 
-        self._ledger.fault("journal", "older", event=False)
+        self._ledger.fault("journal", "older")
         epochs.begin(self._ledger, "rollback", previous)
         epochs.boot(self._ledger, self._config)
         self._sender.rewind(0)

@@ -3,7 +3,6 @@
 
 from os import urandom
 
-from tallystick.evidence.errors import Unverified
 from tallystick.recorder.core import Log
 from tallystick.recorder.filing import begin_file, mark_boot, mark_past
 
@@ -49,7 +48,7 @@ def begin(ledger: "Ledger", reason: str, previous: "list[Any] | None") -> None:
             ledger.health.dropped += lost
             ledger.event("gap", {"dropped": lost, "reason": "epoch"})
     for handle in waiting:
-        handle.fail(Unverified("frozen-epoch", "the log was left before this was signed"))
+        handle.lose("frozen-epoch")
 
 
 def boot(ledger: "Ledger", config: "dict[str, Any]") -> None:

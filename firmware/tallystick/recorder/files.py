@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 MICROPYTHON = sys.implementation.name == "micropython"
 BLOCK = 512
 LOCK = "lock"
+TAKEN = "another recorder has it; a journal has one"
+# Folders that a recorder of this process has; MicroPython's only.
+_locked: list[str] = []
 
 
 def make_folder(path: str) -> None:
@@ -35,20 +38,33 @@ class Files:
         make_folder(self.folder)
 
     def lock(self) -> None:
-        """OSError when another process records here: two would contradict each other."""
-        if not MICROPYTHON:
+        """OSError when another recorder has this folder: two would contradict each other."""
+        if MICROPYTHON:
+            # A board has one process, so a set in its memory is enough.
+            if self._place() in _locked:
+                raise OSError(11, TAKEN)
+            _locked.append(self._place())
+        else:
             from fcntl import LOCK_EX, LOCK_NB, flock  # noqa: PLC0415  # POSIX's
 
             self._lock = open(self.path(LOCK), "ab")  # noqa: SIM115  # held until unlock()
             try:
                 flock(self._lock, LOCK_EX | LOCK_NB)
             except OSError:
-                raise OSError(11, "another program records into it; a journal has one recorder")
+                self._lock.close()
+                raise OSError(11, TAKEN)
 
     def unlock(self) -> None:
         """Others may record into it."""
-        if not MICROPYTHON and self._lock is not None:
+        if MICROPYTHON:
+            if self._place() in _locked:
+                _locked.remove(self._place())
+        elif self._lock is not None:
             self._lock.close()
+
+    def _place(self) -> str:
+        # The folder's one name, as far as names tell.
+        return self.folder if self.folder[0] == "/" else os.getcwd() + "/" + self.folder
 
     def path(self, name: str) -> str:
         """Where a file is."""

@@ -13,19 +13,31 @@ if TYPE_CHECKING:
 class Handle:
     """`ready` once the signature is on flash, or the matter has failed; then `result()`."""
 
+    # What is wrong with an argument raises in result(); what is wrong with this device's flash or
+    # key never does: it stands in `fault`.
+
     def __init__(self) -> None:
         self.ready = False
         self.error: TallyError | None = None
+        self.fault = ""
         # The signed checkpoint, kept from the signature to its sync.
         self.checkpoint = b""
         # Where the record lies: index, salt, inclusion path.
         self.place: "tuple[int, bytes, list[bytes]]" = (0, b"", [])
         # Makes the result of the signed checkpoint.
         self.make: "Callable[[bytes], Any] | None" = None
-        self._result: "Any" = None
+        self._result: "Any" = b""
+
+    @property
+    def kept(self) -> bool:
+        """Whether it is on flash, signed."""
+        return self.ready and not self.fault and self.error is None
 
     def result(self) -> "Any":
-        """A claim's half, or an accepted half; raises what went wrong, or not-ready."""
+        """A claim's half, b"" where a fault prevented it; or the accepted half, `kept` or not.
+
+        Raises what is wrong with the half that was given, and not-ready.
+        """
         if not self.ready:
             raise CouldNotCheck("not-ready", "the signature is not there yet: poll() until ready")
         if self.error is not None:
@@ -43,14 +55,22 @@ class Handle:
         self.ready = True
 
     def fail(self, error: TallyError) -> None:
-        """There will be no signature."""
+        """The argument was wrong."""
         self.error = error
         self.make = None
         self.ready = True
 
+    def lose(self, fault: str, result: "Any" = None) -> None:
+        """Flash or key failed: no signature will come for this handle."""
+        self.fault = fault
+        if result is not None:
+            self._result = result
+        self.make = None
+        self.ready = True
 
-def add_sealed(ledger: "Ledger", record: bytes, handle: Handle) -> None:
-    """Append and seal in one; the handle gets its place and waits, or fails."""
+
+def add_sealed(ledger: "Ledger", record: bytes, handle: Handle, otherwise: "Any" = None) -> None:
+    """Append and seal in one; the handle gets its place and waits, or has lost: `otherwise`."""
     with ledger.lock:
         log = ledger.log
         # What may go before the record goes now, so that the path is that of its place.
@@ -65,11 +85,11 @@ def add_sealed(ledger: "Ledger", record: bytes, handle: Handle) -> None:
         path = log.tree.edge[:]
         path.reverse()
         if not ledger.add(record):
-            handle.fail(TallyError("store-full", "the record could not be kept: see health"))
+            handle.lose("store-full", otherwise)
             return
         handle.place = (index, log.salt, path)
         ordinal = ledger.seal()
         if ordinal:
             ledger.waiters.append((ordinal, handle))
         else:
-            handle.fail(TallyError("key-behind", "no checkpoint could be made: see health"))
+            handle.lose("key-behind", otherwise)

@@ -1,5 +1,7 @@
 # What the recorder could not do, and what it did: counted, never raised into a control loop.
 
+from tallystick.evidence.errors import TallyError
+
 NAMES_MAX = 32
 OTHERS = "others"
 
@@ -32,6 +34,15 @@ class Health:
             " last_fault faults refused notices"
         )
         return {name: getattr(self, name) for name in names.split()}
+
+
+def reason_of(error: Exception, otherwise: str = "io") -> str:
+    """A token for what a driver raised; one of ours brings its own."""
+    if isinstance(error, TallyError):
+        return error.reason
+    if isinstance(error, OSError):
+        return otherwise
+    return "memory" if isinstance(error, MemoryError) else "driver"
 
 
 def count(counters: dict[str, int], reason: str) -> int:

@@ -35,6 +35,17 @@ def read_credential(path: str | None) -> list[bytes]:
     return statements
 
 
+def check_roots(lines: "list[Any]") -> None:
+    """That each pinned fleet root is one, before a half has to be checked against it."""
+    for line in lines:
+        from tallystick.evidence.root import parse_root  # noqa: PLC0415  # with roots only
+
+        try:
+            parse_root(line)
+        except Malformed as error:
+            raise Malformed("bad-config", "roots: %r: %s" % (line, error))
+
+
 def _parts(statement: bytes, kinds: tuple[int, ...]) -> "tuple[str, list[Any]]":
     # The name of the signer and the payload.  Nothing is verified: it is our own, and who receives
     # it verifies it.  So what verifies statements need not be loaded.

@@ -77,11 +77,10 @@ class Journal:
 
             reopen(self)
             forget(("recorder.filing",))
-        try:
-            self.files.write(self.handle, data)  # type: ignore[arg-type]  # open by now
-        except OSError:
-            self.broken = True
-            raise
+        # Whatever ends the write, an interrupt too, may leave a part of the frame.
+        self.broken = True
+        self.files.write(self.handle, data)  # type: ignore[arg-type]  # open by now
+        self.broken = False
         self.list[-1].size += size
         self.used += size
 

@@ -7,10 +7,10 @@
 from gc import collect
 from os import urandom
 
-from tallystick.evidence.errors import TallyError, Unverified
+from tallystick.evidence.errors import KeyDriverError, Unverified
 from tallystick.recorder.core import Forms, Log
 from tallystick.recorder.files import MICROPYTHON, forget
-from tallystick.recorder.journal import Full, Journal
+from tallystick.recorder.journal import Journal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tallystick.recorder.health import Health
 
 KEY_RETRY_MS_MIN = 500
+SIGNATURE_SIZE = 64
 # A wall clock that moves against uptime by more than this was set.
 CLOCK_STEP_MS_MIN = 2000
 
@@ -68,7 +69,11 @@ class Ledger:
         self._sync_after_ms = 0
         self.key_after_ms = 0
         self.key_retry_ms = KEY_RETRY_MS_MIN
+        # Faults: when each kind was recorded last, those that go on, those not recorded yet.
         self.fault_events: dict[str, int] = {}
+        self.failing: list[str] = []
+        self.unrecorded: "list[tuple[str, str]]" = []
+        self.record_after_ms = 0
         self.wall_offset_ms: int | None = None
 
     # Writing.
@@ -93,7 +98,7 @@ class Ledger:
         else:
             try:
                 self.journal.append(frame)
-            except (Full, OSError) as error:
+            except Exception as error:  # noqa: BLE001  # Full, or whatever a flash driver raises
                 return self._drop(error)
         if log.added(record) == 1:
             self.policy.added(self.clock.uptime_ms())
@@ -112,7 +117,7 @@ class Ledger:
                     return False
                 self.flash_after_ms = 0
             self.journal.append(frame, reserved)
-        except (Full, OSError) as error:
+        except Exception as error:  # noqa: BLE001  # as above
             self._troubles().not_appended(self, error)
             return False
         self.health.flash_ok = not self._sync_after_ms
@@ -128,9 +133,9 @@ class Ledger:
 
         return self.add(encode_event(self.clock.uptime_ms(), name, details))
 
-    def fault(self, part: str, reason: str, *, event: bool = True) -> None:
-        """Count a fault, and record it, each kind at most once a minute."""
-        self._troubles().fault(self, part, reason, event=event)
+    def fault(self, part: str, reason: str, error: Exception | None = None) -> None:
+        """Count a fault, and record it where it begins, each kind at most once a minute."""
+        self._troubles().fault(self, part, reason, error)
 
     def _troubles(self) -> "Any":
         # Loaded when there are any.
@@ -146,7 +151,7 @@ class Ledger:
             try:
                 frame = log.seal(now, self.clock.wall())
             except Unverified as error:
-                self.fault("key", error.reason, event=False)
+                self.fault("key", error.reason)
                 return 0
             if not self.append(frame, reserved=True):
                 return 0
@@ -162,7 +167,7 @@ class Ledger:
 
         try:
             begin_file(self.journal, self.log)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001  # a flash driver's
             self._troubles().flash_failed(self, "rotate", error)
         forget(("recorder.filing",))
 
@@ -171,6 +176,8 @@ class Ledger:
     def step(self, now_ms: int) -> bool:
         """One bounded piece of sealing, syncing or signing; False when there is nothing to do."""
         log = self.log
+        if self.unrecorded and self._troubles().record(self, now_ms):
+            return True
         if self._signing is not None:
             return self._step_signing(now_ms)
         if log.pending and log.pending[0][0] <= self._durable:
@@ -189,11 +196,13 @@ class Ledger:
             durable, sendable = self.log.ordinal, self.log.signed
         try:
             self.journal.sync(self.lock)
-        except (OSError, ValueError) as error:  # ValueError: closed by a repair meanwhile
+        except Exception as error:  # noqa: BLE001  # a flash driver's; or closed by a repair
             self._sync_after_ms = self._troubles().sync_failed(self, now_ms, error)
             return False
         self._sync_after_ms = 0
         self.health.flash_ok = True
+        if self.failing:
+            self._troubles().works(self, "flash:")
         self._durable = durable
         self.sendable = sendable
         with self.lock:
@@ -212,7 +221,7 @@ class Ledger:
             collect()
         try:
             self.signer.begin(self.forms.to_be_signed(pending[1]))
-        except (TallyError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  # whatever a key's driver raises
             return bool(self._troubles().key_failed(self, now_ms, error))
         self._signing = pending
         return True
@@ -225,11 +234,17 @@ class Ledger:
             if not self.signer.poll():
                 return True
             signature = self.signer.signature()
-        except (TallyError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  # whatever a key's driver raises
             self._signing = None
             return bool(self._troubles().key_failed(self, now_ms, error))
+        if type(signature) is not bytes or len(signature) != SIGNATURE_SIZE:
+            self._signing = None
+            wrong = KeyDriverError("bad-signature", "the key gave no signature of 64 bytes")
+            return bool(self._troubles().key_failed(self, now_ms, wrong))
         self.key_retry_ms = KEY_RETRY_MS_MIN
         self.health.key_ok = True
+        if self.failing:
+            self._troubles().works(self, "key:")
         self._signing = None
         return self._keep_signature(ordinal, payload, signature)
 

@@ -5,9 +5,13 @@ from tallystick.evidence.cbor import encode
 from tallystick.evidence.errors import TransportError
 from tallystick.evidence.kinds import HELLO
 from tallystick.recorder.freeing import first_index
+from tallystick.recorder.health import reason_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from tallystick.recorder.ledger import Ledger
     from tallystick.recorder.uplink import Uplink
 
@@ -31,8 +35,9 @@ class Link:
         self._retry_ms = CONNECT_RETRY_MS_MIN
         self._hello_ms = 0
         self._hello_retry_ms = HELLO_RETRY_MS_MIN
-        self._event_ms = -UPLINK_EVENT_MS_MIN
-        self._event_state = "down"
+        # What the log says of the link: nothing yet.
+        self._event_ms = ledger.clock.uptime_ms()
+        self._event_state = ""
 
     def greet_again(self) -> None:
         """Say hello again: the epoch is another one, or the welcome was none."""
@@ -44,26 +49,40 @@ class Link:
         self.greeted = False
         self.uplink.connected = False
 
+    def call(self, function: "Callable[..., Any]", *args: "Any") -> "Any":
+        """What an uplink's method returns; TransportError whatever a driver raises."""
+        try:
+            return function(*args)
+        except TransportError:
+            raise
+        except Exception as error:  # noqa: BLE001  # a driver's
+            raise TransportError(reason_of(error), "the uplink raised %r" % error.__class__)
+
     def step(self, now_ms: int) -> bool:
-        """One attempt to connect or greet; False when there is nothing to do."""
+        """One piece of connecting, greeting or sending; False when there is nothing to do."""
         uplink = self.uplink
-        health = self._ledger.health
-        if health.connected != uplink.connected:
-            health.connected = uplink.connected
-            self._tell("up" if uplink.connected else "down", now_ms)
+        self._ledger.health.connected = uplink.connected
+        self._tell("up" if uplink.connected else "down", now_ms)
         if not uplink.connected:
             self.greeted = False
+            if uplink.opening:
+                return bool(self.call(uplink.step))
             return self._connect(now_ms)
+        worked = bool(self.call(uplink.step))
         if uplink.session != self._session:
             self._session = uplink.session
             self._retry_ms = CONNECT_RETRY_MS_MIN
             self._hello_retry_ms = HELLO_RETRY_MS_MIN
             self.greet_again()
-        if not self.greeted and now_ms >= self._hello_ms:
+            if self._ledger.failing:
+                from tallystick.recorder.troubles import works  # noqa: PLC0415  # rarely
+
+                works(self._ledger, "uplink:")
+        if not self.greeted and now_ms >= self._hello_ms and not uplink.busy:
             self._hello_ms = now_ms + self._hello_retry_ms
             self._hello_retry_ms = min(2 * self._hello_retry_ms, HELLO_RETRY_MS_MAX)
-            return uplink.publish(self._hello())
-        return False
+            return bool(self.call(uplink.publish, self._hello()))
+        return worked
 
     def _connect(self, now_ms: int) -> bool:
         if now_ms < self._connect_ms:
@@ -75,14 +94,17 @@ class Link:
         self._connect_ms = now_ms + self._retry_ms + jitter
         self._retry_ms = min(2 * self._retry_ms, CONNECT_RETRY_MS_MAX)
         try:
-            self.uplink.connect()
-        except (TransportError, OSError) as error:
-            self._ledger.fault("uplink", getattr(error, "reason", "connect"), event=False)
+            self.call(self.uplink.connect)
+        except TransportError as error:
+            self._ledger.fault("uplink", error.reason, error)
         return False
 
     def _tell(self, state: str, now_ms: int) -> None:
-        # A flapping link must not fill the journal.
-        if state != self._event_state and now_ms - self._event_ms >= UPLINK_EVENT_MS_MIN:
+        # A flapping link must not fill the journal; one that was never up is told too.
+        first = not self._event_state and state == "up"
+        if state == self._event_state or self._ledger.flash_after_ms:
+            return
+        if first or now_ms - self._event_ms >= UPLINK_EVENT_MS_MIN:
             self._event_state = state
             self._event_ms = now_ms
             self._ledger.event("uplink", {"state": state})

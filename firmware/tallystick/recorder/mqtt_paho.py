@@ -31,6 +31,8 @@ class Mqtt(Uplink):
         self._down = f"{config['prefix']}/{device}/down"
         self._messages: queue.Queue[bytes] = queue.Queue(DOWN_MESSAGES_MAX)
         self._started = False
+        # Why the last attempt to connect failed, until connect() has said so.
+        self._error: TransportError | None = None
         self.connected = False
         self.session = 0
         # Messages that came faster than they were handled; a lost one is sent again by its sender.
@@ -50,6 +52,7 @@ class Mqtt(Uplink):
         client.max_inflight_messages_set(IN_FLIGHT_MAX)
         client.reconnect_delay_set(RECONNECT_S_MIN, RECONNECT_S_MAX)
         client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
         client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
@@ -64,6 +67,9 @@ class Mqtt(Uplink):
                 # Given up here and not there: greet anew.
                 self.session += 1
                 self.connected = True
+            error, self._error = self._error, None
+            if error is not None:
+                raise error
             return
         try:
             self._client.connect_async(self._host, self._port, KEEPALIVE_S)
@@ -75,7 +81,9 @@ class Mqtt(Uplink):
     def refresh(self) -> None:
         """A new client in place of one that may hang (paho's issue 891); its thread is a daemon."""
         old = self._client
-        old.on_connect = old.on_subscribe = old.on_disconnect = old.on_message = None
+        old.on_connect = old.on_connect_fail = old.on_subscribe = old.on_disconnect = (
+            old.on_message
+        ) = None
         old.disconnect()
         self.connected = False
         self._started = False
@@ -84,11 +92,17 @@ class Mqtt(Uplink):
     def _on_connect(
         self, client: mqtt.Client, _data: object, _flags: object, code: ReasonCode, _props: object
     ) -> None:
-        if not code.is_failure:
+        if code.is_failure:
+            self._error = TransportError("refused", f"{self._host} refused the connection: {code}")
+        else:
             client.subscribe(self._down, qos=1)
+
+    def _on_connect_fail(self, *_args: object) -> None:
+        self._error = TransportError("no-link", f"{self._host} port {self._port} does not answer")
 
     def _on_subscribe(self, *_args: object) -> None:
         # Not before: the answer to a hello must find its subscriber.
+        self._error = None
         self.session += 1
         self.connected = True
 

@@ -34,14 +34,15 @@ def _der(path: str) -> bytes:
 
 
 def wrap(raw: "Any", paths: dict[str, str], host: str) -> "Any":
-    """The socket inside TLS; TransportError when the broker's certificate is not by `ca`."""
+    """The socket inside TLS; it shakes hands when it is first used, and checks against `ca`."""
     context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
     context.verify_mode = tls.CERT_REQUIRED
     try:
         context.load_verify_locations(_der(paths["ca"]))
         if "cert" in paths:
             context.load_cert_chain(_der(paths["cert"]), _der(paths["key"]))
-        return context.wrap_socket(raw, server_hostname=host)
+        # Each use goes as far as the network lets it, so the handshake comes in steps too.
+        return context.wrap_socket(raw, server_hostname=host, do_handshake_on_connect=False)
     except ValueError as error:
-        # What MicroPython raises for files that it cannot read, and for a wrong certificate.
+        # What MicroPython raises for files that it cannot read.
         raise TransportError("bad-tls", str(error))

@@ -1,12 +1,13 @@
 # MicroPython only
-# MQTT 3.1.1 by micropython-lib's umqtt.simple.  A segment is copied to the socket piece by piece,
-# so the PUBLISH header is written here; what comes in, subscribing and pinging is umqtt's.
+# MQTT 3.1.1 by micropython-lib's umqtt.simple, over a socket that never waits: umqtt reads whole
+# packets from memory and writes into memory, and step() and receive() move a bounded number of
+# bytes between that and the socket.  Only the look-up of a name (DNS) may wait.
 
 import select
 import socket
 import time
 
-from umqtt.simple import MQTTClient, MQTTException
+from umqtt.simple import MQTTClient
 
 from tallystick.evidence.errors import TransportError
 from tallystick.recorder.config import parse_uplink
@@ -14,44 +15,65 @@ from tallystick.recorder.uplink import Uplink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
     from typing import Any
 
 KEEPALIVE_S = 30
-# Nothing on the link may hold the control loop longer than this.
-SOCKET_S_MAX = 5
+# To connect, shake hands and subscribe; and without a byte taken or heard.
+OPEN_MS_MAX = 20000
+STALL_MS_MAX = 45000
+# Handed to, or taken from, the socket in one step.
+SLICE_BYTES = 2048
+# Taken in one step; all but one of them are acknowledgements.
+PACKETS_MAX = 4
+PACKET_BYTES_MAX = 66048
 IN_FLIGHT_MAX = 16
 DOWN_MESSAGES_MAX = 4
 PUBLISH_QOS1 = 0x32
+CONNACK = 0x20
 PUBACK = 0x40
+SUBACK = 0x90
+PUBLISH = 0x30
+RETAIN = 1
+TYPE_BITS = 0xF0
 TCP_NODELAY = 1
+EINPROGRESS = (115, 119)  # Linux and lwIP; newlib
+# What a connection goes through.
+CLOSED, CONNECTING, GREETING, SUBSCRIBING, UP = range(5)
 
 
-class _Bounded:
-    # A socket that umqtt makes blocking, and that still never blocks for ever.
+class _Packet:
+    # What umqtt takes for its socket: one packet that came, and what it answers.
 
-    def __init__(self, raw: "Any", sock: "Any") -> None:
-        self._raw = raw
-        self._sock = sock
-        self.read = sock.read
-        self.write = sock.write
-        self.close = sock.close
+    def __init__(self) -> None:
+        self.out = bytearray()
+        self._data = b""
+        self._at = 0
+
+    def load(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def read(self, size: int) -> bytes:
+        data = bytes(memoryview(self._data)[self._at : self._at + size])
+        if len(data) != size:
+            raise OSError("a packet that ends too early")
+        self._at += size
+        return data
+
+    def write(self, data: bytes, size: int | None = None) -> None:
+        self.out += data if size is None else data[:size]
 
     def setblocking(self, blocking: bool) -> None:  # noqa: FBT001  # umqtt's call
-        self._raw.settimeout(SOCKET_S_MAX if blocking else 0)
+        pass
 
 
-class _Client(MQTTClient):  # type: ignore[misc]  # umqtt ships no types
-    # Connects over a socket of ours: without delay, bounded in time, with the certificate checked.
+def _now() -> int:
+    return time.ticks_ms()  # type: ignore[attr-defined,no-any-return]  # MicroPython's
 
-    def connect_over(self, sock: "Any", client_id: str) -> None:
-        self.sock = sock
-        body = b"\x00\x04MQTT\x04\x02" + KEEPALIVE_S.to_bytes(2, "big")
-        body += len(client_id).to_bytes(2, "big") + client_id.encode()
-        sock.write(bytes((0x10, len(body))) + body)
-        answer = sock.read(4)
-        if answer is None or len(answer) != 4 or answer[0] != 0x20 or answer[3]:
-            raise TransportError("refused", "the broker refused the connection")
+
+def _since(then: int) -> int:
+    return time.ticks_diff(_now(), then)  # type: ignore[attr-defined,no-any-return]  # its own
 
 
 class Mqtt(Uplink):
@@ -63,56 +85,209 @@ class Mqtt(Uplink):
         self._device = device
         self._up = ("%s/%s/up" % (config["prefix"], device)).encode()
         self._down = ("%s/%s/down" % (config["prefix"], device)).encode()
-        self._client: "Any" = None
-        self._poll: "Any" = None
+        self._state = CLOSED
+        self._raw: "Any" = None
+        self._sock: "Any" = None
         self._messages: list[bytes] = []
-        self._in_flight = 0
-        self._heard_ms = 0
-        self._pinged_ms = 0
         self._id = 0
         self.connected = False
         self.session = 0
 
+    # Connecting.
+
     def connect(self) -> None:
-        """Blocks for at most a few times SOCKET_S_MAX, while the network answers."""
+        """Look the name up, which may wait, and begin to connect, which does not."""
         self._drop()
-        raw = socket.socket()
         try:
             address = socket.getaddrinfo(self._host, self._port)[0][-1]
-            raw.settimeout(SOCKET_S_MAX)
-            raw.connect(address)
-            raw.setsockopt(getattr(socket, "IPPROTO_TCP", 6), TCP_NODELAY, 1)
-            sock = raw
-            if self._scheme == "mqtts":
-                from tallystick.recorder.mqtt_tls import wrap  # noqa: PLC0415  # costs heap
-
-                sock = wrap(raw, self._tls, self._host)
-            client = _Client(self._device, self._host)
-            client.set_callback(self._received)
-            client.connect_over(_Bounded(raw, sock), self._device)
-            client.subscribe(self._down, 1)
-        except (OSError, MQTTException, AssertionError, IndexError, TypeError) as error:
-            raw.close()
-            # umqtt's own signs of a broker that went away in the middle of an answer.
-            raise TransportError("no-link", "%s: %r" % (self._host, error))
-        except TransportError:
-            raw.close()
-            raise
-        self._client = client
-        self._poll = select.poll()
-        self._poll.register(raw, select.POLLIN)
+            self._raw = raw = socket.socket()
+            raw.setblocking(False)  # noqa: FBT003  # MicroPython's form
+            try:
+                raw.connect(address)
+            except OSError as error:
+                if error.args[0] not in EINPROGRESS:
+                    raise
+        except (OSError, IndexError) as error:
+            raise self._lost(error)
+        self._packet = _Packet()
+        self._client = MQTTClient(self._device, self._host)
+        self._client.sock = self._packet
+        self._client.set_callback(self._received)
+        # What goes out now, how much of it has gone, and the rest of a segment.
+        self._chunk: bytes = b""
+        self._chunk_at = 0
+        self._pieces: "Iterator[bytes] | None" = None
+        self._pieces_bytes = 0
+        # What comes in now: the header's bytes, then the packet and how much of it is here.
+        self._head = b""
+        self._body = bytearray()
+        self._body_at = -1
         self._in_flight = 0
-        self._heard_ms = self._pinged_ms = time.ticks_ms()  # type: ignore[attr-defined]  # its own
-        self.connected = True
-        self.session += 1
+        self._opened_ms = self._moved_ms = self._heard_ms = self._pinged_ms = _now()
+        self._state = CONNECTING
+        self.opening = True
+
+    def _open(self) -> None:
+        # The network answered, or said no.
+        poll = select.poll()
+        poll.register(self._raw, select.POLLOUT)
+        if not poll.poll(0):
+            return
+        raw = self._raw
+        raw.setsockopt(getattr(socket, "IPPROTO_TCP", 6), TCP_NODELAY, 1)
+        self._sock = raw
+        if self._scheme == "mqtts":
+            from tallystick.recorder.mqtt_tls import wrap  # noqa: PLC0415  # costs heap
+
+            self._sock = wrap(raw, self._tls, self._host)
+        name = self._device.encode()
+        body = b"\x00\x04MQTT\x04\x02" + KEEPALIVE_S.to_bytes(2, "big")
+        body += len(name).to_bytes(2, "big") + name
+        self._packet.write(bytes((0x10, len(body))) + body)
+        self._state = GREETING
+
+    def _opening(self, kind: int, packet: bytes) -> None:
+        # CONNACK, then SUBACK; nothing else may come before them (MQTT 3.1.1, 3.2).
+        if self._state == GREETING and kind == CONNACK and len(packet) == 4:
+            if packet[3]:
+                raise TransportError("refused", "the broker refused the connection")
+            body = b"\x00\x01" + len(self._down).to_bytes(2, "big") + self._down + b"\x01"
+            self._packet.write(bytes((0x82, len(body))) + body)
+            self._state = SUBSCRIBING
+        elif self._state == SUBSCRIBING and kind == SUBACK and len(packet) == 5:
+            if packet[4] & 0x80:
+                raise TransportError("refused", "the broker refused the subscription")
+            self._state = UP
+            self.opening = False
+            self.connected = True
+            self.session += 1
+        elif self._state == GREETING:
+            raise TransportError("refused", "the broker did not answer as one")
+
+    # Moving bytes.
+
+    def step(self) -> bool:
+        """A bounded piece of connecting or sending."""
+        if self._state == CLOSED:
+            return False
+        try:
+            return self._step()
+        except Exception as error:  # noqa: BLE001  # sockets and TLS of many ports
+            raise self._lost(error)
+
+    def _step(self) -> bool:
+        if self._state == CONNECTING:
+            self._open()
+            worked = self._state != CONNECTING
+        else:
+            worked = self._write()
+            if self._state != UP:
+                worked = self._read() or worked
+        if self._state != UP and _since(self._opened_ms) > OPEN_MS_MAX:
+            raise TransportError("no-answer", "%s does not answer" % self._host)
+        if self._waiting() and _since(self._moved_ms) > STALL_MS_MAX:
+            raise OSError("stalled")
+        return worked
+
+    def _waiting(self) -> bool:
+        return self._chunk_at < len(self._chunk) or self._pieces is not None
+
+    def _write(self) -> bool:
+        # At most SLICE_BYTES, and a flash block more.
+        moved = 0
+        while moved < SLICE_BYTES and (self._chunk_at < len(self._chunk) or self._next_chunk()):
+            view = memoryview(self._chunk)[self._chunk_at : self._chunk_at + SLICE_BYTES]
+            count = self._sock.write(view)
+            if not count:
+                break
+            self._chunk_at += count
+            moved += count
+        if moved:
+            self._moved_ms = _now()
+        return moved > 0
+
+    def _next_chunk(self) -> bool:
+        self._moved_ms = _now()
+        self._chunk_at = 0
+        if self._pieces is not None:
+            try:
+                self._chunk = next(self._pieces)
+            except StopIteration:
+                self._pieces = None
+                self.busy = False
+                if self._pieces_bytes:
+                    # The broker would take the next packet for the rest of this one.
+                    raise OSError("wrong size")
+            else:
+                self._pieces_bytes -= len(self._chunk)
+                return True
+        # Between two messages only: acknowledgements, pings, and what opens the connection.
+        self._chunk = bytes(self._packet.out)
+        self._packet.out = bytearray()
+        return bool(self._chunk)
+
+    def _read(self) -> bool:
+        # At most SLICE_BYTES of a packet; True when something came.
+        while self._body_at < 0:
+            # The header is byte by byte: what follows it must not be taken with it.
+            data = self._sock.read(1)
+            if not self._heard(data):
+                return False
+            self._head += data
+            if len(self._head) > 1 and (not data[0] & 0x80 or len(self._head) == 5):
+                self._begin_body()
+        if self._body_at < len(self._body):
+            view = memoryview(self._body)[self._body_at : self._body_at + SLICE_BYTES]
+            count = self._sock.readinto(view)
+            if not self._heard(count):
+                return False
+            self._body_at += count
+        if self._body_at == len(self._body):
+            packet = bytes(self._body)
+            kind = self._head[0]
+            self._head = b""
+            self._body = bytearray()
+            self._body_at = -1
+            self._packet_came(kind, packet)
+        return True
+
+    def _heard(self, what: "Any") -> bool:
+        if what is None:
+            return False
+        if not what:
+            raise OSError("the broker closed the connection")
+        self._heard_ms = _now()
+        return True
+
+    def _begin_body(self) -> None:
+        size = 0
+        for at, byte in enumerate(self._head[1:]):
+            size |= (byte & 0x7F) << (7 * at)
+        if self._head[-1] & 0x80 or size > PACKET_BYTES_MAX:
+            raise OSError("a packet that is too long")
+        self._body = bytearray(len(self._head) + size)
+        self._body[: len(self._head)] = self._head
+        self._body_at = len(self._head)
+
+    def _packet_came(self, kind: int, packet: bytes) -> None:
+        if self._state != UP:
+            self._opening(kind, packet)
+        elif kind == PUBACK:
+            self._in_flight -= 1
+        elif kind & TYPE_BITS != PUBLISH or not kind & RETAIN:
+            # A retained message is nothing that anyone said now.
+            self._packet.load(packet)
+            self._client.wait_msg()
 
     def _received(self, topic: bytes, message: bytes) -> None:
         if topic == self._down and len(self._messages) < DOWN_MESSAGES_MAX:
             self._messages.append(message)
 
-    def publish_pieces(self, size: int, pieces: "Iterable[bytes]") -> bool:
-        """Streams; False while too many publishes wait for their PUBACK, which promises nothing."""
-        if not self.connected or self._in_flight >= IN_FLIGHT_MAX:
+    # Messages.
+
+    def publish_pieces(self, size: int, pieces: "Any") -> bool:
+        """Sent by step() from now on; False while a message, or its PUBACK, is waited for."""
+        if not self.connected or self._pieces is not None or self._in_flight >= IN_FLIGHT_MAX:
             return False
         self._id = self._id % 65535 + 1
         topic = self._up
@@ -123,57 +298,60 @@ class Mqtt(Uplink):
             rest >>= 7
         header.append(rest)
         header += len(topic).to_bytes(2, "big") + topic + self._id.to_bytes(2, "big")
-        try:
-            sock = self._client.sock
-            sock.setblocking(True)  # noqa: FBT003  # umqtt's form
-            sock.write(header)
-            for piece in pieces:
-                sock.write(piece)
-                size -= len(piece)
-        except OSError as error:
-            raise self._lost(error)
-        if size:
-            # The broker would take the next packet for the rest of this one.
-            raise self._lost(OSError("wrong size"))
+        self._moved_ms = _now()
+        # After what waits already: a packet is never cut by another one.
+        self._packet.out += header
+        self._chunk = bytes(self._chunk[self._chunk_at :]) + bytes(self._packet.out)
+        self._chunk_at = 0
+        self._packet.out = bytearray()
+        self._pieces = iter(pieces)
+        self._pieces_bytes = size
         self._in_flight += 1
+        self.busy = True
         return True
 
     def receive(self) -> bytes | None:
         """The next message; also keeps the connection alive."""
         if self.connected and not self._messages:
-            self._read()
+            try:
+                self._listen()
+            except Exception as error:  # noqa: BLE001  # umqtt's too, over a packet that is wrong
+                raise self._lost(error)
         return self._messages.pop(0) if self._messages else None
 
-    def _read(self) -> None:
-        now = time.ticks_ms()  # type: ignore[attr-defined]  # MicroPython's
-        client = self._client
-        try:
-            # TLS may hold bytes that the socket does not show, so it is always asked.
-            if self._tls is not None or self._poll.poll(0):
-                if client.check_msg() == PUBACK:
-                    client.sock.read(3)
-                    self._in_flight -= 1
-                self._heard_ms = now
-            quiet = time.ticks_diff(now, self._pinged_ms)  # type: ignore[attr-defined]  # its own
-            if quiet > KEEPALIVE_S * 500:
-                self._pinged_ms = now
-                client.ping()
-        except (OSError, MemoryError, AssertionError, IndexError, TypeError) as error:
-            raise self._lost(error)
+    def _listen(self) -> None:
+        for _ in range(PACKETS_MAX):
+            if not self._read() or self._messages:
+                break
+        if _since(self._pinged_ms) > KEEPALIVE_S * 500:
+            self._pinged_ms = _now()
+            self._client.ping()
+        if _since(self._heard_ms) > STALL_MS_MAX:
+            raise OSError("silent")
+
+    # The end.
 
     def _lost(self, error: Exception) -> TransportError:
         self._drop()
+        if isinstance(error, TransportError):
+            return error
+        if isinstance(error, ValueError):
+            # What MicroPython raises for a certificate that is not the authority's.
+            return TransportError("bad-tls", "%s: %s" % (self._host, error))
         return TransportError("no-link", "%s: %r" % (self._host, error))
 
     def _drop(self) -> None:
         self.connected = False
-        client = self._client
-        self._client = None
-        if client is not None:
-            try:
-                client.sock.close()
-            except OSError:
-                pass
+        self._state = CLOSED
+        self.opening = self.busy = False
+        self._pieces = None
+        for sock in (self._sock, self._raw):
+            if sock is not None:
+                try:
+                    sock.close()
+                except OSError:
+                    pass
+        self._sock = self._raw = None
 
     def refresh(self) -> None:
         """As close, without a word to a broker that may be gone."""
@@ -181,9 +359,9 @@ class Mqtt(Uplink):
 
     def close(self) -> None:
         """Disconnect."""
-        if self._client is not None:
+        if self.connected and not self._waiting():
             try:
-                self._client.sock.write(b"\xe0\x00")
+                self._sock.write(b"\xe0\x00")
             except OSError:
                 pass
         self._drop()

@@ -27,6 +27,10 @@ LASTING = ("evidence.cbor", "evidence.tree", "recorder.core", "recorder.journal"
 CONFIGURED = ("recorder.config",)
 IDENTIFIED = (
     "recorder.identity",
+    "evidence.root",
+    "evidence.statement",
+    "evidence.cose",
+    "evidence._wire",
     "evidence.keys",
     "hw.file_key",
     "hw.signer",
@@ -51,14 +55,19 @@ def open_all(
         preload(("hw.software_key",))
     signer, device, forms, credential = _identify(config, signer)
     forget(IDENTIFIED)
+    locked = ledger = None
     try:
         files = files or Files(config["journal"])
         files.lock()
+        locked = files
         journal, found = _open_journal(config, files, device)
         forget(READ)
         ledger = _open_ledger(config, journal, found, device, forms, signer, clock)
     except OSError as error:
         raise TallyError("no-journal", "journal %s: %s" % (config["journal"], error))
+    finally:
+        if ledger is None and locked is not None:
+            locked.unlock()
     forget(OPENED)
     return config, ledger, credential
 
@@ -83,6 +92,7 @@ def _identify(config: "dict[str, Any]", signer: "Any") -> "tuple[Any, bytes, For
 
         signer = Signer.from_uri(config["key"])
     credential = identity.read_credential(config["credential"])
+    identity.check_roots(config["roots"])
     key = signer.public_key()
     device = identity.device_id(credential, config["fleet"], key)
     from tallystick.evidence.keys import device_text  # noqa: PLC0415  # forgotten again
@@ -142,7 +152,7 @@ def _open_ledger(
         _lock(),
     )
     if journal.damage:
-        ledger.fault("journal", "damaged", event=False)
+        ledger.fault("journal", "damaged")
         epochs.begin(ledger, "damaged", epochs.head_of(ledger.log))
     elif found is None:
         epochs.begin(ledger, "new", None)

@@ -6,6 +6,7 @@
 import sys
 
 from tallystick.evidence.errors import Malformed, TallyError
+from tallystick.recorder.health import reason_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -169,10 +170,10 @@ class Recorder:
                     worked = self._link.step(now) or worked
                     worked = self._downlink.step(now) or worked
                     if self._link.greeted:
-                        worked = self._sender.step(self._link.uplink, now) or worked
+                        worked = self._sender.step(self._link, now) or worked
                 except (TallyError, OSError, ValueError, MemoryError) as error:
                     self._link.lost()
-                    self._ledger.fault("uplink", getattr(error, "reason", "io"), event=False)
+                    self._ledger.fault("uplink", reason_of(error), error)
                     worked = True
             return worked
 

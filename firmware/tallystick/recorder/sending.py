@@ -2,13 +2,16 @@
 # receipt says so, and without one in time the cursor goes back to the last.
 
 from tallystick.evidence.cbor import decode
-from tallystick.evidence.errors import Malformed
+from tallystick.evidence.errors import TransportError
 from tallystick.recorder import freeing, stretches
+from tallystick.recorder.health import reason_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from tallystick.recorder.ledger import Ledger
-    from tallystick.recorder.uplink import Uplink
+    from tallystick.recorder.link import Link
 
 # Segments on their way without a custody receipt.
 WINDOW_SEGMENTS_MAX = 16
@@ -16,6 +19,8 @@ RESEND_FACTOR_MAX = 8
 # From the third time on the connection is made anew.
 REFRESH_FACTOR = 4
 REQUEST_MS_MIN = 5000
+# No file is being read.
+FREE = 1 << 30
 
 
 class Sender:
@@ -34,7 +39,11 @@ class Sender:
         # Sizes and roots on their way to custody; a receipt is compared with these before the
         # journal is searched.
         self.window: "list[tuple[int, bytes]]" = []
+        self._now_ms = 0
         self._progress_ms = 0
+        # What is under way, and the file that it reads.
+        self._work: "Generator[None, None, bool] | None" = None
+        self._busy_number = FREE
         self._requested_ms = -REQUEST_MS_MIN
         self.rewind(0)
 
@@ -46,7 +55,15 @@ class Sender:
         self._first = file.first
         self._skip_to = size
         self._ordinal = 0
+        work, self._work = self._work, None
+        if work is not None:
+            work.close()
         self.window.clear()
+
+    @property
+    def reading(self) -> int:
+        """The number of the oldest file that is read now or from now on."""
+        return min(self.position[0], self._busy_number)
 
     def request(self, epoch: bytes, size: int, now_ms: int) -> bool:
         """A resend request; harmless when forged, so only its rate is bounded."""
@@ -75,52 +92,88 @@ class Sender:
         self.window = [one for one in self.window if one[0] > size]
         self._skip_to = max(self._skip_to, size)
 
-    def step(self, uplink: "Uplink", now_ms: int) -> bool:
-        """Hand one stretch to the link; False when there is none or the window is full."""
+    def step(self, link: "Link", now_ms: int) -> bool:
+        """A bounded piece of finding and handing over a stretch; False when there is none."""
         ledger = self._ledger
-        if self.window and now_ms - self._progress_ms >= self._resend_ms * self._factor:
-            if self._factor >= REFRESH_FACTOR:
-                # A client may hang and still say that it is connected.
-                uplink.refresh()
-            self._factor = min(2 * self._factor, RESEND_FACTOR_MAX)
+        self._now_ms = now_ms
+        if link.uplink.busy:
+            # Link.step() hands it over; it is not yet late.
             self._progress_ms = now_ms
-            ledger.health.resent += 1
-            self.rewind(ledger.log.custody[0] if ledger.log.custody else 0)
-            return True
-        if len(self.window) >= WINDOW_SEGMENTS_MAX or self._ordinal >= ledger.sendable:
             return False
-        try:
-            stretch = stretches.read_stretch(ledger.journal, self.position, self._first)
-            if stretch is None or stretch.ordinal > ledger.sendable:
+        self._busy_number = FREE
+        if self._work is None:
+            if self.window and now_ms - self._progress_ms >= self._resend_ms * self._factor:
+                return self._again(link)
+            if len(self.window) >= WINDOW_SEGMENTS_MAX or self._ordinal >= ledger.sendable:
                 return False
-            return self._hand(uplink, stretch, now_ms)
-        except (OSError, Malformed) as error:
-            ledger.fault("journal", getattr(error, "reason", "read"))
+            self._work = self._sending(link)
+        try:
+            next(self._work)
+        except StopIteration as end:
+            self._work = None
+            return bool(end.value)
+        except TransportError:
+            self._work = None
+            raise
+        except Exception as error:  # noqa: BLE001  # a flash driver's
+            self._work = None
+            self._unreadable(error)
             # Not again at once: the same place would fail again.
             self._ordinal = ledger.sendable
             return False
+        return True
 
-    def _hand(self, uplink: "Uplink", stretch: stretches.Stretch, now_ms: int) -> bool:
+    def _unreadable(self, error: Exception) -> None:
+        self._ledger.fault("journal", reason_of(error, "read"), error)
+
+    def _again(self, link: "Link") -> bool:
+        ledger = self._ledger
+        if self._factor >= REFRESH_FACTOR:
+            # A client may hang and still say that it is connected.
+            link.call(link.uplink.refresh)
+        self._factor = min(2 * self._factor, RESEND_FACTOR_MAX)
+        self._progress_ms = self._now_ms
+        ledger.health.resent += 1
+        self.rewind(ledger.log.custody[0] if ledger.log.custody else 0)
+        return True
+
+    def _sending(self, link: "Link") -> "Generator[None, None, bool]":
+        # Finds the next stretch and hands it over; False: not now.
+        ledger = self._ledger
+        stretch = yield from stretches.read_stretch(ledger.journal, self.position, self._first)
+        if stretch is None or stretch.ordinal > ledger.sendable:
+            return False
         known = stretch.to <= self._skip_to if stretch.count else stretch.ordinal <= self._handed
         if not known:
-            outgoing = self._outgoing(stretch)
-            if not uplink.publish_pieces(outgoing.size, outgoing.pieces()):
+            outgoing = yield from self._outgoing(stretch)
+            # From here on the file is read until the last piece is taken.
+            self._busy_number = stretch.number
+            outgoing.failed = self._unreadable
+            if not link.call(link.uplink.publish_pieces, outgoing.size, outgoing.pieces()):
                 return False
-            self._ledger.health.sent += 1
+            while link.uplink.busy:
+                yield
+            ledger.health.sent += 1
             self._handed = max(self._handed, stretch.ordinal)
             if stretch.count:
                 if not self.window:
-                    self._progress_ms = now_ms
+                    self._progress_ms = self._now_ms
                 self.window.append((stretch.to, decode(stretch.payload)[3]))
         self.position = (stretch.number, stretch.end)
         self._first = stretch.to
         self._ordinal = stretch.ordinal
+        if ledger.failing:
+            from tallystick.recorder.troubles import works  # noqa: PLC0415  # rarely
+
+            works(ledger, "journal:")
         return True
 
-    def _outgoing(self, stretch: stretches.Stretch) -> stretches.Outgoing:
+    def _outgoing(self, stretch: stretches.Stretch) -> "Generator[None, None, stretches.Outgoing]":
         ledger = self._ledger
         journal = ledger.journal
-        signature = stretches.read_signature(journal, stretch.number, stretch.end, stretch.ordinal)
+        signature = yield from stretches.read_signature(
+            journal, stretch.number, stretch.end, stretch.ordinal
+        )
         edge = None
         if (
             stretch.first
@@ -128,7 +181,9 @@ class Sender:
             and stretch.first == freeing.first_index(journal, ledger.log.epoch)
         ):
             # The oldest index that is here: who asks for it may have no history.
-            _, payload, old_signature, hashes = stretches.read_edge(journal, stretch.number)
+            _, payload, old_signature, hashes = yield from stretches.read_edge(
+                journal, stretch.number
+            )
             edge = (
                 ledger.forms.checkpoint(payload, old_signature),
                 hashes,

@@ -18,7 +18,7 @@ from tallystick.recorder.walking import Walker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Generator, Iterator
     from typing import Any
 
     Position = tuple[int, int]
@@ -46,16 +46,21 @@ class Stretch:
         return self.first + self.count
 
 
-def read_stretch(journal: Journal, position: "Position", first: int) -> Stretch | None:
-    """The stretch that begins at `position` (file number, byte); None when it is not sealed."""
-    for file in journal.list:
+def read_stretch(
+    journal: Journal, position: "Position", first: int
+) -> "Generator[None, None, Stretch | None]":
+    """The stretch that begins at `position` (file number, byte); None when it is not sealed.
+
+    In steps, as what follows: each yields after so many frames.
+    """
+    for file in journal.list[:]:
         if file.number < position[0]:
             continue
         at = position[1] if file.number == position[0] else 0
         stretch = Stretch(file.number, at, first)
         walker = Walker(journal.files, file.name, at)
         try:
-            if _read(walker, stretch):
+            if (yield from _read(walker, stretch)):
                 return stretch
         finally:
             walker.close()
@@ -64,11 +69,15 @@ def read_stretch(journal: Journal, position: "Position", first: int) -> Stretch 
     return None
 
 
-def _read(walker: Walker, stretch: Stretch) -> bool:
+def _read(walker: Walker, stretch: Stretch) -> "Generator[None, None, bool]":
+    steps = 0
     while True:
         frame = walker.next()
         if frame is None:
             return False
+        steps += 1
+        if steps % FRAMES_PER_STEP == 0:
+            yield
         if frame.major == RECORD_MAJOR:
             stretch.count += 1
             stretch.items_bytes += frame.end - frame.at - 4
@@ -83,9 +92,12 @@ def _read(walker: Walker, stretch: Stretch) -> bool:
             return True
 
 
-def read_signature(journal: Journal, number: int, at: int, ordinal: int) -> bytes:
+def read_signature(
+    journal: Journal, number: int, at: int, ordinal: int
+) -> "Generator[None, None, bytes]":
     """The signature of a payload; it lies behind it, in its file or a later one."""
-    for file in journal.list:
+    steps = 0
+    for file in journal.list[:]:
         if file.number < number:
             continue
         walker = Walker(journal.files, file.name, at if file.number == number else 0)
@@ -94,6 +106,9 @@ def read_signature(journal: Journal, number: int, at: int, ordinal: int) -> byte
                 frame = walker.next()
                 if frame is None:
                     break
+                steps += 1
+                if steps % FRAMES_PER_STEP == 0:
+                    yield
                 if frame.major == CONTROL_MAJOR:
                     values = walker.values(frame)
                     if values[0] == SIGNATURE and values[1] == ordinal:
@@ -104,7 +119,9 @@ def read_signature(journal: Journal, number: int, at: int, ordinal: int) -> byte
     raise Malformed("truncated", "the journal has no signature of checkpoint %d" % ordinal)
 
 
-def read_edge(journal: Journal, number: int) -> "tuple[int, bytes, bytes, list[bytes]]":
+def read_edge(
+    journal: Journal, number: int
+) -> "Generator[None, None, tuple[int, bytes, bytes, list[bytes]]]":
     """Of a file that begins at a payload: ordinal, payload, signature, edge."""
     for file in journal.list:
         if file.number == number:
@@ -118,7 +135,8 @@ def read_edge(journal: Journal, number: int) -> "tuple[int, bytes, bytes, list[b
                 break
             # The newest payload that waited is the one at which the file begins.
             ordinal, payload = values[10][-1]
-            return ordinal, payload, read_signature(journal, number, 0, ordinal), values[5]
+            signature = yield from read_signature(journal, number, 0, ordinal)
+            return ordinal, payload, signature, values[5]
     raise Malformed("bad-edge", "the journal has no edge for its oldest index")
 
 
@@ -140,13 +158,20 @@ class Outgoing:
         self._before = before + writer.stretch_head(stretch.count)
         self._after = writer.stretch_tail(stretch.seed if stretch.count else None, checkpoint)
         self.size = len(self._before) + stretch.items_bytes + len(self._after)
+        # Told of what reading the flash raises, for the link takes it for its own.
+        self.failed: "Callable[[Exception], None] | None" = None
 
     def pieces(self) -> "Iterator[bytes]":
         """In order; a record longer than a block comes in several."""
         yield self._before
         stretch = self._stretch
         if stretch.count:
-            yield from self._items(stretch)
+            try:
+                yield from self._items(stretch)
+            except Exception as error:
+                if self.failed is not None:
+                    self.failed(error)
+                raise
         yield self._after
 
     def _items(self, stretch: Stretch) -> "Iterator[bytes]":

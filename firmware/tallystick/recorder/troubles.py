@@ -1,11 +1,11 @@
-# What goes wrong with flash, key and clock: counted in `health`, recorded where it can be, and
-# never raised.  Loaded when there is trouble.
+# What goes wrong with flash, key, uplink and clock: counted in `health`, recorded as soon as the
+# flash takes it, and never raised.  Loaded when there is trouble.
 
 from os import urandom
 
 from tallystick.evidence.errors import TallyError
 from tallystick.evidence.event import encode_event
-from tallystick.recorder.health import count
+from tallystick.recorder.health import count, reason_of
 from tallystick.recorder.journal import Full
 
 TYPE_CHECKING = False
@@ -14,22 +14,72 @@ if TYPE_CHECKING:
 
 FLASH_RETRY_MS = 1000
 KEY_RETRY_MS_MAX = 60000
+# Of one kind of fault, however often it comes and goes.
 FAULT_EVENT_MS_MIN = 60000
-FAULT_EVENTS_MAX = 16
+FAULT_KINDS_MAX = 16
+OTHERS = "others"
 
 
-def fault(ledger: "Ledger", part: str, reason: str, *, event: bool) -> None:
-    """Count it, and record it, each kind at most once a minute."""
+def _said(error: Exception) -> str:
+    # What a foreign driver says may hold anything, so only its name is told.
+    known = isinstance(error, (TallyError, OSError))
+    return str(error) if known else error.__class__.__name__
+
+
+def fault(ledger: "Ledger", part: str, reason: str, error: Exception | None = None) -> None:
+    """Count it, and note it when it begins; one that goes on is one fault."""
     name = part + ":" + reason
     count(ledger.health.faults, name)
-    ledger.health.last_fault = name
-    now = ledger.clock.uptime_ms()
-    known = ledger.fault_events.get(name)
-    if event and (known is None or now - known >= FAULT_EVENT_MS_MIN):
-        if len(ledger.fault_events) >= FAULT_EVENTS_MAX:
-            ledger.fault_events.clear()
-        ledger.fault_events[name] = now
-        ledger.event("fault", {"part": part, "reason": reason})
+    ledger.health.last_fault = name if error is None else "%s (%s)" % (name, _said(error))
+    with ledger.lock:
+        told = ledger.fault_events
+        if name not in told and len(told) >= FAULT_KINDS_MAX:
+            # Reasons are a driver's words, so their number is bounded here too.
+            reason = OTHERS
+            name = part + ":" + reason
+        if name in ledger.failing:
+            return
+        ledger.failing.append(name)
+        now = ledger.clock.uptime_ms()
+        if name not in told or now - told[name] >= FAULT_EVENT_MS_MIN:
+            told[name] = now
+            ledger.unrecorded.append((part, reason))
+
+
+def works(ledger: "Ledger", names: str) -> None:
+    """What begins so works again: its next fault is another one."""
+    ledger.failing = [name for name in ledger.failing if not name.startswith(names)]
+
+
+def record(ledger: "Ledger", now_ms: int) -> bool:
+    """Record the faults that were noted; False when the flash does not take them now."""
+    with ledger.lock:
+        if now_ms < ledger.record_after_ms:
+            return False
+        if ledger.dropped and not add_gap(ledger):
+            ledger.record_after_ms = now_ms + FLASH_RETRY_MS
+            return False
+        while ledger.unrecorded:
+            part, reason = ledger.unrecorded[0]
+            details = {"part": part, "reason": reason}
+            if not _keep(ledger, encode_event(ledger.clock.uptime_ms(), "fault", details)):
+                ledger.record_after_ms = now_ms + FLASH_RETRY_MS
+                return False
+            ledger.unrecorded.pop(0)
+        works(ledger, "journal:full")
+    return True
+
+
+def _keep(ledger: "Ledger", record: bytes) -> bool:
+    # As Ledger.add, but what cannot be kept now comes again and is not counted as dropped.
+    log = ledger.log
+    room = log.stretch_room > 0 or ledger.seal()
+    if not room or not ledger.append(log.frame(record, urandom)):
+        return False
+    if log.added(record) == 1:
+        ledger.policy.added(ledger.clock.uptime_ms())
+    ledger.health.records += 1
+    return True
 
 
 def drop(ledger: "Ledger", error: Exception | None) -> None:
@@ -46,34 +96,28 @@ def not_appended(ledger: "Ledger", error: Exception) -> None:
         flash_failed(ledger, "write", error)
     elif ledger.health.flash_ok:
         ledger.health.flash_ok = False
-        fault(ledger, "journal", "full", event=False)
+        fault(ledger, "journal", "full")
 
 
 def flash_failed(ledger: "Ledger", what: str, error: Exception) -> None:
     """Not tried again for a moment, so that a control loop does not wait for it each time."""
     ledger.health.flash_ok = False
     ledger.flash_after_ms = ledger.clock.uptime_ms() + FLASH_RETRY_MS
-    fault(ledger, "flash", what, event=False)
-    ledger.health.last_fault += " (%s)" % error
+    fault(ledger, "flash", what, error)
 
 
 def sync_failed(ledger: "Ledger", now_ms: int, error: Exception) -> int:
     """When to try again; until then nothing is signed or sent, and recording goes on."""
     ledger.health.flash_ok = False
-    fault(ledger, "flash", "sync", event=False)
-    ledger.health.last_fault += " (%s)" % error
+    fault(ledger, "flash", "sync", error)
     return now_ms + FLASH_RETRY_MS
 
 
 def add_gap(ledger: "Ledger") -> bool:
     """Record how many records were dropped; False while that fails."""
-    log = ledger.log
     details = {"dropped": ledger.dropped, "reason": "flash"}
-    record = encode_event(ledger.clock.uptime_ms(), "gap", details)
-    room = log.stretch_room > 0 or ledger.seal()
-    if not room or not ledger.append(log.frame(record, urandom)):
+    if not _keep(ledger, encode_event(ledger.clock.uptime_ms(), "gap", details)):
         return False
-    log.added(record)
     ledger.dropped = 0
     return True
 
@@ -83,15 +127,15 @@ def key_failed(ledger: "Ledger", now_ms: int, error: Exception) -> bool:
     ledger.health.key_ok = False
     ledger.key_after_ms = now_ms + ledger.key_retry_ms
     ledger.key_retry_ms = min(2 * ledger.key_retry_ms, KEY_RETRY_MS_MAX)
-    reason = getattr(error, "reason", "io")
+    reason = reason_of(error)
     if reason == "busy":
         # Left in the middle of a signature: it is finished, and thrown away.
         try:
             if ledger.signer.poll():
                 ledger.signer.signature()
-        except (TallyError, OSError):
+        except Exception:  # noqa: BLE001, S110  # a driver may raise anything; it is tried again
             pass
-    fault(ledger, "key", reason, event=True)
+    fault(ledger, "key", reason, error)
     return False
 
 

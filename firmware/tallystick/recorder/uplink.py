@@ -10,20 +10,33 @@ DRIVERS = {"mqtt": ("mqtt_paho", "mqtt_umqtt"), "mqtts": ("mqtt_paho", "mqtt_umq
 
 
 class Uplink:
-    """`connected` now; `session` is raised by one with each connection."""
+    """`connected` now; `session` is raised by one with each connection.
+
+    Nothing here waits for the network. What takes longer is moved on by step().
+    """
 
     connected = False
     session = 0
+    # A connection is being made; a message is still being handed over.
+    opening = False
+    busy = False
 
     def connect(self) -> None:
         """Connect, or begin to; TransportError when it fails at once."""
+
+    def step(self) -> bool:
+        """A bounded piece of what was begun; False when there is none. TransportError ends it."""
+        return False
 
     def publish(self, message: bytes) -> bool:
         """As publish_pieces."""
         return self.publish_pieces(len(message), (message,))
 
     def publish_pieces(self, size: int, pieces: "Iterable[bytes]") -> bool:  # noqa: ARG002  # theirs
-        """Hand a message of `size` bytes to the link, which promises nothing; False: not now."""
+        """Hand a message of `size` bytes to the link, which promises nothing; False: not now.
+
+        `busy` until the last of the pieces was taken.
+        """
         raise TransportError("no-uplink", "an uplink must say how it publishes %d bytes" % size)
 
     def receive(self) -> bytes | None:

@@ -10,14 +10,17 @@ from tallystick.recorder.handle import Handle, add_sealed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from tallystick.evidence.half import VerifiedHalf
     from tallystick.recorder.claims import Claims
+    from tallystick.recorder.ledger import Ledger
     from tallystick.recorder.recorder import Recorder
 
 ACCEPTS_MAX = 16
 NEVER_MS = 1 << 62
+STEP_S = 0.001
 # What a claim says beside the fields of its profile.
 WORDS = ("task", "interaction", "relied", "constraints", "interval")
 
@@ -72,6 +75,7 @@ def accept(tally: "Recorder", half: bytes, wait: bool) -> "Any":  # noqa: FBT001
     verified: "VerifiedHalf | None" = finish(work)
     if verified is None:
         raise handle.error or TallyError("bad-half", "the half was not accepted")
+    # `verified.kept` says whether this came in time.
     wait_for(tally, handle)
     return verified
 
@@ -101,9 +105,9 @@ def wait_for(tally: "Recorder", handle: Handle) -> bool:
             if clock.uptime_ms() >= end:
                 tally._ledger.fault("key", "late")
                 return False
-            time.sleep(0.001)
+            time.sleep(STEP_S)
     tally.wake()
-    return handle.error is None
+    return handle.kept
 
 
 def flush(tally: "Recorder") -> bool:
@@ -112,11 +116,15 @@ def flush(tally: "Recorder") -> bool:
     end = ledger.clock.uptime_ms() + int(tally._config["wait_s"] * 1000)
     while tally.accepts:
         tally.step()
-    if ledger.log.unsealed:
-        ledger.seal()
+    if ledger.unrecorded:
+        tally.step_ledger()
     while not ledger.settled():
-        if not tally.step_ledger() and ledger.clock.uptime_ms() >= end:
-            return False
+        if ledger.log.unsealed and not ledger.log.pending:
+            ledger.seal()
+        if not tally.step_ledger():
+            if ledger.clock.uptime_ms() >= end:
+                return False
+            time.sleep(STEP_S)
     tally.wake()
     return True
 
@@ -126,14 +134,18 @@ def close(tally: "Recorder") -> None:
     tally.stop()
     flush(tally)
     ledger = tally._ledger
-    try:
-        close_journal(ledger.journal, ledger.lock)
-    except OSError as error:
-        ledger.fault("flash", "close", event=False)
-        ledger.health.last_fault += " (%s)" % error
+    _last(ledger, "flash", close_journal, ledger.journal, ledger.lock)
     # Another program may have the journal now: what comes late is counted as dropped.
     ledger.flash_after_ms = NEVER_MS
-    ledger.journal.files.unlock()
+    _last(ledger, "flash", ledger.journal.files.unlock)
     if tally._link is not None:
-        tally._link.uplink.close()
-    ledger.signer.close()
+        _last(ledger, "uplink", tally._link.uplink.close)
+    _last(ledger, "key", ledger.signer.close)
+
+
+def _last(ledger: "Ledger", part: str, function: "Callable[..., None]", *args: "Any") -> None:
+    # Each is given back, whatever the one before it raises; there is no journal for it any more.
+    try:
+        function(*args)
+    except Exception as error:  # noqa: BLE001  # a driver's
+        ledger.fault(part, "close", error)
