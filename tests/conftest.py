@@ -13,6 +13,7 @@ from tallystick.tools import device_library as library
 from tallystick.tools import micropython
 from tallystick.tools import mosquitto as broker
 from tallystick.tools._cache import ToolMissing
+from tallystick.tools.softhsm import SoftHsm
 
 # A loaded machine is slow, which is no fault of the code. In CI the same examples come every time.
 settings.register_profile("tally", deadline=None, print_blob=True)
@@ -66,6 +67,18 @@ def micropython64() -> micropython.MicroPython:
 def micropython32() -> micropython.MicroPython:
     """MicroPython with the 32-bit words of a microcontroller."""
     return _micropython(32)
+
+
+@pytest.fixture
+def softhsm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SoftHsm:
+    """A folder for real PKCS#11 tokens in software, of which this process knows."""
+    try:
+        made = SoftHsm(tmp_path / "softhsm")
+    except ToolMissing as error:
+        pytest.skip(str(error))
+    for name, value in made.environment.items():
+        monkeypatch.setenv(name, value)
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,19 @@
+"""Fixtures of the tests of keys."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.tokens import PIN
+from tallystick.hw import _pkcs11_module as modules
+from tallystick.tools.softhsm import SoftHsm
+
+
+@pytest.fixture
+def token(softhsm: SoftHsm, monkeypatch: pytest.MonkeyPatch) -> Iterator[SoftHsm]:
+    """A folder with a real PKCS#11 token named `robot`."""
+    monkeypatch.delenv("TALLY_PIN", raising=False)
+    softhsm.make("robot", PIN)
+    yield softhsm
+    # Whatever a test opened it has closed, or the library would go on with the next test's token.
+    assert not modules._modules
