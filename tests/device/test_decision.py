@@ -4,7 +4,8 @@ from binascii import hexlify
 
 from _made import refused
 from tallystick.evidence import cbor, decision
-from tallystick.evidence.decision import Decision, encode_decision
+from tallystick.evidence.decision import Decision
+from tallystick.evidence.decisionwriter import encode_decision
 from tallystick.evidence.number import Dec
 
 TYPE_CHECKING = False
@@ -75,7 +76,8 @@ def test_arguments_that_are_refused() -> None:
             "output": None,
         }
         given.update(changed)
-        encode_decision(**given)
+        names = ("uptime_ms", "model", "inputs", "constraints", "context", "output")
+        encode_decision(*[given[name] for name in names])
 
     encode()
     for changed, reason in (

@@ -15,6 +15,7 @@ from tallystick.evidence import (
     credential,
     custody,
     decision,
+    decisionwriter,
     deviceprofile,
     enrolment,
     event,
@@ -168,7 +169,9 @@ def test_the_fast_path_writes_what_the_class_writes(
         canonical(output),
     )
     for _ in range(2):  # from the caches the second time
-        fast = decision.encode_decision(uptime_ms, model, inputs, constraints, context, output)
+        fast = decisionwriter.encode_decision(
+            uptime_ms, model, inputs, constraints, context, output
+        )
         assert fast == slow.encode()
 
 

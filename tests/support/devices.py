@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tallystick.evidence import cbor, claim, decision, enrolment, event, leaf, root
+from tallystick.evidence import cbor, claim, decisionwriter, enrolment, event, leaf, root
 from tallystick.evidence.accepted import AcceptedHalf
 from tallystick.evidence.checkpoint import Checkpoint
 from tallystick.evidence.digest import sha256
@@ -142,6 +142,7 @@ class Device:
     leaves: list[bytes] = field(default_factory=list)
     claims: int = 0
     previous: list[Any] | None = None
+    counter: int | None = None
 
     @property
     def id(self) -> bytes:
@@ -175,7 +176,7 @@ class Device:
     def decision(self, action: str = "grip", **inputs: Any) -> bytes:
         """One decision record."""
         return self._add(
-            decision.encode_decision(
+            decisionwriter.encode_decision(
                 self._tick(), "grasp-net@3f2a91", inputs, {}, {}, {"action": action}
             )
         )
@@ -230,7 +231,7 @@ class Device:
             self.boot,
             self._tick(),
             [WALL_MS + self.uptime_ms, 100],
-            None,
+            self.counter,
             self.custody,
         )
         sealed = Sealed(first, records, used, head.sign(self.signer, self.fleet.name, self.id))

@@ -59,7 +59,7 @@ def test_numbers_are_read_from_the_modules_themselves() -> None:
     library = device_library.sources()
     slim = device_source.slim_all({place: path.read_bytes() for place, path in library.items()})
     assert list(slim) == list(library)
-    assert b"statement.parse(data, 4, " in slim["tallystick/evidence/checkpoint.py"]
+    assert b"statement.parse(append, 4, " in slim["tallystick/evidence/checkpoint.py"]
     assert not any(b"evidence.kinds" in source for source in slim.values())
 
 

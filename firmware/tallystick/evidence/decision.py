@@ -1,25 +1,19 @@
 """Decision: [0, uptime_ms, model, inputs, constraints, context, output]."""
 
-# docs/protocol.md, 2.1.  `encode_decision` is the recorder's hot path: arguments of the programming
-# interface go straight to bytes, and what repeats (model, limits, order of names) is kept encoded.
+# docs/protocol.md, 2.1.  decisionwriter.py makes them of what the programming interface is given.
 
 from tallystick.evidence import _shape as shape
-from tallystick.evidence import cbor, number, value
+from tallystick.evidence import value
 from tallystick.evidence._wire import Wire
+from tallystick.evidence.decisionwriter import check_model
 from tallystick.evidence.errors import Malformed
 from tallystick.evidence.kinds import DECISION
-from tallystick.evidence.limits import RECORD_BYTES_MAX, RECORD_DEVICE_BYTES_MAX
+from tallystick.evidence.limits import RECORD_BYTES_MAX
 
 # Type checkers take this name as true; MicroPython has no typing to import it from.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-MODELS_MAX = 8
-LIMITS_MAX = 32
-
-_models: "dict[Any, bytes]" = {}
-_limits: "dict[Any, tuple[str, int, int, bytes]]" = {}
 
 
 class Decision(Wire):
@@ -35,7 +29,7 @@ class Decision(Wire):
         output: "Any",
     ) -> None:
         shape.uint(uptime_ms, "decision")
-        _check_model(model)
+        check_model(model)
         value.check_named(inputs)
         if type(constraints) is not dict:
             raise Malformed("bad-type", "constraints must be a map")
@@ -71,90 +65,3 @@ def parse(data: bytes) -> Decision:
     decision = Decision(*shape.fields(data, DECISION, 6, RECORD_BYTES_MAX, "decision"))
     decision._data = data
     return decision
-
-
-def _check_model(model: "Any") -> None:
-    name, version, digest = shape.row(model, 3, "model")
-    value.check_name(name)
-    if version is not None:
-        value.check_name(version)
-    if digest is not None:
-        shape.octets(digest, 32, "model digest")
-
-
-def _put_model(model: "Any") -> bytes:
-    # "name@version", or (name, version or None, digest or None).
-    if type(model) is str:
-        name, at, version = model.partition("@")
-        fields: list[Any] = [name, version if at else None, None]
-    elif type(model) is tuple or type(model) is list:
-        fields = list(model)
-    else:
-        raise Malformed("bad-type", "a model is 'name@version' or (name, version, digest)")
-    _check_model(fields)
-    raw = cbor.encode(fields)
-    if type(model) is str:  # what else there is may be something that no table can hold
-        if len(_models) >= MODELS_MAX:
-            _models.clear()
-        _models[model] = raw
-    return raw
-
-
-def _put_limit(rule: "tuple[Any, ...]", decimals: int) -> "tuple[str, int, int, bytes]":
-    # (operator, limit[, unit]) to the operator, the limit's mantissa and exponent, and their bytes
-    # with the unit.
-    operator = rule[0]
-    limit = number.of(rule[1], decimals)
-    unit = rule[2] if len(rule) == 3 else None
-    value.check_limit(operator, limit, unit, held=True)
-    raw = cbor.encode(operator) + cbor.encode(limit) + cbor.encode(unit)
-    mantissa, exponent = number.parts(limit)
-    kept = (operator, mantissa, exponent, raw)
-    # Only text is kept: 1, 1.0 and True would be one key.
-    if type(rule[1]) is str:
-        if len(_limits) >= LIMITS_MAX:
-            _limits.clear()
-        _limits[rule] = kept
-    return kept
-
-
-def encode_decision(
-    uptime_ms: int,
-    model: "Any",
-    inputs: "dict[str, Any]",
-    constraints: "dict[str, Any]",
-    context: "dict[str, Any]",
-    output: "Any",
-    decimals: int = 6,
-) -> bytes:
-    """Canonical bytes of API values; constraints: name -> (value, operator, limit[, unit])."""
-    out = bytearray(b"\x87\x00")
-    out += cbor.head(0, shape.uint(uptime_ms, "decision"))
-    out += (_models.get(model) if type(model) is str else None) or _put_model(model)
-    value.put_named(out, inputs, value.FIELD_DEPTH, decimals)
-    if type(constraints) is not dict:
-        raise Malformed("bad-type", "constraints must be a dict")
-    out += cbor.head(5, len(constraints))
-    for raw, name in value.ordered(tuple(constraints)):
-        constraint = constraints[name]
-        if type(constraint) is not tuple or not 3 <= len(constraint) <= 4:
-            raise Malformed("bad-type", "a constraint is (value, operator, limit[, unit])")
-        measured = constraint[0]
-        if type(measured) is float:
-            mantissa, exponent = number.float_parts(measured, decimals)
-        else:
-            mantissa, exponent = number.parts(number.of(measured, decimals))
-        rule = constraint[1:]
-        known = _limits.get(rule) if type(rule[1]) is str else None
-        operator, limit, limit_exponent, rest = known or _put_limit(rule, decimals)
-        out += raw
-        out.append(0x85)
-        value.put_parts(out, mantissa, exponent)
-        out += rest
-        order = number.compare_parts(mantissa, exponent, limit, limit_exponent)
-        out.append(0xF5 if value.meets(order, operator) else 0xF4)
-    value.put_named(out, context, value.FIELD_DEPTH, decimals)
-    value.put(out, output, value.FIELD_DEPTH, decimals)
-    if len(out) > RECORD_DEVICE_BYTES_MAX:
-        raise Malformed("too-large", "a record is longer than 4096 bytes: give digests of inputs")
-    return bytes(out)

@@ -1,8 +1,8 @@
 """Public keys: P-256 and Ed25519 as equals (RFC 9053, 2.1 and 2.2; RFC 9679; RFC 9864)."""
 
 import sys
-from binascii import a2b_base64, b2a_base64
 
+from tallystick.evidence._text import ID_SIZE, b64u, device_from_text, device_text, from_b64u
 from tallystick.evidence.cbor import encode
 from tallystick.evidence.digest import sha256
 from tallystick.evidence.errors import Malformed, Unverified
@@ -11,12 +11,30 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+__all__ = [
+    "ALIASES",
+    "EDDSA",
+    "ES256",
+    "ID_SIZE",
+    "KID_SIZE",
+    "SIGNATURE_SIZE",
+    "PublicKey",
+    "b64u",
+    "check_signature_form",
+    "device_from_text",
+    "device_text",
+    "from_b64u",
+    "from_cose_key",
+    "from_raw",
+    "low_s",
+    "pure_verifier",
+]
+
 ES256 = -7
 EDDSA = -8
 # Fully specified names of the same (RFC 9864), accepted and never emitted.
 ALIASES = {-7: ES256, -9: ES256, -8: EDDSA, -19: EDDSA}
 SIGNATURE_SIZE = 64
-ID_SIZE = 32
 KID_SIZE = 8
 
 _MICROPYTHON = sys.implementation.name == "micropython"
@@ -26,9 +44,6 @@ _D25519 = 0x52036CEE2B6FFE738CC740797779E89800700A4D4141D8AB75EB4DCA135978A3
 # y of the points of order 8, by RFC 8032's curve; order 4 has y = 0, orders 2 and 1 have -1 and 1.
 _Y8 = 2707385501144840649318225287225658788936804267575313519463743609750303402022
 _LOW_Y = (0, 1, _P25519 - 1, _Y8, _P25519 - _Y8)
-_P256 = 2**256 - 2**224 + 2**192 + 2**96 - 1
-_B256 = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
-_N256 = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 class PublicKey:
@@ -102,23 +117,17 @@ def check_signature_form(alg: int, signature: bytes) -> None:
     # What libraries take and we do not; they themselves refuse an Ed25519 S of another form.
     if type(signature) is not bytes or len(signature) != SIGNATURE_SIZE:
         raise Unverified("bad-signature", "a signature must be 64 bytes, r || s, not DER")
-    if alg == EDDSA:
-        return
-    r = int.from_bytes(signature[:32], "big")
-    s = int.from_bytes(signature[32:], "big")
-    if not (0 < r < _N256 and 0 < s < _N256):
-        raise Unverified("bad-signature", "P-256: r and s must be 1 to n-1")
-    # (r, n-s) verifies as well; one of the two is refused, so that nobody can make a second one.
-    if s > _N256 >> 1:
-        raise Unverified("bad-signature", "P-256: s is above half the order")
+    if alg != EDDSA:
+        from tallystick.evidence._p256form import check_signature  # noqa: PLC0415  # costs heap
+
+        check_signature(signature)
 
 
 def low_s(signature: bytes) -> bytes:
     """The P-256 signature with the lower of s and n-s: what a chip's driver must emit."""
-    s = int.from_bytes(signature[32:], "big")
-    if s > _N256 >> 1:
-        return signature[:32] + (_N256 - s).to_bytes(32, "big")
-    return signature
+    from tallystick.evidence._p256form import low_s as lower  # noqa: PLC0415  # costs heap
+
+    return lower(signature)
 
 
 def from_raw(alg: int, raw: bytes) -> PublicKey:
@@ -129,10 +138,9 @@ def from_raw(alg: int, raw: bytes) -> PublicKey:
     if alg == EDDSA:
         _check_ed25519(raw)
     else:
-        x = int.from_bytes(raw[:32], "big")
-        y = int.from_bytes(raw[32:], "big")
-        if x >= _P256 or y >= _P256 or (y * y - x * x * x + 3 * x - _B256) % _P256:
-            raise Malformed("bad-key", "a P-256 key is no point of the curve")
+        from tallystick.evidence._p256form import check_point  # noqa: PLC0415  # costs heap
+
+        check_point(raw)
     return PublicKey(alg, raw)
 
 
@@ -161,41 +169,3 @@ def from_cose_key(value: "Any") -> PublicKey:
             if (kty, crv, len(value)) == (2, 1, 4) and type(y) is bytes and len(x) == len(y) == 32:
                 return from_raw(ES256, x + y)
     raise Malformed("bad-key", "not a COSE key of P-256 or Ed25519 with its required parameters")
-
-
-_BASE64URL = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-
-
-def b64u(data: bytes) -> str:
-    """Base64url without padding (RFC 4648, section 5)."""
-    text = b2a_base64(data).decode()
-    return text.strip("=\n").replace("+", "-").replace("/", "_")
-
-
-def _all_base64url(text: str) -> bool:
-    for char in text:
-        if not ("a" <= char <= "z" or "A" <= char <= "Z" or "0" <= char <= "9" or char in "-_"):
-            return False
-    return True
-
-
-def from_b64u(text: str, size: int) -> bytes:
-    """Exactly `size` bytes from what b64u writes: two texts never mean one value."""
-    # Decoders skip foreign characters, or fail each in its own way, so none is let through.
-    if type(text) is str and len(text) == (size * 4 + 2) // 3 and _all_base64url(text):
-        standard = text.replace("-", "+").replace("_", "/") + "=" * (-size % 3)
-        data = a2b_base64(standard.encode())
-        # Decoders ignore spare bits, so the text must come back.
-        if b64u(data) == text:
-            return data
-    raise Malformed("bad-value", "not the base64url text of %d bytes" % size)
-
-
-def device_text(device: bytes) -> str:
-    """An id's text, 43 characters."""
-    return b64u(device)
-
-
-def device_from_text(text: str) -> bytes:
-    """An id's 32 bytes."""
-    return from_b64u(text, ID_SIZE)

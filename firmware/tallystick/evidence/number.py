@@ -3,7 +3,21 @@
 # There are no floats on the wire: boards with single precision, and MicroPython's repr, give
 # other decimals than a server.  A value has one form only, so equal numbers are equal bytes.
 
+import sys
+
 from tallystick.evidence.errors import Malformed
+
+# Type checkers take this name as true; MicroPython has no typing to import it from.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from tallystick.evidence import _comparing
+
+    to_text = _comparing.to_text
+    compare = _comparing.compare
+    differs_by_at_most = _comparing.differs_by_at_most
+    differs_by_at_most_rel = _comparing.differs_by_at_most_rel
 
 INT_MIN = -(2**63)
 INT_MAX = 2**63 - 1
@@ -11,6 +25,9 @@ EXPONENT_MIN = -32
 EXPONENT_MAX = 32
 DECIMALS_MAX = 15  # what a double holds
 TEXT_CHARS_MAX = 64
+
+_MICROPYTHON = sys.implementation.name == "micropython"
+_COMPARING = ("to_text", "compare", "differs_by_at_most", "differs_by_at_most_rel")
 
 
 class Dec:
@@ -147,26 +164,6 @@ def parts(n: int | Dec) -> tuple[int, int]:
     return n, 0
 
 
-def to_text(n: int | Dec) -> str:
-    """Plain decimal text; from_text gives the number back."""
-    mantissa, exponent = parts(n)
-    if exponent >= 0:
-        return str(mantissa * 10**exponent)
-    digits = str(abs(mantissa))
-    places = -exponent
-    if len(digits) <= places:
-        digits = "0" * (places - len(digits) + 1) + digits
-    sign = "-" if mantissa < 0 else ""
-    return sign + digits[:-places] + "." + digits[-places:]
-
-
-def _scaled(*numbers: int | Dec) -> list[int]:
-    # All by one power of ten, so that comparing them is integer arithmetic and exact.
-    pairs = [parts(n) for n in numbers]
-    low = min([exponent for _, exponent in pairs])
-    return [mantissa * 10 ** (exponent - low) for mantissa, exponent in pairs]
-
-
 def compare_parts(a: int, a_exponent: int, b: int, b_exponent: int) -> int:
     """-1, 0 or 1: a * 10**a_exponent beside b * 10**b_exponent."""
     if a_exponent > b_exponent:
@@ -176,27 +173,13 @@ def compare_parts(a: int, a_exponent: int, b: int, b_exponent: int) -> int:
     return (a > b) - (a < b)
 
 
-def compare(a: int | Dec, b: int | Dec) -> int:
-    """-1, 0 or 1."""
-    x, x_exponent = parts(a)
-    y, y_exponent = parts(b)
-    return compare_parts(x, x_exponent, y, y_exponent)
+def __getattr__(name: str) -> "Any":
+    # A device compares with limits only, and does not load the rest.
+    if name in _COMPARING:
+        from tallystick.evidence import _comparing  # noqa: PLC0415  # see above
 
-
-def differs_by_at_most(a: int | Dec, b: int | Dec, tolerance: int | Dec) -> bool:
-    """abs(a - b) <= tolerance."""
-    x, y, limit = _scaled(a, b, tolerance)
-    return abs(x - y) <= limit
-
-
-def differs_by_at_most_rel(a: int | Dec, b: int | Dec, tolerance: int | Dec) -> bool:
-    """abs(a - b) <= tolerance * max(abs(a), abs(b))."""
-    mantissa, exponent = parts(tolerance)
-    x, y = _scaled(a, b)
-    left = abs(x - y)
-    right = mantissa * max(abs(x), abs(y))
-    if exponent < 0:
-        left *= 10**-exponent
-    else:
-        right *= 10**exponent
-    return left <= right
+        found = getattr(_comparing, name)
+        if not _MICROPYTHON:
+            globals()[name] = found
+        return found
+    raise AttributeError(name)

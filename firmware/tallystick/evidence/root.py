@@ -1,10 +1,10 @@
 """A fleet root's line: `iss+<base64url of its COSE_Key>`, what policies and devices pin."""
 
 from tallystick.evidence import keys
+from tallystick.evidence._iss import check_iss
 from tallystick.evidence.cbor import decode, encode
 from tallystick.evidence.errors import Malformed
 from tallystick.evidence.keys import PublicKey
-from tallystick.evidence.statement import check_iss
 
 # Bytes of a COSE_Key by the number of characters of its text: Ed25519, P-256.
 _SIZES = {54: 40, 100: 75}

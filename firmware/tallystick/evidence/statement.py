@@ -4,13 +4,13 @@
 # first element is the kind.  What is received and what is verified are two types: `verify` gives
 # the second, and only it.
 
-from tallystick.evidence import cose
+from tallystick.evidence import _iss, cose
 from tallystick.evidence._wire import Wire
 from tallystick.evidence.cbor import decode, encode
 from tallystick.evidence.digest import sha256
 from tallystick.evidence.errors import Malformed
 from tallystick.evidence.keys import PublicKey, device_from_text, device_text
-from tallystick.evidence.limits import ISS_BYTES_MAX, NAME_BYTES_MAX, STATEMENT_BYTES_MAX
+from tallystick.evidence.limits import NAME_BYTES_MAX, STATEMENT_BYTES_MAX
 from tallystick.evidence.steps import Steps
 
 # Type checkers take this name as true; MicroPython has no typing to import it from.
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 
 ALG, KID, CWT_CLAIMS, ISS, SUB, RECEIPTS = 1, 4, 15, 1, 2, 394
+check_iss = _iss.check_iss
 # iss, sub and the id in it by protected header: read once, as in cose.py.
 _names: "dict[bytes, tuple[str, str, bytes | None]]" = {}
-_ISS_CHARS = "abcdefghijklmnopqrstuvwxyz0123456789.-"
 
 
 class Statement:
@@ -74,16 +74,6 @@ class Statement:
         work = self.sign1.verifier(key)
         while not work.step():
             yield
-
-
-def check_iss(iss: "Any") -> str:
-    """The name, when it is 1 to 20 characters of a-z, 0-9, dot and hyphen."""
-    if type(iss) is not str or not 1 <= len(iss) <= ISS_BYTES_MAX:
-        raise Malformed("bad-header", "iss must be 1 to 20 characters")
-    for char in iss:
-        if char not in _ISS_CHARS:
-            raise Malformed("bad-header", "iss must be of a-z 0-9 . -")
-    return iss
 
 
 def _check_sub(sub: "Any") -> str:

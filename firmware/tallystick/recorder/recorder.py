@@ -36,7 +36,7 @@ class Recorder:
         credential: list[bytes],
         uplink: "Uplink | None",
     ) -> None:
-        from tallystick.evidence.decision import encode_decision  # noqa: PLC0415  # see opening.py
+        from tallystick.evidence.decisionwriter import encode_decision  # noqa: PLC0415  # see opening.py
 
         self._encode = encode_decision
         self._config = config

@@ -8,6 +8,8 @@ all modules share.
 
 import ast
 
+from tallystick.tools.device_parameters import short_parameters
+
 # What a program on a device, or a test there, asks a module for by name.
 KEPT = {
     *("ES256", "EDDSA", "RETIRED", "LOST", "COMPROMISED"),
@@ -28,9 +30,11 @@ def fewer_names(modules: dict[str, str]) -> dict[str, str]:
     for place, own in trees.items():
         others = [fact for other, fact in facts.items() if other != place]
         asked = KEPT.union(*(fact.asked for fact in others))
-        _drop(own, facts[place].loaded | asked)
+        if not place.endswith("__init__.py"):
+            _drop(own, facts[place].loaded | asked)
         elsewhere = set().union(*(fact.loaded | fact.defined for fact in others))
         _share(own, asked, elsewhere, set().union(*(fact.bases for fact in others)))
+    short_parameters(list(trees.values()))
     return {place: ast.unparse(tree) + "\n" for place, tree in trees.items()}
 
 
@@ -147,17 +151,21 @@ def _defined(tree: ast.Module) -> set[str]:
 
 
 def _drop(tree: ast.Module, asked: set[str]) -> None:
-    """Leave the integers out that nobody asks for any more."""
+    """Leave out what nobody asks for any more: integers, imports, private functions, classes."""
     unasked = set(integers(tree)) - asked
-    tree.body = [
-        node
-        for node in tree.body
-        if not (
-            isinstance(node, ast.Assign)
-            and isinstance(node.targets[0], ast.Name)
-            and node.targets[0].id in unasked
-        )
-    ]
+    kept: list[ast.stmt] = []
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom):
+            node.names = [alias for alias in node.names if (alias.asname or alias.name) in asked]
+            if not node.names:
+                continue
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            if _private(node.name) and node.name not in asked:
+                continue
+        elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in unasked:
+            continue
+        kept.append(node)
+    tree.body = kept
 
 
 def _share(tree: ast.Module, asked: set[str], elsewhere: set[str], bases: set[str]) -> None:

@@ -1,13 +1,15 @@
 """Source as a device gets it: the same program, without what only people and tools read.
 
 Code loaded from .mpy lives in the heap of a microcontroller, about 1.5 bytes a byte. So the device
-gets no annotations, no imports for types, numbers in place of the names of limits and kinds, and
-errors with their reason alone (the message of a reason stands in docs/protocol.md, section 1.7).
+gets no annotations, no branches for CPython, no imports for types, numbers in place of the names
+of limits and kinds, and errors with their reason alone (docs/protocol.md, section 1.7, has the
+message of a reason).
 """
 
 import ast
 
 from tallystick.tools._cache import ToolMissing
+from tallystick.tools.device_branches import only_micropython
 from tallystick.tools.device_names import fewer_names
 
 # Modules of nothing but numbers: their names are replaced wherever they are used.
@@ -28,7 +30,7 @@ def constants(source: str) -> dict[str, int]:
 
 def slim(source: str, known: dict[str, dict[str, int]]) -> str:
     """The same module for a device; `known` are the constant modules' numbers by module name."""
-    tree = _Slim(known).visit(ast.parse(source))
+    tree = _Slim(known).visit(only_micropython(ast.parse(source)))
     return ast.unparse(ast.fix_missing_locations(tree)) + "\n"
 
 
@@ -62,7 +64,7 @@ class _Slim(ast.NodeTransformer):
 
     def visit_Assign(self, node: ast.Assign) -> ast.AST | None:  # ast's own
         target = node.targets[0]
-        if isinstance(target, ast.Name) and target.id == "TYPE_CHECKING":
+        if isinstance(target, ast.Name) and target.id in ("TYPE_CHECKING", "__all__"):
             return None
         return self.generic_visit(node)
 

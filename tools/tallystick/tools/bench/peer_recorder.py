@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from tallystick.evidence.decision import encode_decision
+from tallystick.evidence.decisionwriter import encode_decision
 from tallystick.tools.bench.bound import US_PER_S, now, since_us
 from tallystick.tools.bench.peers import Peer, checked
 from tallystick.tools.bench.recording import CHECKPOINT_RECORDS, MODEL, TURNS, VARIANTS, arguments

@@ -17,7 +17,7 @@ import sys
 from hashlib import sha256
 
 from tallystick.evidence import cbor
-from tallystick.evidence.decision import encode_decision
+from tallystick.evidence.decisionwriter import encode_decision
 from tallystick.tools.bench.bound import US_PER_S, bound_per_s, now, since_us
 
 # Type checkers take this name as true; MicroPython has no typing to import it from.
