@@ -167,7 +167,6 @@ class VirtualAtecc608:
         """Idle keeps the registers; sleep loses them and takes a new address."""
         self._awake = False
         self._answer, self._at = b"", 0
-        self._registers.sha = None
         if not keep:
             self._registers = Registers()
             self._address = self.eeprom.address

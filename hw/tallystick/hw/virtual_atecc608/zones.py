@@ -28,8 +28,11 @@ def _place(zone: int, address: int, size: int) -> "tuple[int, int]":
     at = BLOCK_BYTES * block + (WORD_BYTES * (address & 7) if size == WORD_BYTES else 0)
     unused = address & 0x80 if zone == DATA else address >> 8
     need(not unused, PARSE)
-    have = SLOT_BYTES[slot] if zone == DATA else (CONFIG_BYTES, OTP_BYTES)[zone]
-    need(at + size <= have, PARSE)
+    if zone == DATA:
+        # A slot's last block is shorter than 32 bytes, and read and written as a whole.
+        need(at < SLOT_BYTES[slot], PARSE)
+    else:
+        need(at + size <= (CONFIG_BYTES, OTP_BYTES)[zone], PARSE)
     return slot, at
 
 
@@ -47,7 +50,7 @@ def read(core: Core, mode: int, address: int, data: bytes) -> bytes:
         return eeprom.otp[at : at + size]
     need(not eeprom.key_config(slot) & 1 and not eeprom.slot_config(slot) & 0x80)
     core.need_use(slot)
-    return eeprom.slot(slot)[at : at + size]
+    return eeprom.slot(slot)[at : at + size].ljust(size, b"\0")
 
 
 def write(core: Core, mode: int, address: int, data: bytes) -> bytes:
@@ -88,7 +91,7 @@ def _write_slot(core: Core, slot: int, at: int, data: bytes) -> None:
         else:
             need(config == 0)
         core.need_use(slot)
-    eeprom.put_slot(slot, at, data)
+    eeprom.put_slot(slot, at, data[: SLOT_BYTES[slot] - at])
 
 
 def lock(core: Core, mode: int, summary: int, data: bytes) -> bytes:
