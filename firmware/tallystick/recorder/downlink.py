@@ -245,7 +245,10 @@ class Downlink:
         self._older([head.epoch, head.size, head.root])
 
     def _verified(self, head: "Checkpoint") -> "Work":
-        verifier = head.verifier(self._ledger.signer.public_key())
+        from tallystick.recorder.chipkeys import in_chip  # noqa: PLC0415  # rarely
+
+        signer = self._ledger.signer
+        verifier = head.verifier(in_chip(signer, signer.public_key()))
         while not verifier.step():
             yield
 

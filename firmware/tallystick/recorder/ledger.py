@@ -232,7 +232,8 @@ class Ledger:
         ordinal, payload = self._signing
         try:
             if not self.signer.poll():
-                return True
+                # While a chip works there is nothing to do; a software key goes on by steps.
+                return not getattr(self.signer, "waits", False)
             signature = self.signer.signature()
         except Exception as error:  # noqa: BLE001  # whatever a key's driver raises
             self._signing = None

@@ -1,6 +1,7 @@
 # Puts together what a recorder with an uplink needs beside its ledger.
 
 from tallystick.evidence.errors import Malformed
+from tallystick.recorder.chipkeys import in_chip
 from tallystick.recorder.downlink import Downlink
 from tallystick.recorder.gateways import pinned_gateways
 from tallystick.recorder.link import Link
@@ -25,4 +26,6 @@ def open_link(
     sender = Sender(ledger, int(config["resend_s"] * MS_PER_S))
     link = Link(uplink, ledger, credential)
     gateways = pinned_gateways(config["gateways"])
+    for kid, key in gateways.items():
+        gateways[kid] = in_chip(ledger.signer, key)
     return link, sender, Downlink(ledger, sender, link, gateways, config)

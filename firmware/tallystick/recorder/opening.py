@@ -23,6 +23,8 @@ JOURNAL_SHARE = 4  # three quarters of the free space at the first start
 MS_PER_S = 1000
 # Loaded first, so that what is forgotten leaves its room in one piece behind them.
 LASTING = ("evidence.cbor", "evidence.tree", "recorder.core", "recorder.journal")
+# By the scheme of the key's URI: what signs, while the rest of its driver is forgotten.
+KEPT_OF_DRIVERS = {"file": ("hw.software_key",), "atecc608": ("hw.atecc608",)}
 # What nothing needs any more once its part is done.
 CONFIGURED = ("recorder.config",)
 IDENTIFIED = (
@@ -33,6 +35,8 @@ IDENTIFIED = (
     "evidence._wire",
     "evidence.keys",
     "hw.file_key",
+    "hw.atecc608_open",
+    "hw.atecc608_commands",
     "hw.signer",
 )
 READ = ("recorder.replay", "recorder.walking")
@@ -51,8 +55,8 @@ def open_all(
     preload(LASTING)
     config = _configure(source)
     forget(CONFIGURED)
-    if config["key"].startswith("file:"):
-        preload(("hw.software_key",))
+    if signer is None:
+        preload(KEPT_OF_DRIVERS.get(config["key"].partition(":")[0], ()))
     signer, device, forms, credential = _identify(config, signer)
     forget(IDENTIFIED)
     locked = ledger = None

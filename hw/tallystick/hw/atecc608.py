@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from tallystick.hw.atecc608_chip import Job, Work
     from tallystick.hw.signer import Secrets
 
-NONCE, SIGN, VERIFY = 0x16, 0x41, 0x45
+NONCE = 0x16
+SIGN = 0x41
+VERIFY = 0x45
 NONCE_MS = 20
 SIGN_MS = (115, 220, 665)
 VERIFY_MS = (105, 295, 1085)
@@ -97,7 +99,7 @@ class AteccKey(Signer):
         if job is None or not job.done:
             raise KeyDriverError("not-ready", "the ATECC608 has no signature ready")
         self._job = None
-        from tallystick.evidence.keys import low_s  # noqa: PLC0415  # costs heap
+        from tallystick.evidence._p256form import low_s  # noqa: PLC0415  # costs heap
 
         return low_s(job.result)
 

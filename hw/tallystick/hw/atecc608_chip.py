@@ -21,7 +21,11 @@ SLEEP, IDLE, COMMAND = b"\x01", b"\x02", 3
 AFTER_WAKE = b"\x04\x11\x33\x43"
 SELF_TEST_FAILED = 7
 # What an answer of one byte says.
-PARSE, EXECUTION, WOKEN, WATCHDOG, CRC = 0x03, 0x0F, 0x11, 0xEE, 0xFF
+PARSE = 0x03
+EXECUTION = 0x0F
+WOKEN = 0x11
+WATCHDOG = 0xEE
+CRC = 0xFF
 
 WAKE_MS = 2  # the chip needs 1.5
 # A chip that another program left busy answers after the watchdog's 1.7 s at the latest; the
