@@ -47,6 +47,8 @@ ON_DEVICE = {
 }
 # The counterpart of device_library.CPYTHON_ONLY.
 MICROPYTHON_ONLY = "# MicroPython only"
+# In the first lines of a module behind a driver, which says what to install where it is missing.
+NEEDS_AN_EXTRA = "# Needs an extra: tpm"
 INTERPRETER_WORDS = ("implementation", "MICROPYTHON", "CPYTHON", "TYPE_CHECKING")
 
 
@@ -285,7 +287,22 @@ def test_wheel_without_extras_imports_recorder_keys_and_verify(
         modules = [
             "tallystick." + ".".join(path.relative_to(TOP).with_suffix("").parts[2:])
             for path in folders
-            if MICROPYTHON_ONLY not in path.read_text().split("\n", 3)[:3]
+            if not {MICROPYTHON_ONLY, NEEDS_AN_EXTRA} & set(path.read_text().split("\n", 3)[:3])
         ]
         code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)\n"
         run(python, "-c", code, *modules, cwd=tmp_path)
+
+
+OPEN_TPM_KEY = """
+from tallystick.evidence.errors import KeyDriverError
+from tallystick.hw.signer import Signer
+try:
+    Signer.from_uri("tpm2:handle=0x81020001")
+except KeyDriverError as error:
+    print(error.reason, error)
+"""
+
+
+def test_wheel_without_extras_says_what_a_tpm_key_needs(clean_tally: Path, tmp_path: Path) -> None:
+    said = run(clean_tally.parent / "python", "-c", OPEN_TPM_KEY, cwd=tmp_path)
+    assert said.startswith("no-library ") and "tallystick[tpm]" in said

@@ -1,0 +1,84 @@
+"""A software TPM for the tests of one file; its URI parts, and what it holds."""
+
+import gc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tallystick.hw.signer import Signer
+from tallystick.tools.swtpm import Swtpm, find
+
+KEY = 0x81020001
+AK = 0x81020002
+PIN_KEY = 0x81020003
+PIN = "correct horse"
+
+
+def running(folder: Path) -> Iterator[Swtpm]:
+    """A started TPM with endorsement certificates: `tpm.ca` is its maker's chain.
+
+    The test is skipped where swtpm or tpm2-pytss is not installed.
+    """
+    from tallystick.tools._cache import ToolMissing
+
+    pytest.importorskip("tpm2_pytss", reason="tpm2-pytss is not installed")
+    try:
+        find()
+        find("swtpm_setup")
+    except ToolMissing as error:
+        pytest.skip(str(error))
+    tpm = Swtpm(folder)
+    tpm.make_certificates()
+    with tpm:
+        yield tpm
+
+
+def uri(tpm: Swtpm, handle: int = KEY, extra: str = "") -> str:
+    """The key's URI in this TPM."""
+    return f"tpm2:handle=0x{handle:08x}{extra};tcti={tpm.tcti}"
+
+
+def secrets(pin: str | None = PIN) -> Callable[[str], str | None]:
+    """A callback that gives this PIN to whoever asks."""
+    return lambda _what: pin
+
+
+def transient(tpm: Swtpm) -> list[int]:
+    """Handles of transient objects and of sessions, loaded or saved: nothing must stay behind."""
+    from tpm2_pytss import TPM2_CAP
+
+    from tallystick.hw.tpm2_context import Tpm
+
+    def ask(connection: object) -> list[int]:
+        found = []
+        for first in (0x80000000, 0x02000000, 0x03000000):
+            _, given = connection.esapi.get_capability(TPM2_CAP.HANDLES, first, 16)  # type: ignore[attr-defined]  # the library has no types
+            found += [
+                int(handle) for handle in given.data.handles if int(handle) >> 24 == first >> 24
+            ]
+        return found
+
+    return list(Tpm(tpm.tcti).run("test", ask))
+
+
+def evict(tpm: Swtpm, handle: int) -> None:
+    """Take a persistent key out, as `tpm2_evictcontrol` does."""
+    from tpm2_pytss import ESYS_TR
+
+    from tallystick.hw.tpm2_context import Tpm
+
+    Tpm(tpm.tcti).run(
+        "test", lambda c: c.esapi.evict_control(ESYS_TR.OWNER, c.persistent(handle), handle)
+    )
+
+
+def fresh(tpm: Swtpm, handle: int = KEY, extra: str = "") -> Signer:
+    """A new key at `handle`, in place of the one that is there."""
+    try:
+        evict(tpm, handle)
+    except Exception as error:
+        if getattr(error, "reason", "") != "no-key":
+            raise
+    gc.collect()
+    return Signer.create(uri(tpm, handle, extra), secrets=secrets())

@@ -1,0 +1,205 @@
+"""A real software TPM 2.0 of one's own (swtpm), on loopback, for the tests and `tally replay`.
+
+It is a TPM in all but one thing: whoever reads its folder has its keys.
+"""
+
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from getpass import getuser
+from pathlib import Path
+from types import TracebackType
+
+from tallystick.evidence.errors import TransportError
+from tallystick.tools._cache import ToolMissing
+from tallystick.tools._interrupt import uninterrupted
+
+HOST = "127.0.0.1"
+START_TIMEOUT_S = 10
+STOP_TIMEOUT_S = 10
+SETUP_TIMEOUT_S = 60
+POLL_S = 0.02
+PORT_ATTEMPTS_MAX = 20
+LOG_LINES_SHOWN = 5
+
+
+def find(program: str = "swtpm") -> str:
+    """The path of `swtpm` or `swtpm_setup`.
+
+    :raises ToolMissing: it is not installed.
+    """
+    found = shutil.which(program)
+    if found is None:
+        package = "swtpm" if program == "swtpm" else "swtpm-tools"
+        message = f"{program} is not installed; install the package {package}"
+        raise ToolMissing("no-swtpm", message)
+    return found
+
+
+def free_ports() -> int:
+    """A TCP port of loopback that nobody listens on now, nor on the one after it."""
+    for _ in range(PORT_ATTEMPTS_MAX):
+        with socket.socket() as first, socket.socket() as second:
+            first.bind((HOST, 0))
+            port = int(first.getsockname()[1])
+            try:
+                second.bind((HOST, port + 1))
+            except (OSError, OverflowError):
+                continue
+            return port
+    message = f"no two ports beside each other are free after {PORT_ATTEMPTS_MAX} attempts"
+    raise TransportError("swtpm-failed", message)
+
+
+class Swtpm:
+    """One software TPM: `start`, `stop` (SIGTERM), `kill` (as pulling it out); a context manager.
+
+    Its state lives in `folder`, so a TPM started again there has its keys and counters.
+    `.tcti` is where it is, for a URI: `f"tpm2:handle=0x81020001;tcti={tpm.tcti}"`.
+    """
+
+    def __init__(self, folder: Path, port: int | None = None) -> None:
+        self.folder = folder
+        self.port = port or free_ports()
+        self.log_file = folder / "swtpm.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def tcti(self) -> str:
+        """The TCTI string; the library finds the control channel one port above."""
+        return f"swtpm:host={HOST},port={self.port}"
+
+    @property
+    def pid(self) -> int:
+        """Of the running process; 0 where there is none."""
+        return self._process.pid if self._process is not None else 0
+
+    def __enter__(self) -> "Swtpm":
+        """Start, and wait until it answers."""
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop, whatever happened."""
+        self.stop()
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    def make_certificates(self) -> Path:
+        """Make endorsement keys with certificates, before the first start, as a TPM's maker does.
+
+        Returns a PEM file with the certificates of the CA, made in the folder too.
+
+        :raises ToolMissing: swtpm_setup is not installed.
+        :raises TransportError: it failed; its last words follow.
+        """
+        folder = self.folder / "maker"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "options").write_text("")
+        (folder / "localca.conf").write_text(
+            f"statedir = {folder}\nsigningkey = {folder}/signkey.pem\n"
+            f"issuercert = {folder}/issuercert.pem\ncertserial = {folder}/certserial\n"
+        )
+        (folder / "setup.conf").write_text(
+            f"create_certs_tool = {find('swtpm_localca')}\n"
+            f"create_certs_tool_config = {folder}/localca.conf\n"
+            f"create_certs_tool_options = {folder}/options\n"
+            "active_pcr_banks = sha256\n"
+        )
+        command = [find("swtpm_setup"), "--tpm2", "--tpm-state", str(self.folder), "--overwrite"]
+        # Started by root it would become a user that may not write here.
+        command += ["--create-ek-cert", "--config", f"{folder}/setup.conf", "--runas", getuser()]
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=SETUP_TIMEOUT_S,
+        )
+        if done.returncode:
+            lines = (done.stdout + done.stderr).decode(errors="replace").splitlines()
+            said = "; ".join(lines[-LOG_LINES_SHOWN:])
+            raise TransportError("swtpm-failed", f"swtpm_setup failed: {said}")
+        chain = folder / "ca.pem"
+        parts = [folder / "issuercert.pem", folder / "swtpm-localca-rootca-cert.pem"]
+        chain.write_text("".join(part.read_text() for part in parts))
+        return chain
+
+    def start(self) -> None:
+        """Start the TPM and return when it accepts connections.
+
+        :raises ToolMissing: it is not installed.
+        :raises TransportError: it runs already, or did not start: its last words follow.
+        """
+        if self.running:
+            raise TransportError("swtpm-failed", f"this TPM runs already, on port {self.port}")
+        program = find()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        where = f"bindaddr={HOST}"
+        command = [program, "socket", "--tpm2", "--tpmstate", f"dir={self.folder}"]
+        command += ["--server", f"type=tcp,port={self.port},{where}"]
+        command += ["--ctrl", f"type=tcp,port={self.port + 1},{where}"]
+        command += ["--flags", "not-need-init,startup-clear"]
+        try:
+            with self.log_file.open("ab") as log, uninterrupted():
+                self._process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                )
+            self._wait_until_it_answers()
+        except BaseException:
+            # An interrupted start is never stopped by `with`.
+            self.kill()
+            raise
+
+    def _wait_until_it_answers(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline and self.running:
+            try:
+                socket.create_connection((HOST, self.port), timeout=POLL_S).close()
+            except OSError:
+                time.sleep(POLL_S)
+            else:
+                return
+        lines = self.log_file.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
+        said = "; ".join(lines) or "nothing"
+        message = f"swtpm did not start on port {self.port}; it said: {said}"
+        raise TransportError("swtpm-failed", message)
+
+    def pause(self) -> None:
+        """Let it answer nothing, until `resume`."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it answer again."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """End it; kill it when it does not end in time."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once, as pulling it out or a power cut would."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, how: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(how)
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
