@@ -19,6 +19,7 @@ ERROR_CHARS_MAX = 2_000
 # The line stands here because showing it must not import the command.
 COMMANDS = {
     "fleet": ("fleet", "fleet", None, "Make a fleet root, enrol devices, gateways and validators."),
+    "key": ("key", "key", None, "Show, make, test and set up keys in files and in hardware."),
     "gateway": ("gateway", "gateway", "gateway", "Run, check and watch a gateway."),
     "validator": ("validator", "validator", "validator", "Run and check a validator."),
     "inspect": ("inspect", "inspect", None, "Show any of our objects, and what of it is verified."),
