@@ -29,6 +29,7 @@ from tallystick.evidence import (
     event,
     evidencefile,
     finding,
+    forkproof,
     gatewayhead,
     gatewaylog,
     genesis,
@@ -202,6 +203,19 @@ def log_of(signer: Signer, iss: str, role: str, name: str) -> Log:
 
 def giver_log() -> Log:
     return log_of(GIVER, ACME, "giver", "released")
+
+
+def other_head(size: int = 3) -> bytes:
+    """A head of the giver's log as another history of it has it."""
+    root = sha256(b"another history")
+    head = checkpoint.Checkpoint(EPOCH, size, root, 1, 1, 5400, [TIME_MS, 20], None, None)
+    return head.sign(GIVER, ACME, GIVER.id)
+
+
+def fork_proof() -> forkproof.ForkProof:
+    log = giver_log()
+    inside = [tree.root_of(log.leaves[:3]), tree.consistency_path(log.leaves, 3)]
+    return forkproof.ForkProof(other_head(), log.checkpoints[1], inside)
 
 
 def receiver_log() -> Log:
@@ -542,6 +556,7 @@ def _plain() -> list[tuple[str, str, bytes, Callable[[bytes], Any]]]:
         ("finding inputs", "finding-inputs", inputs().encode(), finding.parse_inputs),
         ("finding", "finding", the_finding().encode(), finding.parse),
         ("evidence file", "evidence-file", the_file().encode(), evidencefile.parse),
+        ("fork proof", "fork-proof", fork_proof().encode(), forkproof.parse),
     ]
 
 

@@ -19,6 +19,7 @@ from tallystick.evidence import (
     entry,
     evidencefile,
     finding,
+    forkproof,
     gatewayhead,
     gatewaylog,
     genesis,
@@ -367,8 +368,17 @@ def signed_verdict(given: Given) -> Given:
 
 
 @operation
+def fork_proof(given: Given) -> Given:
+    proof = forkproof.parse(_bytes(given))
+    key = _key(given)
+    for head in (proof.first, proof.second):
+        head.verify(key)
+    return {"device": proof.device.hex(), "sizes": [proof.first.size, proof.second.size]}
+
+
+@operation
 def evidence_file(given: Given) -> Given:
     file = evidencefile.parse(_bytes(given))
-    names = ("credentials", "profiles", "halves", "entries", "custody", "notes", "heads")
+    names = ("credentials", "profiles", "halves", "entries", "custody", "notes", "heads", "forks")
     counts: Given = {name: len(getattr(file, name)) for name in names}
     return {**counts, "note": file.note}

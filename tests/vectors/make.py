@@ -19,6 +19,7 @@ from support import vectors  # noqa: E402  # after the path is set
 from support.scenarios import (  # noqa: E402  # as above
     devices,
     encodings,
+    forks,
     gateways,
     identities,
     logs,
@@ -26,7 +27,7 @@ from support.scenarios import (  # noqa: E402  # as above
     verdicts,
 )
 
-PARTS = (encodings, records, devices, identities, gateways, logs, verdicts)
+PARTS = (encodings, records, devices, identities, forks, gateways, logs, verdicts)
 
 
 def build() -> dict[str, str]:

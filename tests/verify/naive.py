@@ -15,7 +15,7 @@ from tallystick.evidence.number import Dec, to_text
 from tallystick.verify.inputs import KnownClaim, PartySetInputs
 
 KNOWN_CHECKS = ("agree", "limit")
-GOOD = {"active", "rotated", "retired", "lost"}
+GOOD = {"active", "rotated", "retired", "lost", "prior"}
 NOTHING_THERE = object()
 
 

@@ -14,7 +14,7 @@ from tallystick.verify.inputs import KnownClaim, PartySetInputs, TimeEvidence
 
 DEVICES = [sha256(b"device %d" % number) for number in range(6)]
 NAMESPACE = "site-1"
-STATUSES = ["active"] * 12 + ["rotated", "retired", "lost", "suspect", "compromised"]
+STATUSES = ["active"] * 12 + ["rotated", "retired", "lost", "prior", "suspect", "compromised"]
 OPERATORS = ("<", "<=", "=", "!=", ">=", ">")
 
 

@@ -65,8 +65,9 @@ class KeyPeriod:
         self.begin = begin
         self.end: list[Any] | None = None
         self.ended = False
-        # Set by a revocation of this key.
+        # Set by a revocation of this key, with the digest of its statement.
         self.reason: str | None = None
+        self.ended_by: bytes | None = None
 
 
 class Identity:
@@ -170,13 +171,14 @@ class Identity:
             KeyPeriod(change.key, change.custody, change.evidence, since_s, change.head)
         )
 
-    def end(self, thumbprint: bytes, head: "list[Any] | None", reason: str) -> None:
+    def end(self, thumbprint: bytes, head: "list[Any] | None", reason: str, digest: bytes) -> None:
         """A revocation; a later one may only say something worse: that the key is compromised."""
         period = self.period(thumbprint)
         if period.reason != "compromised":
             period.ended = True
             period.end = head
             period.reason = reason
+            period.ended_by = digest
 
     def changed(self, digest: bytes) -> None:
         """The statement with this digest has been applied."""

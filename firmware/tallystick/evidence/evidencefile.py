@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 VERSION = "tallystick/1"
 
-CREDENTIALS, PROFILES, HALVES, ENTRIES, CUSTODY, NOTES, NOTE, HEADS = range(1, 9)
+CREDENTIALS, PROFILES, HALVES, ENTRIES, CUSTODY, NOTES, NOTE, HEADS, FORKS = range(1, 10)
 
 
 class EvidenceFile(Wire):
@@ -41,6 +41,7 @@ class EvidenceFile(Wire):
         notes: list[str],
         note: str | None,
         heads: list[bytes],
+        forks: "list[bytes] | tuple[()]" = (),
     ) -> None:
         self.credentials = credentials
         self.profiles = profiles
@@ -50,6 +51,7 @@ class EvidenceFile(Wire):
         self.notes = notes
         self.note = note
         self.heads = heads
+        self.forks = forks
 
     def values(self) -> "list[Any]":
         """The array of the CDDL, kind first; an empty section is left out."""
@@ -62,6 +64,7 @@ class EvidenceFile(Wire):
             NOTES: list(self.notes),
             NOTE: self.note,
             HEADS: list(self.heads),
+            FORKS: list(self.forks),
         }
         return [EVIDENCE_FILE, VERSION, {key: part for key, part in sections.items() if part}]
 
@@ -107,7 +110,7 @@ def parse(data: bytes) -> EvidenceFile:
     if type(sections) is not dict:
         raise Malformed("bad-type", "evidence file: its sections must be a map")
     for label, part in sections.items():
-        if type(label) is not int or not CREDENTIALS <= label <= HEADS:
+        if type(label) is not int or not CREDENTIALS <= label <= FORKS:
             raise Malformed("bad-value", "evidence file: a section that nobody knows")
         if label == NOTE:
             shape.text(part, EVIDENCE_NOTE_BYTES_MAX, what)
@@ -123,6 +126,7 @@ def parse(data: bytes) -> EvidenceFile:
         notes,
         sections.get(NOTE),
         _blobs(sections.get(HEADS, []), STATEMENT_BYTES_MAX, what),
+        _blobs(sections.get(FORKS, []), STATEMENT_BYTES_MAX, what),
     )
     file._data = data
     return file

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 STATES = ("pending", "matched", "conflicting", "one_sided", "insufficient", "unresolved")
 ABSENCES = ("silent", "unheard")
 RESULTS = ("pass", "fail", "not_evaluated")
-KEY_STATUSES = ("active", "rotated", "retired", "lost", "suspect", "compromised")
+KEY_STATUSES = ("active", "rotated", "retired", "lost", "prior", "suspect", "compromised")
 CUSTODY_HIGHEST = 3
 INPUTS_BYTES_MAX = 1048576
 

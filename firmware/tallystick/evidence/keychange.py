@@ -232,7 +232,7 @@ def applying(identity: "Identity", data: bytes, root: PublicKey) -> "Generator[N
     else:
         yield from change.verifying(root)
         if isinstance(change, Revocation):
-            identity.end(change.key, change.head, REASONS[change.reason])
+            identity.end(change.key, change.head, REASONS[change.reason], change.digest)
         else:
             identity.replaces = change.replaces
     identity.changed(change.digest)

@@ -10,7 +10,7 @@ from tallystick.evidence.profile import Profile
 
 # How far ahead of a validator's a gateway's clock may be for its custody receipts to show silence.
 SKEW_MS_MAX = 10_000
-GOOD_STATUSES = frozenset(("active", "rotated", "retired", "lost"))
+GOOD_STATUSES = frozenset(("active", "rotated", "retired", "lost", "prior"))
 
 
 class KnownClaim(NamedTuple):
