@@ -36,6 +36,7 @@ class ChipServer(socketserver.ThreadingTCPServer):
 
     daemon_threads = True
     allow_reuse_address = True
+    request_queue_size = CONNECTIONS_MAX
 
     def __init__(
         self,
