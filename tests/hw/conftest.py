@@ -15,5 +15,9 @@ def token(softhsm: SoftHsm, monkeypatch: pytest.MonkeyPatch) -> Iterator[SoftHsm
     monkeypatch.delenv("TALLY_PIN", raising=False)
     softhsm.make("robot", PIN)
     yield softhsm
-    # Whatever a test opened it has closed, or the library would go on with the next test's token.
-    assert not modules._modules
+    # Whatever a test opened it has closed, or the library would go on with this test's token.
+    left = list(modules._modules.values())
+    for module in left:
+        module.users = 1
+        modules.release(module)
+    assert not left

@@ -116,7 +116,8 @@ def test_another_key_of_that_name_is_refused_after_a_reconnect(
     token: SoftHsm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logins, "RECONNECT_S_MIN", 0.0)
-    key = Signer.create(token.uri("robot", "k"), ES256, pin)
+    Signer.create(token.uri("robot", "k"), ES256, pin).close()
+    key = Signer.from_uri(token.uri("robot", "k"), pin)
     code = (
         "import pkcs11, sys\n"
         "from pkcs11 import Attribute\n"
@@ -133,7 +134,9 @@ def test_another_key_of_that_name_is_refused_after_a_reconnect(
     key.close()
 
 
-def test_a_key_on_another_token_goes_on_when_the_library_was_started_anew(token: SoftHsm) -> None:
+def test_a_key_on_another_token_goes_on_when_the_library_was_started_anew(
+    token: SoftHsm, monkeypatch: pytest.MonkeyPatch
+) -> None:
     token.make("second", PIN)
     before = {path.name for path in token.tokens.iterdir()}
     token.make("third", PIN)
@@ -142,7 +145,8 @@ def test_a_key_on_another_token_goes_on_when_the_library_was_started_anew(token:
     stays = Signer.create(token.uri("second", "k"), EDDSA, pin)
     folder.rename(token.folder / "third.away")
     assert refusal(goes.sign, b"x").reason == "no-token"
-    # Its handles' numbers may mean another key now, so none of them is used.
+    # Its handles' numbers may mean another key now, so none of them is tried first.
+    monkeypatch.setattr(logins.Login, "reconnect", lambda _self: pytest.fail("used a void handle"))
     stays.public_key().verify(stays.sign(b"x"), b"x")
     for key in (goes, stays):
         key.close()
@@ -168,10 +172,15 @@ def test_a_forked_child_opens_anew(token: SoftHsm) -> None:
                 except KeyDriverError as error:
                     reasons.append(error.reason)
             key.close()
+            try:
+                # The parent's login is not the child's.
+                Signer.from_uri(token.uri("robot", "k"), lambda _: "wrong-one")
+            except KeyDriverError as error:
+                reasons.append(error.reason)
             own = Signer.from_uri(token.uri("robot", "k"), pin)
             own.public_key().verify(own.sign(b"y"), b"y")
             own.close()
-            good = reasons == ["forked"] * 3
+            good = reasons == ["forked", "forked", "forked", "wrong-pin"]
         finally:
             os._exit(0 if good else 1)
     assert os.waitpid(child, 0)[1] == 0
@@ -200,6 +209,20 @@ def test_many_threads_and_two_keys_share_one_library(token: SoftHsm) -> None:
     assert not wrong
     for key in keys:
         key.close()
+
+
+def test_a_library_is_called_by_one_thread_at_a_time(token: SoftHsm) -> None:
+    key = Signer.create(token.uri("robot", "k"), None, pin)
+    with key._module.lock:  # type: ignore[attr-defined]
+        key.begin(b"x")
+        time.sleep(0.2)
+        assert not key.poll()
+        assert refusal(key.begin, b"y").reason == "busy"
+        assert refusal(key.sign, b"y").reason == "busy"
+    while not key.poll():
+        pass
+    key.public_key().verify(key.signature(), b"x")
+    key.close()
 
 
 def test_closing_waits_for_a_signature_and_may_be_done_twice(token: SoftHsm) -> None:

@@ -13,6 +13,11 @@ from tallystick.hw._pkcs11_uri import KeyUri
 # A token that is away is looked for at most so often: each look may start the library anew.
 RECONNECT_S_MIN = 1.0
 
+# A library that starts while another program logs in may read its token's state half-written and
+# miss the token (SoftHSM does), so the first look is repeated.
+LOOKS_MAX = 4
+LOOK_AGAIN_S = 0.1
+
 # Flags of a token (PKCS#11 2.40, section 3.2: CK_TOKEN_INFO).
 PIN_COUNT_LOW = 0x00010000
 PIN_FINAL_TRY = 0x00020000
@@ -262,7 +267,7 @@ def _wrong_pin(token: Any, where: str, name: str) -> KeyDriverError:
 
 def enter(module: Module, uri: KeyUri, pin: str) -> Login:
     """The process's login at the token of a URI; made where there is none. Leave with leave()."""
-    serial = find_token(module, uri).serial
+    serial = _first_look(module, uri).serial
     login: Login | None = module.logins.get(serial)
     if login is None:
         login = Login(module, uri, pin)
@@ -275,6 +280,22 @@ def enter(module: Module, uri: KeyUri, pin: str) -> Login:
         )
     login.users += 1
     return login
+
+
+def _first_look(module: Module, uri: KeyUri) -> Any:
+    for _ in range(LOOKS_MAX - 1):
+        try:
+            return find_token(module, uri)
+        except KeyDriverError as error:
+            # A library with logins is not started anew: its keys at work would lose theirs.
+            if error.reason != "no-token" or module.logins:
+                raise
+        time.sleep(LOOK_AGAIN_S)
+        try:
+            module.restart()
+        except RuntimeError as failed:
+            raise driver_error(failed, uri.where()) from None
+    return find_token(module, uri)
 
 
 def leave(login: Login) -> None:

@@ -17,8 +17,9 @@ P256_PARAMS: "tuple[bytes, ...]" = (b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07",
 ED25519_PARAMS: "tuple[bytes, ...]" = (b"\x13\x0cedwards25519", b"\x06\x03\x2b\x65\x70")
 ID_SIZE = 16
 SIGNATURE_SIZE = 64
-# What this process must find on a token at most before it asks for a clearer URI.
+# Two are enough to know that a URI is not clear.
 FOUND_MAX = 2
+SEARCHES_MAX = 4
 
 
 class Handles:
@@ -75,6 +76,17 @@ def find(session: Any, uri: KeyUri) -> Handles:
 
 def search(session: Any, wanted: "dict[Any, Any]") -> "list[Any]":
     """At most FOUND_MAX objects."""
+    for _ in range(SEARCHES_MAX - 1):
+        try:
+            return _search(session, wanted)
+        except RuntimeError as error:
+            # Another program removed one between the list and the look at it.
+            if type(error).__name__ != "ObjectHandleInvalid":
+                raise
+    return _search(session, wanted)
+
+
+def _search(session: Any, wanted: "dict[Any, Any]") -> "list[Any]":
     found: list[Any] = []
     objects = session.get_objects(wanted)
     try:
@@ -168,18 +180,20 @@ def unlike(found: "dict[str, bool]") -> "list[str]":
     return [name for name, good in ATTRIBUTES.items() if found[name] is not good]
 
 
-def make(session: Any, uri: KeyUri, alg: int) -> None:
-    """A new key pair that stays on the token; never over another of that label."""
+def make(session: Any, uri: KeyUri, alg: int) -> bytes:
+    """A new key pair that stays on the token; its id.  Never over another of that label."""
     where = uri.where()
     if search(session, _named(uri)):
         raise KeyDriverError("key-exists", f"{where}: exists; a key is never overwritten")
-    pair = _generate(session, uri.object or "", uri.id or os.urandom(ID_SIZE), alg, where)
+    id_ = uri.id or os.urandom(ID_SIZE)
+    pair = _generate(session, uri.object or "", id_, alg, where)
     try:
         _check_made(session, pair[1], uri)
     except BaseException:
         for item in pair:
             item.destroy()
         raise
+    return id_
 
 
 def _check_made(session: Any, private: Any, uri: KeyUri) -> None:

@@ -32,9 +32,8 @@ class KeyUri:
     def where(self) -> str:
         """The token and the key, for messages."""
         token = [f"{name} {getattr(self, name)!r}" for name in TOKEN if getattr(self, name)]
-        key = [repr(self.object)] if self.object is not None else []
-        key += [f"id {self.id.hex()}"] if self.id is not None else []
-        return ", ".join(token) + ": key " + " ".join(key)
+        key = repr(self.object) if self.object is not None else f"id {(self.id or b'').hex()}"
+        return f"{', '.join(token)}: key {key}"
 
 
 def parse(rest: str) -> KeyUri:

@@ -66,18 +66,20 @@ def create_signer(
     module, login = _enter(uri, secrets)
     try:
         with module.lock:
-            _make(login, uri, alg)
+            # Found by its id from now on: another program may just be making one of this label, and
+            # will withdraw it.
+            uri.id = _make(login, uri, alg)
         return Pkcs11Key(module, login, uri)
     except BaseException:
         _leave(module, login)
         raise
 
 
-def _make(login: Login, uri: KeyUri, alg: int) -> None:
+def _make(login: Login, uri: KeyUri, alg: int) -> bytes:
     try:
         session = login.open_writable()
         try:
-            objects.make(session, uri, alg)
+            return objects.make(session, uri, alg)
         finally:
             session.close()
     except RuntimeError as error:
