@@ -7,10 +7,13 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
+from tallystick.evidence import enrolmentrequest
 from tallystick.evidence.credential import verify_credential
+from tallystick.evidence.enrolment import CUSTODY_SECURE_ELEMENT
 from tallystick.evidence.errors import Malformed, Unverified
 from tallystick.evidence.keys import ES256
 from tallystick.gateway import config as gateway_config
+from tallystick.hw.signer import Signer
 from tallystick.tools import fleetdir, provision
 from tallystick.tools.fleetdir import Fleet
 from tallystick.tools.main import cli
@@ -35,8 +38,12 @@ def test_an_enrolment_verifies_against_the_pinned_root(fleet: Fleet) -> None:
     assert member.key_path.stat().st_mode & 0o777 == 0o600
 
 
+def request_of(signer: Signer, name: str = "acme") -> bytes:
+    return enrolmentrequest.make(signer, name).encode()
+
+
 def test_a_request_keeps_the_key_where_it_was_made(fleet: Fleet, tmp_path: Path) -> None:
-    request = fleetdir.make_request(f"file:{tmp_path / 'key'}", ES256, "acme")
+    request = request_of(Signer.create(f"file:{tmp_path / 'key'}", ES256))
     member = fleet.enrol("device", "robot-1", request=request)
     assert not member.key_path.exists()
     with pytest.raises(Unverified) as refused:
@@ -44,12 +51,33 @@ def test_a_request_keeps_the_key_where_it_was_made(fleet: Fleet, tmp_path: Path)
     assert refused.value.reason == "already-enrolled"
 
 
-def test_a_request_made_for_another_fleet_proves_nothing(fleet: Fleet, tmp_path: Path) -> None:
-    request = fleetdir.make_request(f"file:{tmp_path / 'key'}", ES256, "borealis")
+def test_a_request_made_for_another_fleet_is_refused(fleet: Fleet, tmp_path: Path) -> None:
+    signer = Signer.create(f"file:{tmp_path / 'key'}", ES256)
     with pytest.raises(Unverified) as refused:
-        fleet.enrol("device", "robot-1", request=request)
+        fleet.enrol("device", "robot-1", request=request_of(signer, "borealis"))
+    assert refused.value.reason == "not-enrolled"
+    assert list((fleet.path / "devices").iterdir()) == []
+
+
+def test_a_request_without_possession_is_refused(fleet: Fleet, tmp_path: Path) -> None:
+    asked = enrolmentrequest.make(Signer.create(f"file:{tmp_path / 'key'}", ES256), "acme")
+    asked.possession = Signer.create(f"file:{tmp_path / 'other'}", ES256).sign(b"")
+    with pytest.raises(Unverified) as refused:
+        fleet.enrol("device", "robot-1", request=asked.encode())
     assert refused.value.reason == "no-possession"
     assert list((fleet.path / "devices").iterdir()) == []
+
+
+def test_a_level_that_no_evidence_shows_is_refused_or_software(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    asked = enrolmentrequest.make(Signer.create(f"file:{tmp_path / 'key'}", ES256), "acme")
+    asked.custody = CUSTODY_SECURE_ELEMENT
+    with pytest.raises(Unverified, match="as-software") as refused:
+        fleet.enrol("device", "robot-1", request=asked.encode())
+    assert refused.value.reason == "bad-custody"
+    member = fleet.enrol("device", "robot-1", request=asked.encode(), as_software=True)
+    assert member.identity.custody == 0 and member.identity.enrolment.evidence == []
 
 
 @pytest.mark.parametrize("data", [b"", b"\x80", b"\x82\xa0\x40", b"\xff" * 40])

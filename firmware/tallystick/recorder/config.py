@@ -46,6 +46,8 @@ KEYS: "dict[str, tuple[Any, Any]]" = {
     "firmware": (str, None),
 }
 PATHS = ("journal", "credential", "profiles")
+# Keys whose URI goes on with a path.
+FILES = ("file:", "atecc608:virtual=")
 TLS_KEYS = ("ca", "cert", "key")
 # Least and most of each number.
 _RANGES = {
@@ -133,8 +135,9 @@ def check(given: "Any", where: str, folder: str) -> "dict[str, Any]":
     _check_texts(config, where)
     for name in PATHS:
         config[name] = _beside(folder, config[name])
-    if config["key"].startswith("file:"):
-        config["key"] = "file:" + str(_beside(folder, config["key"][5:]))
+    for scheme in FILES:
+        if config["key"].startswith(scheme):
+            config["key"] = scheme + str(_beside(folder, config["key"][len(scheme) :]))
     if config["tls"] is not None:
         config["tls"] = {name: _beside(folder, path) for name, path in config["tls"].items()}
     return config

@@ -22,9 +22,10 @@ from typing import Any
 
 import msgspec
 
-from tallystick.evidence import cbor, credential, enrolment, keys, root
+from tallystick.evidence import cbor, credential, enrolment, enrolmentrequest, keycustody, root
 from tallystick.evidence.credential import Credential, Identity, verify_credential
 from tallystick.evidence.enrolment import SUBJECTS
+from tallystick.evidence.enrolmentrequest import EnrolmentRequest, VerifiedRequest
 from tallystick.evidence.errors import Malformed, TallyError, Unverified
 from tallystick.evidence.keys import EDDSA, PublicKey, device_text
 from tallystick.hw.signer import Signer
@@ -95,20 +96,13 @@ def read_credential(path: Path) -> Credential:
         raise Malformed(error.reason, message) from error
 
 
-def parse_request(data: bytes) -> tuple[PublicKey, bytes]:
-    """Key and proof of possession of a request; the enrolment's own check verifies the proof."""
-    request = cbor.decode(data)
-    match request:
-        case [dict() as key, bytes() as possession]:
-            return keys.from_cose_key(key), possession
-    raise Malformed("bad-type", "no request for enrolment; `tally fleet request` makes one")
-
-
-def make_request(uri: str, alg: int, name: str) -> bytes:
-    """Make a key where it will stay, and the request that the fleet root answers."""
-    Signer.create(uri, alg=alg)
-    key, possession = enrolment.request(Signer.from_uri(uri), name)
-    return cbor.encode([key.cose_key(), possession])
+def parse_request(data: bytes) -> EnrolmentRequest:
+    """A request as received; Malformed says what makes one."""
+    try:
+        return enrolmentrequest.parse(data)
+    except Malformed as error:
+        message = f"no request for enrolment; `tally key request` makes one: {error.message}"
+        raise Malformed(error.reason, message) from error
 
 
 def write_private(path: Path, data: bytes) -> None:
@@ -214,6 +208,8 @@ class Fleet:
         *,
         alg: int = EDDSA,
         request: bytes | None = None,
+        signer: Signer | None = None,
+        as_software: bool = False,
         details: Callable[[Path], Mapping[str, Any]] = _no_details,
         releases: tuple[tuple[str, bytes], ...] = (),
         interval_s: int = INTERVAL_S,
@@ -221,8 +217,10 @@ class Fleet:
     ) -> Member:
         """Enrol one member and write its folder.
 
-        Without `request` a software key is made in the folder. With it (the bytes of
-        `[key, possession]`, docs/protocol.md section 5.1) the key stays where it was made.
+        Without `request` and `signer` a software key is made in the folder. With either (the
+        bytes of a request, docs/protocol.md section 5.1; a key that is open here) the key stays
+        where it was made, and is enrolled as held as its evidence shows: Unverified when that is
+        less than is claimed, unless `as_software`.
         `details` gives what the enrolment says of the member; it may make files in the folder.
         Nothing is left behind unless all of it could be written.
         """
@@ -232,11 +230,11 @@ class Fleet:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         try:
-            key, possession = self._key_for(folder, alg, request)
+            asked = self._asked(folder, alg, request, signer)
             statement = self._enrolment(
                 SUBJECTS.index(kind),
-                key,
-                possession,
+                asked,
+                as_software,
                 details(folder),
                 releases,
                 interval_s,
@@ -263,43 +261,56 @@ class Fleet:
                 f"{kind} {label} is enrolled already; see `tally fleet list {self.path}`",
             )
 
-    def _key_for(self, folder: Path, alg: int, request: bytes | None) -> tuple[PublicKey, bytes]:
+    def _asked(
+        self, folder: Path, alg: int, request: bytes | None, signer: Signer | None
+    ) -> VerifiedRequest:
         if request is not None:
-            key, possession = parse_request(request)
-            for member in self.members():
-                if any(period.key == key for period in member.identity.keys):
-                    raise Unverified(
-                        "already-enrolled", f"this key is enrolled already, as {member.label}"
-                    )
-            return key, possession
-        uri = f"file:{folder / 'key'}"
-        Signer.create(uri, alg=alg)
-        return enrolment.request(Signer.from_uri(uri), self.name)
+            asked = parse_request(request)
+        else:
+            signer = signer or Signer.create(f"file:{folder / 'key'}", alg=alg)
+            asked = enrolmentrequest.make(signer, self.name)
+        for member in self.members():
+            if any(period.key == asked.key for period in member.identity.keys):
+                raise Unverified(
+                    "already-enrolled", f"this key is enrolled already, as {member.label}"
+                )
+        return asked.verify(self.name)
+
+    def _check_custody(self, asked: VerifiedRequest, since_s: int) -> None:
+        """Unverified unless the evidence shows the level that is claimed."""
+        root_key = self.signer.public_key()
+        counted = keycustody.count(
+            asked.key, asked.id, self.name, root_key, asked.custody, asked.evidence, since_s
+        )
+        if counted.level != asked.custody:
+            raise Unverified("bad-custody", f"{counted.why()}; --as-software enrols the key so")
 
     def _enrolment(
         self,
         subject: int,
-        key: PublicKey,
-        possession: bytes,
+        asked: VerifiedRequest,
+        as_software: bool,  # noqa: FBT001 - passed on
         details: Mapping[str, Any],
         releases: tuple[tuple[str, bytes], ...],
         interval_s: int,
         valid_days: int,
     ) -> bytes:
         now_s = int(time.time())
+        if not as_software:
+            self._check_custody(asked, now_s - BACKDATE_S)
         made = enrolment.Enrolment(
             subject=subject,
-            id=key.thumbprint(),
-            key=key,
-            custody=enrolment.CUSTODY_SOFTWARE,
-            evidence=[],
+            id=asked.id,
+            key=asked.key,
+            custody=enrolment.CUSTODY_SOFTWARE if as_software else asked.custody,
+            evidence=[] if as_software else asked.evidence,
             details=dict(details),
             releases=[list(r) for r in releases],
             interval_s=interval_s,
             validity=[now_s - BACKDATE_S, now_s + valid_days * DAY_S],
-            possession=possession,
+            possession=asked.possession,
         )
-        return made.sign(self.signer, self.name, device_text(key.thumbprint()))
+        return made.sign(self.signer, self.name, device_text(asked.id))
 
     def member(self, kind: str, label: str) -> Member:
         """One member, its credential verified against our own root."""
