@@ -4,6 +4,7 @@ Everything is real evidence, signed by file keys from fixed secrets, so that a t
 what a device did. No flash, no clock: the recorder's own tests have those.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -79,6 +80,7 @@ class Fleet:
         subject: int = enrolment.SUBJECT_DEVICE,
         valid_s: tuple[int, int] = VALID_S,
         details: dict[str, Any] | None = None,
+        held: tuple[int, list[Any]] = (enrolment.CUSTODY_SOFTWARE, []),
     ) -> list[bytes]:
         """A credential: one enrolment."""
         public, possession = enrolment.request(signer, self.name)
@@ -86,8 +88,7 @@ class Fleet:
             subject,
             public.thumbprint(),
             public,
-            enrolment.CUSTODY_SOFTWARE,
-            [],
+            *held,
             details or {},
             [],
             60,
@@ -96,12 +97,18 @@ class Fleet:
         )
         return [enrolled.sign(self.root, self.name, public.thumbprint())]
 
-    def device(self, name: str = "robot-1", alg: int = EDDSA) -> "Device":
-        """An enrolled device, before its first record."""
+    def device(
+        self,
+        name: str = "robot-1",
+        alg: int = EDDSA,
+        held: "Callable[[Fleet, FileKey], tuple[int, list[Any]]] | None" = None,
+    ) -> "Device":
+        """An enrolled device, before its first record; held: gives its custody and evidence."""
         label = f"{name} of {self.name}"
         _NAMES.add(label)
         signer = key(label, alg)
-        return Device(self, signer, self.enrol(signer))
+        how = (enrolment.CUSTODY_SOFTWARE, []) if held is None else held(self, signer)
+        return Device(self, signer, self.enrol(signer, held=how))
 
     def member(self, name: str, subject: int) -> tuple[FileKey, list[bytes]]:
         """A gateway or a validator: its key and its credential."""

@@ -18,7 +18,9 @@ from tallystick.evidence.custody_pkcs11 import Pkcs11Attributes
 from tallystick.evidence.custody_tpm2 import Tpm2Certify
 from tallystick.evidence.digest import sha256
 from tallystick.evidence.keys import EDDSA, ES256
+from tallystick.hw.software_key import FileKey
 
+Signs = ex.Signer | FileKey
 SERIAL = bytes.fromhex("0123a1b2c3d4e5f6ee")
 REVISION = bytes.fromhex("00006003")
 SLOT = 0
@@ -91,7 +93,7 @@ def certify(name: bytes, extra: bytes, magic: int = 0xFF544347, type_: int = 0x8
 
 def attester(
     iss: str = ex.GLOBEX,
-    root: ex.Signer = ex.GLOBEX_ROOT,
+    root: Signs = ex.GLOBEX_ROOT,
     ak: ex.Signer = AK,
     at_s: int = ex.TIME_S,
 ) -> bytes:
@@ -102,7 +104,7 @@ def attester(
 
 
 def tpm2(
-    signer: ex.Signer = ex.RECEIVER,
+    signer: Signs = ex.RECEIVER,
     iss: str = ex.GLOBEX,
     *,
     id: bytes | None = None,  # noqa: A002  # the name on the wire

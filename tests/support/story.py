@@ -6,14 +6,30 @@ starts from a file that holds and changes one thing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from support.devices import VALID_S, WALL_MS, Device, Fleet, key
-from tallystick.evidence import cbor, checkpoint, claim, custody, enrolment, receipt, tree
+from tallystick.evidence import (
+    cbor,
+    checkpoint,
+    claim,
+    custody,
+    enrolment,
+    keycustody,
+    receipt,
+    tree,
+)
+from tallystick.evidence.credential import Credential, verify_credential
 from tallystick.evidence.custody import CustodyReceipt
-from tallystick.evidence.enrolment import SUBJECT_GATEWAY, SUBJECT_VALIDATOR
+from tallystick.evidence.enrolment import (
+    CUSTODIES,
+    CUSTODY_SOFTWARE,
+    SUBJECT_GATEWAY,
+    SUBJECT_VALIDATOR,
+)
 from tallystick.evidence.entry import Closing, LoggedClaim, TimeEntry
 from tallystick.evidence.evidencefile import EvidenceFile
 from tallystick.evidence.finding import Finding
@@ -21,13 +37,14 @@ from tallystick.evidence.gatewayhead import GatewayHead
 from tallystick.evidence.genesis import Genesis
 from tallystick.evidence.half import Half
 from tallystick.evidence.ids import claim_reference
-from tallystick.evidence.keys import b64u
+from tallystick.evidence.keys import EDDSA, ES256, b64u
 from tallystick.evidence.leaf import salt
 from tallystick.evidence.note import Note, NoteKey
 from tallystick.evidence.number import from_text
 from tallystick.evidence.profile import Profile, SignedProfile
 from tallystick.evidence.root import format_root
 from tallystick.evidence.verdict import Verdict
+from tallystick.hw.software_key import FileKey
 from tallystick.verify import profiles
 from tallystick.verify.inputs import KnownClaim, PartySetInputs, TimeEvidence
 from tallystick.verify.reconcile import find
@@ -61,7 +78,9 @@ def known_claim(device: Device, index: int, status: str = "active") -> KnownClai
     body = claim.parse(sealed.records[index - sealed.first])
     leaf = device.leaves[index]
     reference = claim_reference(device.id, device.epoch, index, leaf)
-    return KnownClaim(reference, device.id, device.epoch, index, leaf, body, status, 0)
+    identity = verify_credential(Credential(device.credential), device.fleet.roots)
+    level = keycustody.current(identity).level
+    return KnownClaim(reference, device.id, device.epoch, index, leaf, body, status, level)
 
 
 @dataclass
@@ -150,13 +169,17 @@ class Story:
     silent: bool = True  # whether its log shows the silence
     silence_ms: int = 200  # when, after the deadline
     closing_ms: int | None = None  # the deadline that closings name, when not the profile's
+    demanded: int = CUSTODY_SOFTWARE  # what the policy demands of devices' keys
+    # How devices' keys (P-256 then) are held, and the evidence for it.
+    held: Callable[[Fleet, FileKey], tuple[int, list[Any]]] | None = None
     profile: Profile = field(default_factory=lambda: profiles.load("handover"))
 
     def __post_init__(self) -> None:
         self.acme, self.borealis = Fleet("acme"), Fleet("borealis")
         self.fleets = [self.acme, self.borealis]
-        self.giver = self.acme.device("arm-1")
-        self.receiver = self.borealis.device("agv-9")
+        alg = EDDSA if self.held is None else ES256
+        self.giver = self.acme.device("arm-1", alg, self.held)
+        self.receiver = self.borealis.device("agv-9", alg, self.held)
         self.parties = {"giver": [self.giver.id], "receiver": [self.receiver.id]}
         self.gateways = {
             fleet.name: fleet.member("gateway", SUBJECT_GATEWAY) for fleet in self.fleets
@@ -317,6 +340,7 @@ class Story:
     def _policy(self, *, pinned: bool) -> str:
         lines = [
             f'roots = ["{self.acme.root_line}", "{self.borealis.root_line}"]',
+            f'devices.custody = "{CUSTODIES[self.demanded]}"',
             "[profiles]",
             f'digests = ["{digest_text(self.profile)}"]',
             "[validators]",

@@ -129,7 +129,7 @@ def test_a_policy_that_is_not_fulfilled_is_refused_with_the_report(folder: Path)
 
 
 def test_the_time_of_asking_can_be_given(folder: Path) -> None:
-    (folder / "policy.toml").write_text(STORY.policy + '[devices]\nstatus_age = "2 h"\n')
+    (folder / "policy.toml").write_text('devices.status_age = "2 h"\n' + STORY.policy)
     assert verify(folder, "--at", "1790003600").returncode == 0
     assert verify(folder, "--at", "2026-09-21T15:00:00Z").returncode == 0
     assert verify(folder, "--at", "2026-09-21T17:00:00+00:00").returncode == 1

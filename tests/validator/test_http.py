@@ -407,6 +407,9 @@ def policy_text(roots: list[str], line: str, vkey: str) -> str:
     return f"""
 roots = {json.dumps(roots)}
 
+[devices]
+custody = "software"
+
 [profiles]
 digests = ["{b64u(HANDOVER.digest)}"]
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from support import examples, heldkeys
 from support.devices import Fleet, key
 from support.story import FIRMWARE, Story, disclose, known_claim
-from tallystick.evidence import cbor, enrolment, ids, keychange, root
+from tallystick.evidence import cbor, enrolment, ids, keychange, kinds, root
 from tallystick.evidence.batch import Batch
 from tallystick.evidence.batchanswer import BatchAnswer
 from tallystick.evidence.entry import Closing, LoggedClaim, TimeEntry
@@ -23,7 +24,8 @@ from tallystick.evidence.resend import Resend
 from tallystick.evidence.welcome import Welcome
 from tallystick.hw.signer import Signer
 from tallystick.verify import profiles
-from tallystick.verify.describe import KINDS, describe
+from tallystick.verify._objects import KINDS
+from tallystick.verify.describe import describe
 
 STORY = Story()
 GIVER = STORY.giver
@@ -86,6 +88,9 @@ def objects() -> dict[str, bytes]:
         "COSE key": cbor.encode(GIVER.signer.public_key().cose_key()),
         "profile (TOML)": profiles.text("handover").encode(),
         "request for enrolment": _request(),
+        "attester": heldkeys.attester(),
+        "enrolment request": heldkeys.request().encode(),
+        "fork proof": examples.fork_proof().encode(),
     }
 
 
@@ -109,7 +114,7 @@ def test_every_object_is_named(name: str) -> None:
 def test_every_kind_is_here() -> None:
     names = {kind.name for kind in KINDS.values()} - {"key change"} | {"revocation"}
     assert names <= set(OBJECTS)
-    assert set(KINDS) == set(range(28))
+    assert set(KINDS) == {getattr(kinds, name) for name in dir(kinds) if name.isupper()}
 
 
 def test_objects_show_what_they_can() -> None:
@@ -121,6 +126,33 @@ def test_objects_show_what_they_can() -> None:
     assert "its holder has the key" in verified("enrolment")
     assert "for want of a key" in describe(OBJECTS["checkpoint"])["not_verified"][0]
     assert "tally verify" in describe(OBJECTS["evidence file"])["not_verified"][0]
+
+
+def test_evidence_of_custody_is_described_with_what_it_shows() -> None:
+    asked = describe(OBJECTS["enrolment request"])
+    (shown,) = asked["fields"]["evidence"]
+    assert shown["type"] == "atecc608-config"
+    assert shown["evidence"]["serial"] == heldkeys.SERIAL.hex()
+    assert any(heldkeys.SERIAL.hex() in line for line in asked["verified"])
+    assert any("genuine Microchip chip" in line for line in asked["not_verified"])
+    tpm = ["tpm2-certify", heldkeys.tpm2().encode()]
+    enrolled = describe(heldkeys.enrol_held(2, [tpm, ["odd\x1b", b"x"]]).encode())
+    assert enrolled["fields"]["evidence"][0]["evidence"]["attester"]["object"] == "attester"
+    assert "tpm2-certify, for want of the fleet root's key" in enrolled["not_verified"]
+    assert any(line.startswith("odd\\x1b: ") for line in enrolled["not_verified"])
+    token = ["pkcs11-attributes", heldkeys.pkcs11().encode()]
+    enrolled = describe(heldkeys.enrol_held(1, [token, ["tpm2-certify", b"x"]]).encode())
+    assert enrolled["fields"]["evidence"][0]["evidence"]["token"]["label"] == "robot-7"
+    assert enrolled["fields"]["evidence"][1]["evidence"].startswith("78 (")
+
+
+def test_a_rotation_shows_its_evidence_too() -> None:
+    change = keychange.rotate(
+        examples.RECEIVER, heldkeys.AK, "globex", examples.RECEIVER.id, 3,
+        [["atecc608-config", heldkeys.atecc608().encode()]], None, 7,
+    )  # fmt: skip
+    signed = change.sign(examples.GLOBEX_ROOT, "globex", examples.RECEIVER.id)
+    assert any(heldkeys.SERIAL.hex() in line for line in describe(signed)["verified"])
 
 
 def test_what_is_inside_is_described_too() -> None:

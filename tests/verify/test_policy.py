@@ -79,7 +79,9 @@ def test_profiles_are_accepted_by_digest_or_publisher() -> None:
 
 
 def test_the_age_of_key_status_needs_a_time() -> None:
-    policy = Policy.parse(STORY.policy + '[devices]\nstatus_age = "2 h"\n')
+    policy = Policy.parse(
+        STORY.policy.replace("[profiles]", 'devices.status_age = "2 h"\n[profiles]')
+    )
     check(STORY.evidence(), policy, NOW_S)
     with pytest.raises(Unverified, match="too old"):
         check(STORY.evidence(), policy, NOW_S + 7200)
@@ -107,8 +109,8 @@ def test_a_policy_without_validators_believes_the_claims_alone() -> None:
         ('roots = ["acme+', 'roots = ["acme-', "roots"),
         ("[validators]", '[outcome]\nstates = ["true"]\n[validators]', "no state of a verdict"),
         ("[validators]", '[outcome]\nstates = ["pending"]\n[validators]', "no state"),
-        ("[validators]", '[devices]\ncustody = "vault"\n[validators]', "one of software"),
-        ("[validators]", '[devices]\nfirmware = ["AB"]\n[validators]', "64 hexadecimal"),
+        ('devices.custody = "software"', 'devices.custody = "vault"', "one of software"),
+        ('devices.custody = "software"', 'devices.firmware = ["AB"]', "64 hexadecimal"),
         ('note_key = "insurer.example/log+', 'note_key = "insurer.example/log+0', "note_key"),
     ],
 )

@@ -153,14 +153,13 @@ def gateway(
     *,
     broker: str,
     validators: Sequence[ValidatorPeer] = (),
-    key: str = "file:key",
     limits: Mapping[str, float] | None = None,
 ) -> Path:
     """Write a gateway's `gateway.toml`; returns its path."""
     lines = [
         f"name = {_toml_text(member.label)}",
         f"fleet = {_toml_text(fleet.name)}",
-        f"key = {_toml_text(key)}",
+        'key = "file:key"',
         'credential = "credential.cbor"',
         'store = "gateway.sqlite"',
         f"roots = {_toml_list(fleet.root_lines())}",
@@ -217,7 +216,6 @@ def validator(
     *,
     bind: str,
     profiles: Sequence[ProfileFile],
-    key: str = "file:key",
     open_reads: bool = False,
 ) -> Path:
     """Write a validator's `validator.toml` and its profiles; returns its path.
@@ -233,7 +231,7 @@ def validator(
         f"name = {_toml_text(fleet.name)}",
         f"origin = {_toml_text(origin(fleet, member.label))}",
         f"bind = {_toml_text(bind)}",
-        f"key = {_toml_text(key)}",
+        'key = "file:key"',
         'note_key = "file:note.key"',
         'credential = "credential.cbor"',
         'store = "validator.sqlite"',
@@ -256,15 +254,19 @@ def policy(
     profiles: Sequence[ProfileFile],
     *,
     at_least: int,
+    custody: str,
     states: Sequence[str] = ("matched",),
 ) -> str:
     """A relying party's policy (docs/policy.md) as TOML text.
 
     `validator_roots` are root lines of the organisations whose validators are believed; `at_least`
-    of them must vouch.
+    of them must vouch. `custody` is the least level that is accepted (enrolment.CUSTODIES).
     """
     lines = [
         f"roots = {_toml_list(roots)}",
+        "",
+        "[devices]",
+        f"custody = {_toml_text(custody)}",
         "",
         "[profiles]",
         f"digests = {_toml_list([b64u(item.profile.digest) for item in profiles])}",

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tallystick.evidence.claim import Claim
+from tallystick.evidence.enrolment import CUSTODIES, SUBJECTS
 from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.keys import b64u
 from tallystick.evidence.limits import EVIDENCE_BYTES_MAX
@@ -20,7 +21,9 @@ from tallystick.tools._screen import indented, screen
 from tallystick.verify import Policy, Report, check_evidence, load_evidence
 from tallystick.verify._text import printable
 from tallystick.verify.policy import POLICY_BYTES_MAX
+from tallystick.verify.report import HeldKey
 
+LINE_CHARS_MAX = 400
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False, readable=True)
 
 
@@ -114,6 +117,7 @@ def _json(report: Report | None, refusal: TallyError | None) -> dict[str, Any]:
         "checked": [{"what": what, "detail": detail} for what, detail in report.checked],
         "not_checked": [{"what": what, "why": why} for what, why in report.not_checked],
         "tolerances": report.tolerances,
+        "keys": [_key(one) for one in report.keys],
         "claimed": claimed(report),
         "party_sets": [
             {
@@ -143,6 +147,7 @@ def _print(report: Report | None, refusal: TallyError | None) -> None:
     if report is not None:
         _section(console, "Checked", [f"{a}: {b}" for a, b in report.checked], "green")
         _section(console, "Not checked", [f"{a}: {b}" for a, b in report.not_checked], "yellow")
+        _section(console, "Keys", keys_held(report), "blue")
         _section(console, "Tolerances", report.tolerances, "cyan")
         _section(console, "Claimed", claimed(report), "magenta")
         console.print(Text(report.outcome, style="bold"))
@@ -152,6 +157,36 @@ def _print(report: Report | None, refusal: TallyError | None) -> None:
         # The last line is the answer, where a person looks first.
         sentence = f"Refused: {refusal.message} ({refusal.reason})."
         console.print(Text(sentence, style="bold red"))
+
+
+def _key(one: HeldKey) -> dict[str, Any]:
+    held = one.held
+    return {
+        "key": b64u(one.key),
+        "id": one.identity.text,
+        "subject": SUBJECTS[one.identity.subject],
+        "fleet": one.identity.iss,
+        "status": one.status,
+        "custody": CUSTODIES[held.level],
+        "claimed": CUSTODIES[held.claimed],
+        "shown": held.shown,
+        "not_proven": held.not_proven,
+        "not_checked": [{"type": kind, "why": why} for kind, why in held.not_checked],
+    }
+
+
+def keys_held(report: Report) -> list[str]:
+    """How each key is held: what counts, what its evidence shows, and what it does not."""
+    lines = []
+    for one in report.keys:
+        held = one.held
+        lines.append(f"{one.name}: {CUSTODIES[held.level]}, {one.status}")
+        lines += [f"  shown: {sentence}" for sentence in held.shown]
+        lines += [f"  not proven: {sentence}" for sentence in held.not_proven]
+        lines += [f"  not checked: {kind}: {why}" for kind, why in held.not_checked]
+        if held.level != held.claimed and not held.not_checked:
+            lines.append(f"  not shown: {held.why()}")
+    return [printable(line, LINE_CHARS_MAX) for line in lines]
 
 
 def claimed(report: Report) -> list[str]:
@@ -165,7 +200,9 @@ def claimed(report: Report) -> list[str]:
         maker = f"{tag} of {record.identity.iss}" if isinstance(tag, str) else record.identity.iss
         said = ", ".join(f"{name} {_shown(value)}" for name, value in sorted(claim.fields.items()))
         device = b64u(record.device)
-        lines.append(printable(f"{claim.role} {claim.claim} by {maker} ({device}): {said}", 400))
+        lines.append(
+            printable(f"{claim.role} {claim.claim} by {maker} ({device}): {said}", LINE_CHARS_MAX)
+        )
     return lines
 
 

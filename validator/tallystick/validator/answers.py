@@ -14,6 +14,7 @@ Octets = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]*$", description="bytes, bas
 Index = Annotated[int, Meta(ge=0)]
 Milliseconds = Annotated[int, Meta(ge=0, description="since 1970-01-01 UTC")]
 STATES = ("pending", "matched", "conflicting", "one_sided", "insufficient", "unresolved")
+Custody = Literal["software", "pkcs11", "tpm", "secure-element"]
 State = Literal["pending", "matched", "conflicting", "one_sided", "insufficient", "unresolved"]
 
 
@@ -64,15 +65,36 @@ class DeviceLog(Struct):
     checkpoint: Digest | None
 
 
+class EvidenceLeft(Struct):
+    """Evidence of custody that was not checked, and so counts for nothing."""
+
+    type: str
+    why: str
+
+
+class HeldKey(Struct):
+    """One key: `custody` is what counts (docs/protocol.md, 5.3), `claimed` what its root says."""
+
+    key: Digest
+    alg: Literal["ES256", "EdDSA"]
+    status: Literal["active", "rotated", "retired", "lost", "compromised"]
+    custody: Custody
+    claimed: Custody
+    shown: list[str]
+    not_proven: list[str]
+    not_checked: list[EvidenceLeft]
+
+
 class Device(Struct):
-    """Who it is, what is held of it, and what it contradicted."""
+    """Who it is, what is held of it, and what it contradicted; `custody` of its current key."""
 
     id: Id
     subject: Literal["device", "gateway", "validator"]
     iss: str
     status: Literal["active", "retired", "lost", "compromised", "suspect", "unvouched"]
     suspect: str | None
-    custody: Literal["software", "pkcs11", "tpm", "secure-element"]
+    custody: Custody
+    keys: list[HeldKey]
     decisions: Index
     claims: Index
     events: Index

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from tallystick.evidence import cose, credential, enrolment
+from tallystick.evidence import cose, credential, enrolment, keycustody
 from tallystick.evidence.credential import Credential, Identity
 from tallystick.evidence.errors import Malformed, Unverified
 from tallystick.evidence.keys import PublicKey
@@ -186,6 +186,8 @@ class Identities:
             ).scalar_one_or_none()
             if owner not in {None, identity.id}:
                 raise Unverified("already-enrolled", "the key is enrolled for another id")
+            # On arrival: findings need what counts of its custody, and find it worked out.
+            keycustody.of_period(identity, period)
 
     def _log(self, work: Work, received: Credential, identity: Identity, known: int) -> None:
         for at in range(known, len(received.statements)):

@@ -8,11 +8,12 @@ from sqlalchemy.engine import Connection
 
 from tallystick.evidence import cbor, credential
 from tallystick.evidence.credential import Identity, verify_credential
-from tallystick.evidence.enrolment import CUSTODIES, SUBJECTS
+from tallystick.evidence.enrolment import SUBJECTS
 from tallystick.evidence.errors import TallyError
 from tallystick.evidence.keys import PublicKey, b64u, device_text
 from tallystick.validator import answers, schema
 from tallystick.validator.devicelog import statement_of
+from tallystick.validator.keysheld import keys_held
 from tallystick.validator.limits import ENTRIES_BYTES_MAX
 from tallystick.validator.problem import Problem
 from tallystick.validator.receipts import build_receipts, newest_head, node_reader
@@ -112,15 +113,16 @@ class Devices:
         status: Any = "unvouched" if identity is None else identity.status
         if row.suspect is not None:
             status = "suspect"
-        custody: Any = CUSTODIES[0 if identity is None else identity.custody]
         subject: Any = SUBJECTS[row.subject]
+        keys = [] if identity is None else keys_held(identity)
         return answers.Device(
             device_text(row.id),
             subject,
             row.iss,
             status,
             row.suspect,
-            custody,
+            keys[-1].custody if keys else "software",
+            keys,
             row.decisions,
             row.claims,
             row.events,

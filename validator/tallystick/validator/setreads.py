@@ -6,6 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from tallystick.evidence import keycustody
 from tallystick.evidence.credential import Identity
 from tallystick.validator import schema
 from tallystick.validator.devicelog import statement_of
@@ -26,21 +27,22 @@ _EVIDENCE = (
 
 
 def standing(work: Work, known: Known | None, checkpoint: bytes) -> tuple[str, int]:
-    """Key status and custody at the claim (docs/reconciliation.md, 3.3)."""
+    """Key status and counted level of custody at the claim (docs/reconciliation.md, 3.3)."""
     if known is None:
         # Its root was taken off the configuration: nobody vouches for the key any more.
         return "suspect", 0
     if known.suspect is not None:
-        return "suspect", known.identity.custody
+        return "suspect", keycustody.current(known.identity).level
     identity: Identity = known.identity
     if len(identity.keys) == 1 and identity.status == "active":
-        return "active", identity.custody
+        return "active", keycustody.current(identity).level
     work.group.flush()
     head = statement_of(work.connection, checkpoint)
     if head is None:
-        return "suspect", identity.custody
+        return "suspect", keycustody.current(identity).level
     key = identity.key_of(head)
-    return identity.status_at(head, key), identity.period(key.thumbprint()).custody
+    held = keycustody.of_key(identity, key.thumbprint())
+    return identity.status_at(head, key), held.level
 
 
 def claims_of(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tallystick.evidence import enrolment
+from tallystick.evidence import enrolment, keycustody
 from tallystick.evidence.credential import Credential, Identity, Keyring, verify_credential
 from tallystick.evidence.enrolment import (
     CUSTODIES,
@@ -13,6 +13,7 @@ from tallystick.evidence.enrolment import (
 from tallystick.evidence.errors import Unverified
 from tallystick.evidence.keys import PublicKey, device_text
 from tallystick.evidence.statement import Signed, Statement
+from tallystick.verify._text import printable
 from tallystick.verify.policy import Trust
 from tallystick.verify.report import PinnedValidator, Report
 
@@ -93,23 +94,27 @@ class Identities:
         known = self.by_id.get(identity.id)
         if known is None or len(known.digests) < len(identity.digests):
             self._keep(identity)
-        custody = CUSTODIES[identity.custody]
+        custody = CUSTODIES[keycustody.current(identity).level]
         self.report.check(
             what,
             f"enrolled by {identity.iss}, possession shown, key {identity.status}, "
-            f"held in {custody} by the fleet's word",
+            f"custody {custody}",
         )
         if identity.subject == SUBJECT_VALIDATOR and pinned is not None:
             for period in identity.keys:
                 self._accept(identity.iss, pinned.organisation, period.key, identity)
-        if identity.enrolment.evidence:
-            self.report.leave(f"custody evidence of {what}", "this version does not check it")
 
     def _keep(self, identity: Identity) -> None:
         self.by_id[identity.id] = identity
         self.report.identities[identity.id] = identity
+        what = f"{SUBJECTS[identity.subject]} {identity.text}"
         for period in identity.keys:
             self._by_kid[period.key.kid()] = identity
+            held = keycustody.of_period(identity, period)
+            for kind, why in held.not_checked:
+                self.report.leave(f"custody evidence {printable(kind)} of {what}", why)
+            if held.claimed != held.level and not held.not_checked:
+                self.report.leave(f"custody of {what}", held.why())
 
     def learn(self, identity: Identity) -> Identity:
         """The best that is known of an identity that a half brought with it."""

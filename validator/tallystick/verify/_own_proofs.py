@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tallystick.evidence import checkpoint as checkpoints
+from tallystick.evidence import custody_tpm2, enrolmentrequest, keychange, keycustody
 from tallystick.evidence import enrolment as enrolments
 from tallystick.evidence import half as halves
 from tallystick.evidence import leaf as leaves
@@ -12,8 +13,10 @@ from tallystick.evidence import segment as segments
 from tallystick.evidence.errors import TallyError, Unverified
 from tallystick.evidence.proof import verify_inclusion
 from tallystick.evidence.tree import Tree, fold
+from tallystick.verify._text import printable
 
 Shown = tuple[list[str], list[str]]
+Holding = enrolments.Enrolment | keychange.Rotation | enrolmentrequest.EnrolmentRequest
 
 NO_KEY = "signatures, for want of keys"
 
@@ -65,13 +68,38 @@ def _enrolment(data: bytes) -> Shown:
     enrolment = enrolments.parse(data)
     if enrolment.id != enrolment.key.thumbprint():
         raise Unverified("wrong-key", "the enrolment's id is not the thumbprint of its key")
-    message = enrolments.possession_message(enrolment.key.alg, enrolment.id, enrolment.iss)
+    verified, left = _held(enrolment, enrolment.iss)
+    return ["its id is that of its key", *verified], left
+
+
+def _held(one: Holding, iss: str) -> Shown:
+    """Possession, and what evidence of custody shows without the fleet root's key."""
+    message = enrolments.possession_message(one.key.alg, one.id, iss)
     try:
-        enrolment.key.verify(enrolment.possession, message)
+        one.key.verify(one.possession, message)
     except TallyError:
         raise Unverified("no-possession", "the proof of possession is wrong") from None
-    left = ["custody evidence"] if enrolment.evidence else []
-    return ["its id is that of its key", "its holder has the key"], left
+    verified, left = ["its holder has the key"], []
+    here = [item for item in one.evidence if item[0] != custody_tpm2.TYPE]
+    if len(here) != len(one.evidence):
+        left.append(f"{custody_tpm2.TYPE}, for want of the fleet root's key")
+    # Only a TPM's evidence needs the root and the time, and that is left out here.
+    counted = keycustody.count(one.key, one.id, iss, one.key, one.custody, here, 0)
+    verified += [f"custody: {sentence}" for sentence in counted.shown]
+    left += [f"custody: {sentence}" for sentence in counted.not_proven]
+    left += [f"{printable(kind)}: {why}" for kind, why in counted.not_checked]
+    return verified, left
+
+
+def _key_change(data: bytes) -> Shown:
+    change = keychange.parse(data)
+    return _held(change, change.iss) if isinstance(change, keychange.Rotation) else ([], [])
+
+
+def _request(data: bytes) -> Shown:
+    request = enrolmentrequest.parse(data)
+    verified, left = _held(request, request.iss)
+    return verified, [*left, "who asks: nobody vouches for a request"]
 
 
 def _evidence(_data: bytes) -> Shown:
@@ -84,7 +112,9 @@ _SHOW: dict[int, Callable[[bytes], Shown]] = {
     2: _record,
     3: _record,
     6: _enrolment,
+    7: _key_change,
     13: _segment,
     14: _half,
     22: _evidence,
+    29: _request,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice, product
 
 from tallystick.evidence.claim import Claim
+from tallystick.evidence.enrolment import CUSTODIES
 from tallystick.evidence.entry import Closing, LoggedClaim
 from tallystick.evidence.errors import Unverified
 from tallystick.evidence.finding import Finding
@@ -66,7 +67,13 @@ class Recomputer:
             known = self._claim(row.claim, readable=row.name != UNKNOWN)
             if known is None:
                 return f"its claim {b64u(row.claim)} is not disclosed", []
-            claims.append(known._replace(status=row.status, custody=row.custody))
+            record = self.records.get(row.claim)
+            # A suspect key's custody does not matter, and a validator may not know its root.
+            if record is None or (row.status == "suspect" and row.custody < record.custody):
+                known = known._replace(custody=row.custody)
+            elif row.custody != record.custody:
+                return _otherwise(record, row.custody), []
+            claims.append(known._replace(status=row.status))
         for others, silence in self._alternatives(finding):
             found = self._find(finding, profile, claims, others, silence)
             if found is None:
@@ -94,7 +101,7 @@ class Recomputer:
         shown = self.book.inputs(key)
         told = {row.claim: row for row in finding.claims}
         claims = [
-            known._replace(status=row.status, custody=row.custody)
+            known._replace(status=row.status)
             if (row := told.get(known.reference)) is not None
             else known
             for known in shown.claims
@@ -166,6 +173,13 @@ def _known(record: Record, *, readable: bool) -> KnownClaim:
         claim,
         record.status,
         record.custody,
+    )
+
+
+def _otherwise(record: Record, level: int) -> str:
+    return (
+        f"it counts the key of {record.name} as held in {CUSTODIES[level]}, and by the evidence "
+        f"in its enrolment it is {CUSTODIES[record.custody]}"
     )
 
 

@@ -6,47 +6,35 @@ Nothing here takes a key, so no signature is checked; what an object shows by it
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Any, NamedTuple
+from typing import Any
 
 from tallystick.evidence import (
-    batch,
-    batchanswer,
     cbor,
-    checkpoint,
     cose,
     credential,
-    custody,
-    deviceprofile,
-    enrolment,
-    entry,
-    evidencefile,
-    finding,
-    gatewayhead,
-    gatewaylog,
-    genesis,
-    half,
-    hello,
-    keychange,
     keys,
-    notarised,
     note,
-    notice,
     profile,
     receipt,
-    record,
-    resend,
     root,
-    segment,
-    verdict,
-    welcome,
 )
 from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.keys import b64u
 from tallystick.evidence.limits import BATCH_BYTES_MAX, EVIDENCE_BYTES_MAX
 from tallystick.evidence.number import Dec, to_text
 from tallystick.evidence.receipt import attached
+from tallystick.verify._objects import (
+    CODES,
+    EVIDENCE,
+    IDS,
+    KEY_CHANGES,
+    KINDS,
+    ROWS,
+    SECTIONS,
+    STATEMENTS,
+    Kind,
+)
 from tallystick.verify._own_proofs import shown_by
 from tallystick.verify._text import printable
 from tallystick.verify.profile_toml import parse_profile
@@ -60,116 +48,6 @@ KEY_FILE = b"tallystick-key/"
 TEXT_BYTES_MAX = 65_536
 
 
-class _Kind(NamedTuple):
-    name: str
-    parse: Callable[[bytes], Any]
-    fields: tuple[str, ...]
-
-
-def _kind(name: str, parse: Callable[[bytes], Any], fields: str) -> _Kind:
-    return _Kind(name, parse, tuple(fields.split()))
-
-
-# Names and order are those of the CDDL (docs/protocol.md).
-KINDS = {
-    0: _kind("decision", record.parse, "uptime_ms model inputs constraints context output"),
-    1: _kind(
-        "claim",
-        record.parse,
-        "uptime_ms namespace interaction profile role claim fields constraints parties interval "
-        "relied",
-    ),
-    2: _kind("event", record.parse, "uptime_ms event details"),
-    3: _kind("accepted half", record.parse, "uptime_ms half"),
-    4: _kind(
-        "checkpoint",
-        checkpoint.parse,
-        "epoch size root claims boot uptime_ms wall counter custody",
-    ),
-    5: _kind("custody receipt", custody.parse, "epoch from to root bodies time_ms"),
-    6: _kind(
-        "enrolment",
-        enrolment.parse,
-        "subject id key custody evidence details releases interval_s validity possession",
-    ),
-    7: _kind("key change", keychange.parse, ""),
-    8: _kind("batch", batch.parse, "first edge items credentials receipts missing head"),
-    9: _kind("gateway head", gatewayhead.parse, "size root time_ms"),
-    10: _kind("verdict", verdict.parse, "finding size supersedes uninvited time_ms"),
-    11: _kind("profile", profile.parse, "name version publisher deadline_ms roles claims checks"),
-    12: _kind("genesis", genesis.parse, "name origin receipt_key note_key policy time_ms"),
-    13: _kind("segment", segment.parse, "device epoch first edge stretches"),
-    14: _kind("half", half.parse, "record salt index path checkpoint credential"),
-    15: _kind("hello", hello.parse, "device epoch first size credential"),
-    16: _kind("resend request", resend.parse, "epoch from to"),
-    17: _kind("time entry", entry.parse_entry, "time_ms"),
-    18: _kind("logged claim", entry.parse_entry, "device epoch index leaf checkpoint path"),
-    19: _kind("closing", entry.parse_entry, "namespace interaction party_set first deadline_ms"),
-    20: _kind(
-        "finding",
-        finding.parse,
-        "inputs namespace interaction parties profile state missing checks claims",
-    ),
-    21: _kind("gateway leaf", gatewaylog.parse, "device epoch from to root checkpoint"),
-    22: _kind("evidence file", evidencefile.parse, "version sections"),
-    23: _kind("device profile", deviceprofile.parse, "digest name version claims"),
-    24: _kind("welcome", welcome.parse, "time_ms checkpoint custody"),
-    25: _kind("notarised", notarised.parse, "epoch size receipt"),
-    26: _kind("notice", notice.parse, "reason epoch from"),
-    27: _kind("batch answer", batchanswer.parse, "size receipts refused"),
-}
-KEY_CHANGES = {
-    0: ("rotation", "id old key custody evidence head time_ms possession old_signature"),
-    1: ("replacement", "id replaces head time_ms"),
-    2: ("revocation", "id key head reason time_ms"),
-}
-SECTIONS = {
-    1: "credentials",
-    2: "profiles",
-    3: "halves",
-    4: "entries",
-    5: "custody",
-    6: "notes",
-    7: "note",
-    8: "heads",
-}
-# Rows within a field, by the field's path.
-ROWS = {
-    "decision.model": "name version digest",
-    "decision.constraints.*": "value operator limit unit held",
-    "claim.constraints.*": "operator limit unit held",
-    "claim.interval": "begin_ms end_ms uncertainty_ms",
-    "checkpoint.wall": "time_ms uncertainty_ms",
-    "enrolment.evidence.*": "type evidence",
-    "enrolment.releases.*": "name digest",
-    "enrolment.validity": "not_before_s not_after_s",
-    "key change.head": "epoch size root",
-    "key change.evidence.*": "type evidence",
-    "profile.roles.*": "min max",
-    "profile.claims.*.*.*": "type unit decimals required",
-    "profile.checks.*": "check name parameters",
-    "device profile.claims.*.*.*": "type unit decimals required",
-    "segment.edge": "checkpoint hashes",
-    "segment.stretches.*": "items secret checkpoint",
-    "segment.stretches.*.items.*": "level hash",
-    "batch.items.*": "level hash",
-    "finding.missing.*": "role device claim absence",
-    "finding.checks.*": "check name result reason values blamed",
-    "finding.checks.*.values.*": "claim field value",
-    "finding.claims.*": "claim device role name status custody",
-    "batch answer.receipts.*": "statement receipt",
-    "batch answer.refused.*": "index reason",
-    "evidence file.sections.entries.*": "entry receipts",
-}
-# Bytes that are written in base64url wherever people type them; other hashes are hexadecimal.
-IDS = {"device", "epoch", "id", "replaces", "parties", "blamed", "interaction", "profile"}
-CODES = {
-    "enrolment.subject": enrolment.SUBJECTS,
-    "enrolment.custody": enrolment.CUSTODIES,
-    "key change.custody": enrolment.CUSTODIES,
-    "key change.reason": keychange.REASONS,
-    "finding.claims.custody": enrolment.CUSTODIES,
-}
 # Bytes of these sizes are hashes, salts, epochs and signatures, unless a field says otherwise.
 PLAIN_SIZES = {8, 16, 32, 64}
 WRAPPING = {"record", "items", "half"}
@@ -255,10 +133,9 @@ def _describe(data: bytes, depth: int) -> Described:
         return _describe_credential(data, depth)
     if first == 5:
         return _describe_request(data)
-    # Kinds from 24 on take a second byte (RFC 8949, section 3).
-    kind = data[2] if data[1] == 24 and len(data) > 2 else data[1]
+    kind = _kind_of(data)
     found = KINDS.get(kind) if data[0] & 31 < 24 else None
-    if found is None:
+    if found is None or kind == 28:
         raise Malformed("unknown-kind", "an array that begins like none of our objects")
     found.parse(data)
     values = cbor.decode(data)
@@ -267,6 +144,13 @@ def _describe(data: bytes, depth: int) -> Described:
     if kind == 11:
         fields = {"digest": b64u(profile.parse(data).digest), **fields}
     return _described(found.name, len(data), fields, ["it is in its one encoding", *verified], left)
+
+
+def _kind_of(array: bytes) -> int:
+    # Kinds from 24 on take a second byte (RFC 8949, section 3).
+    if len(array) < 2:
+        return -1
+    return array[2] if array[1] == 24 and len(array) > 2 else array[1]
 
 
 def _describe_statement(data: bytes, depth: int) -> Described:
@@ -289,9 +173,9 @@ def _describe_statement(data: bytes, depth: int) -> Described:
         }
         left = ["its signature, and that it covers an entry"]
         return _described("receipt (COSE)", len(data), fields, [], left)
-    kind = sign1.payload[1] if len(sign1.payload) > 1 else -1
+    kind = _kind_of(sign1.payload)
     found = KINDS.get(kind)
-    if found is None or not 4 <= kind <= 12:
+    if found is None or kind not in STATEMENTS:
         raise Malformed("unknown-kind", "a signed statement of a kind that is none of ours")
     (profile.parse_statement if kind == 11 else found.parse)(data)
     values = cbor.decode(sign1.payload)
@@ -366,6 +250,8 @@ def _show_list(path: str, name: str, value: list[Any], depth: int) -> Any:
         return _fields("finding", KINDS[20].fields, value[1:], depth)
     if path.endswith("sections.halves.*"):
         return _fields("half", KINDS[14].fields, value[1:], depth)
+    if path.endswith("evidence.*") and value and type(value[0]) is str and value[0] in EVIDENCE:
+        return {"type": value[0], "evidence": _show_evidence(EVIDENCE[value[0]], value[1], depth)}
     row = ROWS.get(path)
     if row is not None and len(value) == len(row.split()):
         return _fields(path.removesuffix(".*"), tuple(row.split()), value, depth)
@@ -373,6 +259,14 @@ def _show_list(path: str, name: str, value: list[Any], depth: int) -> Any:
     if len(value) > ITEMS_SHOWN_MAX:
         shown.append(f"and {len(value) - ITEMS_SHOWN_MAX} more")
     return shown
+
+
+def _show_evidence(found: Kind, data: bytes, depth: int) -> Any:
+    try:
+        found.parse(data)
+    except TallyError as error:
+        return f"{data[:BYTES_SHOWN_MAX].hex()} ({error.message})"
+    return _fields(found.name, found.fields, cbor.decode(data), depth)
 
 
 def _show_map(path: str, name: str, value: dict[Any, Any], depth: int) -> Any:

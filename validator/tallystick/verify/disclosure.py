@@ -7,7 +7,7 @@ claims only and refuses revoked keys; here every kind is shown, and a doubtful k
 from __future__ import annotations
 
 from tallystick.evidence import checkpoint as checkpoints
-from tallystick.evidence import ids
+from tallystick.evidence import ids, keycustody
 from tallystick.evidence import leaf as leaves
 from tallystick.evidence import record as records
 from tallystick.evidence.checkpoint import VerifiedCheckpoint
@@ -44,6 +44,7 @@ def verify_disclosure(half: Half, known: Identities) -> tuple[Record, VerifiedCh
         raise Unverified("not-enrolled", "a record of something that is not enrolled as a device")
     key = identity.own_key_of(checkpoint)
     verified = checkpoint.verify(key)
+    held = keycustody.of_key(identity, key.thumbprint())
     record = Record(
         device=identity.id,
         epoch=checkpoint.epoch,
@@ -52,7 +53,8 @@ def verify_disclosure(half: Half, known: Identities) -> tuple[Record, VerifiedCh
         reference=ids.claim_reference(identity.id, checkpoint.epoch, half.index, leaf),
         boot=checkpoint.boot,
         status=identity.status_at(verified, key),
-        custody=identity.period(key.thumbprint()).custody,
+        key=key.thumbprint(),
+        held=held,
         identity=identity,
         body=body,
     )

@@ -128,6 +128,7 @@ class _Checking:
             # Disclosed twice, under two checkpoints: it is one record, and the better one counts.
             if known_record.status not in GOOD_STATUSES:
                 known_record.status, known_record.boot = record.status, record.boot
+                known_record.key, known_record.held = record.key, record.held
             record = known_record
         self.statements.checkpoints.setdefault(checkpoint.digest, checkpoint)
         self.report.check(

@@ -11,18 +11,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from tallystick.evidence.enrolment import CUSTODIES
+from tallystick.evidence.enrolment import CUSTODIES, CUSTODY_PKCS11
 from tallystick.evidence.errors import Malformed, Unverified
 from tallystick.evidence.finding import STATES
 from tallystick.evidence.keys import PublicKey, b64u, device_text, from_b64u
 from tallystick.evidence.note import NoteKey, parse_key
 from tallystick.evidence.root import parse_root
+from tallystick.verify._text import printable
 from tallystick.verify._toml import Document, Table
 from tallystick.verify.inputs import GOOD_STATUSES
-from tallystick.verify.report import CheckedSet, PinnedValidator, Report
+from tallystick.verify.report import CheckedSet, PinnedValidator, Record, Report
 
 POLICY_BYTES_MAX = 65_536
 VALIDATORS_MAX = 64
+KEYS_NAMED_MAX = 8
+WHY_CHARS_MAX = 400
+# Keys in files are refused unless a policy says `custody = "software"`.
+CUSTODY_DEFAULT = CUSTODY_PKCS11
 
 
 class Demand(Protocol):
@@ -138,18 +143,32 @@ class GoodKeys:
 
 @dataclass(frozen=True)
 class MinimumCustody:
-    """Every record is by a key that is held at least so well: an index of CUSTODIES."""
+    """Every record is by a key that is held at least so well: an index of CUSTODIES.
+
+    Only the counted level counts: what evidence in the enrolment shows, not what a root says.
+    """
 
     level: int
 
     def demand(self, report: Report) -> None:
         """As Demand."""
+        failures: dict[bytes, str] = {}
         for record in report.records:
             if record.custody < self.level:
-                raise _refuse(
-                    f"the key of {record.name} is held in {CUSTODIES[record.custody]}, "
-                    f"the policy needs {CUSTODIES[self.level]}"
-                )
+                failures.setdefault(record.key, self._failure(record))
+        if failures:
+            named = list(failures.values())[:KEYS_NAMED_MAX]
+            if len(failures) > len(named):
+                named.append(f"and {len(failures) - len(named)} keys more")
+            raise _refuse("; ".join(named))
+
+    def _failure(self, record: Record) -> str:
+        why = record.held.why()
+        return (
+            f"key {b64u(record.key)} of device {device_text(record.device)} is held in "
+            f"{CUSTODIES[record.custody]}, the policy needs {CUSTODIES[self.level]}"
+            + (f" ({printable(why, WHY_CHARS_MAX)})" if why else "")
+        )
 
 
 @dataclass(frozen=True)
@@ -267,7 +286,7 @@ def parse_policy(text: str) -> Policy:
         raise top.fail("roots", "must name at least one fleet root")
     demands: list[Demand] = []
     devices = top.table("devices", default=None)
-    custody = devices.text("custody", default=CUSTODIES[0])
+    custody = devices.text("custody", default=CUSTODIES[CUSTODY_DEFAULT])
     if custody not in CUSTODIES:
         raise devices.fail("custody", "must be one of " + ", ".join(CUSTODIES))
     demands.append(MinimumCustody(CUSTODIES.index(custody)))

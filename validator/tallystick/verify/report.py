@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 
 from tallystick.evidence.claim import Claim
 from tallystick.evidence.credential import Identity
+from tallystick.evidence.enrolment import SUBJECTS
 from tallystick.evidence.finding import Finding
-from tallystick.evidence.keys import device_text
+from tallystick.evidence.keycustody import Counted, of_period
+from tallystick.evidence.keys import b64u, device_text
 from tallystick.evidence.profile import Profile
 from tallystick.evidence.verdict import VerifiedVerdict
 from tallystick.verify._text import count
@@ -33,7 +35,8 @@ class Record:
     reference: bytes
     boot: int
     status: str
-    custody: int
+    key: bytes  # thumbprint of the key that signed its checkpoint
+    held: Counted  # how that key is held, as far as its evidence shows
     identity: Identity
     body: object  # Claim, Decision, Event or AcceptedHalf
     firmware: bytes | None = None  # of its boot, when the boot event is disclosed too
@@ -41,9 +44,32 @@ class Record:
     logged_s: dict[PinnedValidator, int] = field(default_factory=dict)
 
     @property
+    def custody(self) -> int:
+        """The counted level of its key's custody: an index of CUSTODIES."""
+        return self.held.level
+
+    @property
     def name(self) -> str:
         """How reports call it."""
         return f"record {self.index} of device {device_text(self.device)}"
+
+
+@dataclass(frozen=True)
+class HeldKey:
+    """A key of a verified identity, and how it is held as far as its evidence shows."""
+
+    identity: Identity
+    key: bytes  # thumbprint
+    status: str  # active, rotated, retired, lost or compromised
+    held: Counted
+
+    @property
+    def name(self) -> str:
+        """How reports call it."""
+        return (
+            f"key {b64u(self.key)} of {SUBJECTS[self.identity.subject]} {self.identity.text} "
+            f"of {self.identity.iss}"
+        )
 
 
 @dataclass
@@ -108,6 +134,20 @@ class Report:
         if (what, why) not in self._left:
             self._left.add((what, why))
             self.not_checked.append((what, why))
+
+    @property
+    def keys(self) -> list[HeldKey]:
+        """Every key of the identities that were verified, identity by identity."""
+        return [
+            HeldKey(
+                identity,
+                period.key.thumbprint(),
+                period.reason or ("rotated" if period.ended else "active"),
+                of_period(identity, period),
+            )
+            for identity in self.identities.values()
+            for period in identity.keys
+        ]
 
     @property
     def outcome(self) -> str:

@@ -165,7 +165,11 @@ def _evidence(
     """Write evidence files, verify one of them, and see it refused with one byte changed."""
     out.mkdir(parents=True, exist_ok=True)
     policy = provision.policy(
-        scene.root_lines, scene.root_lines, [scene.profile], at_least=VALIDATORS_NEEDED
+        scene.root_lines,
+        scene.root_lines,
+        [scene.profile],
+        at_least=VALIDATORS_NEEDED,
+        custody="software",
     )
     (out / "policy.toml").write_text(policy)
     told = [handover for handover in judgement.handovers if handover.lie]

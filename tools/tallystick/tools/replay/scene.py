@@ -64,7 +64,12 @@ def build(folder: Path, broker: str, robots: int) -> Scene:
     # A conflict is what the replay looks for, so its policy accepts one that three attest.
     policy.write_text(
         provision.policy(
-            lines[:1], lines, [profile], at_least=len(lines), states=("matched", "conflicting")
+            lines[:1],
+            lines,
+            [profile],
+            at_least=len(lines),
+            custody="software",
+            states=("matched", "conflicting"),
         )
     )
     return Scene(folder, profile, members, gateway, validators, policy)
