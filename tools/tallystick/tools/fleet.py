@@ -11,14 +11,16 @@ from tallystick.evidence import keycustody, root
 from tallystick.evidence.enrolment import CUSTODIES, SUBJECTS
 from tallystick.evidence.errors import Malformed
 from tallystick.evidence.keys import EDDSA, ES256
-from tallystick.tools import fleetdir, provision
+from tallystick.evidence.limits import STATEMENT_BYTES_MAX
+from tallystick.hw import boards
+from tallystick.hw.signer import Signer
+from tallystick.tools import fleetdir, provision, secrets
 from tallystick.tools._files import read_text
 from tallystick.tools._screen import screen
 from tallystick.validator.config import parse_bind
 from tallystick.verify.policy import CUSTODY_DEFAULT
 
 ALGORITHMS = {"ed25519": EDDSA, "p256": ES256}
-REQUEST_BYTES_MAX = 1_024
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
@@ -62,7 +64,8 @@ def init(folder: Path, name: str, alg: str) -> None:
     epilog="""\b
 Examples:
   tally fleet enroll acme robot-7                       a key is made here
-  tally fleet enroll acme robot-7 --request robot-7.req the key stays on the device
+  tally fleet enroll acme robot-7 --request robot-7.request --key 'atecc608:bus=1'
+  tally fleet enroll acme robot-8 --key 'atecc608:bus=1' the key is in a chip on this machine
   tally fleet enroll acme gw-1 --kind gateway --broker mqtt://127.0.0.1:1883
   tally fleet enroll acme v-1 --kind validator --bind 127.0.0.1:8470
 """
@@ -86,14 +89,19 @@ Examples:
 @click.option(
     "--request",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="The device's own request (key and proof of possession); else a key is made here.",
+    help="What `tally key request` wrote where the key is.",
 )
 @click.option(
     "--key",
     "key_uri",
-    default="file:key",
-    show_default=True,
-    help="Where the device has its key, when it made the request itself.",
+    metavar="URI",
+    help="Where the key is: with --request on the member's machine, else on this one. Without "
+    "either, a key is made in the member's folder.",
+)
+@click.option(
+    "--as-software",
+    is_flag=True,
+    help="Enrol the key as software, whatever its evidence shows or does not.",
 )
 @click.option("--detail", "details", multiple=True, metavar="NAME=TEXT", help="Signed, repeatable.")
 @click.option(
@@ -141,7 +149,8 @@ def enroll(
     kind: str,
     alg: str,
     request: Path | None,
-    key_uri: str,
+    key_uri: str | None,
+    as_software: bool,  # noqa: FBT001 - click passes flags by name
     details: tuple[str, ...],
     releases: tuple[str, ...],
     interval_s: int,
@@ -165,11 +174,19 @@ def enroll(
             return provision.validator_details(opened, label, bind, made) | named
         return dict(named)
 
+    signer = None
+    if key_uri is not None and request is None:
+        key_uri = _absolute(key_uri)
+        signer = Signer.from_uri(key_uri, secrets.ask)
+        click.get_current_context().call_on_close(signer.close)
+    key = boards.expand(key_uri or "file:key")
     member = opened.enrol(
         kind,
         label,
         alg=ALGORITHMS[alg],
         request=_request(request),
+        signer=signer,
+        as_software=as_software,
         details=describe,
         releases=tuple((name, _digest(value)) for name, value in map(_release, releases)),
         interval_s=interval_s,
@@ -182,13 +199,14 @@ def enroll(
             uplink=broker,
             namespace=namespace or opened.name,
             profiles=wanted,
-            settings={"key": key_uri},
+            settings={"key": key},
         )
     elif kind == "gateway":
-        written = provision.gateway(opened, member, broker=broker, validators=peers)
+        written = provision.gateway(opened, member, broker=broker, validators=peers, key=key)
     else:
-        written = provision.validator(opened, member, bind=bind, profiles=wanted)
-    click.echo(f"{kind} {label} is {member.id_text}")
+        written = provision.validator(opened, member, bind=bind, profiles=wanted, key=key)
+    held = CUSTODIES[keycustody.current(member.identity).level]
+    click.echo(f"{kind} {label} is {member.id_text}; its key is held in {held}")
     click.echo(f"its configuration: {written}")
     if kind == "gateway":
         _say_unaware(
@@ -196,31 +214,6 @@ def enroll(
             "take no receipts from it until their `gateways` have",
             json.dumps(provision.gateway_pin(member)),
         )
-
-
-@fleet.command(
-    "request",
-    epilog="""\b
-Example, on the robot, and then where the fleet root is:
-  tally fleet request --name acme --key file:/etc/tallystick/key --out robot-7.req
-  tally fleet enroll acme robot-7 --request robot-7.req
-""",
-    short_help="Make a key where it will stay, and a request to enrol it.",
-)
-@click.option("--name", required=True, help="The fleet that shall enrol it.")
-@click.option("--key", "uri", required=True, help="Where the new key will stay, such as file:key.")
-@click.option(
-    "--alg",
-    type=click.Choice(list(ALGORITHMS)),
-    default="ed25519",
-    show_default=True,
-    help="Of the key that is made here.",
-)
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True)
-def make_request(name: str, uri: str, alg: str, out: Path) -> None:
-    """Make a key where it will stay, and a request that proves possession of it."""
-    out.write_bytes(fleetdir.make_request(uri, ALGORITHMS[alg], name))
-    click.echo(f"{out} is the request; bring it to `tally fleet enroll --request`")
 
 
 @fleet.command(
@@ -368,9 +361,18 @@ def _digest(text: str) -> bytes:
     return bytes.fromhex(text)
 
 
+def _absolute(uri: str) -> str:
+    """A file's path in a configuration is relative to it, and on a command line to here."""
+    for begin in ("file:", "atecc608:virtual="):
+        if uri.startswith(begin):
+            path, *rest = uri[len(begin) :].split(";")
+            return begin + ";".join([str(Path(path).absolute()), *rest])
+    return uri
+
+
 def _request(path: Path | None) -> bytes | None:
     if path is None:
         return None
-    if path.stat().st_size > REQUEST_BYTES_MAX:
-        raise Malformed("too-large", f"{path} is no request for enrolment: over 1 KiB")
+    if path.stat().st_size > STATEMENT_BYTES_MAX:
+        raise Malformed("too-large", f"{path} is no request for enrolment: it is too long")
     return path.read_bytes()

@@ -153,13 +153,14 @@ def gateway(
     *,
     broker: str,
     validators: Sequence[ValidatorPeer] = (),
+    key: str = "file:key",
     limits: Mapping[str, float] | None = None,
 ) -> Path:
     """Write a gateway's `gateway.toml`; returns its path."""
     lines = [
         f"name = {_toml_text(member.label)}",
         f"fleet = {_toml_text(fleet.name)}",
-        'key = "file:key"',
+        f"key = {_toml_text(key)}",
         'credential = "credential.cbor"',
         'store = "gateway.sqlite"',
         f"roots = {_toml_list(fleet.root_lines())}",
@@ -216,6 +217,7 @@ def validator(
     *,
     bind: str,
     profiles: Sequence[ProfileFile],
+    key: str = "file:key",
     open_reads: bool = False,
 ) -> Path:
     """Write a validator's `validator.toml` and its profiles; returns its path.
@@ -231,7 +233,7 @@ def validator(
         f"name = {_toml_text(fleet.name)}",
         f"origin = {_toml_text(origin(fleet, member.label))}",
         f"bind = {_toml_text(bind)}",
-        'key = "file:key"',
+        f"key = {_toml_text(key)}",
         'note_key = "file:note.key"',
         'credential = "credential.cbor"',
         'store = "validator.sqlite"',
