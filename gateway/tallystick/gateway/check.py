@@ -37,7 +37,11 @@ def check(config: Config) -> list[Check]:
     now_s = int(time.time())
     made = [
         _try("credential", lambda: _credential(config, now_s), "enrol: tally fleet enroll"),
-        _try("key", lambda: _key(config, now_s), "point `key` at the key that was enrolled"),
+        _try(
+            "key",
+            lambda: _key(config, now_s),
+            "point `key` at the key that was enrolled; its PIN: `key_pin_file`, or TALLY_KEY_PIN",
+        ),
         Check("roots", good=True, found=", ".join(sorted(config.roots))),
         _try("enrolments", lambda: _enrolments(config, now_s), "replace or remove the bad file"),
         _try("store", lambda: _store(config.store), "make the folder writable for this user"),

@@ -2,7 +2,8 @@
 
     name = "dock-north"                     # with the fleet, its MQTT client id
     fleet = "acme"                          # iss of what it signs: 1 to 20 of a-z 0-9 . -
-    key = "file:gateway.key"
+    key = "file:gateway.key"                # or pkcs11:, tpm2: (docs/hardware.md)
+    key_pin_file = "gateway.pin"            # its PIN or passphrase; mode 0600, and nowhere else
     credential = "credential.cbor"          # its own enrolment, for validators
     store = "gateway.sqlite"
     roots = ["acme+pAEBIAY...", "trusted/borealis.pub"]    # lines, or files of lines
@@ -19,7 +20,8 @@
     send = "full"                           # or "claims", "hashes"
 
 Paths are relative to the file. A key's URI is the only place where a key is named; the broker's
-password stands in a file of its own.
+password and the key's PIN stand in files of their own. Without `key_pin_file` the PIN is systemd's
+credential `key_pin`, else TALLY_KEY_PIN or TALLY_PIN of the environment (hw/secret.py).
 """
 
 import re
@@ -82,6 +84,7 @@ class _File(_Struct):
     credential: str
     store: str
     roots: list[str]
+    key_pin_file: str | None = None
     enrolments: str | None = None
     broker: _Broker = msgspec.field(default_factory=_Broker)
     validators: list[_Validator] = msgspec.field(default_factory=list)
@@ -130,6 +133,7 @@ class Config:
     store: Path
     roots: dict[str, PublicKey]
     broker: BrokerConfig
+    key_pin_file: Path | None = None
     enrolments: Path | None = None
     validators: tuple[ValidatorConfig, ...] = ()
     parked_device_bytes_max: int = limits.PARKED_DEVICE_BYTES_MAX
@@ -189,6 +193,7 @@ def _resolve(raw: _File, path: Path) -> Config:
         name=raw.name,
         fleet=raw.fleet,
         key=_key_uri(raw.key, folder),
+        key_pin_file=_optional(folder, raw.key_pin_file),
         credential=read_credential(folder / raw.credential),
         store=folder / raw.store,
         roots=_roots(raw.roots, folder),

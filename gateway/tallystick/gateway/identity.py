@@ -7,7 +7,7 @@ from tallystick.evidence.keys import PublicKey
 from tallystick.gateway.config import Config, ValidatorConfig
 from tallystick.gateway.forward import Peer
 from tallystick.gateway.signing import Signing
-from tallystick.hw.signer import Signer
+from tallystick.hw.secret import open_key
 
 
 def open_signing(config: Config, now_s: int) -> Signing:
@@ -16,7 +16,7 @@ def open_signing(config: Config, now_s: int) -> Signing:
     A TallyError says which of the two is wrong.
     """
     identity = own_identity(config, now_s)
-    signer = Signer.from_uri(config.key)
+    signer = open_key("key", config.key, config.key_pin_file)
     if signer.public_key() != identity.key:
         signer.close()
         raise Unverified(

@@ -74,6 +74,7 @@ class Gateway:
             )
         except BaseException:
             self.store.close()
+            self.signing.close()
             raise
         self._folder = Folder(config.enrolments)
         self._threads: list[threading.Thread] = []
@@ -158,7 +159,7 @@ class Gateway:
         return {
             "running": not self._stop.is_set(),
             "connected": self.broker.subscribed,
-            "error": self.worker.store_error or self.broker.error,
+            "error": self.worker.store_error or self.signing.error or self.broker.error,
             "not_taken": self.broker.dropped,
             "not_sent_down": self.broker.down_dropped + self.down.dropped,
             "clients_replaced": self.broker.replaced,

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from tallystick.evidence import statement
 from tallystick.evidence.custody import CustodyReceipt
 from tallystick.evidence.digest import sha256
+from tallystick.evidence.errors import KeyDriverError
 from tallystick.evidence.keys import PublicKey, device_text
 from tallystick.evidence.statement import Signed
 from tallystick.gateway.tracks import Track
@@ -21,12 +22,19 @@ class Signing:
         self.iss = iss
         self.gateway = gateway
         self.key: PublicKey = signer.public_key()
+        # Why nothing is signed now, for `tally gateway status`; empty when the key answers.
+        self.error = ""
 
     def sign(self, unsigned: Signed, sub: bytes) -> tuple[bytes, bytes]:
         """(statement, its digest); blocks."""
         prepared = statement.prepare(self.key, self.iss, device_text(sub), unsigned.payload())
         with self._lock:
-            signature = self._signer.sign(prepared.to_be_signed)
+            try:
+                signature = self._signer.sign(prepared.to_be_signed)
+            except KeyDriverError as error:
+                self.error = f"key: {error.message}"
+                raise
+            self.error = ""
         return prepared.finish(signature), sha256(prepared.to_be_signed)
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ Nothing here prints, logs or keeps a secret; errors name the place and never the
 import os
 
 from tallystick.evidence.errors import KeyDriverError
+from tallystick.hw.signer import Signer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,3 +80,12 @@ def service_secrets(setting: str, file: "str | None" = None) -> "Secrets":
         return own if own is not None else from_environment()
 
     return ask
+
+
+def open_key(setting: str, uri: str, pin_file: "str | os.PathLike[str] | None" = None) -> Signer:
+    """The key of a service's setting; KeyDriverError names the setting."""
+    file = None if pin_file is None else os.fspath(pin_file)
+    try:
+        return Signer.from_uri(uri, service_secrets(setting, file))
+    except KeyDriverError as error:
+        raise KeyDriverError(error.reason, "%s: %s" % (setting, error.message)) from None
