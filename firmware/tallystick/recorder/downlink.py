@@ -4,7 +4,7 @@
 from tallystick.evidence import kinds
 from tallystick.evidence.errors import Malformed, TallyError, TransportError, Unverified
 from tallystick.recorder import filing, freeing, stretches
-from tallystick.recorder.health import count
+from tallystick.recorder.health import count, reason_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ class Downlink:
         except TallyError as error:
             self._work = None
             count(self._ledger.health.refused, error.reason)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001  # whatever a flash driver raises
             self._work = None
-            self._ledger.fault("flash", "io", error)
+            self._ledger.fault("flash", reason_of(error), error)
         return True
 
     def _handle(self, message: bytes) -> "Work":

@@ -169,6 +169,9 @@ class Ledger:
             begin_file(self.journal, self.log)
         except Exception as error:  # noqa: BLE001  # a flash driver's
             self._troubles().flash_failed(self, "rotate", error)
+        else:
+            if self.failing:
+                self._troubles().works(self, "flash:rotate")
         forget(("recorder.filing",))
 
     # Steps.
@@ -202,7 +205,7 @@ class Ledger:
         self._sync_after_ms = 0
         self.health.flash_ok = True
         if self.failing:
-            self._troubles().works(self, "flash:")
+            self._troubles().works(self, "flash:sync", "flash:write")
         self._durable = durable
         self.sendable = sendable
         with self.lock:

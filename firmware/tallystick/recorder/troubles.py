@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tallystick.recorder.ledger import Ledger
 
-FLASH_RETRY_MS = 1000
+RETRY_MS = 1000
 KEY_RETRY_MS_MAX = 60000
 # Of one kind of fault, however often it comes and goes.
 FAULT_EVENT_MS_MIN = 60000
@@ -46,9 +46,10 @@ def fault(ledger: "Ledger", part: str, reason: str, error: Exception | None = No
             ledger.unrecorded.append((part, reason))
 
 
-def works(ledger: "Ledger", names: str) -> None:
-    """What begins so works again: its next fault is another one."""
-    ledger.failing = [name for name in ledger.failing if not name.startswith(names)]
+def works(ledger: "Ledger", *begins: str) -> None:
+    """The faults that begin so are over: the next of them is another one."""
+    for begin in begins:
+        ledger.failing = [name for name in ledger.failing if not name.startswith(begin)]
 
 
 def record(ledger: "Ledger", now_ms: int) -> bool:
@@ -57,13 +58,13 @@ def record(ledger: "Ledger", now_ms: int) -> bool:
         if now_ms < ledger.record_after_ms:
             return False
         if ledger.dropped and not add_gap(ledger):
-            ledger.record_after_ms = now_ms + FLASH_RETRY_MS
+            ledger.record_after_ms = now_ms + RETRY_MS
             return False
         while ledger.unrecorded:
             part, reason = ledger.unrecorded[0]
             details = {"part": part, "reason": reason}
             if not _keep(ledger, encode_event(ledger.clock.uptime_ms(), "fault", details)):
-                ledger.record_after_ms = now_ms + FLASH_RETRY_MS
+                ledger.record_after_ms = now_ms + RETRY_MS
                 return False
             ledger.unrecorded.pop(0)
         works(ledger, "journal:full")
@@ -102,7 +103,7 @@ def not_appended(ledger: "Ledger", error: Exception) -> None:
 def flash_failed(ledger: "Ledger", what: str, error: Exception) -> None:
     """Not tried again for a moment, so that a control loop does not wait for it each time."""
     ledger.health.flash_ok = False
-    ledger.flash_after_ms = ledger.clock.uptime_ms() + FLASH_RETRY_MS
+    ledger.flash_after_ms = ledger.clock.uptime_ms() + RETRY_MS
     fault(ledger, "flash", what, error)
 
 
@@ -110,7 +111,7 @@ def sync_failed(ledger: "Ledger", now_ms: int, error: Exception) -> int:
     """When to try again; until then nothing is signed or sent, and recording goes on."""
     ledger.health.flash_ok = False
     fault(ledger, "flash", "sync", error)
-    return now_ms + FLASH_RETRY_MS
+    return now_ms + RETRY_MS
 
 
 def add_gap(ledger: "Ledger") -> bool:
@@ -133,6 +134,7 @@ def key_failed(ledger: "Ledger", now_ms: int, error: Exception) -> bool:
         try:
             if ledger.signer.poll():
                 ledger.signer.signature()
+                ledger.key_after_ms = now_ms + RETRY_MS
         except Exception:  # noqa: BLE001, S110  # a driver may raise anything; it is tried again
             pass
     fault(ledger, "key", reason, error)
