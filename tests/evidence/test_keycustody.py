@@ -1,5 +1,7 @@
 """Custody evidence: what counts, what does not and why, and that no bit of it can be changed."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -116,6 +118,18 @@ def test_counting_is_done_once_for_a_key() -> None:
     assert keycustody.current(identity) is first
     with pytest.raises(Unverified):
         keycustody.of_key(identity, bytes(32))
+
+
+def test_a_device_that_checks_a_half_loads_nothing_of_this() -> None:
+    code = (
+        "import sys, tallystick.recorder, tallystick.evidence.half, tallystick.evidence.keychange\n"
+        "print([name for name in sys.modules if 'custody_' in name or name.endswith("
+        "('keycustody', 'attester', 'enrolmentrequest', '_tpm'))])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "[]"
 
 
 # --- ATECC608 ---------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tallystick.evidence import (
+    attester,
     batch,
     batchanswer,
     cbor,
@@ -14,8 +15,12 @@ from tallystick.evidence import (
     claim,
     credential,
     custody,
+    custody_atecc608,
+    custody_pkcs11,
+    custody_tpm2,
     deviceprofile,
     enrolment,
+    enrolmentrequest,
     entry,
     evidencefile,
     finding,
@@ -26,6 +31,7 @@ from tallystick.evidence import (
     half,
     hello,
     ids,
+    keycustody,
     keys,
     leaf,
     notarised,
@@ -208,6 +214,43 @@ def custody_receipt(given: Given) -> Given:
 def signed_enrolment(given: Given) -> Given:
     verified = enrolment.parse(_bytes(given)).verify(_key(given, "root"))
     return {**_signed(verified), "id": verified.id.hex()}
+
+
+@operation
+def enrolment_request(given: Given) -> Given:
+    asked = enrolmentrequest.parse(_bytes(given)).verify(given["iss"], _bytes(given, "id"))
+    return {"custody": asked.custody, "evidence": [kind for kind, _ in asked.evidence]}
+
+
+@operation
+def signed_attester(given: Given) -> Given:
+    verified = attester.parse(_bytes(given)).verify(_key(given, "root"))
+    return {**_signed(verified), "key": cbor.encode(verified.key.cose_key()).hex()}
+
+
+@operation
+def custody_evidence(given: Given) -> Given:
+    key, id_ = _key(given), _bytes(given, "id")
+    context = enrolment.custody_context(key, given["iss"], id_)
+    if given["type"] == custody_tpm2.TYPE:
+        certified = custody_tpm2.parse(_bytes(given))
+        certified.check(key, context, _key(given, "root"), given["iss"], given["at_s"])
+    elif given["type"] == custody_pkcs11.TYPE:
+        custody_pkcs11.parse(_bytes(given)).check(key, context)
+    else:
+        custody_atecc608.parse(_bytes(given)).check(key, context)
+    return {"context": context.hex()}
+
+
+@operation
+def counted_custody(given: Given) -> Given:
+    verified = enrolment.parse(_bytes(given)).verify(_key(given, "root"))
+    counted = keycustody.current(credential.Identity(verified))
+    return {
+        "claimed": enrolment.CUSTODIES[counted.claimed],
+        "custody": enrolment.CUSTODIES[counted.level],
+        "not_checked": [kind for kind, _ in counted.not_checked],
+    }
 
 
 @operation

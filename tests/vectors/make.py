@@ -17,6 +17,7 @@ if __name__ == "__main__":
 
 from support import vectors  # noqa: E402  # after the path is set
 from support.scenarios import (  # noqa: E402  # as above
+    custodies,
     devices,
     encodings,
     forks,
@@ -27,7 +28,7 @@ from support.scenarios import (  # noqa: E402  # as above
     verdicts,
 )
 
-PARTS = (encodings, records, devices, identities, forks, gateways, logs, verdicts)
+PARTS = (encodings, records, devices, identities, custodies, forks, gateways, logs, verdicts)
 
 
 def build() -> dict[str, str]:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from support import examples, heldkeys
-from support.devices import Fleet, key
+from support.devices import Fleet
 from support.story import FIRMWARE, Story, disclose, known_claim
-from tallystick.evidence import cbor, enrolment, ids, keychange, kinds, root
+from tallystick.evidence import cbor, ids, keychange, kinds, root
 from tallystick.evidence.batch import Batch
 from tallystick.evidence.batchanswer import BatchAnswer
 from tallystick.evidence.entry import Closing, LoggedClaim, TimeEntry
@@ -87,16 +87,10 @@ def objects() -> dict[str, bytes]:
         "note key": INSURER.vkey.encode(),
         "COSE key": cbor.encode(GIVER.signer.public_key().cose_key()),
         "profile (TOML)": profiles.text("handover").encode(),
-        "request for enrolment": _request(),
         "attester": heldkeys.attester(),
         "enrolment request": heldkeys.request().encode(),
         "fork proof": examples.fork_proof().encode(),
     }
-
-
-def _request() -> bytes:
-    public, possession = enrolment.request(key("new"), "acme")
-    return cbor.encode([public.cose_key(), possession])
 
 
 OBJECTS = objects()

@@ -131,8 +131,6 @@ def _describe(data: bytes, depth: int) -> Described:
     first = data[1] >> 5
     if first == 2:
         return _describe_credential(data, depth)
-    if first == 5:
-        return _describe_request(data)
     kind = _kind_of(data)
     found = KINDS.get(kind) if data[0] & 31 < 24 else None
     if found is None or kind == 28:
@@ -203,15 +201,6 @@ def _describe_credential(data: bytes, depth: int) -> Described:
     fields = {"statements": [_nested(one, depth) for one in statements]}
     left = ["its signatures, for want of a fleet root"]
     return _described("credential", len(data), fields, ["it is in its one encoding"], left)
-
-
-def _describe_request(data: bytes) -> Described:
-    values = cbor.decode(data)
-    if len(values) != 2 or type(values[1]) is not bytes:
-        raise Malformed("unknown-kind", "an array that begins like none of our objects")
-    fields = {**_key(keys.from_cose_key(values[0])), "possession": values[1].hex()}
-    left = ["its proof of possession, which is bound to the fleet's name"]
-    return _described("request for enrolment", len(data), fields, ["the key is sound"], left)
 
 
 def _key(key: keys.PublicKey) -> Described:
