@@ -90,6 +90,10 @@ def crc16(data: bytes) -> bytes:
     return crc.to_bytes(2, "little")
 
 
+def _is_stuck(error: OSError) -> bool:
+    return error.args[:1] != () and error.args[0] in STUCK
+
+
 class Job:
     """An operation that waits or runs; the shape of evidence.steps.Steps."""
 
@@ -267,13 +271,13 @@ class Chip:
     def _wake(self) -> "Work":
         i2c = self.i2c
         pause = WAKE_PAUSE_MS
-        stuck = False
         for _ in range(WAKE_TRIES):
+            stuck = False
             try:
                 # Nobody has address 0: its zeros on the data line are the pulse that wakes.
                 i2c.writeto(0, b"\0")
-            except OSError:
-                pass
+            except OSError as error:
+                stuck = _is_stuck(error)
             yield WAKE_MS
             try:
                 answer = i2c.readfrom(self.address, 4)
@@ -286,7 +290,7 @@ class Chip:
                 # It was awake, so that the pulse was none: it wakes when it slept.
                 i2c.writeto(self.address, SLEEP)
             except OSError as error:
-                stuck = bool(error.args) and error.args[0] in STUCK
+                stuck = stuck or _is_stuck(error)
             yield pause
             pause <<= 1
         if stuck:

@@ -1,0 +1,72 @@
+"""An ATECC608 set up for us, in memory or in a file, and signers on whatever bus leads to it."""
+
+from pathlib import Path
+from typing import Any
+
+from tallystick.hw import atecc608_commands as commands
+from tallystick.hw import atecc608_profile as profile
+from tallystick.hw.atecc608 import AteccKey
+from tallystick.hw.atecc608_chip import Chip
+from tallystick.hw.atecc608_setup import provision
+from tallystick.hw.virtual_atecc608 import Eeprom, Memory, VirtualAtecc608
+
+ADDRESS = 0x60
+UNIQUE = b"\xa1\xb2\xc3\xd4\xe5\xf6"
+SERIAL = "0123A1B2C3D4E5F6EE"
+SECRET = bytes(31) + b"\x07"
+
+
+def our_eeprom(*, divider_bits: int = 0, key: bytes | None = SECRET) -> Eeprom:
+    """Our profile, locked, with a key in slot 0 (of which everyone knows the secret)."""
+    made = Eeprom.factory(UNIQUE)
+    made.memory[:128] = profile.wanted(made.config)
+    made.memory[19] = divider_bits
+    made.memory[86:88] = bytes(2)
+    if key is not None:
+        made.put_slot(0, 4, key)
+    return made
+
+
+def our_chip(eeprom: Eeprom | None = None, **settings: Any) -> VirtualAtecc608:
+    """Such a chip, in memory, without the real one's times unless `time_scale` says so."""
+    settings.setdefault("time_scale", 0.0)
+    return VirtualAtecc608(Memory(eeprom or our_eeprom()), **settings)
+
+
+def key_on(bus: Any, slot: int = 0) -> AteccKey:
+    """The key of a slot of the chip on this bus."""
+    chip = Chip(bus, ADDRESS)
+    chip.run(commands.read_config, chip)
+    raw = chip.run(commands.public_key, chip, slot)
+    return AteccKey(chip, slot, raw)
+
+
+def set_up(path: Path) -> str:
+    """A chip in a file, provisioned as an operator does it; its URI."""
+    VirtualAtecc608.new(str(path), unique=UNIQUE)
+    uri = f"atecc608:virtual={path}"
+    provision(uri, lambda _: SERIAL, lambda _: None)
+    return uri
+
+
+class Interference:
+    """A bus with somebody's hand on it: `touch(kind, address, data)` may change or stop anything.
+
+    kind: "W" before a write, "R" after a read; it returns the data that arrives.
+    """
+
+    def __init__(self, bus: Any) -> None:
+        self.bus = bus
+        self.touch: Any = lambda _kind, _address, data: data
+
+    def scan(self) -> list[int]:
+        found: list[int] = self.bus.scan()
+        return found
+
+    def writeto(self, address: int, data: bytes) -> int:
+        sent: int = self.bus.writeto(address, self.touch("W", address, bytes(data)))
+        return sent
+
+    def readfrom(self, address: int, size: int) -> bytes:
+        read: bytes = self.touch("R", address, self.bus.readfrom(address, size))
+        return read
