@@ -43,7 +43,8 @@ class Clock:
 def write_config(folder: Path, fleets: list[Fleet], **settings: Any) -> Path:
     """A validator's folder as `tally fleet enroll` would write it; returns validator.toml."""
     folder.mkdir(parents=True, exist_ok=True)
-    own = Fleet("notary")
+    name = settings.pop("owner", "notary")
+    own = Fleet(name)
     if not (folder / "key").exists():
         signer, credential = own.member("validator", SUBJECT_VALIDATOR)
         write_key(folder / "key", signer)
@@ -53,8 +54,8 @@ def write_config(folder: Path, fleets: list[Fleet], **settings: Any) -> Path:
         (folder / "profiles" / "handover.toml").write_text(profiles.text("handover"))
     roots = ", ".join(f'"{fleet.root_line}"' for fleet in [own, *fleets])
     lines = {
-        "name": '"notary"',
-        "origin": '"notary.example/log"',
+        "name": f'"{name}"',
+        "origin": f'"{name}.example/log"',
         "bind": '"127.0.0.1:0"',
         "key": '"file:key"',
         "note_key": '"file:note.key"',
@@ -83,13 +84,14 @@ class Gateway:
     time_ms: int = START_MS
     items: list[bytes] = field(default_factory=list)
     leaves: list[bytes] = field(default_factory=list)
+    named: bytes | None = None  # its id, once its key is no longer the first one
 
     def __post_init__(self) -> None:
         self.signer, self.credential = self.fleet.member(self.name, SUBJECT_GATEWAY)
 
     @property
     def id(self) -> bytes:
-        return self.signer.public_key().thumbprint()
+        return self.named or self.signer.public_key().thumbprint()
 
     def take(self, *segments: bytes) -> None:
         """Log segments."""
@@ -148,13 +150,14 @@ class Room:
     folder: Path
     fleets: list[Fleet]
     clock: Clock = field(default_factory=Clock)
+    owner: str = "notary"
 
     def __post_init__(self) -> None:
         self.open()
 
     def open(self) -> None:
         """Open, or open again."""
-        self.sequencer = Sequencer(load(self.folder, self.fleets), self.clock)
+        self.sequencer = Sequencer(load(self.folder, self.fleets, owner=self.owner), self.clock)
 
     def close(self) -> None:
         self.sequencer.stop()

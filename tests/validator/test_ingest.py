@@ -280,8 +280,49 @@ def test_a_left_epoch_is_frozen_and_its_device_not_suspect(room: Room, fleet: Fl
     assert room.send(gateway.batch(devices=[device])).refused == []
     assert room.rows("SELECT frozen_at FROM logs ORDER BY log") == [(4,), (None,)]
     assert room.rows("SELECT suspect FROM identities WHERE subject = 0") == [(None,)]
+    # Its end was held back: nothing shows that it was signed after the next epoch had begun.
     device.record(1)
     gateway.take(device.segment(1))
+    assert room.send(gateway.batch(2)).refused == []
+    assert room.rows("SELECT frozen_at, size FROM logs ORDER BY log")[0] == (5, 5)
+    assert room.rows("SELECT suspect FROM identities WHERE subject = 0") == [(None,)]
+
+
+def test_a_left_epoch_that_names_custody_of_a_later_one_makes_its_device_suspect(
+    room: Room, fleet: Fleet
+) -> None:
+    device, gateway = fleet.device(), Gateway(fleet)
+    device.record(3)
+    after = device.new_epoch(b"epoch--2")
+    after.record(2)
+    gateway.take(device.segment(), after.segment())
+    assert room.send(gateway.batch(devices=[device])).refused == []
+    receipt = gateway.custody(after, START_MS)
+    device.custody = after.custody
+    device.record(1)
+    gateway.take(device.segment(1))
+    assert room.send(gateway.batch(2, receipts=[receipt])).refused == [(2, "frozen-epoch")]
+    assert room.rows("SELECT suspect FROM identities WHERE subject = 0") == [("frozen-epoch",)]
+
+
+def test_a_left_epoch_whose_counter_is_ahead_makes_its_device_suspect(
+    room: Room, fleet: Fleet
+) -> None:
+    device, gateway = fleet.device(), Gateway(fleet)
+    device.counter = 7
+    device.record(3)
+    after = device.new_epoch(b"epoch--2")
+    after.counter = 8
+    after.record(2)
+    device.counter = 8
+    device.record(1)
+    # In any order, and equal counters show nothing.
+    gateway.take(device.segment(), after.segment())
+    assert room.send(gateway.batch(devices=[device])).refused == []
+    assert room.rows("SELECT suspect FROM identities WHERE subject = 0") == [(None,)]
+    device.counter = 9
+    device.record(1)
+    gateway.take(device.segment(2))
     assert room.send(gateway.batch(2)).refused == [(2, "frozen-epoch")]
     assert room.rows("SELECT suspect FROM identities WHERE subject = 0") == [("frozen-epoch",)]
 

@@ -57,6 +57,7 @@ def merge(files: Sequence[EvidenceFile]) -> EvidenceFile:
         notes=_once(one for file in files for one in file.notes),
         note=next((file.note for file in files if file.note), None),
         heads=_once(one for file in files for one in file.heads),
+        forks=_once(one for file in files for one in file.forks),
     )
 
 

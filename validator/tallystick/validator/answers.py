@@ -198,12 +198,75 @@ class Fork(Struct):
     theirs: Octets
     proof: Octets | None
     time_ms: Milliseconds
+    # The fork proof of docs/protocol.md, 5.4, for whoever has the device's credential.
+    portable: Octets | None
 
 
 class Forks(Struct):
     """What a device or gateway contradicted."""
 
     forks: list[Fork]
+
+
+class ForkProof(Struct):
+    """A portable fork proof (docs/protocol.md, 5.4)."""
+
+    device: Id
+    epoch: Epoch
+    proof: Octets
+    time_ms: Milliseconds
+
+
+class ForkProofs(Struct):
+    """The newest fork proofs."""
+
+    forks: list[ForkProof]
+
+
+class Head(Struct):
+    """The newest signed head of one log; `entry` is where it is logged."""
+
+    device: Id
+    epoch: Epoch
+    size: Index
+    entry: Index
+    statement: Octets
+    # How many statements the device's credential has here.
+    statements: Index
+
+
+class Heads(Struct):
+    """Heads logged after an entry; ask again with `after` = `next`."""
+
+    heads: list[Head]
+    next: Index
+
+
+class Consistency(Struct):
+    """The roots of a log at two sizes, and the path between them (RFC 9162, 2.1.4)."""
+
+    device: Id
+    epoch: Epoch
+    size1: Index
+    root1: Digest
+    size2: Index
+    root2: Digest
+    path: list[Digest]
+
+
+class PublishedCredential(Struct):
+    """What became of one credential: where its newest statement is logged, or why it is not."""
+
+    id: str
+    digest: Digest | None
+    entry: Index | None
+    reason: str | None
+
+
+class Published(Struct):
+    """The answer to a publication, in its order."""
+
+    credentials: list[PublishedCredential]
 
 
 class Status(Struct):

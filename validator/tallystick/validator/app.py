@@ -22,11 +22,12 @@ from starlette.routing import Route as StarletteRoute
 from tallystick.evidence.enrolment import SUBJECTS
 from tallystick.evidence.errors import TallyError
 from tallystick.evidence.keys import b64u, from_b64u
-from tallystick.validator import answers, body, openapi, problem, queries, routes, schema
+from tallystick.validator import answers, body, follow, openapi, problem, queries, routes, schema
 from tallystick.validator.evidence import Exporter
 from tallystick.validator.limits import (
     PAGE_ROWS_DEFAULT,
     PAGE_ROWS_MAX,
+    PUBLICATION_BYTES_MAX,
     QUERY_TEXT_CHARS_MAX,
 )
 from tallystick.validator.problem import Problem
@@ -160,6 +161,12 @@ class _Handlers:
         answer = await asyncio.wrap_future(future)
         return Response(answer, media_type=routes.CBOR)
 
+    async def credentials(self, request: Request) -> Response:
+        """POST /v1/credentials."""
+        data = await body.read_plain(request, routes.CBOR, PUBLICATION_BYTES_MAX)
+        published: answers.Published = await asyncio.wrap_future(self._sequencer.publish(data))
+        return _json(published)
+
     async def checkpoint(self, _: Request) -> Response:
         """GET /v1/checkpoint."""
         text = await self._ask(queries.checkpoint_text)
@@ -199,6 +206,34 @@ class _Handlers:
         """GET /v1/devices/{id}/forks."""
         id_ = from_b64u(request.path_params["id"], 32)
         return await self._asked(partial(queries.forks_of, id_=id_))
+
+    async def credential(self, request: Request) -> Response:
+        """GET /v1/devices/{id}/credential."""
+        id_ = from_b64u(request.path_params["id"], 32)
+        return _file(await self._ask(partial(follow.credential_of, id_=id_)))
+
+    async def consistency(self, request: Request) -> Response:
+        """GET /v1/devices/{id}/consistency."""
+        id_ = from_b64u(request.path_params["id"], 32)
+        given = request.query_params
+        for name in ("epoch", "from", "to"):
+            if name not in given:
+                raise Problem("bad-value", f"{name}: it is needed here")
+        epoch = from_b64u(given["epoch"], 8)
+        size1 = _number(given["from"], "from", 1, SIZE_MAX)
+        size2 = _number(given["to"], "to", size1, SIZE_MAX)
+        return await self._asked(
+            partial(follow.consistency, id_=id_, epoch=epoch, size1=size1, size2=size2)
+        )
+
+    async def heads(self, request: Request) -> Response:
+        """GET /v1/heads."""
+        after = _whole(request, "after", 0, SIZE_MAX, 0)
+        return await self._asked(partial(follow.heads, after=after, limit=_limit(request)))
+
+    async def fork_proofs(self, _: Request) -> Response:
+        """GET /v1/forks."""
+        return await self._asked(follow.fork_proofs)
 
     async def interactions(self, request: Request) -> Response:
         """GET /v1/interactions."""

@@ -13,27 +13,38 @@ _WINDOW_BYTES_MAX = BATCH_BYTES_MAX
 
 
 async def read(request: Request) -> bytes:
-    """The compressed body; Problem when it is too long, too slow, or not zstd."""
+    """The compressed body of a batch; Problem when it is too long, too slow, or not zstd."""
     if request.headers.get("content-encoding", "") != "zstd":
         raise Problem("bad-header", "a batch is sent with Content-Encoding: zstd", status=415)
+    return await _read(request, "a batch", BATCH_BYTES_MAX)
+
+
+async def read_plain(request: Request, media: str, bytes_max: int) -> bytes:
+    """A body that is not compressed; Problem when it is too long, too slow, or of another type."""
+    if request.headers.get("content-type", "") != media or "content-encoding" in request.headers:
+        raise Problem("bad-header", f"send {media}, not compressed", status=415)
+    return await _read(request, "the body", bytes_max)
+
+
+async def _read(request: Request, what: str, bytes_max: int) -> bytes:
     declared = request.headers.get("content-length", "")
-    if declared.isascii() and declared.isdigit() and int(declared) > BATCH_BYTES_MAX:
-        raise Problem("too-large", f"a batch of over {BATCH_BYTES_MAX} bytes")
+    if declared.isascii() and declared.isdigit() and int(declared) > bytes_max:
+        raise Problem("too-large", f"{what} is over {bytes_max} bytes")
     parts: list[bytes] = []
     size = 0
     try:
         with anyio.fail_after(BODY_READ_S_MAX):
             async for part in request.stream():
                 size += len(part)
-                if size > BATCH_BYTES_MAX:
-                    raise Problem("too-large", f"a batch of over {BATCH_BYTES_MAX} bytes")
+                if size > bytes_max:
+                    raise Problem("too-large", f"{what} is over {bytes_max} bytes")
                 parts.append(part)
     except TimeoutError:
         raise Problem(
-            "truncated", f"the batch took longer than {BODY_READ_S_MAX:.0f} s to come", status=408
+            "truncated", f"{what} took longer than {BODY_READ_S_MAX:.0f} s to come", status=408
         ) from None
     except ClientDisconnect:
-        raise Problem("truncated", "the connection ended inside the batch") from None
+        raise Problem("truncated", f"the connection ended inside {what}") from None
     return b"".join(parts)
 
 

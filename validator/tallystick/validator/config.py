@@ -15,29 +15,48 @@
     [readers]                              # who may read bodies: name = token
     insurer = "a-long-random-token"
 
+    [[peers]]                              # other validators, asked what they heard (protocol, 8.2)
+    name = "insurer"
+    url = "https://validator.insurer.example"
+    poll_s = 5.0
+
 Paths are relative to the file. A key's URI is the only place where a key is named.
 """
 
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
 from tallystick.evidence import cbor, root
 from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.keys import PublicKey
-from tallystick.validator.limits import CREDENTIAL_BYTES_MAX, TOKEN_CHARS_MIN
+from tallystick.validator.limits import (
+    CREDENTIAL_BYTES_MAX,
+    PEER_POLL_S,
+    PEER_POLL_S_MIN,
+    PEERS_MAX,
+    TOKEN_CHARS_MIN,
+)
 
 CONFIG_BYTES_MAX = 1 << 20
 ROOTS_MAX = 1_024
 PROFILE_FILES_MAX = 1_024
 PORT_MAX = 65_535
+POLL_S_MAX = 86_400.0
 
 _NAME = re.compile(r"[a-z0-9.-]{1,20}")
 _ORIGIN = re.compile(r"[!-*,-~]{1,64}")  # printable, neither space nor plus (C2SP signed-note)
 _ROOT_LINE = re.compile(r"[a-z0-9.-]{1,20}\+[A-Za-z0-9_-]+")
 _BIND = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
+
+
+class _Peer(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    name: str
+    url: str
+    poll_s: float = PEER_POLL_S
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -53,6 +72,16 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     gateways: list[str] = []
     open_reads: bool = False
     readers: dict[str, str] = {}
+    peers: list[_Peer] = []
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeerConfig:
+    """Another validator: what it heard is compared with what is known here."""
+
+    name: str
+    url: str
+    poll_s: float = PEER_POLL_S
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +100,7 @@ class Config:
     profiles: tuple[tuple[Path, str], ...] = ()
     gateways: tuple[tuple[bytes, ...], ...] = ()
     open_reads: bool = False
+    peers: tuple[PeerConfig, ...] = ()
     # Not in repr: a token must not reach a log or a traceback.
     readers: dict[str, str] = field(default_factory=dict, repr=False)
 
@@ -117,7 +147,27 @@ def _resolve(raw: _File, folder: Path) -> Config:
         gateways=tuple(read_credential(folder / name) for name in raw.gateways),
         open_reads=raw.open_reads,
         readers=_readers(raw.readers),
+        peers=_peers(raw.peers),
     )
+
+
+def _peers(raw: list[_Peer]) -> tuple[PeerConfig, ...]:
+    if len(raw) > PEERS_MAX:
+        raise Malformed("too-large", f"peers: at most {PEERS_MAX}")
+    if len({peer.name for peer in raw}) != len(raw):
+        raise Malformed("duplicate-key", "peers: two have the same name")
+    for peer in raw:
+        url = urlsplit(peer.url)
+        plain = not (url.username or url.password or url.query or url.fragment)
+        if url.scheme not in {"http", "https"} or not url.hostname or not plain:
+            raise Malformed(
+                "bad-value", f"peers.{peer.name}.url: http://HOST:PORT or https://HOST, only that"
+            )
+        if not PEER_POLL_S_MIN <= peer.poll_s <= POLL_S_MAX:
+            raise Malformed(
+                "bad-value", f"peers.{peer.name}.poll_s: {PEER_POLL_S_MIN} to {POLL_S_MAX} seconds"
+            )
+    return tuple(PeerConfig(name=p.name, url=p.url.rstrip("/"), poll_s=p.poll_s) for p in raw)
 
 
 def parse_bind(text: str) -> tuple[str, int]:

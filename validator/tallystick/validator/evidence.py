@@ -20,10 +20,12 @@ from tallystick.evidence.profile import Profile
 from tallystick.evidence.tree import proof_from_nodes
 from tallystick.validator import schema
 from tallystick.validator.devicelog import held_over
-from tallystick.validator.limits import HALVES_PER_EVIDENCE_MAX
+from tallystick.validator.forks import portable
+from tallystick.validator.limits import FORKS_ANSWERED_MAX, HALVES_PER_EVIDENCE_MAX
 from tallystick.validator.problem import Problem
 from tallystick.validator.receipts import Head, build_receipts, newest_head, node_reader
 from tallystick.validator.work import CHUNK
+from tallystick.verify.standing import EPOCHS_FOLLOWED_MAX, previous_of
 
 Found = Any  # a row of a query
 
@@ -237,6 +239,9 @@ class _File:
         head = newest_head(self._connection)
         if head is None:
             raise Problem("not-ready", "nothing is published yet", status=503)
+        for found in list(self._identities.values()):
+            if found is not None:
+                self._ends(found[1])
         credentials = [list(found[0]) for found in self._identities.values() if found]
         if own is not None:
             credentials.append(list(own))
@@ -252,7 +257,52 @@ class _File:
             [head.note],
             note,
             [],
+            self._forks(),
         ).encode()
+
+    def _ends(self, identity: Identity) -> None:
+        """What shows where a key ended: its revocation in the log, and the epochs before."""
+        for period in identity.keys:
+            if period.ended_by is not None:
+                found = self._entry_of(period.ended_by)
+                self.want(None if found is None else found.entry)
+            if period.end is not None:
+                self._lineage(identity.id, period.end[0])
+
+    def _lineage(self, device: bytes, epoch: bytes) -> None:
+        table = schema.logs
+        if self._count(table, table.c.device == device) < 2:
+            return
+        for _ in range(EPOCHS_FOLLOWED_MAX):
+            log = self._connection.execute(
+                sa.select(table.c.log).where(table.c.device == device, table.c.epoch == epoch)
+            ).scalar_one_or_none()
+            held = None if log is None else held_over(self._connection, log, 0)
+            first = held.stretch.items[0] if held is not None and held.stretch.items else None
+            previous = previous_of(first) if isinstance(first, bytes) else None
+            if log is None or previous is None:
+                return
+            if (log, 0) not in self._shown:
+                self._shown.add((log, 0))
+                self.held(log, device, 0)
+            epoch = previous[0]
+
+    def _count(self, table: sa.Table, where: sa.ColumnElement[bool]) -> int:
+        query = sa.select(sa.func.count()).select_from(table).where(where)
+        found: int = self._connection.execute(query).scalar_one()
+        return found
+
+    def _forks(self) -> list[bytes]:
+        ids = sorted(id_ for id_, found in self._identities.items() if found is not None)
+        table = schema.forks
+        proofs = []
+        for at in range(0, len(ids), CHUNK):
+            query = sa.select(table).where(table.c.device.in_(ids[at : at + CHUNK]))
+            for row in self._connection.execute(query.order_by(table.c.time_ms, table.c.fork)):
+                proof = portable(row)
+                if proof is not None:
+                    proofs.append(proof.encode())
+        return proofs[:FORKS_ANSWERED_MAX]
 
     def _proven(self, head: Head) -> list[tuple[bytes, list[bytes]]]:
         indexes = {entry for entry in self._entries if entry < head.size}

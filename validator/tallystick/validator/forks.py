@@ -4,11 +4,15 @@ Of equal sizes the two heads are the proof. Of sizes m < n it is a consistency p
 of n whose root at m is not the one that was signed at m: [m, n, root at m, path].
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 
-from tallystick.evidence import checkpoint
-from tallystick.evidence.cbor import encode
+from tallystick.evidence import checkpoint, forkproof
+from tallystick.evidence.cbor import decode, encode
 from tallystick.evidence.checkpoint import Checkpoint
+from tallystick.evidence.errors import TallyError
+from tallystick.evidence.forkproof import ForkProof
 from tallystick.evidence.kinds import CHECKPOINT
 from tallystick.evidence.tree import consistency_from_nodes
 from tallystick.validator import schema
@@ -109,3 +113,17 @@ def record(
         segment=segment if len(segment) <= FORK_SEGMENT_BYTES_MAX else None,
         time_ms=work.group.time_ms,
     )
+
+
+def portable(row: Any) -> ForkProof | None:
+    """The portable proof of a kept contradiction; None where it is none between two heads."""
+    if row.reason != "fork" or row.ours is None:
+        return None
+    try:
+        inside = None
+        if row.proof is not None:
+            _, _, root, path = decode(row.proof)
+            inside = [root, path]
+        return forkproof.between(checkpoint.parse(row.ours), checkpoint.parse(row.theirs), inside)
+    except TallyError:
+        return None

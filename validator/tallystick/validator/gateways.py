@@ -36,7 +36,8 @@ class Gateways:
     def sender(self, work: Work, received: Batch) -> Known:
         """The enrolled gateway that a batch names, known before or vouched for by a root in it."""
         known = self._identities.get(work, received.device)
-        if known is None:
+        kid = received.received().kid
+        if known is None or all(period.key.kid() != kid for period in known.identity.keys):
             # Cheap first: one comparison a credential, and only the gateway's own is verified.
             for statements in received.credentials:
                 if _speaks_of(statements, received.device):
@@ -54,6 +55,8 @@ class Gateways:
         reason = known.identity.period(key.thumbprint()).reason
         if reason is not None:
             raise Unverified("revoked", f"the gateway's key is {reason}")
+        if key != known.identity.key:
+            raise Unverified("revoked", "the gateway's key was rotated; this one is the old one")
         table = schema.gateway_logs
         row = work.connection.execute(
             sa.select(table).where(table.c.gateway == known.identity.id)

@@ -14,7 +14,8 @@ from tallystick.evidence.batch import Batch, VerifiedBatch
 from tallystick.evidence.batchanswer import BatchAnswer
 from tallystick.evidence.credential import Credential, digests_of
 from tallystick.evidence.errors import TallyError
-from tallystick.validator import schema, steps
+from tallystick.validator import publication, schema, steps
+from tallystick.validator.answers import Published
 from tallystick.validator.checkpoints import Checkpoints
 from tallystick.validator.custody import Custody
 from tallystick.validator.devicelog import DeviceLogs
@@ -89,6 +90,18 @@ class Ingest:
 
         self.transaction(do)
         self._log.publish()
+
+    def publish(self, received: list[Credential]) -> Published:
+        """Learn credentials that somebody handed in; published before the answer is given."""
+        found = Published([])
+
+        def do(work: Work) -> None:
+            nonlocal found
+            found = publication.learn(work, self.identities, received)
+
+        self.transaction(do)
+        self._log.publish()
+        return found
 
     def batch(self, data: bytes) -> bytes:
         """The encoded answer; TallyError when the batch is refused as a whole."""

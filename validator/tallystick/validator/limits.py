@@ -12,6 +12,26 @@ ANSWER_WRITE_S_MAX = 120.0  # for who reads more slowly than an answer is writte
 SHUTDOWN_S_MAX = 5
 BATCHES_WAITING_MAX = 16  # more are answered 503: gateways retry with jitter
 
+# Publications of key changes. An honest fleet has few; a flood must not hold up batches.
+PUBLICATION_BYTES_MAX = 1 << 20
+PUBLICATION_CREDENTIALS_MAX = 64
+PUBLICATIONS_PER_S = 2.0
+PUBLICATIONS_BURST = 32.0
+
+# --- other validators ----------------------------------------------------------------------
+PEERS_MAX = 64
+PEER_POLL_S = 5.0
+PEER_POLL_S_MIN = 0.05
+PEER_RETRY_S_MAX = 60.0
+PEER_CONNECT_S_MAX = 5.0
+PEER_READ_S_MAX = 20.0
+PEER_ANSWER_BYTES_MAX = 4 << 20
+PEER_PAGES_PER_TURN_MAX = 64
+PEER_CREDENTIALS_PER_TURN_MAX = 256
+PEER_HEADS_AHEAD_MAX = 65_536
+WRITER_S_MAX = 60.0  # how long a peer's thread waits for the one writer
+FORKS_ANSWERED_MAX = 256  # the newest ones
+
 # --- answers -------------------------------------------------------------------------------
 PAGE_ROWS_DEFAULT = 100
 PAGE_ROWS_MAX = 1_000

@@ -53,12 +53,9 @@ def _operation(route: Route) -> dict[str, Any]:
     }
     if route.bodies:
         operation["security"] = [{"reader": []}]
-    if route.method == "POST":
-        operation["requestBody"] = {
-            "required": True,
-            "description": "A batch (docs/protocol.md, 6.2), Content-Encoding: zstd.",
-            "content": {"application/cose": {}},
-        }
+    if route.takes is not None:
+        what, media = route.takes
+        operation["requestBody"] = {"required": True, "description": what, "content": {media: {}}}
     return operation
 
 
@@ -73,7 +70,7 @@ def _parameter(item: Any) -> dict[str, Any]:
     return {
         "name": item.name,
         "in": item.where,
-        "required": item.where == "path",
+        "required": item.required,
         "description": item.says,
         "schema": item.schema,
     }
@@ -87,7 +84,7 @@ PROBLEMS = {
     408: "The body came too slowly.",
     409: "The batch does not extend the gateway's log as it is known; `size` says from where.",
     413: "A size limit is passed.",
-    415: "Not zstd.",
+    415: "Not of the type that is taken here.",
     429: "Too much at once.",
     503: "Not now; send again later.",
 }

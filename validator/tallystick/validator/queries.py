@@ -13,6 +13,7 @@ from tallystick.evidence.errors import TallyError
 from tallystick.evidence.keys import PublicKey, b64u, device_text
 from tallystick.validator import answers, schema
 from tallystick.validator.devicelog import statement_of
+from tallystick.validator.forks import portable
 from tallystick.validator.keysheld import keys_held
 from tallystick.validator.limits import ENTRIES_BYTES_MAX
 from tallystick.validator.problem import Problem
@@ -188,10 +189,16 @@ def forks_of(connection: Connection, id_: bytes) -> answers.Forks:
                 b64u(row.theirs),
                 None if row.proof is None else b64u(row.proof),
                 row.time_ms,
+                _portable(row),
             )
             for row in rows
         ]
     )
+
+
+def _portable(row: Found) -> str | None:
+    proof = portable(row)
+    return None if proof is None else b64u(proof.encode())
 
 
 # --- interactions ----------------------------------------------------------------------------

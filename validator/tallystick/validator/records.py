@@ -16,7 +16,7 @@ from tallystick.evidence.errors import TallyError, Unverified
 from tallystick.evidence.half import Half, VerifiedHalf, verify_half
 from tallystick.evidence.kinds import ACCEPTED_HALF, CHECKPOINT, CLAIM, EVENT
 from tallystick.evidence.record import kind_of
-from tallystick.validator import bodiless, forks, schema
+from tallystick.validator import bodiless, forks, keystatus, schema
 from tallystick.validator.checkpoints import Checkpoints
 from tallystick.validator.devicelog import DeviceLog, DeviceLogs
 from tallystick.validator.identities import Identities, Known
@@ -213,13 +213,18 @@ class Records:
         head_entry = self._checkpoints.known(work, head.digest)
         if head_entry is None:
             try:
-                inside = forks.compare(work, log, head)
+                # What an ended key wrote beyond its end proves nothing against another key.
+                branch = keystatus.is_beyond(work, known.identity, head)
+                inside = not branch and forks.compare(work, log, head)
             except forks.Contradiction as found:
                 forks.record(work, known, log, found, "fork", b"")
                 branch = True
                 head_entry = work.statement(CHECKPOINT, head.received().sign1, head.digest)
             else:
-                head_entry = self._checkpoints.add(work, known, log, head, inside=inside)
+                if branch:
+                    head_entry = work.statement(CHECKPOINT, head.received().sign1, head.digest)
+                else:
+                    head_entry = self._checkpoints.add(work, known, log, head, inside=inside)
         placed = Placed(
             log,
             verified.index,

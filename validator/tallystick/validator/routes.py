@@ -24,6 +24,7 @@ class Parameter:
     where: str
     says: str
     schema: dict[str, Any]
+    required: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Route:
     parameters: tuple[Parameter, ...] = ()
     problems: tuple[int, ...] = (400,)
     bodies: bool = False
+    # What a POST takes: what it is, and its media type.
+    takes: tuple[str, str] | None = None
 
 
 def _octets(size: int) -> dict[str, Any]:
@@ -53,13 +56,18 @@ def _count(least: int, most: int | None, default: int) -> dict[str, Any]:
 
 
 def _path(name: str, says: str, schema: dict[str, Any]) -> Parameter:
-    return Parameter(name, "path", says, schema)
+    return Parameter(name, "path", says, schema, required=True)
 
 
 def _query(name: str, says: str, schema: dict[str, Any]) -> Parameter:
     return Parameter(name, "query", says, schema)
 
 
+def _needed(name: str, says: str, schema: dict[str, Any]) -> Parameter:
+    return Parameter(name, "query", says, schema, required=True)
+
+
+_SIZE = {"type": "integer", "minimum": 1}
 _TEXT = {"type": "string", "minLength": 1, "maxLength": QUERY_TEXT_CHARS_MAX}
 _LIMIT = _query("limit", "Rows of a page.", _count(1, PAGE_ROWS_MAX, PAGE_ROWS_DEFAULT))
 _STATE = _query("state", "Only of this state.", {"type": "string", "enum": list(answers.STATES)})
@@ -70,7 +78,12 @@ _ID = _path("id", "An id of a device, gateway or validator.", _octets(32))
 ROUTES = (
     Route("POST", "/v1/batches", "batch", "Take a gateway's batch.", CBOR,
           "The batch answer (docs/protocol.md, 6.2).", (),
-          (400, 403, 408, 409, 413, 415, 429, 503)),
+          (400, 403, 408, 409, 413, 415, 429, 503),
+          takes=("A batch (docs/protocol.md, 6.2), Content-Encoding: zstd.", COSE)),
+    Route("POST", "/v1/credentials", "credentials", "Take key changes that a fleet root signed.",
+          answers.Published, "What became of each credential (docs/protocol.md, 8.1).", (),
+          (400, 408, 413, 415, 429, 503),
+          takes=("A publication (docs/protocol.md, 8.1).", CBOR)),
     Route("GET", "/v1/checkpoint", "checkpoint", "The newest log checkpoint, a C2SP note.", TEXT,
           "The note.", (), (503,)),
     Route("GET", "/v1/entries", "entries", "Entries of the log.", answers.Entries, "A page.", (
@@ -89,6 +102,24 @@ ROUTES = (
           (400, 404)),
     Route("GET", "/v1/devices/{id}/forks", "forks", "What it contradicted, with the proofs.",
           answers.Forks, "None, when it never did.", (_ID,)),
+    Route("GET", "/v1/devices/{id}/credential", "credential", "Its enrolment and key changes.",
+          CBOR, "A credential (docs/protocol.md, 3.3).", (_ID,), (400, 404)),
+    Route("GET", "/v1/devices/{id}/consistency", "consistency",
+          "That its log at one size is a prefix of that at another, or what it was instead.",
+          answers.Consistency, "Both roots and the path.", (
+              _ID,
+              _needed("epoch", "The epoch of the log.", _octets(8)),
+              _needed("from", "The smaller size.", _SIZE),
+              _needed("to", "The larger size, or the same.", _SIZE),
+          ), (400, 404)),
+    Route("GET", "/v1/heads", "heads", "The newest head of each log, to follow.", answers.Heads,
+          "A page, in the order in which they were logged.", (
+              _query("after", "`next` of the page before: an index of the log.",
+                     _count(0, None, 0)),
+              _LIMIT,
+          )),
+    Route("GET", "/v1/forks", "fork_proofs", "Fork proofs, the newest first.", answers.ForkProofs,
+          "At most 256."),
     Route("GET", "/v1/interactions", "interactions", "Party sets and their newest findings.",
           answers.Interactions, "A page.", (
               _STATE,

@@ -14,8 +14,9 @@ from tallystick.evidence.kinds import CHECKPOINT, EVENT
 from tallystick.evidence.record import kind_of
 from tallystick.evidence.segment import Segment, verify_segment
 from tallystick.evidence.tree import Tree, proof_from_nodes
-from tallystick.validator import bodiless, forks, schema
+from tallystick.validator import bodiless, forks, keystatus, schema
 from tallystick.validator.checkpoints import Checkpoints
+from tallystick.validator.cutting import cut_back
 from tallystick.validator.devicelog import (
     DeviceLog,
     DeviceLogs,
@@ -26,7 +27,7 @@ from tallystick.validator.devicelog import (
     split,
 )
 from tallystick.validator.forks import Contradiction
-from tallystick.validator.identities import Identities, Known
+from tallystick.validator.identities import Identities, Known, touch
 from tallystick.validator.merge import merge
 from tallystick.validator.records import Placed, Records
 from tallystick.validator.taken import Bodies, Taken, record_indexes
@@ -52,6 +53,9 @@ class Segments:
         at_s = work.group.time_ms // 1000
         known = self._identities.require(work, received.device, SUBJECT_DEVICE, at_s)
         log = self._logs.get(work, received.device, received.epoch)
+        good = self._good_part(work, known, received)
+        if good < len(received.stretches):
+            self._keep_apart(work, known, received, good)
         if log is None:
             taken = self._verify(known, received, None)
             log = self._logs.open(work, received.device, received.epoch)
@@ -59,8 +63,41 @@ class Segments:
             return taken.verified.checkpoint.digest
         return self._continue(work, known, log, received, data)
 
+    def _good_part(self, work: Work, known: Known, received: Segment) -> int:
+        """How many stretches come before those that end the segment beyond their key's end."""
+        good = len(received.stretches)
+        if not any(period.ended for period in known.identity.keys):
+            return good
+        while good:
+            head = checkpoint.parse(received.stretches[good - 1].checkpoint)
+            if not keystatus.is_beyond(work, known.identity, head):
+                break
+            good -= 1
+        return good
+
+    def _keep_apart(self, work: Work, known: Known, received: Segment, good: int) -> None:
+        """Kept with its status, and no part of the log that the current key continues."""
+        if good:
+            part = received.stretches[:good]
+            self.take(
+                work,
+                Segment(
+                    received.device, received.epoch, received.first, received.edge, part
+                ).encode(),
+            )
+        log = self._logs.open(work, received.device, received.epoch)
+        self._second_branch(work, known, log, received)
+        raise Unverified("revoked", "beyond the head at which its key ended; kept as suspect")
+
     def _continue(
-        self, work: Work, known: Known, log: DeviceLog, received: Segment, data: bytes
+        self,
+        work: Work,
+        known: Known,
+        log: DeviceLog,
+        received: Segment,
+        data: bytes,
+        *,
+        again: bool = False,
     ) -> bytes:
         try:
             taken = self._verify_on(work, known, log, received)
@@ -68,6 +105,8 @@ class Segments:
                 self._grown_though_frozen(work, known, log, taken, data)
             seen = self._compare(work, log, taken)
         except Contradiction as found:
+            if not again and self._ours_is_beyond(work, known, log, found):
+                return self._continue(work, known, log, received, data, again=True)
             forks.record(work, known, log, found, "fork", data)
             self._second_branch(work, known, log, received)
             raise Unverified(
@@ -75,6 +114,16 @@ class Segments:
             ) from None
         self._take_over(work, known, log, taken, seen)
         return taken.verified.checkpoint.digest
+
+    @staticmethod
+    def _ours_is_beyond(work: Work, known: Known, log: DeviceLog, found: Contradiction) -> bool:
+        """Whether it is our side that an ended key wrote, and was cut off."""
+        if not keystatus.is_beyond(work, known.identity, found.ours):
+            return False
+        key = known.identity.own_key_of(found.ours)
+        end = known.identity.period(key.thumbprint()).end
+        named = end[1] if end is not None and end[0] == log.epoch else 0
+        return cut_back(work, log, named)
 
     # --- before anything is changed --------------------------------------------------------
 
@@ -91,17 +140,14 @@ class Segments:
                 # The items are wrong, or the head is another history's: the head itself tells.
                 for stretch in received.stretches:
                     head = checkpoint.parse(stretch.checkpoint)
+                    if keystatus.is_beyond(work, known.identity, head):
+                        continue
                     forks.compare(work, log, head.verify(known.identity.own_key_of(head)))
             raise
 
     @staticmethod
     def _verify(known: Known, received: Segment, base: Tree | None) -> Taken:
-        taken = Taken(verify_segment(received, known.identity, base), base)
-        head = taken.verified.checkpoint
-        # Kept is what was good when it was signed; `suspect` is a head past a revocation.
-        if known.identity.status_at(head, head.key) == "suspect":
-            raise Unverified("revoked", "the key was revoked before this head")
-        return taken
+        return Taken(verify_segment(received, known.identity, base), base)
 
     @staticmethod
     def _base(work: Work, log: DeviceLog, received: Segment) -> Tree | None:
@@ -116,13 +162,19 @@ class Segments:
         held = held_over(work.written(schema.stretches), log.log, first - 1)
         return None if held is None else held.tree_at(first)
 
-    @staticmethod
     def _grown_though_frozen(
-        work: Work, known: Known, log: DeviceLog, taken: Taken, data: bytes
+        self, work: Work, known: Known, log: DeviceLog, taken: Taken, data: bytes
     ) -> None:
         if taken.to <= log.size:
             return
-        head = taken.verified.checkpoint
+        others = self._logs.of(work, log.device)
+        heads = [stretch.checkpoint for stretch in taken.verified.stretches]
+        head = next((h for h in heads if keystatus.signed_after(work, log, h, others)), None)
+        if head is None:
+            # Signed before the device left, and held back by somebody: delay changes nothing.
+            log.frozen_at = taken.to
+            log.changed = True
+            return
         found = Contradiction(log.newest or head, head, None)
         forks.record(work, known, log, found, "frozen-epoch", data)
         raise Unverified("frozen-epoch", "its device had left this epoch before this head")
@@ -279,11 +331,11 @@ class Segments:
             )
             self._records.take(work, known, placed, branch=bodies.branch)
             if at == 0 and not bodies.branch:
-                self._opened(work, log, item)
+                self._opened(work, known, log, item)
         if decisions and not bodies.branch:
             known.count("decisions", decisions)
 
-    def _opened(self, work: Work, log: DeviceLog, record: bytes) -> None:
+    def _opened(self, work: Work, known: Known, log: DeviceLog, record: bytes) -> None:
         """An epoch's first record names the head that its device left: that epoch is frozen."""
         try:
             if kind_of(record) != EVENT:
@@ -302,6 +354,15 @@ class Segments:
         if left.frozen_at is None:
             left.frozen_at = max(size, left.size)
             left.changed = True
+        if any(period.ended for period in known.identity.keys):
+            # Heads of the left epoch may lie in a trusted prefix now.
+            touch(work, log.device)
+        head = left.newest
+        if head is not None and head.size > size:
+            others = self._logs.of(work, log.device)
+            if keystatus.signed_after(work, left, head, others):
+                found = Contradiction(head, head, None)
+                forks.record(work, known, left, found, "frozen-epoch", b"")
 
     def _settle(self, work: Work, known: Known, log: DeviceLog) -> None:
         """Heads that counterparts brought, and that the log now reaches, are compared with it."""
@@ -323,9 +384,10 @@ class Segments:
                 sa.update(table).where(table.c.digest == row.digest).values(inside=True)
             )
             log.heads_ahead -= 1
-            if tree.root() != head.root:
+            if tree.root() != head.root and not keystatus.is_beyond(work, known.identity, head):
                 proof = forks.proof_between(held.reader(), head.size, held.to, tree.root())
-                found = Contradiction(log.newest or head, head, proof)
+                ours = forks.head_of_size(work, log, held.to) or log.newest or head
+                found = Contradiction(ours, head, proof)
                 forks.record(work, known, log, found, "fork", b"")
 
     def _second_branch(self, work: Work, known: Known, log: DeviceLog, received: Segment) -> None:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -17,7 +18,8 @@ from tallystick.evidence.kinds import PROFILE
 from tallystick.evidence.limits import STATEMENT_BYTES_MAX
 from tallystick.evidence.profile import Profile, SignedProfile
 from tallystick.hw.signer import Signer
-from tallystick.validator import body
+from tallystick.validator import body, publication
+from tallystick.validator.answers import Published
 from tallystick.validator.config import Config
 from tallystick.validator.identities import Identities
 from tallystick.validator.ingest import Ingest
@@ -32,6 +34,7 @@ from tallystick.validator.work import Work
 from tallystick.verify.profile_toml import parse_profile
 
 Clock = Callable[[], int]
+T = TypeVar("T")
 
 
 def wall_ms() -> int:
@@ -80,7 +83,10 @@ class Sequencer:
         self.keys = own_keys(config)
         self.failure: str | None = None
         self._log_line = structlog.get_logger("tallystick.validator").bind(validator=config.name)
-        self._jobs: queue.Queue[tuple[bytes, Future[bytes]]] = queue.Queue(BATCHES_WAITING_MAX)
+        self._jobs: queue.Queue[tuple[str, Callable[[], Any], Future[Any]]] = queue.Queue(
+            BATCHES_WAITING_MAX
+        )
+        self._pace = publication.Pace()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self.store = Store(config.store)
@@ -121,9 +127,19 @@ class Sequencer:
 
     def submit(self, compressed: bytes) -> "Future[bytes]":
         """Hand in a batch as it came; Problem("over-quota") when too many wait."""
-        future: Future[bytes] = Future()
+        return self.hand_in("batch", lambda: self.ingest.batch(body.decompress(compressed)))
+
+    def publish(self, data: bytes) -> "Future[Published]":
+        """Hand in a publication; Malformed, or Problem("over-quota"), before any work is done."""
+        received = publication.parse(data)
+        self._pace.take()
+        return self.hand_in("publication", lambda: self.ingest.publish(received))
+
+    def hand_in(self, what: str, job: Callable[[], T]) -> "Future[T]":
+        """Have the one writer do something in its turn; the future has its result or its error."""
+        future: Future[T] = Future()
         try:
-            self._jobs.put_nowait((compressed, future))
+            self._jobs.put_nowait((what, job, future))
         except queue.Full:
             raise Problem(
                 "over-quota", "too many batches wait; send again later", status=503
@@ -143,7 +159,7 @@ class Sequencer:
         if self._thread is not None:
             self._thread.join()
         while not self._jobs.empty():
-            _, future = self._jobs.get_nowait()
+            _, _, future = self._jobs.get_nowait()
             future.set_exception(Problem("not-ready", "the validator is stopping", status=503))
         self.refusals.save()
         self.store.close()
@@ -158,25 +174,26 @@ class Sequencer:
             except queue.Empty:
                 pass
             else:
-                self._batch(*job)
+                self._do(*job)
             busy = self._tick()
 
-    def _batch(self, compressed: bytes, future: "Future[bytes]") -> None:
+    def _do(self, what: str, job: Callable[[], Any], future: "Future[Any]") -> None:
         try:
-            answer = self.ingest.batch(body.decompress(compressed))
+            answer = job()
         except TallyError as error:
-            self.refusals.count(error.reason)
+            if what == "batch":
+                self.refusals.count(error.reason)
             future.set_exception(error)
         except (SQLAlchemyError, OSError) as error:
-            self._failed("batch", error)
+            self._failed(what, error)
             future.set_exception(
                 Problem("store-full", "the store does not take it now; send again later")
             )
         except Exception:  # noqa: BLE001 - a defect of ours is counted, logged and answered as one
             # The next batch is taken all the same.
-            self._log_line.exception("batch-failed")
+            self._log_line.exception("job-failed", what=what)
             self.refusals.count("internal-error")
-            future.set_exception(Problem("internal-error", "this batch made the validator fail"))
+            future.set_exception(Problem("internal-error", f"this {what} made the validator fail"))
         else:
             self.failure = None
             future.set_result(answer)

@@ -22,6 +22,7 @@ from tallystick.validator.limits import (
     KEEP_ALIVE_S,
     SHUTDOWN_S_MAX,
 )
+from tallystick.validator.peers import Follower
 from tallystick.validator.sequencer import Sequencer
 
 START_S_MAX = 30.0
@@ -102,6 +103,8 @@ class Service:
         self._socket: socket.socket | None = None
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
+        self._ending = threading.Event()
+        self.followers = [Follower(self.sequencer, peer, self._ending) for peer in config.peers]
 
     @property
     def url(self) -> str:
@@ -159,6 +162,8 @@ class Service:
         if not self._server.started:
             self.stop()
             raise TransportError("bad-value", "the HTTP server did not start")
+        for follower in self.followers:
+            follower.start()
         return self.url
 
     def _serve(self) -> None:
@@ -167,12 +172,15 @@ class Service:
 
     def stop(self) -> None:
         """Answer what is being answered, then close."""
+        self._ending.set()
         if self._server is not None:
             self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(SHUTDOWN_S_MAX * 2)
         if self._socket is not None:
             self._socket.close()
+        for follower in self.followers:
+            follower.join(SHUTDOWN_S_MAX)
         self.sequencer.stop()
 
 

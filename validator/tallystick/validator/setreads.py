@@ -8,7 +8,7 @@ from sqlalchemy.engine import Connection
 
 from tallystick.evidence import keycustody
 from tallystick.evidence.credential import Identity
-from tallystick.validator import schema
+from tallystick.validator import keystatus, schema
 from tallystick.validator.devicelog import statement_of
 from tallystick.validator.identities import Known
 from tallystick.validator.limits import OTHERS_PER_SET_MAX
@@ -31,18 +31,21 @@ def standing(work: Work, known: Known | None, checkpoint: bytes) -> tuple[str, i
     if known is None:
         # Its root was taken off the configuration: nobody vouches for the key any more.
         return "suspect", 0
-    if known.suspect is not None:
-        return "suspect", keycustody.current(known.identity).level
     identity: Identity = known.identity
     if len(identity.keys) == 1 and identity.status == "active":
-        return "active", keycustody.current(identity).level
+        status = "active" if known.suspect is None else "suspect"
+        return status, keycustody.current(identity).level
     work.group.flush()
     head = statement_of(work.connection, checkpoint)
     if head is None:
         return "suspect", keycustody.current(identity).level
     key = identity.key_of(head)
-    held = keycustody.of_key(identity, key.thumbprint())
-    return identity.status_at(head, key), held.level
+    period = identity.period(key.thumbprint())
+    level = keycustody.of_period(identity, period).level
+    # What the root says of a compromised key settles what a fork left open.
+    if known.suspect is not None and period.reason != "compromised":
+        return "suspect", level
+    return keystatus.status(work, identity, head, key), level
 
 
 def claims_of(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tallystick.evidence import enrolment, keycustody
+from tallystick.evidence import enrolment, keychange, keycustody
 from tallystick.evidence.credential import Credential, Identity, Keyring, verify_credential
 from tallystick.evidence.enrolment import (
     CUSTODIES,
@@ -53,6 +53,8 @@ class Identities:
         self.report = report
         self.keyring = Keyring(trust.roots, None, IDENTITIES_MAX)
         self.by_id: dict[bytes, Identity] = {}
+        # When each key change says that it was made, in seconds, by its digest.
+        self.revoked_s: dict[bytes, int] = {}
         self.statements: set[bytes] = set()  # digests of all that stand in verified credentials
         self._by_kid: dict[bytes, Identity] = {}
         self._validators: dict[bytes, ValidatorKey] = {}
@@ -65,7 +67,9 @@ class Identities:
         self, name: str, organisation: str, key: PublicKey, identity: Identity | None
     ) -> None:
         # A pinned key stands before a credential of the same key, so that nobody counts twice.
-        validator = PinnedValidator(name, organisation, key.thumbprint())
+        # A validator that rotated its key is still one: by its id, where a root vouches for it.
+        id_ = key.thumbprint() if identity is None else identity.id
+        validator = PinnedValidator(name, organisation, id_)
         known = self._validators.setdefault(key.kid(), ValidatorKey(validator, key, identity))
         if known.identity is not None and identity is not None:
             # Of two credentials the longer one counts: it may hold a revocation.
@@ -91,6 +95,7 @@ class Identities:
         identity = verify_credential(credential, roots, None)
         self.keyring.add(identity)
         self.statements.update(identity.digests)
+        self.revoked_s.update(_stated_s(credential.statements))
         known = self.by_id.get(identity.id)
         if known is None or len(known.digests) < len(identity.digests):
             self._keep(identity)
@@ -147,3 +152,8 @@ class Identities:
     def root_of(self, statement: Statement) -> PublicKey | None:
         """The accepted root that a statement's `iss` names."""
         return self.trust.roots.get(statement.iss)
+
+
+def _stated_s(statements: list[bytes]) -> dict[bytes, int]:
+    changes = [keychange.parse(data) for data in statements[1:]]
+    return {change.digest: change.time_ms // 1000 for change in changes}

@@ -24,6 +24,7 @@ class Log:
         self.validator = validator
         self.origin: str | None = None
         self.entries: dict[int, tuple[bytes, Entry]] = {}
+        self.statements: dict[bytes, int] = {}  # where a statement stands, by its digest
         self.roots: dict[int, bytes] = {}
         self.noted: set[int] = set()  # sizes that a verified log checkpoint names
         self._sizes: dict[bytes, int] = {}
@@ -41,6 +42,8 @@ class Log:
                 raise self.fork(f"two different entries at {index}")
             return
         self.entries[index] = (data, entry)
+        if isinstance(entry, Statement):
+            self.statements[entry.digest] = min(index, self.statements.get(entry.digest, index))
         if isinstance(entry, TimeEntry):
             at = bisect_left(self._times, (index, 0))
             before = self._times[at - 1][1] if at else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tallystick.evidence import checkpoint as checkpoints
-from tallystick.evidence import custody_tpm2, enrolmentrequest, keychange, keycustody
+from tallystick.evidence import custody_tpm2, enrolmentrequest, forkproof, keychange, keycustody
 from tallystick.evidence import enrolment as enrolments
 from tallystick.evidence import half as halves
 from tallystick.evidence import leaf as leaves
@@ -102,6 +102,11 @@ def _request(data: bytes) -> Shown:
     return verified, [*left, "who asks: nobody vouches for a request"]
 
 
+def _fork(data: bytes) -> Shown:
+    forkproof.parse(data)
+    return ["the two heads contradict each other"], [NO_KEY]
+
+
 def _evidence(_data: bytes) -> Shown:
     return [], ["everything in it: `tally verify` does, against a policy"]
 
@@ -117,4 +122,5 @@ _SHOW: dict[int, Callable[[bytes], Shown]] = {
     14: _half,
     22: _evidence,
     29: _request,
+    30: _fork,
 }

@@ -7,6 +7,7 @@ hold raises; what cannot be decided is listed.  The file carries no trust of its
 from __future__ import annotations
 
 from tallystick.evidence.cbor import encode
+from tallystick.evidence.checkpoint import VerifiedCheckpoint
 from tallystick.evidence.claim import Claim
 from tallystick.evidence.entry import LoggedClaim
 from tallystick.evidence.errors import CouldNotCheck, Malformed, Unverified
@@ -19,7 +20,9 @@ from tallystick.evidence.number import Dec, from_scaled, to_text
 from tallystick.evidence.profile import Profile
 from tallystick.evidence.proof import verify_inclusion
 from tallystick.evidence.statement import Statement
+from tallystick.evidence.verdict import VerifiedVerdict
 from tallystick.verify._identities import Identities
+from tallystick.verify._keyends import KeyEnds
 from tallystick.verify._logs import Logs
 from tallystick.verify._statements import Statements
 from tallystick.verify._text import printable
@@ -29,7 +32,7 @@ from tallystick.verify.inputs import GOOD_STATUSES, KnownClaim
 from tallystick.verify.partysets import Book, SetKey
 from tallystick.verify.policy import Policy
 from tallystick.verify.reconcile import find
-from tallystick.verify.report import CheckedSet, Record, Report, Said
+from tallystick.verify.report import CheckedSet, PinnedValidator, Record, Report, Said
 
 
 def load_evidence(data: bytes) -> EvidenceFile:
@@ -67,6 +70,7 @@ class _Checking:
         self.known = Identities(policy.trust, report)
         self.logs = Logs(self.known, report)
         self.statements = Statements(self.known, self.logs, report)
+        self.ends = KeyEnds(self.known, self.logs, report)
         self.records: dict[bytes, Record] = {}
         self.book = Book()
         for credential in evidence.credentials:
@@ -81,8 +85,11 @@ class _Checking:
             self.statements.add_custody(data)
         for data in evidence.heads:
             self.statements.add_head(data)
-        for half in evidence.halves:
-            self._half(half)
+        disclosed = [one for half in evidence.halves if (one := self._half(half)) is not None]
+        for data in evidence.forks:
+            self.ends.add_fork(data)
+        for record, head in disclosed:
+            self._record(record, head)
         self._logged_claims()
         self._firmware()
         self._validity()
@@ -110,7 +117,7 @@ class _Checking:
                     "no signed log checkpoint of every receipt's size is in the file",
                 )
 
-    def _half(self, half: Half) -> None:
+    def _half(self, half: Half) -> tuple[Record, VerifiedCheckpoint] | None:
         try:
             record, checkpoint = verify_disclosure(half, self.known)
         except (CouldNotCheck, Unverified) as error:
@@ -119,7 +126,12 @@ class _Checking:
             what = f"disclosed record at index {half.index}"
             self.report.unverified_records.append((what, error.message))
             self.report.leave(what, error.message)
-            return
+            return None
+        self.ends.opened(record)
+        return record, checkpoint
+
+    def _record(self, record: Record, checkpoint: VerifiedCheckpoint) -> None:
+        self.ends.judge(record, checkpoint)
         known_record = self.records.get(record.reference)
         if known_record is None:
             self.report.records.append(record)
@@ -129,6 +141,7 @@ class _Checking:
             if known_record.status not in GOOD_STATUSES:
                 known_record.status, known_record.boot = record.status, record.boot
                 known_record.key, known_record.held = record.key, record.held
+                known_record.prior = record.prior
             record = known_record
         self.statements.checkpoints.setdefault(checkpoint.digest, checkpoint)
         self.report.check(
@@ -229,7 +242,12 @@ class _Checking:
             outdated = recomputer.overtaken(verdict, silence)
             if outdated is not None:
                 self.report.leave(f"that the {what} still holds", outdated)
-            said = Said(validator, verdict, logged, why is None, outdated is not None)
+            late = self._late(validator, verdict)
+            if late is not None:
+                self.report.leave(f"that the {what} counts", late)
+            said = Said(
+                validator, verdict, logged, why is None, outdated is not None, late is not None
+            )
             known = newest.get((key, validator))
             if known is None or _age(known) < _age(said):
                 newest[key, validator] = said
@@ -240,6 +258,29 @@ class _Checking:
                 checked.own = find(self.book.inputs(key))
             self._tolerances(key.profile, checked)
         self.report.party_sets = list(sets.values())
+
+    def _late(self, validator: PinnedValidator, verdict: VerifiedVerdict) -> str | None:
+        """Why a verdict says less than others: it heard of a claim after its key's revocation."""
+        late = None
+        for row in verdict.finding.claims:
+            record = self.records.get(row.claim)
+            if record is None or row.status not in {"prior", "compromised"}:
+                continue
+            said = f"{record.name}: validator {validator.name}"
+            if row.status == "prior" and validator not in record.prior:
+                if self.ends.wrongly_prior(record, validator):
+                    raise Unverified(
+                        "tampered", f"{said} had logged the revocation before what it calls prior"
+                    )
+                self.report.leave(said, "no receipt shows that it had logged it before")
+            if (
+                row.status == "compromised"
+                and verdict.finding.state == "insufficient"
+                and record.prior
+                and validator not in record.prior
+            ):
+                late = "others had logged what it heard after the revocation of the key"
+        return late
 
     def _set(self, key: SetKey, parties: dict[str, list[bytes]]) -> CheckedSet:
         name = self._name(key, None)

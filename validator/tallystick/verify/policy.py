@@ -83,27 +83,28 @@ class AtLeast:
     def demand(self, report: Report) -> None:
         """As Demand."""
         for party_set in report.party_sets:
-            self._demand(self._for_set(party_set), f"on {party_set.name}")
+            self.enough(self._for_set(party_set), f"vouch on {party_set.name}")
         in_sets = {claim for party_set in report.party_sets for claim in map(id, party_set.claims)}
         for record in report.records:
             if id(record.body) not in in_sets:
-                self._demand(set(record.logged_s), f"for {record.name}")
+                self.enough(set(record.logged_s), f"vouch for {record.name}")
 
     def _for_set(self, party_set: CheckedSet) -> set[PinnedValidator]:
         return {
             said.validator
             for said in party_set.said
-            if said.logged and not said.outdated and (said.recomputed or not self.recomputed)
+            if said.logged and said.counts and (said.recomputed or not self.recomputed)
         }
 
-    def _demand(self, validators: set[PinnedValidator], what: str) -> None:
+    def enough(self, validators: set[PinnedValidator], what: str) -> None:
+        """Unverified unless these are of k organisations that count."""
         organisations = {validator.organisation for validator in validators}
         if self.accepted:
             organisations &= set(self.accepted)
         if len(organisations) < self.k:
             raise _refuse(
                 f"{len(organisations)} of the {self.k} validators' organisations that the policy "
-                f"needs vouch {what}"
+                f"needs {what}"
             )
 
 
@@ -132,13 +133,28 @@ class SomethingShown:
 
 @dataclass(frozen=True)
 class GoodKeys:
-    """No record by a key that is compromised or suspect, as far as the credentials tell."""
+    """No record by a key that is compromised or suspect, as far as the credentials tell.
+
+    Of a compromised key what lies in the trusted prefix stays, when the validators' organisations
+    that `counting` demands had each logged it before the revocation.
+    """
+
+    counting: Sequence[AtLeast] = ()
 
     def demand(self, report: Report) -> None:
         """As Demand."""
         for record in report.records:
-            if record.status not in GOOD_STATUSES:
+            if record.status == "prior":
+                self._prior(record)
+            elif record.status not in GOOD_STATUSES:
                 raise _refuse(f"the key of {record.name} is {record.status}")
+
+    def _prior(self, record: Record) -> None:
+        what = f"to have logged {record.name} before its key was revoked as compromised"
+        if not any(one.k for one in self.counting):
+            raise _refuse(f"the key of {record.name} is compromised, and no validator counts")
+        for one in self.counting:
+            one.enough(set(record.prior), what)
 
 
 @dataclass(frozen=True)
@@ -275,7 +291,18 @@ class Policy:
         if self.status_age_ms_max is not None:
             at_ms = None if at_s is None else at_s * 1000
             demands = (*demands, FreshStatus(self.status_age_ms_max, at_ms))
-        AllOf((SomethingShown(), GoodKeys(), *demands)).demand(report)
+        AllOf((SomethingShown(), GoodKeys(_counting(demands)), *demands)).demand(report)
+
+
+def _counting(demands: Sequence[Demand]) -> tuple[AtLeast, ...]:
+    # Every AtLeast of the policy, however deep: what one of them would accept, all must.
+    found: list[AtLeast] = []
+    for one in demands:
+        if isinstance(one, AtLeast):
+            found.append(one)
+        elif isinstance(one, (AllOf, AnyOf)):
+            found += _counting(one.demands)
+    return tuple(found)
 
 
 def parse_policy(text: str) -> Policy:

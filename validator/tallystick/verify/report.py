@@ -8,6 +8,7 @@ from tallystick.evidence.claim import Claim
 from tallystick.evidence.credential import Identity
 from tallystick.evidence.enrolment import SUBJECTS
 from tallystick.evidence.finding import Finding
+from tallystick.evidence.forkproof import ForkProof
 from tallystick.evidence.keycustody import Counted, of_period
 from tallystick.evidence.keys import b64u, device_text
 from tallystick.evidence.profile import Profile
@@ -40,6 +41,8 @@ class Record:
     identity: Identity
     body: object  # Claim, Decision, Event or AcceptedHalf
     firmware: bytes | None = None  # of its boot, when the boot event is disclosed too
+    # Validators whose logs show it before the revocation that says that its key is compromised.
+    prior: frozenset[PinnedValidator] = frozenset()
     # Who logged it, and when at the latest, in seconds since 1970.
     logged_s: dict[PinnedValidator, int] = field(default_factory=dict)
 
@@ -81,6 +84,12 @@ class Said:
     logged: bool  # a receipt of its own log covers the verdict
     recomputed: bool  # the finding was recomputed from the disclosed claims, byte for byte
     outdated: bool = False  # with all disclosed claims the state is another one
+    late: bool = False  # it rests on a claim that this validator, not others, logged too late
+
+    @property
+    def counts(self) -> bool:
+        """Whether its state is one of the party set's."""
+        return not self.outdated and not self.late
 
 
 @dataclass
@@ -99,7 +108,7 @@ class CheckedSet:
     @property
     def states(self) -> list[str]:
         """What the verdicts say, and where none covers what is disclosed, what that gives."""
-        states = {said.verdict.finding.state for said in self.said if not said.outdated}
+        states = {said.verdict.finding.state for said in self.said if said.counts}
         if self.own is not None:
             states.add(self.own.state)
         return sorted(states)
@@ -121,6 +130,7 @@ class Report:
     unverified_records: list[tuple[str, str]] = field(default_factory=list)
     validators: set[PinnedValidator] = field(default_factory=set)
     party_sets: list[CheckedSet] = field(default_factory=list)
+    forks: list[ForkProof] = field(default_factory=list)
     note: str | None = None
     _left: set[tuple[str, str]] = field(default_factory=set)
 

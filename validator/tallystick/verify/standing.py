@@ -45,7 +45,7 @@ def _within(end: list[Any], left: Left, head: Checkpoint) -> bool:
         if head.epoch not in left:
             return False
         size, root = left[head.epoch]
-    return head.size < size or (head.size == size and head.root == root)
+    return bool(head.size < size or (head.size == size and head.root == root))
 
 
 def left_before(epoch: bytes, first_record: Callable[[bytes], bytes | None]) -> Left:

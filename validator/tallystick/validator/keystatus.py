@@ -1,0 +1,105 @@
+"""Where a signed head stands under its key, by this validator's log (protocol.md, 5.2, 5.4)."""
+
+from collections.abc import Callable
+
+import sqlalchemy as sa
+
+from tallystick.evidence.checkpoint import Checkpoint
+from tallystick.evidence.credential import Identity
+from tallystick.evidence.keys import PublicKey
+from tallystick.validator import schema
+from tallystick.validator.devicelog import DeviceLog, held_over, statement_of
+from tallystick.validator.work import Work
+from tallystick.verify.standing import HEAD_SUSPECT, Left, left_before, status_of
+
+LATER_EPOCHS_MAX = 64
+
+
+def status(work: Work, identity: Identity, head: Checkpoint, key: PublicKey) -> str:
+    """The status of a head that `key` signed."""
+    period = identity.period(key.thumbprint())
+    if not period.ended:
+        return "active"
+    left: Left = {}
+    if period.end is not None and period.end[0] != head.epoch:
+        left = left_before(period.end[0], first_record(work, identity.id))
+    before = False
+    if period.reason == "compromised" and period.ended_by is not None:
+        logged, ended = work.entry_of(head.digest), work.entry_of(period.ended_by)
+        before = logged is not None and ended is not None and logged < ended
+    return status_of(identity, head, key, left, before=before)
+
+
+def is_beyond(work: Work, identity: Identity, head: Checkpoint) -> bool:
+    """Whether a head is beyond what its key may sign; Unverified when it is of no key of the id."""
+    return status(work, identity, head, identity.own_key_of(head)) == HEAD_SUSPECT
+
+
+def first_record(work: Work, device: bytes) -> Callable[[bytes], bytes | None]:
+    """Reads the first record of an epoch of a device; None where its body is not held."""
+
+    def read(epoch: bytes) -> bytes | None:
+        connection = work.written(schema.stretches, schema.logs)
+        log = work.logs.get((device, epoch))
+        number = log.log if log is not None else _log_of(work, device, epoch)
+        held = None if number is None else held_over(connection, number, 0)
+        if held is None or not held.stretch.items:
+            return None
+        item = held.stretch.items[0]
+        return item if isinstance(item, bytes) else None
+
+    return read
+
+
+def _log_of(work: Work, device: bytes, epoch: bytes) -> int | None:
+    number: int | None = work.connection.execute(
+        sa.select(schema.logs.c.log).where(
+            schema.logs.c.device == device, schema.logs.c.epoch == epoch
+        )
+    ).scalar_one_or_none()
+    return number
+
+
+def signed_after(work: Work, log: DeviceLog, head: Checkpoint, others: list[DeviceLog]) -> bool:
+    """Whether a head of a left epoch shows that it was signed after a later one had begun.
+
+    By a custody receipt over the later epoch, which nobody could make before that had its random
+    name, or by the hardware counter. What a gateway dates shows nothing: it may hold heads back.
+    """
+    read = first_record(work, log.device)
+    later = [
+        one
+        for one in others[:LATER_EPOCHS_MAX]
+        if one.epoch != log.epoch and log.epoch in left_before(one.epoch, read)
+    ]
+    if head.custody is not None:
+        of = _epoch_of_receipt(work, head.custody, log.device)
+        if any(one.epoch == of for one in later):
+            return True
+    if head.counter is None:
+        return False
+    return any(_counter_exceeds(work, one, head.counter) for one in later)
+
+
+def _epoch_of_receipt(work: Work, digest: bytes, device: bytes) -> bytes | None:
+    # By its digest, which the device signed: whoever signed the receipt does not matter here.
+    offered = work.custody.get(digest)
+    if offered is not None and offered.received.device == device:
+        return offered.received.epoch
+    epoch: bytes | None = (
+        work.written(schema.custody)
+        .execute(sa.select(schema.custody.c.epoch).where(schema.custody.c.digest == digest))
+        .scalar_one_or_none()
+    )
+    return epoch
+
+
+def _counter_exceeds(work: Work, log: DeviceLog, counter: int) -> bool:
+    table = schema.checkpoints
+    connection = work.written(table)
+    work.group.flush()
+    digest = connection.execute(
+        sa.select(table.c.digest).where(table.c.log == log.log).order_by(table.c.size).limit(1)
+    ).scalar_one_or_none()
+    first = None if digest is None else statement_of(connection, digest)
+    return first is not None and first.counter is not None and counter > first.counter
