@@ -150,10 +150,11 @@ class Device:
     claims: int = 0
     previous: list[Any] | None = None
     counter: int | None = None
+    named: bytes | None = None  # its id, once its key is no longer the first one
 
     @property
     def id(self) -> bytes:
-        return self.signer.public_key().thumbprint()
+        return self.named or self.signer.public_key().thumbprint()
 
     @property
     def text(self) -> str:

@@ -1,0 +1,107 @@
+"""How keys are held, as a validator counts it: in its verdicts and on its read interface."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import heldkeys
+from support.devices import VALID_S, Device, Fleet
+from support.validating import Gateway, Room, handover
+from tallystick.evidence import keychange, verdict
+from tallystick.evidence.keys import ES256, b64u, device_text
+from tallystick.evidence.kinds import VERDICT
+from tallystick.hw.software_key import FileKey
+from validator.test_http import World
+
+
+def in_tpm(fleet: Fleet, signer: FileKey) -> tuple[int, list[Any]]:
+    vouched = heldkeys.attester(fleet.name, fleet.root, at_s=VALID_S[0])
+    made = heldkeys.tpm2(signer, fleet.name, vouched=vouched)
+    return 2, [["tpm2-certify", made.encode()]]
+
+
+def half_shown(_fleet: Fleet, _signer: FileKey) -> tuple[int, list[Any]]:
+    opened = heldkeys.with_byte(heldkeys.config_zone(), 86, 0x55)
+    return 3, [["atecc608-config", heldkeys.atecc608(opened).encode()], ["tropic-01", b"x"]]
+
+
+def levels(room: Room) -> dict[bytes, int]:
+    (data,) = room.rows(f"SELECT data FROM entries WHERE kind = {VERDICT} ORDER BY entry DESC")[0]
+    finding = verdict.parse(data).verify(room.sequencer.keys.signer.public_key()).finding
+    assert finding.state == "matched"
+    return {row.device: row.custody for row in finding.claims}
+
+
+def send(room: Room, fleet: Fleet, *devices: Device) -> None:
+    gateway = Gateway(fleet)
+    gateway.take(*(data for device in devices for data in device.segments()))
+    room.send(gateway.batch(devices=list(devices)))
+    room.settle()
+
+
+def test_verdicts_have_the_counted_level(room: Room, fleet: Fleet) -> None:
+    giver = fleet.device("held", ES256, in_tpm)
+    receiver = fleet.device("claimed", ES256, half_shown)
+    handover(giver, receiver, "order-1")
+    send(room, fleet, giver, receiver)
+    assert levels(room) == {giver.id: 2, receiver.id: 0}
+
+
+def test_a_rotation_brings_its_own_level(room: Room, fleet: Fleet) -> None:
+    giver, receiver = fleet.device("first"), fleet.device("other")
+    fresh = fleet.device("next of first", ES256).signer
+    giver.record(2)
+    giver.seal()
+    made = heldkeys.tpm2(
+        fresh,
+        fleet.name,
+        id=giver.id,
+        vouched=heldkeys.attester(fleet.name, fleet.root, at_s=VALID_S[0]),
+    )
+    change = keychange.rotate(
+        giver.signer,
+        fresh,
+        fleet.name,
+        giver.id,
+        2,
+        [["tpm2-certify", made.encode()]],
+        [giver.epoch, giver.size, giver.root],
+        VALID_S[0] * 1000,
+    )
+    giver.credential.append(change.sign(fleet.root, fleet.name, giver.id))
+    giver.named, giver.signer = giver.id, fresh
+    handover(giver, receiver, "order-1")
+    send(room, fleet, giver, receiver)
+    assert levels(room) == {giver.id: 2, receiver.id: 0}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path / "validator")
+    made.giver = made.fleet.device("held", ES256, in_tpm)
+    made.receiver = made.fleet.device("claimed", ES256, half_shown)
+    made.fill()
+    yield made
+    made.close()
+
+
+def test_the_device_read_shows_level_evidence_and_what_was_not_checked(world: World) -> None:
+    held = world.http.get(f"/v1/devices/{device_text(world.giver.id)}").json()
+    assert held["custody"] == "tpm"
+    (key,) = held["keys"]
+    assert key["key"] == b64u(world.giver.id)
+    assert (key["custody"], key["claimed"], key["alg"]) == ("tpm", "tpm", "ES256")
+    assert "the fleet root vouches" in key["shown"][0]
+    assert key["not_proven"]
+    assert key["not_checked"] == []
+    claimed = world.http.get(f"/v1/devices/{device_text(world.receiver.id)}").json()
+    assert claimed["custody"] == "software"
+    (key,) = claimed["keys"]
+    assert (key["custody"], key["claimed"]) == ("software", "secure-element")
+    assert key["shown"] == []
+    assert key["not_checked"] == [
+        {"type": "atecc608-config", "why": "the data zone is not locked"},
+        {"type": "tropic-01", "why": "a type of evidence that is not known here"},
+    ]
