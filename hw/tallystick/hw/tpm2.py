@@ -9,7 +9,7 @@
 # Two programs at once: /dev/tpmrm0 (the kernel's resource manager) and tabrmd give each its own
 # slots; swtpm and mssim answer one connection at a time, so each piece of work makes its own.
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tallystick.evidence.errors import KeyDriverError
 from tallystick.evidence.keys import ES256
@@ -17,6 +17,7 @@ from tallystick.hw import tpm2_library, tpm2_uri
 
 if TYPE_CHECKING:
     from tallystick.hw.signer import Secrets, Signer
+    from tallystick.hw.tpm2_ak import AttestationKey
     from tallystick.hw.tpm2_context import Tpm
 
 
@@ -55,3 +56,25 @@ def _tpm(settings: tpm2_uri.Settings) -> "Tpm":
     from tallystick.hw import tpm2_context  # noqa: PLC0415  # needs the library
 
     return tpm2_context.Tpm(settings.tcti)
+
+
+def open_attestation_key(uri: str, secrets: "Secrets | None" = None) -> "AttestationKey":
+    """The attestation key that a key's URI names as `ak`; whether it is there, it says itself."""
+    scheme, _, rest = uri.partition(":")
+    if scheme != "tpm2":
+        raise KeyDriverError(
+            "bad-key-uri", "only a TPM has attestation keys: tpm2:handle=0x81020001;ak=0x81020002"
+        )
+    settings = tpm2_uri.parse(rest)
+    tpm2_library.require()
+    from tallystick.hw import tpm2_ak  # noqa: PLC0415  # needs the library
+
+    return tpm2_ak.AttestationKey(settings, secrets)
+
+
+def challenges() -> "Any":
+    """hw/tpm2_ak.py, for who sets a challenge and needs no TPM for it, only the library."""
+    tpm2_library.require()
+    from tallystick.hw import tpm2_ak  # noqa: PLC0415  # needs the library
+
+    return tpm2_ak

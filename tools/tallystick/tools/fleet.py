@@ -17,6 +17,7 @@ from tallystick.hw.signer import Signer
 from tallystick.tools import fleetdir, provision, secrets
 from tallystick.tools._files import read_text
 from tallystick.tools._screen import screen
+from tallystick.tools.attester import attester
 from tallystick.validator.config import parse_bind
 from tallystick.verify.policy import CUSTODY_DEFAULT
 
@@ -36,6 +37,9 @@ Examples:
 )
 def fleet() -> None:
     """Make a fleet root, enrol devices, gateways and validators."""
+
+
+fleet.add_command(attester)
 
 
 @fleet.command(
