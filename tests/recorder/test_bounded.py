@@ -131,16 +131,37 @@ def test_a_peer_that_falls_silent(
     assert health["connected"] == (name not in ("connack", "suback"))
 
 
+def welcome(fleet: Fleet, config: dict[str, Any], kind: int) -> bytes:
+    device = device_text(Station(fleet, read_credential(config)).device)
+    topic = f"tallystick/1/{device}/down".encode()
+    rest = len(topic).to_bytes(2, "big") + topic + Welcome(1, None, None).encode()
+    return bytes((kind, len(rest))) + rest
+
+
+@pytest.mark.parametrize(("kind", "heard"), [(0x30, True), (0x31, False)])
+def test_a_retained_message_is_none(
+    kind: int,
+    heard: bool,
+    fleet: Fleet,
+    tmp_path: Path,
+    micropython64: MicroPython,
+    device_library: Path,
+) -> None:
+    config = fleet.device("one", checkpoint_s=0.2)
+    broker = SilentBroker(CONNACK, SUBACK, welcome(fleet, config, kind))
+    config["uplink"] = f"mqtt://127.0.0.1:{broker.port}"
+    _, health = run(micropython64, device_library, tmp_path, config, 3, 20)
+    broker.close()
+    assert health["connected"]
+    assert (health["sent"] > 0) == heard
+
+
 def test_a_broker_that_takes_no_more(
     fleet: Fleet, tmp_path: Path, micropython64: MicroPython, device_library: Path
 ) -> None:
     # It welcomes the device and then reads nothing: the socket is full after a while.
     config = fleet.device("one", checkpoint_records=1024, checkpoint_s=1, journal_bytes=1 << 24)
-    device = device_text(Station(fleet, read_credential(config)).device)
-    body = Welcome(1, None, None).encode()
-    topic = f"tallystick/1/{device}/down".encode()
-    rest = len(topic).to_bytes(2, "big") + topic + body
-    broker = SilentBroker(CONNACK, SUBACK, bytes((0x30, len(rest))) + rest, reads=False)
+    broker = SilentBroker(CONNACK, SUBACK, welcome(fleet, config, 0x30), reads=False)
     config["uplink"] = f"mqtt://127.0.0.1:{broker.port}"
     longest, health = run(micropython64, device_library, tmp_path, config, 9, 4000)
     assert longest < POLL_MS_MAX
