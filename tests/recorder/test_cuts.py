@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from support.powercut import CutFiles, CutKey, CutUplink, Power, PowerCutError
+from support.powercut import (
+    CutFiles,
+    CutKey,
+    CutUplink,
+    Power,
+    PowerCutError,
+    WrongOrderError,
+)
 from support.station import Fleet, Station, read_credential
 from tallystick.evidence import checkpoint, record
 from tallystick.evidence.claim import Claim
@@ -193,7 +200,7 @@ def test_the_guard_bites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     honest = Ledger.step
     for broken, said in ((signs_early, "signed before"), (sends_early, "sent before")):
         monkeypatch.setattr(Ledger, "step", broken)
-        with pytest.raises(AssertionError, match=said):
+        with pytest.raises(WrongOrderError, match=said):
             new_life(tmp_path / said).boot(None, 0)
 
 

@@ -19,6 +19,10 @@ class PowerCutError(BaseException):
     """Nothing after this happened."""
 
 
+class WrongOrderError(BaseException):
+    """Signed or sent before it was durable; no recorder may take it for a driver's fault."""
+
+
 class Power:
     """Counts operations; the k-th one is cut, and nothing works after it."""
 
@@ -137,7 +141,8 @@ class CutKey(FileKey):
 
     def begin(self, message: bytes) -> None:
         # The payload is the last byte string of what is signed, of more than 48 bytes.
-        assert self.files.holds(message[-48:]), "signed before it was synced"
+        if not self.files.holds(message[-48:]):
+            raise WrongOrderError("signed before it was synced")
         self.power.cut()
         super().begin(message)
 
@@ -160,6 +165,7 @@ class CutUplink(MemoryUplink):
         done = super().publish_pieces(size, pieces)
         if self.up[-1][1] == 13:
             # A segment ends with its checkpoint, and that with its signature.
-            assert self.files.holds(self.up[-1][-64:]), "sent before it was synced"
+            if not self.files.holds(self.up[-1][-64:]):
+                raise WrongOrderError("sent before it was synced")
         self.power.cut()
         return done
