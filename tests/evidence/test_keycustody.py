@@ -304,6 +304,7 @@ def test_an_attester_is_the_subject_of_its_statement() -> None:
         (PUBLIC[:2] + b"\x00\x0c" + PUBLIC[4:], "bad-value"),
         (PUBLIC[:10] + b"\x00\x06" + PUBLIC[12:], "bad-value"),
         (held.public_area(KEY.raw, scheme="001a000b"), "bad-value"),
+        (held.public_area(KEY.raw, scheme="001c"), "bad-value"),
         (held.public_area(KEY.raw, scheme="0018000c"), "bad-value"),
         (PUBLIC[:16] + b"\x00\x04" + PUBLIC[18:], "bad-value"),
         (PUBLIC[:18] + b"\x00\x20" + PUBLIC[20:], "bad-value"),
@@ -396,6 +397,7 @@ def test_every_flip_of_a_request_is_seen_or_shown_to_the_root() -> None:
         except TallyError:
             continue
         assert (got.iss, got.id, got.key) == (whole.iss, whole.id, whole.key)
+        assert got.possession == whole.possession
         assert got.encode() == flipped != data
 
 
