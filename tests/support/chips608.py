@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tallystick.hw import atecc608_chip
 from tallystick.hw import atecc608_commands as commands
 from tallystick.hw import atecc608_profile as profile
 from tallystick.hw.atecc608 import AteccKey
@@ -47,6 +50,17 @@ def set_up(path: Path) -> str:
     uri = f"atecc608:virtual={path}"
     provision(uri, lambda _: SERIAL, lambda _: None)
     return uri
+
+
+def without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver's pauses pass at once; for chips that take no time."""
+    now = [0]
+
+    def sleep_ms(ms: int) -> None:
+        now[0] += ms
+
+    monkeypatch.setattr(atecc608_chip, "ticks_ms", lambda: now[0])
+    monkeypatch.setattr(atecc608_chip, "sleep_ms", sleep_ms)
 
 
 class Interference:

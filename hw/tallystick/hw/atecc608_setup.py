@@ -78,8 +78,15 @@ class Setup:
                 "%r is not this chip's serial number; nothing was changed" % typed.strip(),
             )
         for name, what, do in self.steps():
-            do()
+            lost = None
+            try:
+                do()
+            except KeyDriverError as error:
+                lost = error
             self.config = self.chip.run(commands.read_config, self.chip)
+            # A lock whose answer was lost is refused the second time, and is done.
+            if lost is not None and name in [one[0] for one in self.steps()]:
+                raise lost
             say("%s: %s" % (name, what))
         raw = self.raw()
         if self.steps() or raw is None:
