@@ -14,7 +14,7 @@ from tallystick.evidence.keys import EDDSA, ES256
 from tallystick.evidence.limits import STATEMENT_BYTES_MAX
 from tallystick.hw import boards
 from tallystick.hw.signer import Signer
-from tallystick.tools import fleetdir, provision, secrets
+from tallystick.tools import fleetdir, provision, rootkey, secrets
 from tallystick.tools._files import read_text
 from tallystick.tools._screen import screen
 from tallystick.tools.attester import attester
@@ -44,23 +44,49 @@ fleet.add_command(attester)
 
 @fleet.command(
     epilog="""\b
-Example:
+Examples:
   tally fleet init acme --name acme.example
+  tally fleet init acme --name acme.example --seal
+  tally fleet init acme --name acme.example --key 'pkcs11:token=root;object=acme'
 """
 )
 @click.argument("folder", type=FOLDER)
 @click.option("--name", required=True, help="The fleet's name: 1 to 20 of a-z 0-9 . -")
 @click.option(
-    "--alg",
-    type=click.Choice(list(ALGORITHMS)),
-    default="ed25519",
+    "--key",
+    "uri",
+    default=rootkey.FILE,
     show_default=True,
-    help="Of the key that is made here.",
+    metavar="URI",
+    help="Where the root key is made.",
 )
-def init(folder: Path, name: str, alg: str) -> None:
-    """Make a fleet root in FOLDER; whoever has its key can enrol."""
-    made = fleetdir.Fleet.init(folder, name, ALGORITHMS[alg])
-    click.echo(f"fleet {name} is in {folder}; keep {folder / 'root.key'} safe and offline")
+@click.option("--existing", is_flag=True, help="The root key is there already; make none.")
+@click.option(
+    "--alg", type=click.Choice(list(ALGORITHMS)), help="Else what the hardware has, or Ed25519."
+)
+@secrets.pin_file_option
+@secrets.seal_option
+def init(
+    folder: Path,
+    name: str,
+    uri: str,
+    existing: bool,  # noqa: FBT001 - click passes flags by name
+    alg: str | None,
+    pin_file: Path | None,
+    seal: bool,  # noqa: FBT001 - as above
+) -> None:
+    """Make a fleet root in FOLDER, or in hardware; whoever has its key can enrol.
+
+    The path of --pin-file is kept in fleet.toml. Without it, commands that sign take the PIN from
+    TALLY_ROOT_PIN or TALLY_PIN, or ask for it.
+    """
+    wanted = None if alg is None else ALGORITHMS[alg]
+    made = fleetdir.Fleet.init(
+        folder, name, wanted, uri=uri, existing=existing, pin_file=pin_file, seal=seal
+    )
+    kept = made.root_key.uri.removeprefix("file:")
+    click.echo(f"fleet {name} is in {folder}; its root key: keep {kept} safe and offline")
+    made.close()
     click.echo(f"others pin this line ({folder / 'root.pub'}):\n{made.root_line}")
 
 
@@ -147,6 +173,14 @@ Examples:
     metavar="URL=CREDENTIAL",
     help="A validator that this gateway sends to, repeatable.",
 )
+@click.option(
+    "--note-key",
+    "note_uri",
+    metavar="URI",
+    help="Where a validator's Ed25519 key for log checkpoints is, on this machine; else one is "
+    "made in its folder.",
+)
+@secrets.pin_file_option
 def enroll(
     folder: Path,
     label: str,
@@ -164,24 +198,36 @@ def enroll(
     profiles: tuple[str, ...],
     bind: str,
     validators: tuple[str, ...],
+    note_uri: str | None,
+    pin_file: Path | None,
 ) -> None:
-    """Enrol LABEL and write its folder, configuration included."""
+    """Enrol LABEL and write its folder, configuration included.
+
+    --pin-file is for the keys of --key and --note-key, and is named in the configuration; the
+    fleet root has its own.
+    """
     opened = fleetdir.Fleet.open(folder)
+    click.get_current_context().call_on_close(opened.close)
     named = dict(_pair(text, "--detail") for text in details)
     parse_bind(bind)
     # Whatever can be wrong with what was given is found before anybody is enrolled.
     wanted = provision.packaged_profiles(profiles)
     peers = [provision.validator_peer(*_pair(text, "--validator")) for text in validators]
+    if request is None and pin_file is not None:
+        pin_file = pin_file.absolute()
+    ask = secrets.secrets(pin_file)
+    note_uri = None if note_uri is None else _absolute(note_uri)
 
     def describe(made: Path) -> dict[str, Any]:
         if kind == "validator":
-            return provision.validator_details(opened, label, bind, made) | named
+            notes = provision.note_key(opened, label, made, note_uri, ask)
+            return provision.validator_details(opened, label, bind, made, notes) | named
         return dict(named)
 
     signer = None
     if key_uri is not None and request is None:
         key_uri = _absolute(key_uri)
-        signer = Signer.from_uri(key_uri, secrets.ask)
+        signer = Signer.from_uri(key_uri, ask)
         click.get_current_context().call_on_close(signer.close)
     key = boards.expand(key_uri or "file:key")
     member = opened.enrol(
@@ -206,9 +252,19 @@ def enroll(
             settings={"key": key},
         )
     elif kind == "gateway":
-        written = provision.gateway(opened, member, broker=broker, validators=peers, key=key)
+        written = provision.gateway(
+            opened, member, broker=broker, validators=peers, key=key, pin_file=pin_file
+        )
     else:
-        written = provision.validator(opened, member, bind=bind, profiles=wanted, key=key)
+        written = provision.validator(
+            opened,
+            member,
+            bind=bind,
+            profiles=wanted,
+            key=key,
+            note_key=note_uri or "file:note.key",
+            pin_file=pin_file,
+        )
     held = CUSTODIES[keycustody.current(member.identity).level]
     click.echo(f"{kind} {label} is {member.id_text}; its key is held in {held}")
     click.echo(f"its configuration: {written}")
@@ -236,7 +292,7 @@ def trust(folder: Path, root_file: Path) -> None:
     configurations that were written before are listed.
     """
     opened = fleetdir.Fleet.open(folder)
-    name = opened.trust(read_text(root_file, fleetdir.ROOT_LINE_BYTES_MAX))
+    name = opened.trust(read_text(root_file, rootkey.ROOT_LINE_BYTES_MAX))
     click.echo(f"{name} is trusted; its fingerprint is")
     key = opened.roots()[name]
     click.echo(provision.fingerprint(key))

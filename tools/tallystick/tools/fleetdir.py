@@ -1,7 +1,8 @@
 """A fleet on disk: its root key, whom it enrolled, and whom else it trusts.
 
-    FLEET/fleet.toml              the fleet's name and root key URI
-    FLEET/root.key                the root key (mode 0600); whoever has it can enrol
+    FLEET/fleet.toml              the fleet's name, its root key's URI and its PIN's file
+    FLEET/root.key                the root key (mode 0600), unless hardware holds it; whoever has
+                                  it can enrol
     FLEET/root.pub                the root line that others pin
     FLEET/trusted/*.pub           root lines of other organisations that our devices accept
     FLEET/devices/LABEL/          credential.cbor, and a key where it was made here
@@ -11,6 +12,7 @@
 Commands (`tally fleet`), the demo, the replay and the benches all enrol through this file.
 """
 
+import json
 import os
 import re
 import shutil
@@ -29,7 +31,9 @@ from tallystick.evidence.enrolmentrequest import EnrolmentRequest, VerifiedReque
 from tallystick.evidence.errors import Malformed, TallyError, Unverified
 from tallystick.evidence.keys import EDDSA, PublicKey, device_text
 from tallystick.hw.signer import Signer
+from tallystick.tools import rootkey
 from tallystick.tools._files import read_text
+from tallystick.tools.rootkey import ROOT_LINE_BYTES_MAX, RootKey
 
 FLEET_NAME = re.compile(r"[a-z0-9.-]{1,20}")
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -38,7 +42,6 @@ VALID_DAYS = 3_650
 VALID_DAYS_MAX = 36_500
 INTERVAL_S = 60
 FLEET_BYTES_MAX = 4_096
-ROOT_LINE_BYTES_MAX = 1_024
 # A clock that runs a little behind must not refuse an enrolment made a moment ago.
 BACKDATE_S = 3_600
 
@@ -48,6 +51,7 @@ class FleetFile(msgspec.Struct, forbid_unknown_fields=True):
 
     name: str
     key: str
+    key_pin_file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -119,16 +123,41 @@ def write_private(path: Path, data: bytes) -> None:
 class Fleet:
     """One organisation's root and the members that it enrolled."""
 
-    def __init__(self, path: Path, name: str, signer: Signer) -> None:
+    def __init__(self, path: Path, name: str, root_key: RootKey) -> None:
         self.path = path
         self.name = name
-        self.signer = signer
+        self.root_key = root_key
+
+    @property
+    def key(self) -> PublicKey:
+        """The root's public key; nothing is opened for it."""
+        return self.root_key.public
+
+    @property
+    def signer(self) -> Signer:
+        """The root's key, opened when it is first needed."""
+        return self.root_key.signer()
+
+    def close(self) -> None:
+        """Give the root's key back."""
+        self.root_key.close()
 
     @classmethod
-    def init(cls, path: Path, name: str, alg: int = EDDSA) -> "Fleet":
-        """Make a fleet root in a new folder.
+    def init(
+        cls,
+        path: Path,
+        name: str,
+        alg: int | None = None,
+        *,
+        uri: str = rootkey.FILE,
+        existing: bool = False,
+        pin_file: Path | None = None,
+        seal: bool = False,
+    ) -> "Fleet":
+        """Make a fleet in a new folder; its root key where `uri` says, or the one that is there.
 
-        Raises Malformed for a name that does not fit `iss` (1 to 20 of a-z 0-9 . -) and
+        alg: Ed25519 in a file, else the hardware's own. pin_file is kept in fleet.toml by its
+        path. Raises Malformed for a name that does not fit `iss` (1 to 20 of a-z 0-9 . -) and
         FileExistsError where a fleet is already.
         """
         if not FLEET_NAME.fullmatch(name):
@@ -138,13 +167,16 @@ class Fleet:
         if (path / "fleet.toml").exists():
             raise FileExistsError(17, "a fleet is here already; choose another folder", str(path))
         path.mkdir(parents=True, exist_ok=True)
-        Signer.create(f"file:{path / 'root.key'}", alg=alg)
-        signer = Signer.from_uri(f"file:{path / 'root.key'}")
-        (path / "root.pub").write_text(root.format_root(name, signer.public_key()) + "\n")
+        pin_file = None if pin_file is None else pin_file.absolute()
+        made = rootkey.make(path, uri, alg, existing=existing, pin_file=pin_file, seal=seal)
+        (path / "root.pub").write_text(root.format_root(name, made.public) + "\n")
         for folder in ("trusted", "devices", "gateways", "validators"):
             (path / folder).mkdir(exist_ok=True)
-        (path / "fleet.toml").write_text(f'name = "{name}"\nkey = "file:root.key"\n')
-        return cls(path, name, signer)
+        # A JSON string without control characters is a TOML string.
+        lines = [f"name = {json.dumps(name)}", f"key = {json.dumps(uri)}"]
+        lines += [f"key_pin_file = {json.dumps(str(pin_file))}"] if pin_file else []
+        (path / "fleet.toml").write_text("\n".join(lines) + "\n")
+        return cls(path, name, made)
 
     @classmethod
     def open(cls, path: Path) -> "Fleet":
@@ -156,15 +188,13 @@ class Fleet:
             settings = msgspec.toml.decode(read_text(file, FLEET_BYTES_MAX), type=FleetFile)
         except msgspec.DecodeError as error:
             raise Malformed("bad-value", f"{file}: {error}") from error
-        scheme, _, rest = settings.key.partition(":")
-        if scheme == "file" and not rest.startswith("/"):
-            settings.key = f"file:{path / rest}"
-        return cls(path, settings.name, Signer.from_uri(settings.key))
+        found = rootkey.known(path, settings.name, settings.key, settings.key_pin_file)
+        return cls(path, settings.name, found)
 
     @property
     def root_line(self) -> str:
         """The line that others pin."""
-        return root.format_root(self.name, self.signer.public_key())
+        return root.format_root(self.name, self.key)
 
     def trust(self, line: str) -> str:
         """Keep another organisation's root line; returns its name.
@@ -173,7 +203,7 @@ class Fleet:
         """
         name, key = root.parse_root(line.strip())
         file = self.path / "trusted" / f"{name}.pub"
-        if key == self.signer.public_key():
+        if key == self.key:
             raise Malformed("bad-value", f"this is {self.name}'s own root; give another fleet's")
         known = self.roots().get(name)
         if known is not None and known != key:
@@ -186,7 +216,7 @@ class Fleet:
 
     def roots(self) -> dict[str, PublicKey]:
         """Name to key: our own root and the trusted ones."""
-        found = {self.name: self.signer.public_key()}
+        found = {self.name: self.key}
         for line in self.trusted_lines():
             name, key = root.parse_root(line)
             found[name] = key
@@ -278,9 +308,8 @@ class Fleet:
 
     def _check_custody(self, asked: VerifiedRequest, since_s: int) -> None:
         """Unverified unless the evidence shows the level that is claimed."""
-        root_key = self.signer.public_key()
         counted = keycustody.count(
-            asked.key, asked.id, self.name, root_key, asked.custody, asked.evidence, since_s
+            asked.key, asked.id, self.name, self.key, asked.custody, asked.evidence, since_s
         )
         if counted.level != asked.custody:
             raise Unverified("bad-custody", f"{counted.why()}; --as-software enrols the key so")
@@ -318,7 +347,7 @@ class Fleet:
         if not path.is_dir():
             raise Malformed("bad-value", f"no {kind} {label} in {self.path}")
         received = read_credential(path / "credential.cbor")
-        identity = verify_credential(received, {self.name: self.signer.public_key()}, None)
+        identity = verify_credential(received, {self.name: self.key}, None)
         return Member(label, kind, path, identity)
 
     def members(self) -> Iterator[Member]:

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tallystick.evidence import cbor, enrolment
 from tallystick.evidence.errors import Malformed
@@ -22,6 +22,9 @@ from tallystick.tools._files import read_text
 from tallystick.tools.fleetdir import Fleet, Member, read_credential, write_private
 from tallystick.verify import profiles as packaged
 from tallystick.verify.profile_toml import parse_profile
+
+if TYPE_CHECKING:
+    from tallystick.hw.signer import Secrets
 
 CHECKPOINT_RECORDS = 64
 CHECKPOINT_S = 5
@@ -154,13 +157,14 @@ def gateway(
     broker: str,
     validators: Sequence[ValidatorPeer] = (),
     key: str = "file:key",
+    pin_file: Path | None = None,
     limits: Mapping[str, float] | None = None,
 ) -> Path:
     """Write a gateway's `gateway.toml`; returns its path."""
     lines = [
         f"name = {_toml_text(member.label)}",
         f"fleet = {_toml_text(fleet.name)}",
-        f"key = {_toml_text(key)}",
+        *_key_lines("key", key, pin_file),
         'credential = "credential.cbor"',
         'store = "gateway.sqlite"',
         f"roots = {_toml_list(fleet.root_lines())}",
@@ -189,11 +193,22 @@ def gateway(
     return path
 
 
-def note_key(fleet: Fleet, label: str, folder: Path) -> NoteKey:
-    """Make the Ed25519 key that signs the validator's log checkpoints."""
-    uri = f"file:{folder / 'note.key'}"
-    Signer.create(uri, alg=EDDSA)
-    return NoteKey(origin(fleet, label), Signer.from_uri(uri).public_key())
+def note_key(
+    fleet: Fleet, label: str, folder: Path, uri: str | None = None, ask: "Secrets | None" = None
+) -> NoteKey:
+    """The Ed25519 key that signs the validator's log checkpoints: made in its folder, or `uri`'s.
+
+    C2SP checkpoints are signed by Ed25519 keys only, so it cannot be in a TPM or an ATECC608.
+    """
+    if uri is None:
+        signer = Signer.create(f"file:{folder / 'note.key'}", alg=EDDSA)
+    else:
+        signer = Signer.from_uri(uri, ask)
+    key = signer.public_key()
+    signer.close()
+    if key.alg != EDDSA:
+        raise Malformed("wrong-alg", "a validator's note key is Ed25519 (C2SP); this one is P-256")
+    return NoteKey(origin(fleet, label), key)
 
 
 def origin(fleet: Fleet, label: str) -> str:
@@ -201,11 +216,13 @@ def origin(fleet: Fleet, label: str) -> str:
     return f"{fleet.name}/{label}"
 
 
-def validator_details(fleet: Fleet, label: str, bind: str, folder: Path) -> dict[str, Any]:
+def validator_details(
+    fleet: Fleet, label: str, bind: str, folder: Path, notes: NoteKey | None = None
+) -> dict[str, Any]:
     """What a validator's enrolment says of it, beside what the operator adds."""
     return {
         "origin": origin(fleet, label),
-        "note_key": note_key(fleet, label, folder).text(),
+        "note_key": (notes or note_key(fleet, label, folder)).text(),
         "url": f"http://{bind}",
         "organisation": fleet.name,
     }
@@ -218,6 +235,8 @@ def validator(
     bind: str,
     profiles: Sequence[ProfileFile],
     key: str = "file:key",
+    note_key: str = "file:note.key",
+    pin_file: Path | None = None,
     open_reads: bool = False,
 ) -> Path:
     """Write a validator's `validator.toml` and its profiles; returns its path.
@@ -233,8 +252,8 @@ def validator(
         f"name = {_toml_text(fleet.name)}",
         f"origin = {_toml_text(origin(fleet, member.label))}",
         f"bind = {_toml_text(bind)}",
-        f"key = {_toml_text(key)}",
-        'note_key = "file:note.key"',
+        *_key_lines("key", key, pin_file),
+        *_key_lines("note_key", note_key, pin_file),
         'credential = "credential.cbor"',
         'store = "validator.sqlite"',
         f"roots = {_toml_list(fleet.root_lines())}",
@@ -288,6 +307,14 @@ def policy(
             f"root = {_toml_text(line)}",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _key_lines(setting: str, uri: str, pin_file: Path | None) -> list[str]:
+    """A key and where its PIN is; a key file that was made here is not sealed and has none."""
+    lines = [f"{setting} = {_toml_text(uri)}"]
+    if pin_file is not None and uri not in {"file:key", "file:note.key"}:
+        lines.append(f"{setting}_pin_file = {_toml_text(str(pin_file))}")
+    return lines
 
 
 def _toml_list(items: Sequence[str]) -> str:

@@ -58,6 +58,20 @@ def ask(what: str) -> str | None:
     return secrets()(what)
 
 
+def of_root(pin_file: Path | None = None, *, new: bool = False) -> "Secrets":
+    """For a fleet's root key: its own places first, which are never a member's.
+
+    `pin_file`; systemd's credential `root_pin`; TALLY_ROOT_PIN; TALLY_PIN; the terminal.
+    """
+    known = secret.service_secrets("root", None if pin_file is None else str(pin_file))
+
+    def answer(what: str) -> str | None:
+        found = known(what)
+        return found if found is not None else secrets(new=new)(f"the fleet root ({what})")
+
+    return answer
+
+
 def for_new_key(uri: str, pin_file: Path | None = None, *, seal: bool = False) -> "Secrets | None":
     """Secrets for Signer.create: a key file is sealed only where that was asked for.
 

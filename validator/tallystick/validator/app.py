@@ -315,8 +315,9 @@ class _Handlers:
 
     async def ready(self, _: Request) -> Response:
         """GET /readyz."""
-        if self._sequencer.failure is not None:
-            raise Problem("not-ready", f"the store failed: {self._sequencer.failure}", status=503)
+        failure = self._sequencer.failure
+        if failure is not None:
+            raise Problem("not-ready", f"it does not work now: {failure}", status=503)
         return _json(answers.Health("ok"))
 
     async def openapi(self, _: Request) -> Response:

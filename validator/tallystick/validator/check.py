@@ -8,7 +8,7 @@ from tallystick.evidence.errors import CouldNotCheck, Malformed, TallyError
 from tallystick.evidence.keys import b64u
 from tallystick.validator import schema
 from tallystick.validator.config import Config
-from tallystick.validator.sequencer import own_keys, read_profiles
+from tallystick.validator.sequencer import close_keys, own_keys, read_profiles
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -42,6 +42,7 @@ def check(config: Config) -> list[Checked]:
 
 def _keys(config: Config) -> str:
     keys = own_keys(config)
+    close_keys(keys.signer, keys.notes)
     if config.credential is None:
         return f"id {b64u(keys.id)}; no credential, so evidence files do not name who vouches"
     return f"id {b64u(keys.id)}"

@@ -3,8 +3,10 @@
     name = "acme"                          # iss of what it signs: 1 to 20 of a-z 0-9 . -
     origin = "validator.acme.example/log"  # the log's name in checkpoints and receipts
     bind = "127.0.0.1:8470"                # loopback unless you say otherwise
-    key = "file:validator.key"             # signs receipts and verdicts
-    note_key = "file:note.key"             # Ed25519; signs log checkpoints
+    key = "file:validator.key"             # signs receipts and verdicts; or pkcs11:, tpm2:
+    key_pin_file = "validator.pin"         # its PIN or passphrase; mode 0600, and nowhere else
+    note_key = "file:note.key"             # Ed25519, so a file or pkcs11:; signs log checkpoints
+    note_key_pin_file = "note.pin"
     credential = "credential.cbor"         # its own enrolment, for evidence files
     store = "validator.sqlite"
     roots = ["acme+pAEBIAY...", "trusted/borealis.pub"]   # lines, or files of lines
@@ -20,7 +22,9 @@
     url = "https://validator.insurer.example"
     poll_s = 5.0
 
-Paths are relative to the file. A key's URI is the only place where a key is named.
+Paths are relative to the file. A key's URI is the only place where a key is named. Without
+`key_pin_file` a PIN is systemd's credential `key_pin` (`note_key_pin`), else TALLY_KEY_PIN
+(TALLY_NOTE_KEY_PIN) or TALLY_PIN of the environment (hw/secret.py).
 """
 
 import re
@@ -66,6 +70,8 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     note_key: str
     store: str
     roots: list[str]
+    key_pin_file: str | None = None
+    note_key_pin_file: str | None = None
     bind: str = "127.0.0.1:8470"
     credential: str | None = None
     profiles: str | None = None
@@ -96,6 +102,8 @@ class Config:
     note_key: str
     store: Path
     roots: dict[str, PublicKey]
+    key_pin_file: Path | None = None
+    note_key_pin_file: Path | None = None
     credential: tuple[bytes, ...] | None = None
     profiles: tuple[tuple[Path, str], ...] = ()
     gateways: tuple[tuple[bytes, ...], ...] = ()
@@ -140,6 +148,10 @@ def _resolve(raw: _File, folder: Path) -> Config:
         port=port,
         key=_key_uri(raw.key, folder),
         note_key=_key_uri(raw.note_key, folder),
+        key_pin_file=None if raw.key_pin_file is None else folder / raw.key_pin_file,
+        note_key_pin_file=(
+            None if raw.note_key_pin_file is None else folder / raw.note_key_pin_file
+        ),
         store=folder / raw.store,
         roots=_roots(raw.roots, folder),
         credential=None if raw.credential is None else read_credential(folder / raw.credential),

@@ -13,10 +13,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from tallystick.evidence import cose, enrolment
 from tallystick.evidence.credential import Credential, verify_credential
 from tallystick.evidence.enrolment import SUBJECT_VALIDATOR
-from tallystick.evidence.errors import Malformed, TallyError
+from tallystick.evidence.errors import KeyDriverError, Malformed, TallyError
+from tallystick.evidence.keys import EDDSA
 from tallystick.evidence.kinds import PROFILE
 from tallystick.evidence.limits import STATEMENT_BYTES_MAX
 from tallystick.evidence.profile import Profile, SignedProfile
+from tallystick.hw.secret import open_key
 from tallystick.hw.signer import Signer
 from tallystick.validator import body, publication
 from tallystick.validator.answers import Published
@@ -44,9 +46,27 @@ def wall_ms() -> int:
 
 def own_keys(config: Config) -> LogKeys:
     """Open the keys; the id is that of the first enrolled key, for life."""
-    signer = Signer.from_uri(config.key)
-    notes = Signer.from_uri(config.note_key)
-    if notes.alg != -8:
+    signer = open_key("key", config.key, config.key_pin_file)
+    try:
+        notes = open_key("note_key", config.note_key, config.note_key_pin_file)
+    except BaseException:
+        signer.close()
+        raise
+    try:
+        return _checked(config, signer, notes)
+    except BaseException:
+        close_keys(signer, notes)
+        raise
+
+
+def close_keys(signer: Signer, notes: Signer) -> None:
+    """Give both back."""
+    notes.close()
+    signer.close()
+
+
+def _checked(config: Config, signer: Signer, notes: Signer) -> LogKeys:
+    if notes.alg != EDDSA:
         raise Malformed("wrong-alg", "note_key: C2SP checkpoints need an Ed25519 key")
     id_ = signer.public_key().thumbprint()
     if config.credential is not None:
@@ -100,6 +120,7 @@ class Sequencer:
             self._prepare()
         except BaseException:
             self.store.close()
+            close_keys(self.keys.signer, self.keys.notes)
             raise
 
     def _prepare(self) -> None:
@@ -163,6 +184,7 @@ class Sequencer:
             future.set_exception(Problem("not-ready", "the validator is stopping", status=503))
         self.refusals.save()
         self.store.close()
+        close_keys(self.keys.signer, self.keys.notes)
 
     # --- the thread ------------------------------------------------------------------------
 
@@ -180,6 +202,12 @@ class Sequencer:
     def _do(self, what: str, job: Callable[[], Any], future: "Future[Any]") -> None:
         try:
             answer = job()
+        except KeyDriverError as error:
+            # Nobody's fault but ours, and what was sent is good: it is asked for again.
+            self._key_failed(what, error)
+            future.set_exception(
+                Problem("not-ready", "the validator's key does not answer; send again later")
+            )
         except TallyError as error:
             if what == "batch":
                 self.refusals.count(error.reason)
@@ -200,8 +228,14 @@ class Sequencer:
 
     def _tick(self) -> bool:
         try:
+            # What was logged while the key was away is signed when it is back.
+            self.log.publish()
             done = self.reconciler.tick()
             self.refusals.save()
+        except KeyDriverError as error:
+            self._key_failed("tick", error)
+            self._stopping.wait(RETRY_S)
+            return False
         except (SQLAlchemyError, OSError, TallyError) as error:
             self._failed("tick", error)
             self._stopping.wait(RETRY_S)
@@ -218,3 +252,8 @@ class Sequencer:
     def _failed(self, what: str, error: Exception) -> None:
         self.failure = f"{what}: {type(error).__name__}"
         self._log_line.error("store-failed", what=what, error=type(error).__name__)
+
+    def _key_failed(self, what: str, error: KeyDriverError) -> None:
+        # The reason only: /readyz is open to everybody, and a message may name a path.
+        self.failure = f"{what}: the key does not answer ({error.reason})"
+        self._log_line.error("key-failed", what=what, reason=error.reason, message=error.message)
