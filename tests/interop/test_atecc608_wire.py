@@ -5,7 +5,9 @@ client sent, so the driver is held to it where that client is not installed, too
 """
 
 import hashlib
+import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -198,6 +200,19 @@ def ours(name: str) -> "list[str]":
 
 def test_every_command_has_a_vector() -> None:
     assert list(VECTORS) == list(COMMANDS)
+
+
+def test_every_command_of_the_driver_is_compared() -> None:
+    own = Path(__file__).read_text()
+    for module in (atecc608, atecc608_commands, atecc608_counter):
+        operations = [
+            name
+            for name, found in vars(module).items()
+            if inspect.isgeneratorfunction(found) and found.__module__ == module.__name__
+        ]
+        assert operations
+        short = module.__name__.rpartition(".")[2]
+        assert [name for name in operations if f"{short}.{name}" not in own] == []
 
 
 @pytest.mark.parametrize("name", COMMANDS)

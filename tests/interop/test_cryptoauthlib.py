@@ -10,8 +10,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from support.makers_client import makers_client
+from tallystick.hw.atecc608_tcp import TcpI2C
 from tallystick.hw.virtual_atecc608 import COUNTER_MAX, Eeprom, Memory, Tap, VirtualAtecc608
 from tallystick.hw.virtual_atecc608.crc import crc16
+from tallystick.hw.virtual_atecc608.server import serving
 
 # Of the client's status codes (cryptoauthlib.status).
 SUCCESS = 0
@@ -299,5 +301,15 @@ def test_a_client_outlasts_a_busy_and_a_deaf_chip(chip: VirtualAtecc608) -> None
         assert library.atcab_genkey(0, bytearray(64)) == SUCCESS
 
 
-# What the maker's client puts on the wire: name -> the packets, from count to CRC. Our driver's
-# packets are held to them in tests/interop/test_atecc608_wire.py.
+def test_the_client_works_over_tcp_as_well(chip: VirtualAtecc608) -> None:
+    with serving(chip) as port:
+        bus = TcpI2C("127.0.0.1", port)
+        with makers_client(bus) as library:
+            assert library.atcab_write_config_zone(configuration(chip)) == SUCCESS
+            assert library.atcab_lock_config_zone() == SUCCESS
+            public, signature = bytearray(64), bytearray(64)
+            assert library.atcab_genkey(SIGNING_SLOT, public) == SUCCESS
+            assert library.atcab_lock_data_zone() == SUCCESS
+            assert library.atcab_sign(SIGNING_SLOT, DIGEST, signature) == SUCCESS
+            verifies(public, signature)
+        bus.close()

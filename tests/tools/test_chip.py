@@ -1,6 +1,7 @@
 """`tally chip`: what it makes, shows and refuses (tests/hw/test_atecc608_tcp.py serves one)."""
 
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,10 @@ def test_serving_refuses_before_it_makes_a_chip(tmp_path: Path) -> None:
         run("serve", "--state", path, "--fault", "fire")
     assert not path.exists()
     run("new", path, "--divider", "1")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(KeyDriverError, match=f"cannot listen at {place}: Address already"):
+            run("serve", "--state", path, "--listen", place)
     with pytest.raises(KeyDriverError, match="clock divider 1"):
         run("serve", "--state", path, "--divider", "0", "--listen", "127.0.0.1:0")
 

@@ -183,8 +183,13 @@ def serve(
 
 
 def _serve(served: VirtualAtecc608, listen: "tuple[str, int]", path: Path) -> None:
+    try:
+        made = ChipServer(listen, served, lambda text: click.echo(text, err=True))
+    except OSError as error:
+        message = f"cannot listen at {listen[0]}:{listen[1]}: {error.strerror}"
+        raise KeyDriverError("cannot-listen", message) from error
     stop = until_signalled()
-    with ChipServer(listen, served, lambda text: click.echo(text, err=True)) as server:
+    with made as server:
         thread = threading.Thread(target=server.serve_forever, args=(POLL_S,), daemon=True)
         thread.start()
         click.echo(WARNING.format(path=path), err=True)
