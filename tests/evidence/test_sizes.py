@@ -2,6 +2,7 @@
 
 import pytest
 
+from support import heldkeys
 from support.examples import ACME, GIVER, RECEIVER, Signer, enrol, make_claim
 from tallystick.evidence import checkpoint, claim, half, leaf, segment
 from tallystick.evidence.digest import sha256
@@ -75,6 +76,22 @@ def test_halves() -> None:
     with_enrolment = half.Half(record, salt, 777_777, path, signed, [enrolled]).encode()
     assert len(by_digest) <= 1536
     assert len(with_enrolment) <= 2560
+
+
+def test_halves_of_keys_in_hardware() -> None:
+    # Evidence of custody is part of the enrolment; a half is bounded by 4,000 bytes all the same.
+    record = long_claim()
+    path = [sha256(bytes([n])) for n in range(20)]
+    signed = head(RECEIVER, 1_000_000, sha256(b"root"))
+    salt = leaf.salt(SEED, 777_777)
+    for level, evidence, bytes_max in (
+        (1, ["pkcs11-attributes", heldkeys.pkcs11().encode()], 2560),
+        (2, ["tpm2-certify", heldkeys.tpm2().encode()], 3072),
+        (3, ["atecc608-config", heldkeys.atecc608().encode()], 2560),
+    ):
+        enrolled = heldkeys.enrol_held(level, [evidence]).encode()
+        made = half.Half(record, salt, 777_777, path, signed, [enrolled]).encode()
+        assert len(made) <= bytes_max, (level, len(made))
 
 
 def test_the_half_of_a_newest_leaf() -> None:
