@@ -215,6 +215,8 @@ def test_a_tpm_that_never_answers_ends_in_an_error(
     from tallystick.hw import tpm2_context
 
     key = swtpm.fresh(own_tpm)
+    counter = counter_of(key)
+    before = counter.read()
     monkeypatch.setattr(tpm2_context, "ANSWER_S_MAX", 0.2)
     own_tpm.pause()
     try:
@@ -222,6 +224,8 @@ def test_a_tpm_that_never_answers_ends_in_an_error(
         key.begin(MESSAGE)
         time.sleep(0.3)
         refused("busy", key.poll)
+        for _ in range(3):
+            refused("busy", counter.increment)
         # What waits behind it is bounded.
         for _ in range(tpm2_context.JOBS_MAX):
             refused("busy", key.self_test)
@@ -232,6 +236,7 @@ def test_a_tpm_that_never_answers_ends_in_an_error(
     # What nobody waited for did not happen.
     time.sleep(0.5)
     key.public_key().verify(key.sign(MESSAGE), MESSAGE)
+    assert counter.read() == before
 
 
 def test_a_closed_key_says_so(tpm: Swtpm) -> None:
