@@ -182,6 +182,8 @@ def test_an_atecc608_says_what_it_does_not_prove() -> None:
     assert any("GenKey" in line for line in shown)
     shown, _ = held.atecc608(held.config_zone(slot_config=0x0081)).check(KEY, CONTEXT)
     assert not any("GenKey" in line for line in shown)
+    shown, _ = held.atecc608(held.with_byte(ZONE, 88, 0xFE)).check(KEY, CONTEXT)
+    assert "never replaced" in shown[-1]
     with pytest.raises(Unverified, match="P-256"):
         held.atecc608().check(ex.GIVER.public_key(), CONTEXT)
 

@@ -49,6 +49,7 @@ def config_zone(slot: int = SLOT, slot_config: int = SLOT_CONFIG, key: int = KEY
     zone = bytearray(128)
     zone[0:4], zone[4:8], zone[8:13] = SERIAL[:4], REVISION, SERIAL[4:]
     zone[13:17] = b"\xc0\x00\x55\x00"
+    zone[88:90] = b"\xff\xff"
     zone[20 + 2 * slot : 22 + 2 * slot] = slot_config.to_bytes(2, "little")
     zone[96 + 2 * slot : 98 + 2 * slot] = key.to_bytes(2, "little")
     return bytes(zone)

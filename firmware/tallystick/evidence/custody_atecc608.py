@@ -61,7 +61,9 @@ class Atecc608Config(Wire):
             "slot %d holds a P-256 private key that cannot be read or written and signs only "
             "external messages" % self.slot,
         ]
-        if slot_config & 0x2000:
+        if not self._slots_open() >> self.slot & 1:
+            shown.append("slot %d is locked by itself: its key is never replaced" % self.slot)
+        elif slot_config & 0x2000:
             shown.append(
                 "slot %d can make a new key in place of this one, inside the chip (GenKey)"
                 % self.slot
@@ -86,6 +88,10 @@ class Atecc608Config(Wire):
         _must(self.revision[2] == 0x60, "the revision is none of an ATECC608")
         _must(config[87] == _LOCKED, "the configuration zone is not locked")
         _must(config[86] == _LOCKED, "the data zone is not locked")
+
+    def _slots_open(self) -> int:
+        # SlotLocked: a bit a slot, 0 where it is locked by itself.
+        return self.config[88] | self.config[89] << 8
 
     def _word(self, table: int) -> int:
         # Two bytes a slot, the low one first.
