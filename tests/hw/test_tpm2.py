@@ -230,7 +230,9 @@ def test_a_tpm_that_never_answers_ends_in_an_error(
         for _ in range(tpm2_context.JOBS_MAX):
             refused("busy", key.self_test)
         monkeypatch.setattr(tpm2_context, "ANSWER_S_MAX", 30)
+        at_once = time.monotonic() + 1
         refused("busy", key.sign, MESSAGE)
+        assert time.monotonic() < at_once
     finally:
         own_tpm.resume()
     # What nobody waited for did not happen.
@@ -517,6 +519,42 @@ def test_a_tpm_that_is_pulled_out_and_comes_back(own_tpm: Swtpm) -> None:
     key.public_key().verify(key.sign(MESSAGE), MESSAGE)
     assert counter.increment() == before + 1
     assert transient(own_tpm) == []
+
+
+def test_a_device_keeps_its_connection(own_tpm: Swtpm, tmp_path: Path) -> None:
+    made = swtpm.fresh(own_tpm)
+    pinned = swtpm.fresh(own_tpm, PIN_KEY, ";pin=yes")
+    where = f";tcti=device:{tmp_path}/tpmrm0"
+    with swtpm.Device(own_tpm, tmp_path / "tpmrm0") as device:
+        key = Signer.from_uri(f"tpm2:handle=0x{KEY:08x}{where}")
+        assert key.public_key() == made.public_key()
+        key.sign(MESSAGE)
+        before = device.commands
+        for _ in range(10):
+            key.public_key().verify(key.sign(MESSAGE), MESSAGE)
+        assert device.commands == before + 10  # one command a signature
+        counter = counter_of(key)
+        assert counter.increment() == counter.read()
+        with_pin = Signer.from_uri(f"tpm2:handle=0x{PIN_KEY:08x};pin=yes{where}", secrets=secrets())
+        pinned.public_key().verify(with_pin.sign(MESSAGE), MESSAGE)
+        assert transient(own_tpm) == []
+        # The handle gets another key while ours is open.
+        swtpm.evict(own_tpm, KEY)
+        refused("no-key", key.sign, MESSAGE)
+        Signer.create(uri(own_tpm))
+        refused("wrong-key", key.sign, MESSAGE)
+        own_tpm.kill()
+        for _ in range(3):
+            refused("no-chip", with_pin.sign, MESSAGE)
+        own_tpm.start()
+        pinned.public_key().verify(with_pin.sign(MESSAGE), MESSAGE)
+    # The device itself goes away and comes back, and what was open is none of the new one's.
+    for _ in range(3):
+        refused("no-chip", with_pin.sign, MESSAGE)
+    with swtpm.Device(own_tpm, tmp_path / "tpmrm0"):
+        pinned.public_key().verify(with_pin.sign(MESSAGE), MESSAGE)
+        key.close()
+        with_pin.close()
 
 
 def test_a_key_that_was_replaced_behind_our_back_signs_nothing(own_tpm: Swtpm) -> None:

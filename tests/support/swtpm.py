@@ -1,13 +1,18 @@
 """A software TPM for the tests of one file; its URI parts, and what it holds."""
 
 import gc
+import os
+import select
+import socket
+import threading
+import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tallystick.hw.signer import Signer
-from tallystick.tools.swtpm import Swtpm, find
+from tallystick.tools.swtpm import HOST, Swtpm, find
 
 KEY = 0x81020001
 AK = 0x81020002
@@ -82,3 +87,63 @@ def fresh(tpm: Swtpm, handle: int = KEY, extra: str = "") -> Signer:
             raise
     gc.collect()
     return Signer.create(uri(tpm, handle, extra), secrets=secrets())
+
+
+class Device:
+    """A software TPM as a device file at `path`, as the kernel gives one; a context manager.
+
+    Each command that is written is answered by what is then read. The connection behind it is made
+    anew for each command, so that the TPM may be killed and started in between.
+    """
+
+    def __init__(self, tpm: Swtpm, path: Path) -> None:
+        self._tpm = tpm
+        self.path = path
+        self._master, self._slave = os.openpty()
+        tty.setraw(self._slave)
+        self.commands = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self) -> "Device":
+        self._thread.start()
+        self.path.symlink_to(os.ttyname(self._slave))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.path.unlink()
+        self._stop.set()
+        self._thread.join(10)
+        # Pulled out: who has it open gets errors from now on.
+        os.close(self._slave)
+        os.close(self._master)
+
+    def _serve(self) -> None:
+        while command := self._command():
+            self.commands += 1
+            try:
+                answer = self._ask(command)
+            except OSError:
+                # As a driver whose TPM is gone: an answer that is none.
+                answer = bytes(10)
+            os.write(self._master, answer)
+
+    def _command(self) -> bytes:
+        data = b""
+        while len(data) < 6 or len(data) < int.from_bytes(data[2:6], "big"):
+            if self._stop.is_set():
+                return b""
+            if select.select([self._master], [], [], 0.05)[0]:
+                data += os.read(self._master, 4096)
+        return data
+
+    def _ask(self, command: bytes) -> bytes:
+        with socket.create_connection((HOST, self._tpm.port), timeout=30) as link:
+            link.sendall(command)
+            data = b""
+            while len(data) < 6 or len(data) < int.from_bytes(data[2:6], "big"):
+                data += link.recv(4096) or self._gone()
+            return data
+
+    def _gone(self) -> bytes:
+        raise ConnectionError
