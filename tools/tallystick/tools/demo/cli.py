@@ -53,8 +53,9 @@ Examples:
 def demo(out: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
     """Six robots of two companies, 40 handovers, three of them with a lie; three validators judge.
 
-    All of it runs here, on loopback, with an embedded broker and software keys; nothing is left
-    running. Exit code 1 if anything is not as the script expects.
+    All of it runs here, on loopback, with an embedded broker; the robots keep their keys in virtual
+    secure elements, at the speed of real ones. Nothing is left running. Exit code 1 if anything is
+    not as the script expects.
     """
     # Services say what they do to operators; here the progress bars and the table do.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
@@ -169,7 +170,7 @@ def _evidence(
         scene.root_lines,
         [scene.profile],
         at_least=VALIDATORS_NEEDED,
-        custody="software",
+        custody="secure-element",
     )
     (out / "policy.toml").write_text(policy)
     told = [handover for handover in judgement.handovers if handover.lie]

@@ -6,12 +6,15 @@ seconds, because nobody waits an hour for a demo.
 """
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from tallystick.hw.signer import Signer
 from tallystick.tools import provision
 from tallystick.tools.fleetdir import Fleet, Member
 from tallystick.tools.mosquitto import free_port
+from tallystick.tools.virtual_robots import new_chip
 from tallystick.verify import profiles as packaged
 
 DEADLINE_S = 8
@@ -80,11 +83,16 @@ def build(folder: Path, broker: str) -> Scene:
             validators=peers,
             limits={"retry_s_max": 1.0, "verdicts_poll_s": 0.5},
         )
-    robots = {}
-    for name in ROBOT_FLEETS:
-        for number in range(1, ROBOTS_PER_FLEET + 1):
-            robot = _robot(fleets[name], f"{name}-{number}", profile, broker)
-            robots[robot.name] = robot
+    labels = [
+        (name, f"{name}-{n}") for name in ROBOT_FLEETS for n in range(1, ROBOTS_PER_FLEET + 1)
+    ]
+    # A chip takes a second to be set up, and mostly one waits for it.
+    with ThreadPoolExecutor(len(labels)) as hands:
+        uris = list(hands.map(new_chip, [folder / f"{label}.chip" for _, label in labels]))
+    robots = {
+        label: _robot(fleets[name], label, uri, profile, broker)
+        for (name, label), uri in zip(labels, uris, strict=True)
+    }
     lines = [fleet.root_line for fleet in fleets.values()]
     return Scene(folder, profile, robots, gateways, validators, lines)
 
@@ -100,16 +108,26 @@ def _validator(fleet: Fleet, profile: provision.ProfileFile) -> ValidatorSite:
     return ValidatorSite(fleet.name, f"http://{bind}", member, config)
 
 
-def _robot(fleet: Fleet, label: str, profile: provision.ProfileFile, broker: str) -> Robot:
-    member = fleet.enrol(
-        "device", label, interval_s=INTERVAL_S, details=lambda _: {"asset_tag": label}
-    )
+def _robot(
+    fleet: Fleet, label: str, uri: str, profile: provision.ProfileFile, broker: str
+) -> Robot:
+    signer = Signer.from_uri(uri)
+    try:
+        member = fleet.enrol(
+            "device",
+            label,
+            signer=signer,
+            interval_s=INTERVAL_S,
+            details=lambda _: {"asset_tag": label},
+        )
+    finally:
+        signer.close()
     config = provision.device(
         fleet,
         member,
         uplink=broker,
         namespace=NAMESPACE,
         profiles=[profile],
-        settings={"checkpoint_s": 1, "resend_s": 3},
+        settings={"key": uri, "checkpoint_s": 1, "resend_s": 3},
     )
     return Robot(label, fleet.name, member, config)
