@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from tallystick.evidence import enrolmentrequest
 from tallystick.evidence.credential import verify_credential
-from tallystick.evidence.enrolment import CUSTODY_SECURE_ELEMENT
+from tallystick.evidence.enrolment import CUSTODY_PKCS11, CUSTODY_SECURE_ELEMENT
 from tallystick.evidence.errors import Malformed, Unverified
 from tallystick.evidence.keys import ES256
 from tallystick.gateway import config as gateway_config
@@ -18,6 +18,8 @@ from tallystick.tools import fleetdir, provision
 from tallystick.tools.fleetdir import Fleet
 from tallystick.tools.main import cli
 from tallystick.validator import config as validator_config
+from tallystick.verify import Policy
+from tallystick.verify.policy import MinimumCustody
 
 
 @pytest.fixture
@@ -231,3 +233,18 @@ def test_what_was_written_before_is_named(fleet: Fleet, tmp_path: Path) -> None:
     assert trusted.count("\n  in ") == 2
     assert "written before" not in tally("enroll", fleet.path, "robot-2").output
     assert "robot-2" not in tally("trust", fleet.path, tmp_path / "b" / "root.pub").output
+
+
+def test_a_policy_says_how_keys_must_be_held_and_whom_it_refuses(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    fleet.enrol("device", "robot-1")
+    out = tmp_path / "policy.toml"
+    said = tally("policy", fleet.path, "--out", out)
+    assert said.exit_code == 0, said.output
+    assert Policy.parse(out.read_text()).demands[0] == MinimumCustody(CUSTODY_PKCS11)
+    assert 'custody = "pkcs11"' in out.read_text()
+    assert "it refuses robot-1: its key is held in software" in said.output
+    lax = tally("policy", fleet.path, "--custody", "software", "--out", out)
+    assert 'custody = "software"' in out.read_text()
+    assert "refuses" not in lax.output
