@@ -58,11 +58,13 @@ class Fleet:
     def root_line(self) -> str:
         return format_root(FLEET, self.root.public_key())
 
-    def device(self, name: str, alg: int = EDDSA, **settings: Any) -> dict[str, Any]:
-        """A configuration as `tally fleet enroll` would write it."""
+    def device(
+        self, name: str, alg: int = EDDSA, signer: Signer | None = None, **settings: Any
+    ) -> dict[str, Any]:
+        """A configuration as `tally fleet enroll` would write it; `signer` holds its key."""
         folder = self.folder / name
         (folder / "profiles").mkdir(parents=True)
-        signer = Signer.create(f"file:{folder / 'key'}", alg=alg)
+        signer = signer or Signer.create(f"file:{folder / 'key'}", alg=alg)
         key, possession = request(signer, FLEET)
         device = key.thumbprint()
         enrolled = Enrolment(

@@ -1,0 +1,175 @@
+"""Recorders whose key is in an ATECC608: a virtual chip with the real one's busy times."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recorder.test_uplinks import Gateway, run_micropython
+from support.chips608 import key_on, our_chip, set_up
+from support.station import Fleet, Station, read_credential
+from tallystick.evidence.keys import ES256
+from tallystick.hw.signer import Signer
+from tallystick.hw.virtual_atecc608 import Tap
+from tallystick.hw.virtual_atecc608.server import serving
+from tallystick.recorder import Recorder
+from tallystick.tools.micropython import MicroPython
+from tallystick.tools.mosquitto import Mosquitto
+
+SIGN, VERIFY = 0x41, 0x45
+CONTROL_LOOP_S = 0.001
+# A decision waits for no signature; what it may wait for is another thread of a busy machine.
+DECISION_MS_MAX = 60
+DECISION_MS_MEDIAN_MAX = 2
+# Recorder and chip, without an uplink, TCP in place of machine.I2C.
+HEAP_32 = "80k"
+SCRIPT = """
+import gc, sys
+from tallystick.recorder import Recorder
+tally = Recorder.open(sys.argv[1])
+for number in range(2000):
+    tally.decision(
+        model="grasp-net@3f2a91",
+        inputs={"camera": b"x" * 32, "n": number},
+        constraints={"speed_m_s": (0.25, "<=", "0.5", "m/s")},
+        output={"action": "grip", "x": 0.125, "y": -1.5},
+    )
+    tally.poll(1)
+while tally._ledger.log.pending:
+    tally.poll(10)
+gc.collect()
+health = tally.health
+print(gc.mem_free(), health.records, health.dropped, health.checkpoints, health.faults)
+"""
+
+
+def held(fleet: Fleet, key: Signer, uri: str, **settings: Any) -> dict[str, Any]:
+    """A device whose key is in a chip; the chip is free again."""
+    config = fleet.device("one", signer=key, **settings)
+    config["key"] = uri
+    return config
+
+
+def test_decisions_do_not_wait_for_the_chip(tmp_path: Path) -> None:
+    uri = set_up(tmp_path / "chip")
+    key = Signer.from_uri(uri)
+    config = held(Fleet(tmp_path / "fleet"), key, uri, checkpoint_records=16)
+    key.close()
+    tally = Recorder.open(config)
+    took = []
+    for number in range(1000):
+        began = time.monotonic()
+        tally.decision("m@1", {"n": number}, output="go")
+        took.append((time.monotonic() - began) * 1000)
+        time.sleep(CONTROL_LOOP_S)
+    took.sort()
+    signed = tally._ledger.sendable
+    assert took[500] < DECISION_MS_MEDIAN_MAX
+    assert took[-10] < DECISION_MS_MAX
+    assert signed > 4  # checkpoints were signed meanwhile
+    assert tally.flush()
+    assert tally.health.faults == {} and tally.health.dropped == 0
+    tally.close()
+
+
+def test_an_urgent_decision_is_signed_when_it_returns(tmp_path: Path) -> None:
+    uri = set_up(tmp_path / "chip")
+    key = Signer.from_uri(uri)
+    config = held(Fleet(tmp_path / "fleet"), key, uri)
+    key.close()
+    tally = Recorder.open(config, background=False)
+    began = time.monotonic()
+    cpu = time.process_time()
+    tally.decision("m@1", {"n": 1}, output="go", urgent=True)
+    took = time.monotonic() - began
+    assert not tally._ledger.log.pending and 0.1 < took < 2
+    # It waits for the chip, and does not spin.
+    assert time.process_time() - cpu < took / 2
+    tally.close()
+
+
+def test_a_key_beside_the_configuration(tmp_path: Path) -> None:
+    """virtual=PATH is relative to the configuration, as other paths in it."""
+    folder = tmp_path / "robot"
+    folder.mkdir()
+    uri = set_up(folder / "chip")
+    key = Signer.from_uri(uri)
+    config = held(Fleet(tmp_path / "fleet"), key, "atecc608:virtual=chip;slot=0")
+    key.close()
+    (folder / "tallystick.json").write_text(json.dumps(config))
+    tally = Recorder.open(str(folder / "tallystick.json"))
+    tally.decision("m@1", {"n": 1}, urgent=True)
+    assert tally.health.faults == {}
+    tally.close()
+
+
+def test_a_chip_that_goes_and_comes_back(tmp_path: Path) -> None:
+    chip = our_chip()
+    config = held(Fleet(tmp_path / "fleet"), key_on(chip), "atecc608:bus=1")
+    tally = Recorder.open(config, signer=key_on(chip), background=False)
+    tally.decision("m@1", {"n": 0}, urgent=True)
+    chip.faults.unplugged = True
+    for number in range(64):
+        tally.decision("m@1", {"n": number})
+    end = time.monotonic() + 10
+    while not tally.health.faults and time.monotonic() < end:
+        tally.poll()
+        time.sleep(0.01)
+    assert not tally.health.key_ok and tally.health.dropped == 0
+    chip.faults.unplugged = False
+    chip.power(on=True)
+    assert tally.flush() and tally.health.key_ok
+    tally.close()
+
+
+@pytest.mark.parametrize("bits", [64, 32])
+def test_micropython_records_with_a_chip(
+    tmp_path: Path, device_library: Path, bits: int, request: pytest.FixtureRequest
+) -> None:
+    interpreter: MicroPython = request.getfixturevalue(f"micropython{bits}")
+    chip = our_chip(time_scale=1.0)
+    config = held(Fleet(tmp_path / "fleet"), key_on(chip), "", checkpoint_s=5)
+    del config["credential"]
+    config["checkpoint_records"] = 64
+    (tmp_path / "record.py").write_text(SCRIPT)
+    (tmp_path / "lib").symlink_to(device_library)
+    tap = Tap(chip)
+    with serving(tap) as port:  # type: ignore[arg-type]  # it passes everything on
+        config["key"] = f"atecc608:tcp=127.0.0.1:{port}"
+        (tmp_path / "tallystick.json").write_text(json.dumps(config))
+        done = interpreter.run(
+            "record.py",
+            "tallystick.json",
+            heap=HEAP_32 if bits == 32 else None,
+            path=[Path("lib")],
+            cwd=tmp_path,
+        )
+    assert done.returncode == 0, done.stderr
+    free, records, dropped, checkpoints, faults = done.stdout.split()
+    print(f"{free} bytes free of {HEAP_32} in {bits} bits")
+    assert int(records) >= 2002 and (int(dropped), faults) == (0, "{}")
+    signatures = [packet for packet in tap.packets() if packet[1] == SIGN]
+    assert len(signatures) == int(checkpoints) >= 2
+
+
+def test_micropython_checks_receipts_in_the_chip(
+    mosquitto: Mosquitto, tmp_path: Path, micropython64: MicroPython, device_library: Path
+) -> None:
+    fleet = Fleet(tmp_path / "fleet", alg=ES256)  # the gateway's key is P-256 too
+    tap = Tap(our_chip(time_scale=0.2))
+    uplink = f"mqtt://{mosquitto.host}:{mosquitto.port}"
+    config = held(fleet, key_on(tap), "", uplink=uplink, checkpoint_records=16)
+    tap.packets()
+    path = tmp_path / "tallystick.json"
+    station = Station(fleet, read_credential(config))
+    with serving(tap) as port, Gateway(mosquitto, station) as gateway:  # type: ignore[arg-type]  # as above
+        config["key"] = f"atecc608:tcp=127.0.0.1:{port}"
+        path.write_text(json.dumps(config))
+        done = run_micropython(micropython64, device_library, path, 100)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert gateway.decisions() == list(range(100))
+    commands = [packet[1] for packet in tap.packets()]
+    assert commands.count(VERIFY) >= 1
+    assert commands.count(SIGN) >= 2
