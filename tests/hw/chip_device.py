@@ -53,7 +53,7 @@ def counts(key: "object") -> None:
 
 def survives(key: "object") -> None:
     # The test pulls the chip's wires at the next signature, and puts them back after a while.
-    reasons: "list[str]" = []
+    reasons: list[str] = []
     end = time.time() + WAIT_S
     while time.time() < end:
         try:
@@ -71,7 +71,7 @@ def main(uri: str, serial: str, unplug: bool) -> None:
     if serial:
         from tallystick.hw.atecc608_setup import provision
 
-        said: "list[str]" = []
+        said: list[str] = []
         provision(uri, lambda _: serial, said.append)
         print("PROVISIONED", len(said))
         del said, provision
