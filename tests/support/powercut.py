@@ -163,9 +163,8 @@ class CutUplink(MemoryUplink):
     def publish_pieces(self, size: int, pieces: Iterable[bytes]) -> bool:
         self.power.cut()
         done = super().publish_pieces(size, pieces)
-        if self.up[-1][1] == 13:
-            # A segment ends with its checkpoint, and that with its signature.
-            if not self.files.holds(self.up[-1][-64:]):
-                raise WrongOrderError("sent before it was synced")
+        # A segment ends with its checkpoint, and that with its signature.
+        if self.up[-1][1] == 13 and not self.files.holds(self.up[-1][-64:]):
+            raise WrongOrderError("sent before it was synced")
         self.power.cut()
         return done

@@ -110,5 +110,9 @@ def follows(previous: Checkpoint, following: Checkpoint) -> None:
         raise Unverified("bad-value", "a checkpoint's size or claims fall, or grow apart")
     if following.boot < previous.boot:
         raise Unverified("bad-value", "a checkpoint's boot count falls")
+    counters = (previous.counter, following.counter)
+    # No hardware counts back (docs/protocol.md, section 3.1).
+    if None not in counters and counters[1] < counters[0]:  # type: ignore[operator]  # as tested
+        raise Unverified("bad-value", "a checkpoint's hardware counter falls")
     if following.boot == previous.boot and following.uptime_ms < previous.uptime_ms:
         raise Unverified("bad-value", "a checkpoint's uptime falls within a boot")

@@ -21,6 +21,8 @@ PENDING_MAX = 64
 # the 262,144 are for records, and a record counts as 64 at least, so 3,840 of the 4,096 items.
 STRETCH_ROOM = 245760
 RECORD_ROOM = 64
+# 64 raises of the hardware counter.
+CREDIT_MS_MAX = 57600000
 
 
 class Log:
@@ -41,6 +43,12 @@ class Log:
         # Of the newest verified receipt: to, digest, statement, time_ms.
         self.custody: "tuple[int, bytes, bytes, int] | None" = None
         self.past: "list[bytes]" = []
+        # The hardware counter (recorder/counting.py): its value, the value up to which the journal
+        # allows it to be raised, and the uptime that was saved up for raises, up to when.
+        self.counter: int | None = None
+        self.intent: int | None = None
+        self.credit_ms = 0
+        self.credited_ms = 0
         # Begun by this process, so no image of it can have been put back.
         self.fresh = False
         self.seed = b""
@@ -113,7 +121,7 @@ class Log:
                 self.boot,
                 uptime_ms,
                 wall and list(wall),
-                None,
+                self.counter,
                 custody,
             ]
         )
@@ -133,6 +141,13 @@ class Log:
         self.sealed_root = root
         self.seed = b""
         self.stretch_room = STRETCH_ROOM
+
+    def passed(self, uptime_ms: int) -> None:
+        """Save up this boot's uptime for raises of the counter."""
+        if uptime_ms > self.credited_ms:
+            credit_ms = self.credit_ms + uptime_ms - self.credited_ms
+            self.credit_ms = min(credit_ms, CREDIT_MS_MAX)
+            self.credited_ms = uptime_ms
 
     def signature(self, ordinal: int, signature: bytes) -> bytes:
         """The frame of a signature; it must be over the oldest payload that waits."""

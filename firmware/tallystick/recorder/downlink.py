@@ -40,6 +40,7 @@ class Downlink:
         self._link = link
         self._gateways = gateways
         self._work: "Work | None" = None
+        self._epoch = ledger.log.epoch
         self._now_ms = 0
         # Receipts and verdicts of validators as they came; nothing of them is verified here.
         self.received: "list[tuple[str, bytes]]" = []
@@ -48,6 +49,10 @@ class Downlink:
     def step(self, now_ms: int) -> bool:
         """One bounded piece of work; False when nothing came."""
         self._now_ms = now_ms
+        if self._epoch != self._ledger.log.epoch:
+            # What was begun was about a log that was left.
+            self._epoch = self._ledger.log.epoch
+            self._work = None
         try:
             if self._work is None:
                 message = self._link.call(self._link.uplink.receive)

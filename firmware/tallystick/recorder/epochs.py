@@ -35,6 +35,8 @@ def begin(ledger: "Ledger", reason: str, previous: "list[Any] | None") -> None:
         log.fresh = True
         log.ordinal = log.signed = old.ordinal
         log.past = old.past[:]
+        log.counter, log.intent = old.counter, old.intent
+        log.credit_ms, log.credited_ms = old.credit_ms, old.credited_ms
         if old.tree.size:
             mark_past(log, old.epoch)
         if previous and previous[0] not in log.past:

@@ -30,6 +30,7 @@ def header(log: Log) -> bytes:
             [list(one) for one in log.pending],
             list(log.custody) if log.custody else None,
             log.past,
+            None if log.intent is None else [log.intent, log.credit_ms, log.credited_ms],
         ]
     )
 
@@ -113,4 +114,5 @@ def mark_past(log: Log, epoch: bytes) -> bytes:
 def mark_boot(log: Log) -> bytes:
     """The frame of one boot more."""
     log.boot += 1
+    log.credited_ms = 0
     return control([BOOT, log.boot])

@@ -19,6 +19,11 @@ class Health:
         self.connected = False
         self.flash_ok = True
         self.key_ok = True
+        # Of the hardware counter, where there is one: value, raises left, and the years that they
+        # last at least.
+        self.counter: int | None = None
+        self.counter_left: int | None = None
+        self.counter_years: int | None = None
         self.last_fault = ""
         self.faults: dict[str, int] = {}
         self.refused: dict[str, int] = {}
@@ -27,11 +32,11 @@ class Health:
     def __repr__(self) -> str:
         return "Health(%s)" % self.as_dict()
 
-    def as_dict(self) -> "dict[str, int | bool | str | dict[str, int]]":
+    def as_dict(self) -> "dict[str, int | bool | str | dict[str, int] | None]":
         """All counters by name."""
         names = (
             "records dropped checkpoints sent resent custody connected flash_ok key_ok"
-            " last_fault faults refused notices"
+            " counter counter_left counter_years last_fault faults refused notices"
         )
         return {name: getattr(self, name) for name in names.split()}
 

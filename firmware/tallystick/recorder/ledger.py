@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tallystick.recorder.checkpointing import Policy
+    from tallystick.recorder.counting import Counting
     from tallystick.recorder.handle import Handle
     from tallystick.recorder.health import Health
 
@@ -75,6 +76,8 @@ class Ledger:
         self.unrecorded: "list[tuple[str, str]]" = []
         self.record_after_ms = 0
         self.wall_offset_ms: int | None = None
+        # Where the key has a counter.
+        self.counting: "Counting | None" = None
 
     # Writing.
 
@@ -183,6 +186,9 @@ class Ledger:
             return True
         if self._signing is not None:
             return self._step_signing(now_ms)
+        # A chip does one thing at a time.
+        if self.counting is not None and self.counting.step(now_ms):
+            return True
         if log.pending and log.pending[0][0] <= self._durable:
             return self._begin_signing(now_ms)
         if log.ordinal > self._durable or log.signed > self.sendable:
@@ -216,7 +222,7 @@ class Ledger:
         return True
 
     def _begin_signing(self, now_ms: int) -> bool:
-        if now_ms < self.key_after_ms:
+        if now_ms < self.key_after_ms or (self.counting is not None and self.counting.holds):
             return False
         pending = self.log.pending[0]
         if MICROPYTHON:

@@ -28,6 +28,7 @@ class Link:
     def __init__(self, uplink: "Uplink", ledger: "Ledger", credential: list[bytes]) -> None:
         self.uplink = uplink
         self._ledger = ledger
+        self._epoch = ledger.log.epoch
         self._credential = credential
         self.greeted = False
         self._session = -1
@@ -68,6 +69,10 @@ class Link:
             if uplink.opening:
                 return bool(self.call(uplink.step))
             return self._connect(now_ms)
+        if self._epoch != self._ledger.log.epoch:
+            # Left for a new one by a rollback that the counter showed.
+            self._epoch = self._ledger.log.epoch
+            self.greet_again()
         worked = bool(self.call(uplink.step))
         if uplink.session != self._session:
             self._session = uplink.session

@@ -157,9 +157,12 @@ def _open_ledger(
     )
     if journal.damage:
         ledger.fault("journal", "damaged")
+        # What it knew of the counter may be as old as what is left of it.
+        ledger.log.intent = None
         epochs.begin(ledger, "damaged", epochs.head_of(ledger.log))
     elif found is None:
         epochs.begin(ledger, "new", None)
+    _open_counter(ledger, config)
     epochs.boot(ledger, config)
     if journal.unreadable:
         ledger.fault("journal", "unreadable")
@@ -167,6 +170,18 @@ def _open_ledger(
         # What was torn was never synced, so nobody can say how many records it was.
         ledger.event("gap", {"dropped": 0, "reason": "torn"})
     return ledger
+
+
+def _open_counter(ledger: "Ledger", config: "dict[str, Any]") -> None:
+    counter = ledger.signer.counter()
+    if counter is not None:
+        from tallystick.recorder.counting import Counting  # noqa: PLC0415  # where there is one
+
+        ledger.counting = Counting(ledger, counter, config)
+        ledger.counting.compare(ledger.clock.uptime_ms())
+    elif ledger.log.intent is not None:
+        # It was there: the journal goes on without it, and checkpoints say null.
+        ledger.fault("counter", "missing")
 
 
 def _lock() -> "Any":

@@ -11,6 +11,7 @@ from tallystick.recorder.filing import cut, mark_past
 from tallystick.recorder.frames import (
     BOOT,
     CONTROL_MAJOR,
+    COUNTER,
     CUSTODY,
     HEADER,
     PAST,
@@ -151,6 +152,8 @@ def from_header(values: "list[Any]") -> Log:
     log.pending = [(one[0], one[1]) for one in values[10]]
     log.custody = tuple(values[11]) if values[11] else None
     log.past = values[12]
+    if len(values) > 13 and values[13]:
+        log.intent, log.credit_ms, log.credited_ms = values[13]
     log.sealed_size = log.tree.size
     log.sealed_root = log.tree.root() if log.tree.size else b""
     return log
@@ -190,6 +193,9 @@ def replay_control(log: Log, values: "list[Any]") -> None:
         mark_past(log, values[1])
     elif kind == BOOT:
         log.boot = values[1]
+        log.credited_ms = 0
+    elif kind == COUNTER:
+        log.intent, log.credit_ms, log.credited_ms = values[1:4]
     else:
         raise Malformed("unknown-kind", "the journal has a frame that this version does not know")
 
@@ -200,3 +206,6 @@ def _replay_payload(log: Log, ordinal: int, payload: bytes) -> None:
     if ordinal <= log.ordinal or values[2] != log.tree.size or values[3] != root:
         raise Malformed("bad-root", "a payload of the journal does not fit its records")
     log._sealed(ordinal, payload, log.tree.size, root)
+    if log.intent is not None:
+        # What is saved up is known from the checkpoints, so nothing else need be written for it.
+        log.passed(values[6])

@@ -1,0 +1,62 @@
+"""A flash image that is put back is found by the hardware counter at boot (A02)."""
+
+import os
+from binascii import unhexlify
+
+from _counter import FileCounter, SteppingClock, with_counter
+from _folder import remove, within
+from tallystick.hw.signer import Signer
+from tallystick.recorder import Recorder
+
+# As in test_recorder_small.py.
+KEY = (
+    "857074616c6c79737469636b2d6b65792f31275820ffb0c917014d7af17badf413a98ddb243373ca"
+    "d8401b24289184108c6900ebc95820d527a2eb917e9f9e6c211eeac957afc943798376d7e08b4e02"
+    "6bd57e2003092348c24e3c67e91b11e0"
+)
+MINUTE_MS = 60000
+
+
+def copy(source: str, target: str) -> None:
+    os.mkdir(target)
+    for name in os.listdir(source):
+        with open(source + "/" + name, "rb") as file:
+            data = file.read()
+        with open(target + "/" + name, "wb") as file:
+            file.write(data)
+
+
+def boot(path: str) -> "tuple[bytes, int | None, dict[str, int]]":
+    """One boot of an hour: epoch, counter, faults."""
+    settings = {"fleet": "acme", "key": "file:" + path + "/key", "journal": path + "/journal"}
+    signer = with_counter(Signer.from_uri(settings["key"]), FileCounter(path + "/counter"))
+    clock = SteppingClock()
+    tally = Recorder.open(settings, signer=signer, clock=clock, background=False)
+    for number in range(6):
+        tally.decision("m@1", {"n": number})
+        clock.now += 10 * MINUTE_MS
+        for _ in range(200):
+            tally.step()
+    found = tally.epoch, tally.health.counter, tally.health.faults
+    tally.close()
+    return found
+
+
+def test_an_older_image_opens_the_next_epoch() -> None:
+    def run(path: str) -> None:
+        with open(path + "/key", "wb") as file:
+            file.write(unhexlify(KEY))
+        if hasattr(os, "chmod"):  # CPython's; a key that others may read is refused there
+            os.chmod(path + "/key", 0o600)
+        epoch, counter, faults = boot(path)
+        assert counter == 1 and faults == {}
+        copy(path + "/journal", path + "/image")
+        again, counter, faults = boot(path)
+        assert again == epoch and counter == 2 and faults == {}
+        remove(path + "/journal")
+        os.rename(path + "/image", path + "/journal")
+        other, counter, faults = boot(path)
+        assert other != epoch and faults == {"counter:rollback": 1}
+        assert counter == 3
+
+    within(run)
