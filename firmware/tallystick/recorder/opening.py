@@ -24,7 +24,7 @@ MS_PER_S = 1000
 # Loaded first, so that what is forgotten leaves its room in one piece behind them.
 LASTING = ("evidence.cbor", "evidence.tree", "recorder.core", "recorder.journal")
 # By the scheme of the key's URI: what signs, while the rest of its driver is forgotten.
-KEPT_OF_DRIVERS = {"file": ("hw.software_key",), "atecc608": ("hw.atecc608",)}
+KEPT_OF_DRIVERS = {"file": ("hw.software_key",), "atecc608": ("hw.atecc608", "hw.atecc608_counter")}
 # What nothing needs any more once its part is done.
 CONFIGURED = ("recorder.config",)
 IDENTIFIED = (
