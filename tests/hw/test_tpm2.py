@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -372,6 +373,13 @@ def test_wrong_pins_are_counted_and_never_repeated(own_tpm: Swtpm) -> None:
     assert counter_of(free).increment() > 0
 
 
+def undefine(connection: Any, owner: bytes) -> None:
+    from tpm2_pytss import ESYS_TR
+
+    connection.esapi.tr_set_auth(ESYS_TR.OWNER, owner)
+    connection.esapi.nv_undefine_space(connection.esapi.tr_from_tpmpublic(0x01820001))
+
+
 def test_a_tpm_whose_owner_has_a_password(own_tpm: Swtpm) -> None:
     from tpm2_pytss import ESYS_TR
 
@@ -385,6 +393,7 @@ def test_a_tpm_whose_owner_has_a_password(own_tpm: Swtpm) -> None:
     key = Signer.create(uri(own_tpm), secrets=secrets("owner's"))
     key.sign(MESSAGE)
     without = Signer.from_uri(uri(own_tpm))
+    Tpm(own_tpm.tcti).run("test", lambda c: undefine(c, b"owner's"))
     refused("no-pin", without.counter)
     owner = Signer.from_uri(uri(own_tpm), secrets=secrets("owner's"))
     assert counter_of(owner).increment() > 0
@@ -419,13 +428,26 @@ def test_a_counter_that_is_deleted_and_made_anew_goes_on_above(own_tpm: Swtpm) -
     counter = counter_of(key)
     for _ in range(5):
         highest = counter.increment()
-    tpm = Tpm(own_tpm.tcti)
-    tpm.run("test", lambda c: c.esapi.nv_undefine_space(c.esapi.tr_from_tpmpublic(0x01820001)))
+    Tpm(own_tpm.tcti).run("test", lambda c: undefine(c, b""))
     refused("no-counter", counter.read)
     refused("no-counter", counter.increment)
     refused("not-raising", counter.poll)
     anew = key.counter()
     assert anew is not None and anew.read() > highest
+
+
+def test_a_new_key_at_an_old_handle_has_a_counter_above_the_old_ones(own_tpm: Swtpm) -> None:
+    highest = counter_of(swtpm.fresh(own_tpm)).increment()
+    # The counter that is left has the PIN of the key that is gone: none.
+    for extra in (";pin=yes", ""):
+        key = swtpm.fresh(own_tpm, KEY, extra)
+        value = counter_of(key).read()
+        assert value > highest
+        highest = counter_of(key).increment()
+        assert highest == value + 1
+    # A refused creation leaves the counter of the key that is there as it is.
+    refused("key-exists", Signer.create, uri(own_tpm))
+    assert counter_of(key).read() == highest
 
 
 def test_another_programs_nv_index_is_left_alone(own_tpm: Swtpm) -> None:
@@ -434,6 +456,7 @@ def test_another_programs_nv_index_is_left_alone(own_tpm: Swtpm) -> None:
     from tallystick.hw.tpm2_context import Tpm
 
     key = swtpm.fresh(own_tpm)
+    Tpm(own_tpm.tcti).run("test", lambda c: undefine(c, b""))
     public = TPMS_NV_PUBLIC(
         nvIndex=0x01820001,
         nameAlg=TPM2_ALG.SHA256,
@@ -446,6 +469,9 @@ def test_another_programs_nv_index_is_left_alone(own_tpm: Swtpm) -> None:
     counter = counter_of(key)
     refused("wrong-counter", counter.read)
     refused("wrong-counter", counter.increment)
+    swtpm.evict(own_tpm, KEY)
+    refused("wrong-counter", Signer.create, uri(own_tpm))
+    refused("no-key", Signer.from_uri, uri(own_tpm))
 
 
 # --- two programs, and a TPM that goes away
@@ -481,6 +507,31 @@ def test_two_programs_at_once(tpm: Swtpm) -> None:
         assert out == b"done\n" and error == b""
     assert transient(tpm) == []
     swtpm.evict(tpm, AK)
+
+
+FORKED = """
+import os, sys
+from tallystick.hw.signer import Signer
+key = Signer.from_uri(sys.argv[1])
+key.sign(b"before")
+child = os.fork()
+key.public_key().verify(key.sign(b"%d" % child), b"%d" % child)
+if child:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+os._exit(0)
+"""
+
+
+def test_a_forked_child_has_a_connection_of_its_own(tpm: Swtpm) -> None:
+    swtpm.fresh(tpm)
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED, uri(tpm)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        check=False,
+        timeout=30,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_program_that_keeps_the_only_connection_is_named(

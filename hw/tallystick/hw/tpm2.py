@@ -18,6 +18,7 @@ from tallystick.hw import tpm2_library, tpm2_uri
 if TYPE_CHECKING:
     from tallystick.hw.signer import Secrets, Signer
     from tallystick.hw.tpm2_ak import AttestationKey
+    from tallystick.hw.tpm2_connection import Connection
     from tallystick.hw.tpm2_context import Tpm
 
 
@@ -33,19 +34,26 @@ def open_signer(rest: str, secrets: "Secrets | None" = None) -> "Signer":
 def create_signer(
     rest: str, alg: "int | None" = None, secrets: "Secrets | None" = None
 ) -> "Signer":
-    """Make a P-256 key under the storage primary and keep it at the handle."""
+    """Make a P-256 key under the storage primary, keep it at the handle, and make its counter."""
     settings = tpm2_uri.parse(rest)
     if alg not in {None, ES256}:
         raise KeyDriverError("no-such-key", "a TPM 2.0 has P-256 (ES256) keys and no Ed25519")
     tpm2_library.require()
-    from tallystick.hw import tpm2_key, tpm2_keys  # noqa: PLC0415  # need the library
+    from tallystick.hw import tpm2_counter, tpm2_key, tpm2_keys  # noqa: PLC0415  # need the library
 
     tpm = _tpm(settings)
+
+    def make(connection: "Connection") -> None:
+        tpm2_keys.check_free(connection, settings.handle)
+        # Now, since a new counter does not begin at 1: who asks for it first must not change it.
+        tpm2_counter.renew(connection, settings.counter, pin, owner)
+        template = tpm2_keys.signing_template(restricted=False, pin=settings.pin)
+        tpm2_keys.create(connection, settings.handle, template, pin, owner)
+
     try:
         pin = tpm2_key.pin(settings, secrets) if settings.pin else None
         owner = tpm2_key.owner_authorisation(tpm, settings.name, secrets)
-        template = tpm2_keys.signing_template(restricted=False, pin=settings.pin)
-        tpm.run(settings.name, lambda c: tpm2_keys.create(c, settings.handle, template, pin, owner))
+        tpm.run(settings.name, make)
     finally:
         tpm.close()
     # Not asked again: the PIN was given a moment ago.

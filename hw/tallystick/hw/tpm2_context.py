@@ -7,6 +7,7 @@
 # connection where others can connect beside it (a resource manager), and else makes one for each
 # piece of work: swtpm and mssim answer one connection at a time.
 
+import os
 import queue
 import threading
 import time
@@ -69,14 +70,17 @@ class Tpm:
     def __init__(self, tcti: str) -> None:
         self.tcti = tcti
         self._worker: "_Worker | None" = None
+        self._pid = 0
         self._closed = False
 
     def start(self, what: str, work: "Callable[[Connection], Any]") -> Job:
         """Hand work over; `what` names key or counter in errors."""
         if self._closed:
             raise KeyDriverError("closed", what + ": was closed")
-        if self._worker is None:
+        # A forked child has the object and not the thread, and must not share the connection.
+        if self._worker is None or self._pid != os.getpid():
             self._worker = _Worker(self.tcti)
+            self._pid = os.getpid()
             # A key that nobody closed must not keep thread and connection for ever.
             weakref.finalize(self, self._worker.jobs.put, None)
         job = Job(work, what)

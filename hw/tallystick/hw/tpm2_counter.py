@@ -48,6 +48,16 @@ def define(connection: Connection, index: int, pin: "bytes | None", owner: "byte
     esapi.tr_close(made)
 
 
+def renew(connection: Connection, index: int, pin: "bytes | None", owner: "bytes | None") -> None:
+    """Make a new key's counter; one that an earlier key at this handle left had that key's PIN."""
+    esapi = connection.esapi
+    if connection.occupied(index):
+        left = _found(connection, index)
+        with connection.authorised(ESYS_TR.OWNER, owner) as session:
+            esapi.nv_undefine_space(left, session1=session)
+    define(connection, index, pin, owner)
+
+
 def _found(connection: Connection, index: int) -> "Any":
     # Anew each time: the first count changes the index's name.
     try:
@@ -130,9 +140,10 @@ class Tpm2Counter(Counter):
 
     def value(self) -> int:
         """The new value, after poll() was True."""
-        if self._new is None:
+        new, self._new = self._new, None
+        if new is None:
             raise KeyDriverError("not-ready", self._what + ": has no new value")
-        return self._new
+        return new
 
     def increment(self) -> int:
         """begin, poll and value in one; sleeps while the TPM counts."""

@@ -124,7 +124,7 @@ class Tpm2Key(Signer):
         self._signature = signature
 
     def counter(self) -> Counter:
-        """The counter at NV index 0x01800000 + the handle's last 22 bits; made when missing."""
+        """At NV index 0x01800000 + the handle's last 22 bits; made with the key, else now."""
         index, secret = self._settings.counter, self._pin
         if not self._run(lambda c: c.occupied(index)):
             owner = owner_authorisation(self._tpm, self._what, self._secrets)

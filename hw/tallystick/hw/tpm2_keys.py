@@ -98,6 +98,14 @@ def signing_template(*, restricted: bool, pin: bool) -> TPM2B_PUBLIC:
     return _ecc(int(attributes), TPMT_SYM_DEF_OBJECT(algorithm=TPM2_ALG.NULL), scheme)
 
 
+def check_free(connection: Connection, handle: int) -> None:
+    """KeyDriverError("key-exists") where anything is at a handle."""
+    if connection.occupied(handle):
+        raise KeyDriverError(
+            "key-exists", "0x%08x of the TPM is taken; a key is never overwritten" % handle
+        )
+
+
 def create(
     connection: Connection,
     handle: int,
@@ -106,10 +114,7 @@ def create(
     owner: "bytes | None",
 ) -> None:
     """Make a key and keep it at `handle`; KeyDriverError("key-exists") where anything is."""
-    if connection.occupied(handle):
-        raise KeyDriverError(
-            "key-exists", "0x%08x of the TPM is taken; a key is never overwritten" % handle
-        )
+    check_free(connection, handle)
     sensitive = TPM2B_SENSITIVE_CREATE(TPMS_SENSITIVE_CREATE(userAuth=TPM2B_AUTH(pin or b"")))
     esapi = connection.esapi
     with connection.primary(_storage(), ESYS_TR.OWNER, owner) as (parent, _):

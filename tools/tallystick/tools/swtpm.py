@@ -3,12 +3,12 @@
 It is a TPM in all but one thing: whoever reads its folder has its keys.
 """
 
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from getpass import getuser
 from pathlib import Path
 from types import TracebackType
 
@@ -117,8 +117,10 @@ class Swtpm:
             "active_pcr_banks = sha256\n"
         )
         command = [find("swtpm_setup"), "--tpm2", "--tpm-state", str(self.folder), "--overwrite"]
-        # Started by root it would become a user that may not write here.
-        command += ["--create-ek-cert", "--config", f"{folder}/setup.conf", "--runas", getuser()]
+        command += ["--create-ek-cert", "--config", f"{folder}/setup.conf"]
+        if os.getuid() == 0:
+            # Started by root it would become a user that may not write here.
+            command += ["--runas", "root"]
         done = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
