@@ -14,6 +14,7 @@ from tallystick.recorder.frames import PAYLOAD, SEED, SIGNATURE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 SEED_SIZE = 32
 PENDING_MAX = 64
@@ -43,6 +44,8 @@ class Log:
         # Of the newest verified receipt: to, digest, statement, time_ms.
         self.custody: "tuple[int, bytes, bytes, int] | None" = None
         self.past: "list[bytes]" = []
+        # After a rotation: [number of the first payload, hint of the key that signs it], in order.
+        self.keys: "list[Any]" = []
         # The hardware counter (recorder/counting.py): its value, the value up to which the journal
         # allows it to be raised, and the uptime that was saved up for raises, up to when.
         self.counter: int | None = None
@@ -171,6 +174,6 @@ class Forms:
         """What the key signs."""
         return self._to_be_signed + head(2, len(payload)) + payload
 
-    def checkpoint(self, payload: bytes, signature: bytes) -> bytes:
-        """The signed checkpoint."""
+    def checkpoint(self, payload: bytes, signature: bytes, ordinal: int = 0) -> bytes:  # noqa: ARG002  # see rekeying.py
+        """The signed checkpoint; `ordinal` says by which key, where there was more than one."""
         return self._signed + head(2, len(payload)) + payload + self._signature_head + signature

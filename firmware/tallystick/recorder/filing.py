@@ -15,6 +15,8 @@ PAST_MAX = 8
 
 def header(log: Log) -> bytes:
     """The first frame of a file that begins here: at a payload, or at the very begin."""
+    # Left out where no key was rotated, as before there were such.
+    keys = [log.keys] if log.keys else []
     return control(
         [
             HEADER,
@@ -32,6 +34,7 @@ def header(log: Log) -> bytes:
             log.past,
             None if log.intent is None else [log.intent, log.credit_ms, log.credited_ms],
         ]
+        + keys
     )
 
 

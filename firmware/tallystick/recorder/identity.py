@@ -86,10 +86,28 @@ def device_id(credential: list[bytes], fleet: str, key: "PublicKey") -> bytes:
     return device
 
 
+def keys_of(credential: list[bytes]) -> "list[tuple[int, bytes, bytes]]":
+    """(algorithm, hint, thumbprint) of every key that a credential with rotations names."""
+    from tallystick.evidence.keys import from_cose_key  # noqa: PLC0415  # after a rotation only
+
+    found = [_parts(credential[0], (ENROLMENT,))[1][2]]
+    for data in credential[1:]:
+        change = _parts(data, (KEY_CHANGE,))[1]
+        if change[0] == ROTATION:
+            found.append(change[3])
+    keys = [from_cose_key(key) for key in found]
+    return [(key.alg, key.kid(), key.thumbprint()) for key in keys]
+
+
 def forms(key: "PublicKey", iss: str, sub: str) -> Forms:
     """What stands around the payload in this device's checkpoints."""
+    return form(Forms, key.alg, key.kid(), iss, sub)
+
+
+def form(kind: "type[Forms]", alg: int, kid: bytes, iss: str, sub: str) -> Forms:
+    """As forms, for a key of which only algorithm and hint are at hand."""
     # As evidence/statement.py and cose.py make it (RFC 9052, 4.2 and 4.4), without loading what
     # reads statements; a test compares the two.
-    protected = encode({1: key.alg, 4: key.kid(), 15: {1: iss, 2: sub}})
+    protected = encode({1: alg, 4: kid, 15: {1: iss, 2: sub}})
     item = head(2, len(protected)) + protected
-    return Forms(b"\x84\x6aSignature1" + item + b"\x40", b"\xd2\x84" + item + b"\xa0", b"\x58\x40")
+    return kind(b"\x84\x6aSignature1" + item + b"\x40", b"\xd2\x84" + item + b"\xa0", b"\x58\x40")

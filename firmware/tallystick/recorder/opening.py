@@ -30,9 +30,6 @@ CONFIGURED = ("recorder.config",)
 IDENTIFIED = (
     "recorder.identity",
     "evidence.root",
-    "evidence.statement",
-    "evidence.cose",
-    "evidence._wire",
     "evidence.keys",
     "hw.file_key",
     "hw.atecc608_open",
@@ -44,7 +41,11 @@ OPENED = (
     "recorder.opening",
     "recorder.epochs",
     "recorder.filing",
-    "evidence.event",
+    "evidence.eventwriter",
+    "evidence._cborreader",
+    "evidence._shape",
+    "evidence._text",
+    "evidence._wire",
 )
 
 
@@ -106,6 +107,8 @@ def _identify(config: "dict[str, Any]", signer: "Any") -> "tuple[Any, bytes, For
     promised = identity.interval_s(credential)
     if promised and config["interval_s"] > promised:
         config["interval_s"] = promised
+    if len(credential) > 1:
+        config["keys"] = identity.keys_of(credential)
     return signer, device, identity.forms(key, config["fleet"], config["device"]), credential
 
 
@@ -162,6 +165,10 @@ def _open_ledger(
         epochs.begin(ledger, "damaged", epochs.head_of(ledger.log))
     elif found is None:
         epochs.begin(ledger, "new", None)
+    if len(config.get("keys", ())) > 1:
+        from tallystick.recorder import rekeying  # noqa: PLC0415  # after a rotation only
+
+        rekeying.begin(ledger, config)
     _open_counter(ledger, config)
     epochs.boot(ledger, config)
     if journal.unreadable:

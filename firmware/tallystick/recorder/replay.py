@@ -14,6 +14,7 @@ from tallystick.recorder.frames import (
     COUNTER,
     CUSTODY,
     HEADER,
+    KEY,
     PAST,
     PAYLOAD,
     RECORD_MAJOR,
@@ -154,6 +155,7 @@ def from_header(values: "list[Any]") -> Log:
     log.past = values[12]
     if len(values) > 13 and values[13]:
         log.intent, log.credit_ms, log.credited_ms = values[13]
+    log.keys = values[14] if len(values) > 14 else []
     log.sealed_size = log.tree.size
     log.sealed_root = log.tree.root() if log.tree.size else b""
     return log
@@ -196,6 +198,9 @@ def replay_control(log: Log, values: "list[Any]") -> None:
         log.credited_ms = 0
     elif kind == COUNTER:
         log.intent, log.credit_ms, log.credited_ms = values[1:4]
+    elif kind == KEY:
+        log.keys.append(values[1:3])
+        log.intent = None
     else:
         raise Malformed("unknown-kind", "the journal has a frame that this version does not know")
 

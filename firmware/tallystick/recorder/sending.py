@@ -181,14 +181,14 @@ class Sender:
             and stretch.first == freeing.first_index(journal, ledger.log.epoch)
         ):
             # The oldest index that is here: who asks for it may have no history.
-            _, payload, old_signature, hashes = yield from stretches.read_edge(
+            ordinal, payload, old_signature, hashes = yield from stretches.read_edge(
                 journal, stretch.number
             )
             edge = (
-                ledger.forms.checkpoint(payload, old_signature),
+                ledger.forms.checkpoint(payload, old_signature, ordinal),
                 hashes,
             )
-        checkpoint = ledger.forms.checkpoint(stretch.payload, signature)
+        checkpoint = ledger.forms.checkpoint(stretch.payload, signature, stretch.ordinal)
         return stretches.Outgoing(
             journal, stretch, ledger.device, ledger.log.epoch, edge, checkpoint
         )

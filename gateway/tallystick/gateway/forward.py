@@ -24,6 +24,7 @@ from tallystick.gateway.batching import Builder, Built, compress
 from tallystick.gateway.config import ValidatorConfig
 from tallystick.gateway.down import Down
 from tallystick.gateway.http import COSE, Http, Refusal
+from tallystick.gateway.keychanges import KeyChanges
 from tallystick.gateway.receipts import Receipts
 from tallystick.gateway.signing import Signing
 from tallystick.gateway.store import Store
@@ -63,6 +64,7 @@ class Forwarder:
         self._http = Http(peer.config.url)
         self._builder = Builder(self.name, peer.config.send, signing, credential)
         self._receipts = Receipts(peer.iss, peer.key)
+        self._key_changes = KeyChanges(self.name, store, self._http)
         self._backoff = Backoff(retry_s_max)
         self._segments_max = limits.BATCH_SEGMENTS
         self._pending: Built | None = None
@@ -98,6 +100,7 @@ class Forwarder:
         """Send at most one batch; how long to wait before the next."""
         self._backoff_pending = False
         try:
+            self._key_changes.tell(self._reader)
             if self._pending is None:
                 self._pending = self._builder.build(self._reader, self.cursor, self._segments_max)
                 steps.passed(steps.BATCHED)

@@ -21,6 +21,7 @@ TIMEOUT_S = 20.0
 PAGES_MAX = 100_000
 JSON_BYTES_MAX = 16_777_216
 ID_BYTES = 16
+EPOCH_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,36 @@ class ValidatorApi:
         """The evidence file that discloses one record."""
         return self._get(f"/v1/evidence/records/{b64u(device)}/{b64u(epoch)}/{index}")
 
+    def current_epochs(self, device: bytes) -> list[bytes]:
+        """The epochs of a device that it has not left, as far as this validator heard."""
+        known = self._json(f"/v1/devices/{b64u(device)}")
+        with self._understood():
+            logs = [log for log in known["logs"] if log["lost_at"] is None and log["size"]]
+            return [from_b64u(log["epoch"], EPOCH_BYTES) for log in logs]
+
+    def newest_heads(self, device: bytes) -> list[bytes]:
+        """The newest signed head of each log of a device."""
+        page = self._json("/v1/heads", device=b64u(device))
+        with self._understood():
+            return [octets(head["statement"]) for head in page["heads"]]
+
+    def publish(self, data: bytes) -> list[dict[str, Any]]:
+        """Hand in credentials (docs/protocol.md, 8.1); what became of each, in order."""
+        headers = {"Content-Type": "application/cbor"}
+        try:
+            answer = self._client.post("/v1/credentials", content=data, headers=headers)
+        except httpx2.HTTPError as error:
+            message = f"{self.url} does not answer ({error}); is the validator running?"
+            raise TransportError("no-answer", message) from error
+        if answer.status_code != 200:
+            where = self.url + "/v1/credentials"
+            raise TransportError(*_problem(answer.status_code, answer.content, where))
+        with self._understood():
+            rows = [dict(row) for row in answer.json()["credentials"]]
+            if not all({"id", "entry", "reason"} <= row.keys() for row in rows):
+                raise KeyError
+            return rows
+
     def _json(self, path: str, **parameters: str | int) -> Any:
         data = self._get(path, JSON_BYTES_MAX, **parameters)
         with self._understood():
@@ -143,6 +174,11 @@ class ValidatorApi:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             message = f"{self.url} answers, but not as a validator does; is the address right?"
             raise TransportError("no-answer", message) from error
+
+
+def octets(text: str) -> bytes:
+    """Bytes of any length from base64url without padding."""
+    return from_b64u(text, len(text) * 3 // 4)
 
 
 def _problem(status: int, data: bytes, where: str) -> tuple[str, str]:

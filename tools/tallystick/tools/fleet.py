@@ -14,7 +14,7 @@ from tallystick.evidence.keys import EDDSA, ES256
 from tallystick.evidence.limits import STATEMENT_BYTES_MAX
 from tallystick.hw import boards
 from tallystick.hw.signer import Signer
-from tallystick.tools import fleetdir, provision, rootkey, secrets
+from tallystick.tools import fleet_keys, fleetdir, provision, rootkey, secrets
 from tallystick.tools._files import read_text
 from tallystick.tools._screen import screen
 from tallystick.tools.attester import attester
@@ -436,3 +436,6 @@ def _request(path: Path | None) -> bytes | None:
     if path.stat().st_size > STATEMENT_BYTES_MAX:
         raise Malformed("too-large", f"{path} is no request for enrolment: it is too long")
     return path.read_bytes()
+
+
+fleet_keys.register(fleet)

@@ -14,6 +14,7 @@ from tallystick.evidence.keys import EDDSA, ES256, b64u, device_text
 from tallystick.hw import boards
 from tallystick.hw.signer import Signer
 from tallystick.tools import secrets
+from tallystick.tools.fleet_keys import rotate_request
 
 ALGORITHMS = {"ed25519": EDDSA, "p256": ES256}
 NAMES = {EDDSA: "Ed25519 (EdDSA)", ES256: "P-256 (ES256)"}
@@ -283,3 +284,6 @@ def list_boards(as_json: bool) -> None:  # noqa: FBT001 - click passes flags by 
         click.echo(f"{name}: {board.title}")
         click.echo(f"  {board.wiring}")
         click.echo(f"  {boards.expand(f'atecc608:board={name}')}")
+
+
+key.add_command(rotate_request)

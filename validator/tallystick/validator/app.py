@@ -229,7 +229,10 @@ class _Handlers:
     async def heads(self, request: Request) -> Response:
         """GET /v1/heads."""
         after = _whole(request, "after", 0, SIZE_MAX, 0)
-        return await self._asked(partial(follow.heads, after=after, limit=_limit(request)))
+        device = _octets(request, "device", 32)
+        return await self._asked(
+            partial(follow.heads, after=after, device=device, limit=_limit(request))
+        )
 
     async def fork_proofs(self, _: Request) -> Response:
         """GET /v1/forks."""

@@ -115,7 +115,7 @@ def consistency(
     )
 
 
-def heads(connection: Connection, after: int, limit: int) -> answers.Heads:
+def heads(connection: Connection, after: int, device: bytes | None, limit: int) -> answers.Heads:
     """Newest heads of logs whose entry is above `after` and published."""
     size = published(connection)
     logs, known, entries = schema.logs, schema.checkpoints, schema.entries
@@ -128,6 +128,7 @@ def heads(connection: Connection, after: int, limit: int) -> answers.Heads:
         .join(entries, entries.c.entry == known.c.entry)
         .join(schema.identities, schema.identities.c.id == logs.c.device)
         .where(known.c.entry > after, known.c.entry < size)
+        .where(sa.true() if device is None else logs.c.device == device)
         .order_by(known.c.entry)
         .limit(limit)
     ).all()  # fmt: skip

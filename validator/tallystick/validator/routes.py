@@ -116,6 +116,7 @@ ROUTES = (
           "A page, in the order in which they were logged.", (
               _query("after", "`next` of the page before: an index of the log.",
                      _count(0, None, 0)),
+              _query("device", "Only of this device.", _octets(32)),
               _LIMIT,
           )),
     Route("GET", "/v1/forks", "fork_proofs", "Fork proofs, the newest first.", answers.ForkProofs,
