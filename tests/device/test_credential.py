@@ -14,7 +14,7 @@ def test_enrolled_only() -> None:
     data = Credential([enrol(device, root)]).encode()
     identity = verify_credential(credential.parse(data), roots, FROM_S)
     assert identity.id == device.id and identity.key == device.public_key()
-    assert (identity.iss, identity.subject, identity.custody) == (ISS, 0, 0)
+    assert (identity.iss, identity.subject, identity.keys[0].custody) == (ISS, 0, 0)
     assert identity.status == "active" and identity.heads == [] and identity.replaces is None
     assert identity.digest == identity.enrolment.digest
     got = credential.parse(data)

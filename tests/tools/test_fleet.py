@@ -79,7 +79,8 @@ def test_a_level_that_no_evidence_shows_is_refused_or_software(
         fleet.enrol("device", "robot-1", request=asked.encode())
     assert refused.value.reason == "bad-custody"
     member = fleet.enrol("device", "robot-1", request=asked.encode(), as_software=True)
-    assert member.identity.custody == 0 and member.identity.enrolment.evidence == []
+    enrolled = member.identity.enrolment
+    assert (enrolled.custody, enrolled.evidence) == (0, [])
 
 
 @pytest.mark.parametrize("data", [b"", b"\x80", b"\x82\xa0\x40", b"\xff" * 40])

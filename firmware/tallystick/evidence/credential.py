@@ -93,11 +93,6 @@ class Identity:
         return self.keys[-1].key
 
     @property
-    def custody(self) -> int:
-        """How the current key is held by the root's word; what counts: keycustody.current."""
-        return self.keys[-1].custody
-
-    @property
     def digest(self) -> bytes:
         """The digest of the newest statement, by which a half may name the credential."""
         return self.digests[-1]
