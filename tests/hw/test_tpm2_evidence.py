@@ -232,6 +232,16 @@ def test_only_attestation_and_endorsement_keys_are_challenged(
     for ak, ek in ((signing, mine.ek), (mine.ek, mine.ek), (mine.ak, mine.ak), (mine.ak, signing)):
         with pytest.raises(TallyError):
             challenges.challenge(ak, ek)
+    # Keys that others could use, or that came from outside, by their attributes (TPMA_OBJECT).
+    for bit in (1, 4, 5, 16, 17, 18):
+        attributes = int.from_bytes(mine.ek[4:8], "big") ^ 1 << bit
+        changed = mine.ek[:4] + attributes.to_bytes(4, "big") + mine.ek[8:]
+        with pytest.raises(TallyError, match="no endorsement key"):
+            challenges.challenge(mine.ak, changed)
+        attributes = int.from_bytes(mine.ak[4:8], "big") ^ 1 << bit
+        changed = mine.ak[:4] + attributes.to_bytes(4, "big") + mine.ak[8:]
+        with pytest.raises(TallyError, match="no attestation key"):
+            challenges.challenge(changed, mine.ek)
     for ek in (b"", mine.ek[:-1], mine.ek + b"\0", os.urandom(300), bytes(5000)):
         with pytest.raises(TallyError):
             challenges.challenge(mine.ak, ek)

@@ -3,18 +3,23 @@
 import json
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from support import swtpm
 from support.swtpm import KEY, transient
 from tallystick.evidence import attester as statements
 from tallystick.evidence import cbor, enrolmentrequest, keycustody
 from tallystick.evidence.enrolment import CUSTODY_TPM
-from tallystick.evidence.errors import Malformed, TallyError, Unverified
+from tallystick.evidence.errors import Malformed, Unverified
 from tallystick.hw.signer import Signer
 from tallystick.tools import attesters, ek_certificate
 from tallystick.tools.attester import attester
@@ -172,17 +177,81 @@ def test_a_certificate_has_its_time_and_its_use(tpm: Swtpm, tmp_path: Path) -> N
     assert "swtpm-localca" in found.issuer and "rootca" in found.root
     with pytest.raises(Unverified, match="expired"):
         ek_certificate.check(mine.certificate, public, ca(tpm), now - 30 * 86_400)
-    # A certificate that its own key could vouch for is no maker's: the TPM's is no CA.
-    leaf = x509.load_der_x509_certificate(mine.certificate)
-    with pytest.raises(Unverified, match="--ek-ca"):
-        ek_certificate.check(mine.certificate, public, [leaf], now)
-    # The maker's own certificate is for no endorsement key.
-    issuer = ca(tpm)[0]
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    spki = issuer.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    with pytest.raises(TallyError):
-        ek_certificate.check(issuer.public_bytes(Encoding.DER), spki, [], now)
+
+NOW = datetime(2026, 11, 22, tzinfo=timezone.utc)
+DAY = timedelta(days=1)
+KEYS = {name: ec.generate_private_key(ec.SECP256R1()) for name in ("root", "middle", "ek")}
+EK_USE = x509.ObjectIdentifier("2.23.133.8.1")
+
+
+def certificate(
+    name: str,
+    issuer: str,
+    *,
+    is_ca: bool | None = True,
+    use: x509.ObjectIdentifier | None = None,
+    until: datetime = NOW + DAY,
+) -> x509.Certificate:
+    def named(what: str) -> x509.Name:
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, what)])
+
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(named(name))
+        .issuer_name(named(issuer))
+        .public_key(KEYS[name].public_key())
+        .serial_number(7)
+        .not_valid_before(NOW - DAY)
+        .not_valid_after(until)
+    )
+    if is_ca is not None:
+        constraints = x509.BasicConstraints(ca=is_ca, path_length=None)
+        builder = builder.add_extension(constraints, critical=True)
+    if use is not None:
+        builder = builder.add_extension(x509.ExtendedKeyUsage([use]), critical=False)
+    return builder.sign(KEYS[issuer], SHA256())
+
+
+def checked(ek: x509.Certificate, *authorities: x509.Certificate) -> ek_certificate.Maker:
+    public = KEYS["ek"].public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    der = ek.public_bytes(Encoding.DER)
+    return ek_certificate.check(der, public, list(authorities), NOW.timestamp())
+
+
+ROOT = certificate("root", "root")
+MIDDLE = certificate("middle", "root")
+EK = certificate("ek", "middle", is_ca=False, use=EK_USE)
+
+
+def test_a_chain_that_holds() -> None:
+    found = checked(EK, ROOT, MIDDLE)
+    assert (found.issuer, found.root) == ("CN=middle", "CN=root")
+    assert checked(certificate("ek", "root", is_ca=None), ROOT).issuer == "CN=root"
+
+
+def test_chains_that_do_not_hold() -> None:
+    other_root = certificate("root", "middle")  # the root's name, by another key
+    for what, ek, authorities in (
+        ("--ek-ca", EK, ()),
+        ("--ek-ca", EK, (ROOT,)),
+        ("--ek-ca", EK, (MIDDLE,)),
+        ("--ek-ca", EK, (MIDDLE, other_root)),
+        # Whoever has a certificate of the maker's is no maker.
+        ("--ek-ca", EK, (ROOT, certificate("middle", "root", is_ca=False))),
+        ("--ek-ca", EK, (ROOT, certificate("middle", "root", is_ca=None))),
+        ("expired", EK, (ROOT, certificate("middle", "root", until=NOW - DAY / 2))),
+        ("expired", certificate("ek", "root", until=NOW - DAY / 2), (ROOT,)),
+        ("expired", EK, (certificate("root", "root", until=NOW - DAY / 2), MIDDLE)),
+        (
+            "not for an endorsement",
+            certificate("ek", "root", use=ExtendedKeyUsageOID.SERVER_AUTH),
+            (ROOT,),
+        ),
+        ("another key", certificate("middle", "root", is_ca=False, use=EK_USE), (ROOT,)),
+    ):
+        with pytest.raises(Unverified, match=what):
+            checked(ek, *authorities)
 
 
 @pytest.mark.parametrize(

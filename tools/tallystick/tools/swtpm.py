@@ -4,6 +4,7 @@ It is a TPM in all but one thing: whoever reads its folder has its keys.
 """
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -22,6 +23,7 @@ STOP_TIMEOUT_S = 10
 SETUP_TIMEOUT_S = 60
 POLL_S = 0.02
 PORT_ATTEMPTS_MAX = 20
+PORT_FIRST, PORT_LAST = 20_000, 32_000
 LOG_LINES_SHOWN = 5
 
 
@@ -39,14 +41,17 @@ def find(program: str = "swtpm") -> str:
 
 
 def free_ports() -> int:
-    """A TCP port of loopback that nobody listens on now, nor on the one after it."""
+    """A TCP port of loopback that nobody listens on now, nor on the one after it.
+
+    Below those that systems give to outgoing connections, so that none comes in between.
+    """
     for _ in range(PORT_ATTEMPTS_MAX):
+        port = random.SystemRandom().randrange(PORT_FIRST, PORT_LAST, 2)
         with socket.socket() as first, socket.socket() as second:
-            first.bind((HOST, 0))
-            port = int(first.getsockname()[1])
             try:
+                first.bind((HOST, port))
                 second.bind((HOST, port + 1))
-            except (OSError, OverflowError):
+            except OSError:
                 continue
             return port
     message = f"no two ports beside each other are free after {PORT_ATTEMPTS_MAX} attempts"
