@@ -1,4 +1,4 @@
-"""A17 end to end: `tally fleet rotate`, `replace`, `revoke`, `show`, `publish` at running services."""
+"""A17 end to end: members' keys rotated, replaced, revoked and shown, with running services."""
 
 import json
 import threading
