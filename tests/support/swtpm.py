@@ -20,8 +20,8 @@ PIN_KEY = 0x81020003
 PIN = "correct horse"
 
 
-def running(folder: Path) -> Iterator[Swtpm]:
-    """A started TPM with endorsement certificates: `tpm.ca` is its maker's chain.
+def running(folder: Path, *, certified: bool = True) -> Iterator[Swtpm]:
+    """A started TPM, with endorsement certificates of its maker (`maker/ca.pem`) unless not wanted.
 
     The test is skipped where swtpm or tpm2-pytss is not installed.
     """
@@ -34,7 +34,8 @@ def running(folder: Path) -> Iterator[Swtpm]:
     except ToolMissing as error:
         pytest.skip(str(error))
     tpm = Swtpm(folder)
-    tpm.make_certificates()
+    if certified:
+        tpm.make_certificates()
     with tpm:
         yield tpm
 
