@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from support import examples as ex
+from support.devices import VALID_S, Fleet
 from tallystick.evidence import attester as attesters
 from tallystick.evidence import (
     custody_atecc608,
@@ -123,6 +124,12 @@ def tpm2(
     return Tpm2Certify(
         public, attest, ak.sign(attest), attester(iss) if vouched is None else vouched
     )
+
+
+def in_tpm(fleet: Fleet, signer: FileKey) -> tuple[int, list[Any]]:
+    """How a device of support.devices is held (Fleet.device): in a TPM of its fleet."""
+    vouched = attester(fleet.name, fleet.root, at_s=VALID_S[0])
+    return 2, [["tpm2-certify", tpm2(signer, fleet.name, vouched=vouched).encode()]]
 
 
 def enrol_held(

@@ -16,12 +16,6 @@ from tallystick.hw.software_key import FileKey
 from validator.test_http import World
 
 
-def in_tpm(fleet: Fleet, signer: FileKey) -> tuple[int, list[Any]]:
-    vouched = heldkeys.attester(fleet.name, fleet.root, at_s=VALID_S[0])
-    made = heldkeys.tpm2(signer, fleet.name, vouched=vouched)
-    return 2, [["tpm2-certify", made.encode()]]
-
-
 def half_shown(_fleet: Fleet, _signer: FileKey) -> tuple[int, list[Any]]:
     opened = heldkeys.with_byte(heldkeys.config_zone(), 86, 0x55)
     return 3, [["atecc608-config", heldkeys.atecc608(opened).encode()], ["tropic-01", b"x"]]
@@ -42,7 +36,7 @@ def send(room: Room, fleet: Fleet, *devices: Device) -> None:
 
 
 def test_verdicts_have_the_counted_level(room: Room, fleet: Fleet) -> None:
-    giver = fleet.device("held", ES256, in_tpm)
+    giver = fleet.device("held", ES256, heldkeys.in_tpm)
     receiver = fleet.device("claimed", ES256, half_shown)
     handover(giver, receiver, "order-1")
     send(room, fleet, giver, receiver)
@@ -80,7 +74,7 @@ def test_a_rotation_brings_its_own_level(room: Room, fleet: Fleet) -> None:
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     made = World(tmp_path / "validator")
-    made.giver = made.fleet.device("held", ES256, in_tpm)
+    made.giver = made.fleet.device("held", ES256, heldkeys.in_tpm)
     made.receiver = made.fleet.device("claimed", ES256, half_shown)
     made.fill()
     yield made

@@ -24,12 +24,6 @@ def in_chip(_fleet: Fleet, _signer: FileKey) -> tuple[int, list[Any]]:
     return 3, [["atecc608-config", heldkeys.atecc608().encode()]]
 
 
-def in_tpm(fleet: Fleet, signer: FileKey) -> tuple[int, list[Any]]:
-    vouched = heldkeys.attester(fleet.name, fleet.root, at_s=VALID_S[0])
-    made = heldkeys.tpm2(signer, fleet.name, vouched=vouched)
-    return 2, [["tpm2-certify", made.encode()]]
-
-
 def in_token(_fleet: Fleet, _signer: FileKey) -> tuple[int, list[Any]]:
     return 1, [["pkcs11-attributes", heldkeys.pkcs11().encode()]]
 
@@ -48,7 +42,7 @@ def of_another_fleet(fleet: Fleet, signer: FileKey) -> tuple[int, list[Any]]:
     return 2, [["tpm2-certify", heldkeys.tpm2(signer, fleet.name, vouched=vouched).encode()]]
 
 
-LEVELS = {1: in_token, 2: in_tpm, 3: in_chip}
+LEVELS = {1: in_token, 2: heldkeys.in_tpm, 3: in_chip}
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -148,7 +142,7 @@ def test_the_command_prints_each_key_and_its_evidence(tmp_path: Path) -> None:
     refused = run(tmp_path, Story(held=in_open_chip, demanded=3))
     assert refused.returncode == 1
     assert "not checked: atecc608-config: the data zone is not locked" in refused.stdout
-    said = json.loads(run(tmp_path, Story(held=in_tpm), "--json").stdout)
+    said = json.loads(run(tmp_path, Story(held=heldkeys.in_tpm), "--json").stdout)
     keys = [one for one in said["keys"] if one["subject"] == "device"]
     assert [one["custody"] for one in keys] == ["tpm", "tpm"]
     assert "the fleet root vouches" in keys[0]["shown"][0]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from support import heldkeys
 from support.devices import Fleet
 from support.story import FIRMWARE, NOW_S, Story, disclose, reencode
 from tallystick.evidence import cbor, verdict
@@ -16,6 +17,7 @@ from tallystick.verify import Policy, Report, check, check_evidence, load_eviden
 
 STORY = Story()
 SILENT = Story(answers=False)
+HELD = Story(held=heldkeys.in_tpm, demanded=2)
 FLIPS = 700
 
 
@@ -274,7 +276,7 @@ def test_a_maker_outside_its_own_map_is_refused() -> None:
     assert refusal(EvidenceFile(*_fields(file))).reason == "not-a-party"
 
 
-@pytest.mark.parametrize("story", [STORY, SILENT], ids=["matched", "silent"])
+@pytest.mark.parametrize("story", [STORY, SILENT, HELD], ids=["matched", "silent", "held"])
 def test_every_changed_byte_is_refused_or_reported(story: Story) -> None:
     """One bit of one byte: refused, or something that was checked no longer is."""
     data = story.evidence().encode()
