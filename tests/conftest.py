@@ -12,6 +12,7 @@ from support.no_skip import pytest_make_collect_report, pytest_runtest_makerepor
 from tallystick.tools import device_library as library
 from tallystick.tools import micropython
 from tallystick.tools import mosquitto as broker
+from tallystick.tools import swtpm as software_tpm
 from tallystick.tools._cache import ToolMissing
 from tallystick.tools.softhsm import SoftHsm
 
@@ -67,6 +68,17 @@ def micropython64() -> micropython.MicroPython:
 def micropython32() -> micropython.MicroPython:
     """MicroPython with the 32-bit words of a microcontroller."""
     return _micropython(32)
+
+
+@pytest.fixture(scope="session")
+def swtpm() -> None:
+    """What a software TPM needs is installed; a test that wants one makes it."""
+    pytest.importorskip("tpm2_pytss", reason="tpm2-pytss is not installed")
+    try:
+        software_tpm.find()
+        software_tpm.find("swtpm_setup")
+    except ToolMissing as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ TOLERANCE = Decimal("0.25")
 ROBOTS = 3
 
 
-def made_set(folder: Path) -> None:
+def made_set(folder: Path, seed: int = 4711) -> None:
     """A small set of the dataset's form: landmarks, unknown barcodes, the edges of half seconds."""
-    random = Random(4711)
+    random = Random(seed)
     barcodes = {1: 5, 2: 14, 3: 41, 6: 72, 7: 27}
     lines = ["# made for a test"] + [f"  {s} \t   {b} " for s, b in barcodes.items()]
     (folder / "Barcodes.dat").write_text("\n".join(lines) + "\n")
@@ -68,9 +68,10 @@ def counted(folder: Path, robots: int) -> dict[str, int]:
     }
 
 
-def replayed(data: Path, folder: Path, timeout_s: int) -> dict[str, object]:
+def replayed(data: Path, folder: Path, timeout_s: int, keys: str) -> dict[str, object]:
+    options = ["--keys", keys, "--export", "conflicts", "--work", "work", "--json"]
     done = subprocess.run(
-        [*COMMAND, "mrclam", str(data), "--export", str(folder / "conflicts"), "--json"],
+        [*COMMAND, "mrclam", str(data), *options],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -83,9 +84,9 @@ def replayed(data: Path, folder: Path, timeout_s: int) -> dict[str, object]:
     return result
 
 
-def check(data: Path, folder: Path, robots: int, timeout_s: int) -> None:
+def check(data: Path, folder: Path, robots: int, timeout_s: int, keys: str = "software") -> None:
     expected = counted(data, robots)
-    result = replayed(data, folder, timeout_s)
+    result = replayed(data, folder, timeout_s, keys)
     assert result["decisions"] == expected.pop("decisions")
     assert result["validators"] == [
         {"name": name, **expected} for name in ("utias", "borealis", "assure")
@@ -93,6 +94,13 @@ def check(data: Path, folder: Path, robots: int, timeout_s: int) -> None:
     # Each was verified offline by the command; a refused one would have failed it.
     exported = list((folder / "conflicts").glob("*.tally"))
     assert len(exported) == expected["conflicting"]
+
+
+def verified(path: Path, policy: Path) -> str:
+    command = [*COMMAND[:-1], "verify", str(path), "--policy", str(policy)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def test_half_seconds_are_exact() -> None:
@@ -110,6 +118,26 @@ def test_a_made_set_comes_out_exactly(tmp_path: Path) -> None:
     expected = counted(data, ROBOTS)
     assert min(expected.values()) > 0, "the made set must hold every outcome"
     check(data, tmp_path, ROBOTS, 170)
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.usefixtures("mosquitto", "micropython64", "softhsm", "swtpm")
+def test_robots_with_an_atecc608_a_tpm_and_a_token_go_side_by_side(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    made_set(data, seed=2)  # in which the conflicts name all three robots
+    check(data, tmp_path, ROBOTS, 230, keys="hardware")
+    said = ""
+    for path in (tmp_path / "conflicts").glob("*.tally"):
+        said += verified(path, tmp_path / "work" / "policy.toml")
+    for level, shown in (
+        ("secure-element", "the ATECC608 with serial number 0123"),
+        ("tpm", "certified"),
+        ("pkcs11", "the token says that it made the key itself, gives it to nobody"),
+    ):
+        assert f": {level}, active" in said
+        assert shown in said
+    assert "not proven: " in said
 
 
 @pytest.mark.slow

@@ -10,7 +10,6 @@ from rich.table import Table
 from tallystick.evidence.attester import VerifiedAttester
 from tallystick.evidence.errors import Malformed
 from tallystick.evidence.keys import device_text
-from tallystick.hw import tpm2
 from tallystick.tools import attesters, ek_certificate, secrets
 from tallystick.tools._screen import screen
 from tallystick.tools.attesters import BY_CERTIFICATE, Request
@@ -98,7 +97,7 @@ Example, on the machine with the TPM:
 def answer(challenge_file: Path, uri: str, out: Path) -> None:
     """Let the TPM answer CHALLENGE."""
     blob, seed = attesters.parse_challenge(_read(challenge_file))
-    out.write_bytes(attesters.answer(_answered(uri, blob, seed)))
+    out.write_bytes(attesters.answer(attesters.answer_by(uri, blob, seed)))
     click.echo(f"{out} is the answer; bring it to `tally fleet attester add --answer`")
 
 
@@ -163,8 +162,7 @@ def add(
     fleet = Fleet.open(folder)
     if uri is not None:
         asked = _identified(uri, pin_file)
-        set_ = attesters.set_challenge(fleet, label, asked)
-        secret = _answered(uri, *attesters.parse_challenge(set_))
+        secret = attesters.challenged(fleet, label, uri, asked)
     else:
         secret = attesters.parse_answer(_read(Path(str(answer_file))))
     asked = attesters.take_answer(fleet, label, secret)
@@ -206,22 +204,10 @@ def list_attesters(folder: Path, as_json: bool) -> None:  # noqa: FBT001 - click
 
 
 def _identified(uri: str, pin_file: Path | None) -> Request:
-    key = tpm2.open_attestation_key(uri, secrets.secrets(pin_file))
-    try:
-        if key.ensure():
-            click.echo("an attestation key was made in the TPM", err=True)
-        found = key.identity()
-    finally:
-        key.close()
-    return Request(found.ak, found.ek, found.certificate, found.manufacturer)
-
-
-def _answered(uri: str, blob: bytes, seed: bytes) -> bytes:
-    key = tpm2.open_attestation_key(uri)
-    try:
-        return key.answer(blob, seed)
-    finally:
-        key.close()
+    asked, made = attesters.identify(uri, secrets.secrets(pin_file))
+    if made:
+        click.echo("an attestation key was made in the TPM", err=True)
+    return asked
 
 
 def _read(path: Path) -> bytes:
@@ -233,7 +219,7 @@ def _read(path: Path) -> bytes:
 
 
 def _say(fleet: Fleet, label: str, vouched: VerifiedAttester, uri: str | None) -> None:
-    path = (fleet.path / "attesters" / label / "attester.cbor").absolute()
+    path = attesters.statement_path(fleet, label)
     click.echo(f"{fleet.name} vouches for {device_text(vouched.key.thumbprint())}")
     if vouched.details["genuine_by"] == BY_CERTIFICATE:
         click.echo(f"its TPM's endorsement certificate is by {vouched.details['ek_issuer']}")

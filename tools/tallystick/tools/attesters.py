@@ -12,7 +12,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 
@@ -24,7 +24,10 @@ from tallystick.evidence.errors import Malformed, Unverified
 from tallystick.evidence.keys import PublicKey, device_text
 from tallystick.hw import tpm2
 from tallystick.tools import ek_certificate
-from tallystick.tools.fleetdir import DAY_S, LABEL, Fleet, write_private
+from tallystick.tools.fleetdir import DAY_S, LABEL, VALID_DAYS, Fleet, write_private
+
+if TYPE_CHECKING:
+    from tallystick.hw.signer import Secrets
 
 REQUEST, CHALLENGE, ANSWER = (
     f"tally-attester-{what}/1" for what in ("request", "challenge", "answer")
@@ -184,6 +187,47 @@ def _write(folder: Path, statement: bytes, certificate: bytes | None) -> None:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def statement_path(fleet: Fleet, label: str) -> Path:
+    """The file that a key's URI names as `attester=`."""
+    return (fleet.path / "attesters" / label / "attester.cbor").absolute()
+
+
+def identify(uri: str, ask: "Secrets | None" = None) -> tuple[Request, bool]:
+    """(what the TPM of `uri` says of itself, whether its attestation key was made just now)."""
+    key = tpm2.open_attestation_key(uri, ask)
+    try:
+        made = key.ensure()
+        found = key.identity()
+    finally:
+        key.close()
+    return Request(found.ak, found.ek, found.certificate, found.manufacturer), made
+
+
+def answer_by(uri: str, blob: bytes, seed: bytes) -> bytes:
+    """The secret that the TPM of `uri` finds in a challenge."""
+    key = tpm2.open_attestation_key(uri)
+    try:
+        return key.answer(blob, seed)
+    finally:
+        key.close()
+
+
+def challenged(fleet: Fleet, label: str, uri: str, asked: Request) -> bytes:
+    """A challenge set to a TPM on this machine, and its answer."""
+    return answer_by(uri, *parse_challenge(set_challenge(fleet, label, asked)))
+
+
+def vouch_here(fleet: Fleet, label: str, uri: str, ca_files: tuple[Path, ...]) -> Path:
+    """Challenge a TPM on this machine, check its maker's certificate, vouch; the statement's file.
+
+    ca_files: the maker's certificates (PEM), up to its root.
+    """
+    asked, _ = identify(uri)
+    asked = take_answer(fleet, label, challenged(fleet, label, uri, asked))
+    vouch(fleet, label, asked, ek_certificate.read_ca(ca_files), VALID_DAYS)
+    return statement_path(fleet, label)
 
 
 def vouched(fleet: Fleet) -> list[tuple[str, VerifiedAttester]]:

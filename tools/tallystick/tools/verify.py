@@ -180,13 +180,22 @@ def keys_held(report: Report) -> list[str]:
     lines = []
     for one in report.keys:
         held = one.held
-        lines.append(f"{one.name}: {CUSTODIES[held.level]}, {one.status}")
+        lines.append(f"{_whose(one)}: {CUSTODIES[held.level]}, {one.status}")
         lines += [f"  shown: {sentence}" for sentence in held.shown]
         lines += [f"  not proven: {sentence}" for sentence in held.not_proven]
         lines += [f"  not checked: {kind}: {why}" for kind, why in held.not_checked]
         if held.level != held.claimed and not held.not_checked:
             lines.append(f"  not shown: {held.why()}")
     return [printable(line, LINE_CHARS_MAX) for line in lines]
+
+
+def _whose(one: HeldKey) -> str:
+    """Who has the key, by the tag that its fleet signed; which key where it is not the first."""
+    member = one.identity
+    tag = member.enrolment.details.get("asset_tag")
+    named = f" {tag}" if isinstance(tag, str) else ""
+    which = "" if one.key == member.id else f", key {b64u(one.key)}"
+    return f"{SUBJECTS[member.subject]}{named} of {member.iss} ({member.text}){which}"
 
 
 def claimed(report: Report) -> list[str]:
@@ -216,6 +225,8 @@ def _shown(value: Any) -> str:
 
 def _section(console: Console, title: str, lines: list[str], style: str) -> None:
     if lines:
-        console.print(Text(f"{title} ({len(lines)})", style=f"bold {style}"))
+        # What is indented belongs to the line before it.
+        count = sum(not line.startswith(" ") for line in lines)
+        console.print(Text(f"{title} ({count})", style=f"bold {style}"))
         for line in lines:
             indented(console, line)

@@ -21,6 +21,7 @@ from tallystick.tools.api import Counts, ValidatorApi
 from tallystick.tools.export import Exported, export_all
 from tallystick.tools.fleetdir import Member
 from tallystick.tools.replay import mrclam_robot
+from tallystick.tools.replay.held import Hardware
 from tallystick.tools.replay.processes import Processes
 from tallystick.tools.replay.scene import NAMESPACE, Scene, build, robot_count
 
@@ -81,6 +82,7 @@ def replay() -> None:
 Examples:
   tally replay mrclam ../shared/data/mrclam1
   tally replay mrclam ../shared/data/mrclam1 --export conflicts   all conflicts as evidence files
+  tally replay mrclam ../shared/data/mrclam1 --keys hardware
   tally replay mrclam ../shared/data/mrclam1 --json | tail -1
 """
 )
@@ -96,8 +98,22 @@ Examples:
     type=click.Path(path_type=Path, file_okay=False),
     help="Keep keys, journals, stores and logs here; a temporary folder unless given.",
 )
+@click.option(
+    "--keys",
+    type=click.Choice(["software", "hardware"]),
+    default="software",
+    show_default=True,
+    help="hardware: robot 1 has an ATECC608, robot 2 a TPM, robot 3 a PKCS#11 token, the others "
+    "an ATECC608 each; all of them virtual, on this machine.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One object on the last line, for scripts.")
-def mrclam(data: Path, export_to: Path | None, work: Path | None, as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
+def mrclam(
+    data: Path,
+    export_to: Path | None,
+    work: Path | None,
+    keys: str,
+    as_json: bool,  # noqa: FBT001 - click passes flags by name
+) -> None:
     """Replay a set of the UTIAS MRCLAM dataset from DATA (Barcodes.dat, RobotN_Measurement.dat).
 
     Robot 1 is recorded by a real MicroPython process and the others by CPython, through a real
@@ -112,7 +128,7 @@ def mrclam(data: Path, export_to: Path | None, work: Path | None, as_json: bool)
         folder = work
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tally-replay-")))
-        run = _Run(data, folder, robots, console)
+        run = _Run(data, folder, robots, console, hardware=keys == "hardware")
         counts = run.play(stack)
         exported = run.export(export_to) if export_to is not None else []
     _show(run.expected, counts, exported, as_json=as_json)
@@ -133,11 +149,14 @@ def mrclam(data: Path, export_to: Path | None, work: Path | None, as_json: bool)
 class _Run:
     """One replay in one folder."""
 
-    def __init__(self, data: Path, folder: Path, robots: int, console: Console) -> None:
+    def __init__(
+        self, data: Path, folder: Path, robots: int, console: Console, *, hardware: bool
+    ) -> None:
         self._data = data.resolve()
         self._folder = folder.resolve()
         self._robots = robots
         self._console = console
+        self._hardware = hardware
         self.expected = count(self._data, robots)
         self._apis: dict[str, ValidatorApi] = {}
         self._scene: Scene | None = None
@@ -146,8 +165,9 @@ class _Run:
         """Start everything, wait for the last deadline, return what each validator counts."""
         broker = stack.enter_context(mosquitto.Mosquitto(self._made("mosquitto")))
         url = f"mqtt://{broker.host}:{broker.port}"
-        scene = self._scene = build(self._folder, url, self._robots)
         processes = stack.enter_context(Processes(self._made("logs")))
+        hardware = Hardware(self._made("keys"), processes, stack) if self._hardware else None
+        scene = self._scene = build(self._folder, url, self._robots, hardware)
         for validator in scene.validators:
             name = f"validator-{validator.name}"
             processes.tally(name, "validator", "run", "--config", str(validator.config))
@@ -189,6 +209,7 @@ class _Run:
             str(number),
             ",".join(robot.id_text for robot in scene.robots),
         ]
+        environment = dict(scene.environments.get(member.label, {}))
         if number == MICROPYTHON_ROBOT:
             found = micropython.find(64)
             path = [
@@ -199,10 +220,11 @@ class _Run:
                 ),
             ]
             command = found.argv("-m", "mrclam_robot", *arguments)
-            processes.start(member.label, command, **found.environment(path))
+            environment |= found.environment(path)
+            processes.start(member.label, command, **environment)
         else:
             module = [sys.executable, "-m", "tallystick.tools.replay.mrclam_robot"]
-            processes.start(member.label, [*module, *arguments])
+            processes.start(member.label, [*module, *arguments], **environment)
         return member.label
 
     def _until_closed(

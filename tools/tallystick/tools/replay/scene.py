@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from tallystick.hw.signer import Signer
 from tallystick.tools import provision
 from tallystick.tools.fleetdir import Fleet, Member
 from tallystick.tools.mosquitto import free_port
+from tallystick.tools.replay.held import Hardware, Held
 from tallystick.verify import profiles as packaged
 
 NAMESPACE = "mrclam"
@@ -33,6 +35,8 @@ class Scene:
     gateway: Path
     validators: list[Validator]
     policy: Path
+    # What a robot's process needs to find its key, by label.
+    environments: dict[str, dict[str, str]]
 
 
 def robot_count(data: Path) -> int:
@@ -43,8 +47,11 @@ def robot_count(data: Path) -> int:
     return count
 
 
-def build(folder: Path, broker: str, robots: int) -> Scene:
-    """Make the fleets, enrol everyone, write every configuration."""
+def build(folder: Path, broker: str, robots: int, hardware: Hardware | None = None) -> Scene:
+    """Make the fleets, enrol everyone, write every configuration.
+
+    `hardware` makes the robots' keys; software keys are made without it.
+    """
     profile = provision.profile_file(packaged.text("sighting"))
     fleets = {name: Fleet.init(folder / name, name) for name in VALIDATOR_FLEETS}
     for fleet in fleets.values():
@@ -58,7 +65,8 @@ def build(folder: Path, broker: str, robots: int) -> Scene:
         peers.append(peer)
     home = fleets[ROBOT_FLEET]
     gateway = provision.gateway(home, home.enrol("gateway", "lab"), broker=broker, validators=peers)
-    members = [_robot(home, number, profile, broker) for number in range(1, robots + 1)]
+    held = [hardware.key(home, n) if hardware else None for n in range(1, robots + 1)]
+    members = [_robot(home, n, key, profile, broker) for n, key in enumerate(held, 1)]
     lines = [fleet.root_line for fleet in fleets.values()]
     policy = folder / "policy.toml"
     # A conflict is what the replay looks for, so its policy accepts one that three attest.
@@ -68,11 +76,14 @@ def build(folder: Path, broker: str, robots: int) -> Scene:
             lines,
             [profile],
             at_least=len(lines),
-            custody="software",
+            custody="pkcs11" if hardware else "software",
             states=("matched", "conflicting"),
         )
     )
-    return Scene(folder, profile, members, gateway, validators, policy)
+    environments = {
+        member.label: key.environment for member, key in zip(members, held, strict=True) if key
+    }
+    return Scene(folder, profile, members, gateway, validators, policy, environments)
 
 
 def _validator(
@@ -89,12 +100,24 @@ def _validator(
     return Validator(name, url, config), provision.ValidatorPeer(name, url, member.credential_path)
 
 
-def _robot(fleet: Fleet, number: int, profile: provision.ProfileFile, broker: str) -> Member:
-    member = fleet.enrol(
-        "device",
-        f"robot-{number}",
-        interval_s=ROBOT_INTERVAL_S,
-        details=lambda _: {"asset_tag": f"robot-{number}"},
+def _robot(
+    fleet: Fleet, number: int, key: Held | None, profile: provision.ProfileFile, broker: str
+) -> Member:
+    label = f"robot-{number}"
+    signer = Signer.from_uri(key.uri) if key else None
+    try:
+        member = fleet.enrol(
+            "device",
+            label,
+            signer=signer,
+            interval_s=ROBOT_INTERVAL_S,
+            details=lambda _: {"asset_tag": label},
+        )
+    finally:
+        if signer is not None:
+            signer.close()
+    settings = {"key": key.uri} if key else {}
+    provision.device(
+        fleet, member, uplink=broker, namespace=NAMESPACE, profiles=[profile], settings=settings
     )
-    provision.device(fleet, member, uplink=broker, namespace=NAMESPACE, profiles=[profile])
     return member
