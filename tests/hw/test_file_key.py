@@ -85,7 +85,10 @@ def test_a_left_over_part_is_replaced_and_a_link_is_not_followed(tmp_path: Path)
     assert victim.read_text() == "mine"
 
 
-def test_a_passphrase_is_needed_and_must_be_right(tmp_path: Path) -> None:
+def test_a_passphrase_is_needed_and_must_be_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TALLY_PIN", raising=False)
     Signer.create(uri(tmp_path), EDDSA, lambda _: PASSPHRASE)
     for secrets, expected in (
         (None, "no-passphrase"),
@@ -96,6 +99,9 @@ def test_a_passphrase_is_needed_and_must_be_right(tmp_path: Path) -> None:
         with pytest.raises(KeyDriverError) as raised:
             Signer.from_uri(uri(tmp_path), secrets)
         assert reason(raised) == expected
+    monkeypatch.setenv("TALLY_PIN", PASSPHRASE)
+    Signer.from_uri(uri(tmp_path))  # as a robot that starts alone
+    monkeypatch.delenv("TALLY_PIN")
     asked: list[str] = []
 
     def ask(what: str) -> str:

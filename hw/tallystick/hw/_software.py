@@ -3,7 +3,7 @@
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -14,6 +14,10 @@ from nacl.signing import SigningKey
 
 from tallystick.evidence.errors import KeyDriverError
 from tallystick.evidence.keys import EDDSA, ES256, low_s
+from tallystick.hw.secret import from_environment
+
+if TYPE_CHECKING:
+    from tallystick.hw.signer import Secrets
 
 # argon2id: a guess costs an attacker 64 MiB; a robot opens its key once.
 OPERATIONS = pwhash.argon2id.OPSLIMIT_INTERACTIVE
@@ -78,6 +82,18 @@ def seal(plain: bytes, passphrase: str) -> list[object]:
     salt = random.random(pwhash.argon2id.SALTBYTES)
     box = _box(passphrase, salt, OPERATIONS, MEMORY_BYTES)
     return [bytes(salt), OPERATIONS, MEMORY_BYTES, bytes(box.encrypt(plain))]
+
+
+def passphrase(secrets: "Secrets | None", path: str) -> str:
+    """From the caller, else from TALLY_PIN, as a robot that starts alone has it."""
+    found = secrets(path) if secrets else None
+    if not found:
+        found = from_environment()
+    if not found:
+        raise KeyDriverError(
+            "no-passphrase", path + ": is sealed; its passphrase is needed, or TALLY_PIN"
+        )
+    return found
 
 
 def unseal(sealed: list[Any], passphrase: str, path: str) -> bytes:

@@ -33,7 +33,8 @@ def open_signer(path: str, secrets: "Secrets | None" = None) -> FileKey:
     if isinstance(kept, list):
         if _MICROPYTHON:
             raise KeyDriverError("sealed-key", path + ": a passphrase needs CPython")
-        kept = _library().unseal(kept, _passphrase(secrets, path), path)
+        library = _library()
+        kept = library.unseal(kept, library.passphrase(secrets, path), path)
     if not _MICROPYTHON and _library().public_raw(alg, kept) != raw:
         # Signing with a public key that is not the secret's own would give the secret away.
         raise KeyDriverError("corrupt-key", path + ": the public key is not the secret's")
@@ -71,13 +72,6 @@ def _checksum(fields: "list[Any]") -> bytes:
     return sha256(cbor.encode(fields))[:CHECKSUM_SIZE]
 
 
-def _passphrase(secrets: "Secrets | None", path: str) -> str:
-    passphrase = secrets(path) if secrets else None
-    if not passphrase:
-        raise KeyDriverError("no-passphrase", path + ": is sealed; its passphrase is needed")
-    return passphrase
-
-
 def _parse(data: bytes, path: str) -> "tuple[int, bytes, Any]":
     wrong = KeyDriverError("corrupt-key", path + ": is no key file, or damaged")
     try:
@@ -99,7 +93,7 @@ def _parse(data: bytes, path: str) -> "tuple[int, bytes, Any]":
 def _exists(path: str) -> bool:
     try:
         os.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # a name that no file can have
         return False
     return True
 
@@ -111,7 +105,7 @@ def _read(path: str) -> bytes:
             raise KeyDriverError("open-key-file", path + ": others may read it; chmod 600 it")
         with open(path, "rb") as file:
             return file.read(FILE_BYTES_MAX)  # what is longer does not end there, so is damaged
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise KeyDriverError("no-key", "%s: cannot be read (%s)" % (path, error))
 
 
@@ -125,5 +119,5 @@ def _write(path: str, data: bytes) -> None:
             os.rename(part, path)
         else:
             _library().write_private(part, path, data)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise KeyDriverError("no-key", "%s: cannot be written (%s)" % (path, error))

@@ -155,6 +155,7 @@ class Pkcs11Key(Signer):
             # keep it for 5 ms each time that the thread wants it.
             time.sleep(0)
             return False
+        job.polled = True
         if job.error is not None:
             self._job = None
             raise job.error
@@ -162,7 +163,7 @@ class Pkcs11Key(Signer):
 
     def signature(self) -> bytes:
         job = self._job
-        if job is None or job.result is None:
+        if job is None or not job.polled or job.result is None:
             raise self._refused("not-ready", "has no signature ready")
         self._job = None
         return job.result
@@ -231,7 +232,8 @@ class Pkcs11Key(Signer):
 
     def _check_idle(self) -> None:
         self._check_open()
-        if self._job is not None and not self._job.done.is_set():
+        # Until poll() said so it is not done, however fast the token was.
+        if self._job is not None and not self._job.polled:
             raise self._refused("busy", "is still signing")
 
     def _find(self) -> objects.Handles:
@@ -271,6 +273,7 @@ class _Job:
 
     def __init__(self, key: Pkcs11Key, message: bytes) -> None:
         self.done = threading.Event()
+        self.polled = False
         self.result: bytes | None = None
         self.error: KeyDriverError | None = None
         # A daemon: a token that never answers must not keep the program from ending.
