@@ -256,6 +256,8 @@ def test_wheel_holds_all_portions_and_nothing_else(wheel: Path) -> None:
         assert inside in names
     for package in ARROWS:
         assert f"tallystick/{package}/py.typed" in names
+    boards = {path.name for path in (TOP / "hw/tallystick/hw/boards").glob("*.toml")}
+    assert boards and {f"tallystick/hw/boards/{name}" for name in boards} <= set(names)
     assert "tallystick/__init__.py" not in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
