@@ -39,6 +39,7 @@ class Counting:
         self._config = config
         # Nothing is signed before the chip was compared with the journal.
         self.holds = True
+        self._compared = False
         self._behind = False
         self._worn = False
         self._boot = True
@@ -73,7 +74,11 @@ class Counting:
         except Exception as error:  # noqa: BLE001  # whatever a key's driver raises
             return self._failed(now_ms, error)
         self._retry_ms = RETRY_MS_MIN
-        intent = ledger.log.intent
+        log = ledger.log
+        intent = log.intent
+        if intent is not None and value > intent and log.fresh and not self._compared:
+            # A gateway was faster: the older image's epoch was left already.
+            intent = None
         if intent is not None and value > intent:
             # Somebody raised it after this journal was written: this is an older image.
             try:
@@ -86,6 +91,7 @@ class Counting:
                 return False
             intent = None
         self.holds = False
+        self._compared = True
         log = ledger.log
         if intent is None:
             self._take(value, now_ms)
@@ -94,6 +100,9 @@ class Counting:
             self._behind = True
             log.counter = None
             ledger.fault("counter", "behind")
+        elif log.counter is not None and log.counter < value:
+            # The chip did it, and its answer was lost.
+            self._raised(value, now_ms)
         else:
             log.counter = value
         self._show(value)
@@ -175,17 +184,21 @@ class Counting:
         except Exception as error:  # noqa: BLE001  # whatever a key's driver raises
             return self._not_raised(now_ms, error)
         self._raising_ms = -1
+        self._raised(value, now_ms)
+        self._show(value)
+        return True
+
+    def _raised(self, value: int, now_ms: int) -> None:
+        ledger = self._ledger
         self._raise_retry_ms = RETRY_MS_MIN
         self._boot = False
         self._raised_ms = now_ms
-        log.counter = value
-        self._show(value)
+        ledger.log.counter = value
         if ledger.failing:
             from tallystick.recorder.troubles import works  # noqa: PLC0415  # rarely
 
             works(ledger, "counter:")
         ledger.event("counter", {"value": value})
-        return True
 
     def _not_raised(self, now_ms: int, error: Exception) -> bool:
         # Nobody knows whether it was: it is read again before anything else is signed.
