@@ -421,6 +421,44 @@ def test_the_counter_only_goes_up(key: Signer, own_tpm: Swtpm) -> None:
     assert counter_of(Signer.from_uri(uri(own_tpm))).read() == first + 4
 
 
+def test_a_tpm_that_asks_to_try_again_counts_once(
+    tpm: Swtpm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tpm2_pytss import ESAPI, TPM2_RC, TSS2_Exception
+
+    from tallystick.hw import tpm2_context
+
+    counter = counter_of(swtpm.fresh(tpm))
+    before = counter.read()
+    monkeypatch.setattr(tpm2_context, "RETRY_S", 0.001)
+    asked = {"nv_increment": 0, "nv_read": 0}
+
+    def again(name: str, code: TPM2_RC, when: set[int]) -> None:
+        real = getattr(ESAPI, name)
+
+        def command(*arguments: Any, **named: Any) -> Any:
+            asked[name] += 1
+            if asked[name] in when:
+                raise TSS2_Exception(code)
+            return real(*arguments, **named)
+
+        monkeypatch.setattr(ESAPI, name, command)
+
+    # A TPM that limits how often its NV memory is written.
+    again("nv_increment", TPM2_RC.NV_RATE, {1, 2})
+    # The value is read before and after; after it was raised the TPM is busy.
+    again("nv_read", TPM2_RC.RETRY, {4})
+    assert counter.increment() == before + 1
+    assert asked["nv_increment"] == 3
+    # It does not go on for ever.
+    again("nv_increment", TPM2_RC.NV_RATE, set(range(100)))
+    refused("busy", counter.increment)
+    assert asked["nv_increment"] == 3 + tpm2_context.ATTEMPTS_MAX
+    monkeypatch.undo()
+    assert counter.read() == before + 1
+    assert transient(tpm) == []
+
+
 def test_a_counter_that_is_deleted_and_made_anew_goes_on_above(own_tpm: Swtpm) -> None:
     from tallystick.hw.tpm2_context import Tpm
 

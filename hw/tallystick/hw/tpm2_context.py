@@ -128,7 +128,9 @@ class _Worker:
         except KeyDriverError as error:
             job.error = error
         except Exception as error:  # noqa: BLE001  # the thread must outlive one bad job
-            job.error = KeyDriverError("chip-error", "%s: %r" % (job.what, error))
+            # Not with its words, which are the library's and may hold what was given to it.
+            said = "%s: the TPM library failed (%s)" % (job.what, type(error).__name__)
+            job.error = KeyDriverError("chip-error", said)
         if not self._keeps:
             self._disconnect()
         job.done.set()

@@ -80,20 +80,38 @@ def _found(connection: Connection, index: int) -> "Any":
     return found
 
 
-def _value(connection: Connection, index: int, pin: "bytes | None", *, raises: bool) -> int:
+def _value(
+    connection: Connection,
+    index: int,
+    pin: "bytes | None",
+    before: "list[int] | None" = None,
+) -> int:
+    """Its value; with `before` one more, once, though the TPM may ask to try all of this again.
+
+    before: empty; keeps the value from which it is raised.
+    """
     found = _found(connection, index)
-    esapi = connection.esapi
     try:
         with connection.authorised(found, pin) as session:
-            if raises:
-                esapi.nv_increment(found, session1=session)
-            return int.from_bytes(bytes(esapi.nv_read(found, _SIZE, session1=session)), "big")
+            value = _read(connection, found, session)
+            if before is None or (before and value != before[0]):
+                return value
+            before[:] = [value]
+            connection.esapi.nv_increment(found, session1=session)
+            return _read(connection, found, session)
+    finally:
+        _forget(connection.esapi, found)
+
+
+def _read(connection: Connection, found: "Any", session: "Any") -> int:
+    try:
+        return int.from_bytes(
+            bytes(connection.esapi.nv_read(found, _SIZE, session1=session)), "big"
+        )
     except TSS2_Exception as error:
         if errors.answer(error) != int(TPM2_RC.NV_UNINITIALIZED):
             raise
         return 0  # somebody made it and did not count yet
-    finally:
-        _forget(esapi, found)
 
 
 def _forget(esapi: "Any", found: "Any") -> None:
@@ -119,7 +137,7 @@ class Tpm2Counter(Counter):
     def read(self) -> int:
         """Its value."""
         index, pin = self._index, self._pin
-        found: int = self._tpm.run(self._what, lambda c: _value(c, index, pin, raises=False))
+        found: int = self._tpm.run(self._what, lambda c: _value(c, index, pin))
         return found
 
     def begin(self) -> None:
@@ -128,7 +146,8 @@ class Tpm2Counter(Counter):
             raise KeyDriverError("busy", self._what + ": is still counting")
         index, pin = self._index, self._pin
         self._new = None
-        self._job = self._tpm.start(self._what, lambda c: _value(c, index, pin, raises=True))
+        before: "list[int]" = []
+        self._job = self._tpm.start(self._what, lambda c: _value(c, index, pin, before))
 
     def poll(self) -> bool:
         """Whether value() has the new value."""

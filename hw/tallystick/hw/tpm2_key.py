@@ -164,7 +164,8 @@ class Tpm2Key(Signer):
 
     def _start(self, work: "Any") -> Job:
         if self._refused_pin is not None:
-            raise self._refused_pin
+            # Made anew, since each raise of one object makes its traceback longer.
+            raise KeyDriverError(self._refused_pin.reason, self._refused_pin.message)
         return self._tpm.start(self._what, work)
 
     def _run(self, work: "Any") -> "Any":
