@@ -112,10 +112,10 @@ def test_signatures_verify_and_s_is_low(station: KeyStation, key: Signer) -> Non
             public.verify(signature, message + b".")
 
 
-@pytest.mark.parametrize("size", [0, 1, 32, 64, 65_536])
-def test_messages_of_any_size_are_signed(key: Signer, size: int) -> None:
-    message = bytes(size)
-    key.public_key().verify(key.sign(message), message)
+def test_messages_of_any_size_are_signed(key: Signer) -> None:
+    for size in (0, 1, 32, 64, 65_536):
+        message = bytes(size)
+        key.public_key().verify(key.sign(message), message)
 
 
 def test_the_self_test_says_what_works(key: Signer) -> None:

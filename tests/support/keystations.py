@@ -3,11 +3,14 @@
 A station can be unplugged and plugged in again; what cannot (a key in memory) says so.
 """
 
+import functools
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -33,12 +36,25 @@ from tallystick.hw.virtual_atecc608 import VirtualAtecc608
 from tallystick.tools import softhsm
 from tallystick.tools._cache import ToolMissing
 from tallystick.tools.mosquitto import free_port
+from tallystick.tools.swtpm import Swtpm
 
 SERIAL = "0123A1B2C3D4E5F6EE"
 FLEET = "acme"
 ROOT = ex.Signer(ES256, "a fleet root of the key stations")
 NOW_S = 1_800_000_000
 WAIT_S = 20
+
+_KEPT = tempfile.TemporaryDirectory(prefix="tally-key-stations-")
+
+
+# As `tally chip serve`, and started in a tenth of its time.
+SERVE = """
+import sys, time
+from tallystick.hw.virtual_atecc608 import VirtualAtecc608
+from tallystick.hw.virtual_atecc608.server import serving
+with serving(VirtualAtecc608.open(sys.argv[1]), port=int(sys.argv[2])):
+    time.sleep(600)
+"""
 
 
 class KeyStation:
@@ -130,7 +146,7 @@ class InChip(KeyStation):
 
 
 class InServedChip(InChip):
-    """An ATECC608 that `tally chip serve` serves; unplugged by a kill."""
+    """An ATECC608 that another process serves over TCP; unplugged by a kill."""
 
     shared = True
 
@@ -140,10 +156,8 @@ class InServedChip(InChip):
         self._start()
 
     def _start(self) -> None:
-        serve = ["chip", "serve", "--state", str(self.state), "--listen", f"127.0.0.1:{self.port}"]
-        code = "from tallystick.tools.main import main; main()"
         self._server = subprocess.Popen(
-            [sys.executable, "-c", code, *serve],
+            [sys.executable, "-c", SERVE, str(self.state), str(self.port)],
             env=self.environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -185,17 +199,10 @@ class InTpm(KeyStation):
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         super().__init__(folder, patch)
-        self._running = swtpm.running(folder)
-        self.tpm = next(self._running)
-        from tallystick.hw import tpm2
-
-        ak = tpm2.open_attestation_key(swtpm.uri(self.tpm, KEY, f";ak=0x{AK:08x}"))
-        ak.ensure()
-        key = tpm2.challenges().attestation_key(ak.identity().ak)
-        ak.close()
-        made = Attester(key, CUSTODY_TPM, {"manufacturer": "IBM"}, (NOW_S - 10, NOW_S + 10))
-        self.attester = folder / "attester.cbor"
-        self.attester.write_bytes(made.sign(ROOT, FLEET, device_text(key.thumbprint())))
+        self.attester = folder / "tpm" / "attester.cbor"
+        shutil.copytree(attested_tpm(), folder / "tpm")
+        self.tpm = Swtpm(folder / "tpm")
+        self.tpm.start()
 
     def uri(self, number: int = 0) -> str:
         extra = f";ak=0x{AK:08x};attester={self.attester};pin=yes"
@@ -208,7 +215,26 @@ class InTpm(KeyStation):
         self.tpm.start()
 
     def close(self) -> None:
-        self._running.close()  # type: ignore[attr-defined]
+        self.tpm.kill()
+
+
+@functools.cache
+def attested_tpm() -> Path:
+    """The state of a TPM with a vouched attestation key; a copy starts like the TPM itself."""
+    folder = Path(_KEPT.name) / "tpm"
+    folder.mkdir()
+    running = swtpm.running(folder)
+    tpm = next(running)
+    from tallystick.hw import tpm2
+
+    ak = tpm2.open_attestation_key(swtpm.uri(tpm, KEY, f";ak=0x{AK:08x}"))
+    ak.ensure()
+    key = tpm2.challenges().attestation_key(ak.identity().ak)
+    ak.close()
+    made = Attester(key, CUSTODY_TPM, {"manufacturer": "IBM"}, (NOW_S - 10, NOW_S + 10))
+    (folder / "attester.cbor").write_bytes(made.sign(ROOT, FLEET, device_text(key.thumbprint())))
+    next(running, None)  # stops it
+    return folder
 
 
 class OnToken(KeyStation):
