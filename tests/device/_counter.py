@@ -16,6 +16,7 @@ class FileCounter(Counter):
         self.limit = limit
         self.broken = ""
         self.slow_polls = 0
+        self.in_steps = True
         self.raised = 0
         self.busy = False
         self._polls = 0
@@ -35,6 +36,9 @@ class FileCounter(Counter):
     def read(self) -> int:
         self._fail("read")
         return self._stored()
+
+    def reader(self) -> "Any":
+        return Reading(self) if self.in_steps else None
 
     def begin(self) -> None:
         self._fail("begin")
@@ -66,6 +70,22 @@ class FileCounter(Counter):
         if self._new is None:
             raise KeyDriverError("not-ready", "no new value")
         return self._new
+
+
+class Reading:
+    """A read in three steps."""
+
+    def __init__(self, counter: FileCounter) -> None:
+        self.counter = counter
+        self.left = 3
+        self.result = 0
+
+    def step(self) -> bool:
+        self.left -= 1
+        if self.left:
+            return False
+        self.result = self.counter.read()
+        return True
 
 
 class SteppingClock:

@@ -583,3 +583,31 @@ def test_decisions_are_all_there(fleet: Fleet) -> None:
     found = [one for one in records_of(robot.files) if isinstance(one, Decision)]
     assert [one.inputs["n"] for one in found] == list(range(1, robot.number + 1))
     assert len(robot.station.trees) == 1
+
+
+def test_a_key_that_cannot_say_yet_whether_it_counts(fleet: Fleet) -> None:
+    robot = Robot(fleet)
+    robot.life(40)
+    answers: list[Any] = [RuntimeError("the TPM is busy")] * 6
+
+    def counter() -> FileCounter | None:
+        if answers:
+            raise answers.pop()
+        return robot.chip
+
+    for last in (robot.chip, None):
+        signer = Signer.from_uri(robot.config["key"])
+        signer.counter = counter if last is not None else lambda: None  # type: ignore[method-assign]
+        clock = SteppingClock()
+        tally = Recorder.open(robot.config, signer=signer, clock=clock, background=False)
+        if last is not None:
+            assert tally.health.faults == {"counter:driver": 1}
+            tally.decision("m@1", urgent=True)
+            assert not tally.health.key_ok
+        for _ in range(100):
+            clock.now += MINUTE_MS
+            tally.step()
+        assert tally.flush()
+        assert tally.health.counter == (None if last is None else robot.chip.read())
+        assert ("counter:missing" in tally.health.faults) == (last is None)
+        tally.close()

@@ -33,10 +33,16 @@ def frame(log: "Log", uptime_ms: int) -> bytes:
 class Counting:
     """Compares the chip with the journal at boot, then raises it: at boot, and each hour."""
 
-    def __init__(self, ledger: "Ledger", counter: "Counter", config: "dict[str, Any]") -> None:
+    def __init__(
+        self, ledger: "Ledger", counter: "Counter | None", config: "dict[str, Any]"
+    ) -> None:
         self._ledger = ledger
-        self._counter = counter
+        # None where the key could not say yet whether it has one.
+        self._counter: "Any" = counter
         self._config = config
+        self._reading: "Any" = None
+        # A raise failed: whether the chip counted must be read before the next one.
+        self._unsure = False
         # Nothing is signed before the chip was compared with the journal.
         self.holds = True
         self._compared = False
@@ -54,25 +60,56 @@ class Counting:
 
     def step(self, now_ms: int) -> bool:
         """One bounded piece of comparing or raising; False when there is nothing to do."""
-        if now_ms < self._after_ms:
-            return False
         if self._raising_ms >= 0:
             return self._finish(now_ms)
-        if self.holds:
-            return self.compare(now_ms, begun=True)
+        if now_ms < (self._after_ms if self.holds else self._raise_after_ms):
+            return False
+        if self.holds or self._unsure:
+            return self._look(now_ms)
         return self._raise(now_ms)
+
+    def _look(self, now_ms: int) -> bool:
+        # As compare(), in bounded pieces where the chip takes its time.
+        try:
+            if self._counter is None:
+                self._counter = self._ledger.signer.counter()
+            if self._reading is None and self._counter is not None:
+                self._reading = self._counter.reader()
+            if self._reading is not None:
+                if not self._reading.step():
+                    return True
+                value = self._reading.result
+                self._reading = None
+                return self._compare(value, now_ms, begun=True)
+        except Exception as error:  # noqa: BLE001  # whatever a key's driver raises
+            self._reading = None
+            return self._failed(now_ms, error)
+        return self.compare(now_ms, begun=True)
 
     # Comparing.
 
     def compare(self, now_ms: int, *, begun: bool = False) -> bool:
         """Read the chip and act on it; `begun`: the boot was recorded. False: not readable."""
-        ledger = self._ledger
         try:
-            value = self._counter.read()
-            if type(value) is not int or value < 0:
-                raise KeyDriverError("bad-value", "the counter's value is no number")  # noqa: TRY301  # as the driver's
+            if self._counter is None:
+                self._counter = self._ledger.signer.counter()
+            value = None if self._counter is None else self._counter.read()
         except Exception as error:  # noqa: BLE001  # whatever a key's driver raises
             return self._failed(now_ms, error)
+        return self._compare(value, now_ms, begun=begun)
+
+    def _compare(self, value: "Any", now_ms: int, *, begun: bool) -> bool:
+        ledger = self._ledger
+        if value is None and self._counter is None:
+            # It was there: the journal goes on without it, and checkpoints say null.
+            self.holds = False
+            ledger.counting = None
+            if ledger.log.intent is not None:
+                ledger.fault("counter", "missing")
+            return True
+        if type(value) is not int or value < 0:
+            wrong = KeyDriverError("bad-value", "the counter's value is no number")
+            return self._failed(now_ms, wrong)
         self._retry_ms = RETRY_MS_MIN
         log = ledger.log
         intent = log.intent
@@ -90,7 +127,7 @@ class Counting:
                 self._after_ms = now_ms + LOOK_MS
                 return False
             intent = None
-        self.holds = False
+        self.holds = self._unsure = False
         self._compared = True
         log = ledger.log
         if intent is None:
@@ -128,7 +165,8 @@ class Counting:
 
     def _raise(self, now_ms: int) -> bool:
         log = self._ledger.log
-        if log.counter is None or log.intent is None or now_ms < self._raise_after_ms:
+        if log.counter is None or log.intent is None:
+            self._raise_after_ms = now_ms + LOOK_MS
             return False
         if log.intent == log.counter:
             return self._intend(log, log.intent, now_ms)
@@ -201,15 +239,19 @@ class Counting:
         ledger.event("counter", {"value": value})
 
     def _not_raised(self, now_ms: int, error: Exception) -> bool:
-        # Nobody knows whether it was: it is read again before anything else is signed.
+        # Nobody knows whether it was.  The journal is no older for it, so signing goes on.
+        self._raising_ms = -1
+        self._unsure = True
         self._raise_after_ms = now_ms + self._raise_retry_ms
         self._raise_retry_ms = min(2 * self._raise_retry_ms, RAISE_RETRY_MS_MAX)
-        return self._failed(now_ms, error)
+        self._ledger.fault("counter", reason_of(error), error)
+        return False
 
     def _failed(self, now_ms: int, error: Exception) -> bool:
+        # Not readable: nothing is signed before it was compared once.
+        if not self.holds:
+            return self._not_raised(now_ms, error)
         ledger = self._ledger
-        self._raising_ms = -1
-        self.holds = True
         self._after_ms = now_ms + self._retry_ms
         self._retry_ms = min(2 * self._retry_ms, RETRY_MS_MAX)
         ledger.health.key_ok = False

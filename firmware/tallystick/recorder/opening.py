@@ -180,8 +180,13 @@ def _open_ledger(
 
 
 def _open_counter(ledger: "Ledger", config: "dict[str, Any]") -> None:
-    counter = ledger.signer.counter()
-    if counter is not None:
+    counter = None
+    unknown = False
+    try:
+        counter = ledger.signer.counter()
+    except Exception:  # noqa: BLE001  # a driver's; it is asked again
+        unknown = True
+    if counter is not None or unknown:
         from tallystick.recorder.counting import Counting  # noqa: PLC0415  # where there is one
 
         ledger.counting = Counting(ledger, counter, config)

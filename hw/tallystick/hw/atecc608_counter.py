@@ -6,6 +6,8 @@ from tallystick.hw.counter import Counter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from tallystick.hw.atecc608_chip import Job, Work
 
 COUNTER = 0x24
@@ -25,6 +27,9 @@ class AteccCounter(Counter):
 
     def read(self) -> int:
         return self._chip.run(reading, self._chip, self._number)  # type: ignore[no-any-return]
+
+    def reader(self) -> "Any":
+        return self._chip.start(reading, self._chip, self._number)
 
     def begin(self) -> None:
         if self._job is not None and not self._job.done:

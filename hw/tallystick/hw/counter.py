@@ -2,6 +2,10 @@
 
 from tallystick.evidence.errors import KeyDriverError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tallystick.evidence.steps import Steps
+
 
 class Counter:
     """A monotonic counter that hardware keeps.
@@ -15,6 +19,10 @@ class Counter:
     def read(self) -> int:
         """Its value; blocks for a read of the chip."""
         raise KeyDriverError("no-counter", "this key has no counter")
+
+    def reader(self) -> "Steps | None":
+        """As read(), in bounded pieces: step() until True, then `result`; None: read() is quick."""
+        return None
 
     def begin(self) -> None:
         """Start to raise it by one."""
