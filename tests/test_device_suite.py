@@ -6,7 +6,8 @@ import pytest
 
 from support import webassembly
 from support.device_suite import (
-    HEAP_32_KIB,
+    HEAP_32,
+    HEAP_32_BYTES,
     DeviceTest,
     Outcome,
     all_tests,
@@ -50,10 +51,9 @@ def test_on_micropython64(
 def test_on_micropython32_in_a_small_heap(
     test: DeviceTest, micropython32: MicroPython, device_library: Path
 ) -> None:
-    heap = f"{test.heap_32_kib}k"
-    outcomes = run_on_micropython(test, micropython32, device_library, heap=heap)
+    outcomes = run_on_micropython(test, micropython32, device_library, heap=HEAP_32)
     check(outcomes)
-    assert all(0 < one.heap_free_bytes < 1024 * test.heap_32_kib for one in outcomes)
+    assert all(0 < one.heap_free_bytes < HEAP_32_BYTES for one in outcomes)
 
 
 @on("webassembly")
@@ -92,8 +92,7 @@ def test_failures_on_a_device_are_seen(
 ) -> None:
     path = tmp_path / "test_faulty.py"
     path.write_text(FAULTY)
-    heap = f"{HEAP_32_KIB}k"
-    outcomes = run_on_micropython(DeviceTest(path), micropython32, device_library, heap=heap)
+    outcomes = run_on_micropython(DeviceTest(path), micropython32, device_library, heap=HEAP_32)
     good, wrong, too_big = outcomes
     assert good.ok
     assert not wrong.ok
@@ -111,20 +110,6 @@ def test_a_restriction_needs_its_reason(tmp_path: Path) -> None:
     assert DeviceTest(path).runs_on == ("cpython",)
     path.write_text('RUNS_ON = ("pypy",)\n')
     with pytest.raises(ValueError, match="pypy"):
-        DeviceTest(path)
-
-
-def test_a_larger_heap_needs_its_reason(tmp_path: Path) -> None:
-    path = tmp_path / "test_some.py"
-    path.write_text("")
-    assert DeviceTest(path).heap_32_kib == HEAP_32_KIB == 64
-    path.write_text("HEAP_32_KIB = 80\n")
-    with pytest.raises(ValueError, match="HEAP_32_BECAUSE"):
-        DeviceTest(path)
-    path.write_text('HEAP_32_KIB = 80\nHEAP_32_BECAUSE = "holds two"\n')
-    assert DeviceTest(path).heap_32_kib == 80
-    path.write_text('HEAP_32_KIB = 256\nHEAP_32_BECAUSE = "holds many"\n')
-    with pytest.raises(ValueError, match="64 to 128"):
         DeviceTest(path)
 
 

@@ -1,5 +1,6 @@
 # What several device tests sign with: fixed Ed25519 keys, signed by our own pure-Python code, so
 # that every interpreter makes the same bytes.
+import _names
 from tallystick.evidence import _ed25519, keys
 from tallystick.evidence.digest import sha256
 from tallystick.evidence.errors import TallyError
@@ -9,8 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-EPOCH = b"epoch-01"
-ISS = "acme"
+
+EPOCH, ISS = _names.EPOCH, _names.ISS
 
 
 class Key:

@@ -19,6 +19,7 @@ class Signer:
         self.letter = letter
         self.signatures = signatures
         self.key = from_raw(EDDSA, unhexlify(keys[letter]))
+        self.id = self.key.thumbprint()
 
     def public_key(self) -> PublicKey:
         return self.key

@@ -9,8 +9,6 @@ from tallystick.evidence.gatewaylog import leaf_of
 from tallystick.evidence.leaf import leaves
 from tallystick.evidence.segment import Segment, Stretch
 
-HEAP_32_KIB = 80
-HEAP_32_BECAUSE = "batches travel between gateways and validators, never to a 64 KiB device"
 KEYS = {
     "g": "12a41592c8b7c17d4059e7b29b61e8ff96c7415f2f803348f2f017e05b9ea1da",
     "r": "5b6489c9c7fd0dcf50545e7c164886ef40491ec06c7f1b123041797e8117535e",

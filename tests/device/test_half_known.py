@@ -10,9 +10,6 @@ from tallystick.evidence.credential import Keyring
 from tallystick.evidence.errors import TallyError
 from tallystick.evidence.root import parse_root
 
-HEAP_32_KIB = 80
-HEAP_32_BECAUSE = "the code that verifies a half takes 55 KiB of it, Ed25519 7 KiB more"
-
 ROOT = "acme+owEBIAYhWCDLKW88dyXLE0qVlDpG3dfoq5LIOQDeN559ghmxKQFM6A"
 HALF = (
     b"hw5Y+4wBGRRQZmRvY2stM2pvcmRlci00NzExWCC9zbxL9T/7FWyc2Cn9wttytbQs0EufhlGWMRBDU8OXsmVnaXZlcmhy"

@@ -1,7 +1,7 @@
 """Records by kind, events and accepted halves (docs/protocol.md, section 2.1)."""
 
 from _made import refused
-from tallystick.evidence import cbor, event, record
+from tallystick.evidence import cbor, event, eventwriter, record
 from tallystick.evidence.accepted import AcceptedHalf
 from tallystick.evidence.event import Event
 from tallystick.evidence.number import Dec
@@ -24,17 +24,17 @@ def test_the_kind_is_the_second_byte() -> None:
 
 
 def test_events() -> None:
-    data = event.encode_event(7, "clock", {"before_ms": 1.5, "after_ms": None})
+    data = eventwriter.encode_event(7, "clock", {"before_ms": 1.5, "after_ms": None})
     assert data == cbor.encode([2, 7, "clock", {"before_ms": Dec(15, -1), "after_ms": None}])
     got = record.parse(data)
     assert type(got) is Event and got == event.parse(data)
     assert (got.uptime_ms, got.event, got.details["before_ms"]) == (7, "clock", Dec(15, -1))
-    event.parse(event.encode_event(7, "acme.lights", {}))
+    event.parse(eventwriter.encode_event(7, "acme.lights", {}))
     for wrong, reason in (("lights", "bad-value"), ("", "bad-value"), (5, "bad-type")):
-        assert refused(event.encode_event, 7, wrong, {}) == reason
+        assert refused(eventwriter.encode_event, 7, wrong, {}) == reason
         assert refused(event.parse, cbor.encode([2, 7, wrong, {}])) == reason
-    assert refused(event.encode_event, 7, "boot", {"x": b"x" * 4096}) == "too-large"
-    assert refused(event.encode_event, -7, "boot", {}) == "bad-value"
+    assert refused(eventwriter.encode_event, 7, "boot", {"x": b"x" * 4096}) == "too-large"
+    assert refused(eventwriter.encode_event, -7, "boot", {}) == "bad-value"
     assert refused(event.parse, cbor.encode([2, 7, "boot"])) == "bad-value"
 
 

@@ -3,10 +3,8 @@
 import os
 from binascii import unhexlify
 
-from _counter import FileCounter, SteppingClock, with_counter
 from _folder import remove, within
-from tallystick.hw.signer import Signer
-from tallystick.recorder import Recorder
+from _reset import reset
 
 # As in test_recorder_small.py.
 KEY = (
@@ -28,8 +26,14 @@ def copy(source: str, target: str) -> None:
 
 def boot(path: str) -> "tuple[bytes, int | None, dict[str, int]]":
     """One boot of an hour: epoch, counter, faults."""
+    # There again after a reset.
+    from tallystick.recorder import Recorder  # noqa: I001  # what lasts first
+    from _counter import FileCounter, SteppingClock, with_counter
+    from tallystick.hw.file_key import open_signer
+
     settings = {"fleet": "acme", "key": "file:" + path + "/key", "journal": path + "/journal"}
-    signer = with_counter(Signer.from_uri(settings["key"]), FileCounter(path + "/counter"))
+    signer = with_counter(open_signer(path + "/key"), FileCounter(path + "/counter"))
+    del open_signer
     clock = SteppingClock()
     tally = Recorder.open(settings, signer=signer, clock=clock, background=False)
     for number in range(6):
@@ -49,9 +53,11 @@ def test_an_older_image_opens_the_next_epoch() -> None:
         if hasattr(os, "chmod"):  # CPython's; a key that others may read is refused there
             os.chmod(path + "/key", 0o600)
         epoch, counter, faults = boot(path)
+        reset("_counter")
         assert counter == 1 and faults == {}
         copy(path + "/journal", path + "/image")
         again, counter, faults = boot(path)
+        reset("_counter")
         assert again == epoch and counter == 2 and faults == {}
         remove(path + "/journal")
         os.rename(path + "/image", path + "/journal")

@@ -1,7 +1,7 @@
 """Named values and constraints (docs/protocol.md, section 2.1)."""
 
 from _made import refused
-from tallystick.evidence import cbor, value
+from tallystick.evidence import cbor, value, valuewriter
 from tallystick.evidence.number import Dec
 
 TYPE_CHECKING = False
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def put(item: "Any", decimals: int = 6) -> bytes:
     out = bytearray()
-    value.put(out, item, decimals=decimals)
+    valuewriter.put(out, item, decimals=decimals)
     return bytes(out)
 
 

@@ -29,6 +29,7 @@ from tallystick.evidence import (
     deviceprofile,
     enrolment,
     event,
+    eventwriter,
     half,
     hello,
     keychange,
@@ -97,7 +98,10 @@ DECISIONS = st.builds(
     VALUES,
 )
 EVENTS = st.builds(
-    event.Event, UINTS, st.one_of(st.sampled_from(event.NAMES), NAMES.map("x.".__add__)), NAMED
+    event.Event,
+    UINTS,
+    st.one_of(st.sampled_from(eventwriter.NAMES), NAMES.map("x.".__add__)),
+    NAMED,
 )
 PARTIES = st.dictionaries(
     NAMES, st.lists(HASHES, min_size=1, max_size=3, unique=True).map(sorted), min_size=1, max_size=3

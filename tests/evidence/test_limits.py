@@ -24,6 +24,7 @@ from tallystick.evidence import (
     enrolmentrequest,
     entry,
     event,
+    eventwriter,
     evidencefile,
     finding,
     half,
@@ -107,8 +108,8 @@ def an_event(padding: int) -> bytes:
 # Limit -> something of that size, given to what must bound it.
 BOUNDED: dict[str, Callable[[int], Any]] = {
     "depth_max": lambda n: cbor.decode(nested(n - 1)),
-    "record_device_bytes_max": lambda n: event.encode_event(
-        0, "a.b", {"x": bytes(n - len(event.encode_event(0, "a.b", {"x": bytes(300)})) + 300)}
+    "record_device_bytes_max": lambda n: eventwriter.encode_event(
+        0, "a.b", {"x": bytes(n - len(eventwriter.encode_event(0, "a.b", {"x": bytes(300)})) + 300)}
     ),
     "record_bytes_max": lambda n: event.parse(padded(an_event, n)),
     "relied_max": lambda n: a_claim(relied=hashes(n)),

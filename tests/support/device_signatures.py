@@ -40,6 +40,7 @@ def tables(path: Path) -> Tables:
         keys[letter] = raw.hex()
         signer.letter = letter
         signer.key = from_raw(EDDSA, raw)
+        signer.id = signer.key.thumbprint()
 
     def sign(signer: _signing.Signer, message: bytes) -> bytes:
         letter = signer.letter.encode()

@@ -3,13 +3,13 @@
 A file of tests/device holds plain functions `test_*` with `assert`. CPython runs it as an ordinary
 test file (tests/conftest.py leaves out what is not for it). Here it is compiled, beside the
 compiled library, and run on MicroPython, one process a file: 64 bits; 32 bits in a 64 KiB heap; and
-the newest MicroPython, from source, as WebAssembly. A file that 64 KiB do not hold still runs on 32
-bits, in the heap that it names with `HEAP_32_KIB`, and says why in `HEAP_32_BECAUSE`.
+the newest MicroPython, from source, as WebAssembly. A file that 64 KiB do not hold is two files.
 """
 
 import ast
 import re
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,8 @@ from tallystick.tools.micropython import MicroPython
 
 DEVICE_TESTS = Path(__file__).parent.parent / "device"
 RUNTIMES = ("cpython", "micropython64", "micropython32", "webassembly")
-HEAP_32_KIB = 64
-# More than this is no microcontroller that we name.
-HEAP_32_KIB_MAX = 128
+HEAP_32 = "64k"
+HEAP_32_BYTES = 65536
 FILE_TIMEOUT_S = 100
 _RESULT = re.compile(r"^#RESULT (\w+) (ok|failed) (-?\d+)$", re.MULTILINE)
 
@@ -52,13 +51,6 @@ class DeviceTest:
         constants = _constants(tree)
         self.runs_on = constants.get("RUNS_ON") or self._default_runtimes()
         self.reason = constants.get("RUNS_ON_BECAUSE")
-        self.heap_32_kib = int(constants.get("HEAP_32_KIB", (HEAP_32_KIB,))[0])
-        if self.heap_32_kib != HEAP_32_KIB and not constants.get("HEAP_32_BECAUSE"):
-            message = f"{path}: HEAP_32_KIB is not {HEAP_32_KIB}, so HEAP_32_BECAUSE must say why"
-            raise ValueError(message)
-        if not HEAP_32_KIB <= self.heap_32_kib <= HEAP_32_KIB_MAX:
-            message = f"{path}: HEAP_32_KIB must be {HEAP_32_KIB} to {HEAP_32_KIB_MAX}"
-            raise ValueError(message)
         unknown = set(self.runs_on) - set(RUNTIMES)
         if unknown:
             message = f"{path}: RUNS_ON names {sorted(unknown)}; known are {RUNTIMES}"
@@ -91,6 +83,16 @@ def run_on_micropython(
     """All functions of `test`, one after the other in one process and heap."""
     modules = {path.name: path for path in [test.path, *helper_files()]}
     compiled = device_library.compiled(f"device-test-{test.name}", modules)
+    with tempfile.TemporaryDirectory(prefix="tally-device.") as temporary:
+        folder = Path(temporary)
+        # As on a board: /lib. MicroPython keeps each module's path in its heap.
+        (folder / "lib").symlink_to(library)
+        (folder / "test").symlink_to(compiled)
+        said = _said(test, interpreter, folder, heap)
+    return read_outcomes(test.functions, said)
+
+
+def _said(test: DeviceTest, interpreter: MicroPython, folder: Path, heap: str | None) -> str:
     try:
         done = interpreter.run(
             "-m",
@@ -98,13 +100,13 @@ def run_on_micropython(
             test.name,
             *test.functions,
             heap=heap,
-            path=[compiled, library],
+            path=[Path("test"), Path("lib")],
+            cwd=folder,
             timeout_s=FILE_TIMEOUT_S,
         )
-        said = f"{done.stdout}\n{done.stderr}"
     except subprocess.TimeoutExpired as error:
-        said = f"{_text(error.stdout)}\nno end within {FILE_TIMEOUT_S} s"
-    return read_outcomes(test.functions, said)
+        return f"{_text(error.stdout)}\nno end within {FILE_TIMEOUT_S} s"
+    return f"{done.stdout}\n{done.stderr}"
 
 
 def read_outcomes(names: list[str], said: str) -> list[Outcome]:
@@ -140,7 +142,7 @@ def _constants(tree: ast.Module) -> dict[str, tuple[Any, ...]]:
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             name = node.targets[0].id
-            if name.startswith(("RUNS_ON", "HEAP_32")):
+            if name.startswith("RUNS_ON"):
                 value = ast.literal_eval(node.value)
                 found[name] = value if isinstance(value, tuple) else (value,)
     return found

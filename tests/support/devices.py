@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tallystick.evidence import cbor, claim, decisionwriter, enrolment, event, leaf, root
+from tallystick.evidence import cbor, claim, decisionwriter, enrolment, eventwriter, leaf, root
 from tallystick.evidence.accepted import AcceptedHalf
 from tallystick.evidence.checkpoint import Checkpoint
 from tallystick.evidence.digest import sha256
@@ -196,7 +196,7 @@ class Device:
 
     def event(self, event_name: str, **details: Any) -> bytes:
         """One event record."""
-        return self._add(event.encode_event(self._tick(), event_name, details))
+        return self._add(eventwriter.encode_event(self._tick(), event_name, details))
 
     def claim(
         self,

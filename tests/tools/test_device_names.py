@@ -1,6 +1,6 @@
 """The device's library has fewer names, and does the same."""
 
-from tallystick.tools.device_names import fewer_names
+from tallystick.tools.device_names import SHARED_WORDS, WORDS, fewer_names
 
 ONE = """
 from lib.two import SIZE_MAX, helper
@@ -59,25 +59,37 @@ def test_constants_are_numbers_and_private_names_are_shared() -> None:
     assert "SIZE_MAX" not in found["lib/one.py"] + found["lib/two.py"]
     assert "append + 16 + 100 + 5" in found["lib/one.py"]
     assert "_plus" not in found["lib/one.py"]
-    assert "def _f" in found["lib/one.py"]
+    assert any(f"def {word}(" in found["lib/one.py"] for word in WORDS)
     # A large number stays one object, under the short name that it has in its module.
     assert "1 << 40" in found["lib/one.py"]
 
 
-def test_what_others_ask_for_keeps_its_name() -> None:
+def test_what_several_modules_ask_for_has_one_name_in_all() -> None:
     found = slimmed()
-    assert "_seen_outside" in found["lib/one.py"]
-    assert "_kept_apart" not in found["lib/one.py"]
+    for name in ("_seen_outside", "_kept_apart", "_inner", "_method", "_own"):
+        assert not any(name in source for source in found.values())
+    (seen,) = [word for word in SHARED_WORDS if f"append.{word}" in found["lib/two.py"]]
+    assert f"self.{seen} = 2" in found["lib/one.py"]
+    (inner,) = [word for word in SHARED_WORDS if f"two.{word}(3)" in found["lib/three.py"]]
+    assert f"def {inner}(" in found["lib/two.py"]
+    (method,) = [word for word in SHARED_WORDS if f"self.{word}() + 1" in found["lib/three.py"]]
+    assert f"def {method}(self)" in found["lib/two.py"]
+
+
+def test_public_names_and_those_that_programs_ask_for_stay() -> None:
+    found = slimmed()
     assert "def helper" in found["lib/two.py"]
-    assert "def _inner" in found["lib/two.py"]
-    assert "two._inner(3)" in found["lib/three.py"]
     assert "def outer" in found["lib/one.py"]
+    assert "EDDSA" in found["lib/two.py"]
+    kept = fewer_names({"lib/a.py": "_orders = {}\n", "lib/b.py": "import a\nx = a._orders\n"})
+    assert "_orders" in kept["lib/a.py"] and "_orders" in kept["lib/b.py"]
 
 
-def test_lines_of_inheritance_keep_their_private_names() -> None:
-    found = slimmed()
-    assert "def _method" in found["lib/two.py"]
-    assert "def _own" in found["lib/three.py"]
+def test_a_name_of_another_module_is_not_its_own() -> None:
+    modules = {"lib/a.py": "LIMIT = -5\n", "lib/b.py": "from lib import a\nLIMIT = a.LIMIT\n"}
+    found = fewer_names({**modules, "lib/c.py": "from lib.b import LIMIT\nx = LIMIT\n"})
+    assert "LIMIT = -5" in found["lib/a.py"]
+    assert "LIMIT = a.LIMIT" in found["lib/b.py"]
 
 
 def test_the_result_does_the_same() -> None:

@@ -50,7 +50,7 @@ def test_it_does_the_same() -> None:
 
 def test_what_is_given_by_position_has_a_short_name() -> None:
     found = shortened()
-    assert "def one(append, clear, third=3):" in found
+    assert "def one(append, clear, close=3):" in found
     assert "def grown(self, append):" in found
     assert "def __init__(self, append):" in found  # of the private class
 

@@ -1,8 +1,8 @@
 # Reading deterministic CBOR: part of cbor.py, which loads it on demand.
 
+from tallystick.evidence._dec import Dec
 from tallystick.evidence.cbor import DEPTH_MAX, _check_utf8, _fail
 from tallystick.evidence.errors import Malformed
-from tallystick.evidence.number import Dec
 
 # Type checkers take this name as true; MicroPython has no typing to import it from.
 TYPE_CHECKING = False

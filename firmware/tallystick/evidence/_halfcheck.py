@@ -4,13 +4,13 @@ from tallystick.evidence import checkpoint as checkpoints
 from tallystick.evidence import claim as claims
 from tallystick.evidence import ids
 from tallystick.evidence import leaf as leaves
+from tallystick.evidence._inclusion import root_from_inclusion
 from tallystick.evidence.checkpoint import VerifiedCheckpoint
 from tallystick.evidence.credential import Credential, Keyring, digests_of
 from tallystick.evidence.enrolment import SUBJECT_DEVICE
 from tallystick.evidence.errors import Unverified
 from tallystick.evidence.half import Half, VerifiedHalf
 from tallystick.evidence.kinds import CLAIM
-from tallystick.evidence.proof import root_from_inclusion
 from tallystick.evidence.record import kind_of
 
 # Type checkers take this name as true; MicroPython has no typing to import it from.

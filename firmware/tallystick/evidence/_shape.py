@@ -1,6 +1,6 @@
 """What the parsers of wire objects share: types, sizes and ranges of decoded CBOR."""
 
-from tallystick.evidence.cbor import decode, read_head
+from tallystick.evidence._cborreader import decode, read_head
 from tallystick.evidence.errors import Malformed
 from tallystick.evidence.limits import CREDENTIAL_STATEMENTS_MAX, STATEMENT_BYTES_MAX
 

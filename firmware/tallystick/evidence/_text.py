@@ -1,10 +1,33 @@
-# Base64url text of keys and ids: part of keys.py, apart for who needs no keys.
+# Text of keys, ids and fleets: part of keys.py and statement.py, apart for who needs no keys.
 
 from binascii import a2b_base64, b2a_base64
 
 from tallystick.evidence.errors import Malformed
+from tallystick.evidence.limits import ISS_BYTES_MAX
 
 ID_SIZE = 32
+_BASE64URL = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_ISS = b"abcdefghijklmnopqrstuvwxyz0123456789.-"
+
+# Type checkers take this name as true; MicroPython has no typing to import it from.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def check_iss(iss: "Any") -> str:
+    """A fleet's name (docs/protocol.md, 1.4): 1 to 20 characters of a-z, 0-9, dot and hyphen."""
+    if type(iss) is not str or not 1 <= len(iss) <= ISS_BYTES_MAX:
+        raise Malformed("bad-header", "iss must be 1 to 20 characters")
+    try:
+        raw = iss.encode()
+    except ValueError:  # a lone surrogate
+        raw = b" "
+    # By bytes: MicroPython keeps every character that a loop over text gives for ever.
+    for byte in raw:
+        if byte not in _ISS:
+            raise Malformed("bad-header", "iss must be of a-z 0-9 . -")
+    return iss
 
 
 def b64u(data: bytes) -> str:
@@ -14,10 +37,11 @@ def b64u(data: bytes) -> str:
 
 
 def _all_base64url(text: str) -> bool:
-    for char in text:
-        if not ("a" <= char <= "z" or "A" <= char <= "Z" or "0" <= char <= "9" or char in "-_"):
-            return False
-    return True
+    try:
+        raw = text.encode()
+    except ValueError:  # a lone surrogate
+        return False
+    return all([byte in _BASE64URL for byte in raw])  # noqa: C419  # costs less code there
 
 
 def from_b64u(text: str, size: int) -> bytes:

@@ -5,8 +5,8 @@
 
 import sys
 
+from tallystick.evidence._dec import Dec
 from tallystick.evidence.errors import Malformed
-from tallystick.evidence.number import Dec
 
 DEPTH_MAX = 12
 # Applications repeat a few shapes of map; remembering their key order halves the cost of a record.

@@ -5,7 +5,8 @@
 
 from tallystick.evidence import _shape as shape
 from tallystick.evidence import statement
-from tallystick.evidence.errors import Malformed, Unverified
+from tallystick.evidence._checkpointfields import check_fields
+from tallystick.evidence.errors import Unverified
 from tallystick.evidence.keys import PublicKey
 from tallystick.evidence.kinds import CHECKPOINT
 from tallystick.evidence.limits import CHECKPOINT_BYTES_MAX
@@ -33,22 +34,9 @@ class Checkpoint(Signed):
         counter: int | None = None,
         custody: bytes | None = None,
     ) -> None:
-        what = "checkpoint"
-        shape.octets(epoch, 8, what)
-        shape.octets(root, 32, what)
-        for field in (size, claims, boot, uptime_ms):
-            shape.uint(field, what)
-        # Every epoch begins with its `epoch` event, which is no claim.
-        if claims >= size:
-            raise Malformed("bad-value", "checkpoint: size must be above 0 and above claims")
-        if wall is not None:
-            wall = list(wall) if type(wall) is tuple else wall
-            for field in shape.row(wall, 2, what):
-                shape.uint(field, what)
-        if counter is not None:
-            shape.uint(counter, what)
-        if custody is not None:
-            shape.octets(custody, 32, what)
+        if type(wall) is tuple:
+            wall = list(wall)
+        check_fields(epoch, size, root, claims, boot, uptime_ms, wall, counter, custody)
         self.epoch = epoch
         self.size = size
         self.root = root

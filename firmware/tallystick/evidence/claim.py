@@ -4,7 +4,7 @@
 #  interval, relied]
 
 from tallystick.evidence import _shape as shape
-from tallystick.evidence import ids, number, value
+from tallystick.evidence import ids, value
 from tallystick.evidence._wire import Wire
 from tallystick.evidence.errors import Malformed, Unverified
 from tallystick.evidence.kinds import CLAIM
@@ -131,6 +131,8 @@ def declare(
     fields: "dict[str, Any]", constraints: "dict[str, Any]", decimals: int = 6
 ) -> "dict[str, list[Any]]":
     """Constraints of API values, name -> (operator, limit[, unit]), with the result computed."""
+    from tallystick.evidence import number  # noqa: PLC0415  # costs heap
+
     declared = {}
     for name, rule in constraints.items():
         if type(rule) is not tuple or not 2 <= len(rule) <= 3:

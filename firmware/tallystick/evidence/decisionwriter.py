@@ -2,7 +2,7 @@
 
 # The recorder's hot path; what repeats (model, limits, order of names) is kept encoded.
 
-from tallystick.evidence import cbor, number, value
+from tallystick.evidence import cbor, number, value, valuewriter
 from tallystick.evidence.errors import Malformed
 from tallystick.evidence.limits import RECORD_DEVICE_BYTES_MAX
 
@@ -86,11 +86,11 @@ def encode_decision(
         raise Malformed("bad-value", "decision: uptime_ms must be 0 to 2^63-1")
     out += cbor.head(0, uptime_ms)
     out += (_models.get(model) if type(model) is str else None) or _put_model(model)
-    value.put_named(out, inputs, value.FIELD_DEPTH, decimals)
+    valuewriter.put_named(out, inputs, valuewriter.FIELD_DEPTH, decimals)
     if type(constraints) is not dict:
         raise Malformed("bad-type", "constraints must be a dict")
     out += cbor.head(5, len(constraints))
-    for raw, name in value.ordered(tuple(constraints)):
+    for raw, name in valuewriter.ordered(tuple(constraints)):
         constraint = constraints[name]
         if type(constraint) is not tuple or not 3 <= len(constraint) <= 4:
             raise Malformed("bad-type", "a constraint is (value, operator, limit[, unit])")
@@ -104,12 +104,12 @@ def encode_decision(
         operator, limit, limit_exponent, rest = known or _put_limit(rule, decimals)
         out += raw
         out.append(0x85)
-        value.put_parts(out, mantissa, exponent)
+        valuewriter.put_parts(out, mantissa, exponent)
         out += rest
         order = number.compare_parts(mantissa, exponent, limit, limit_exponent)
         out.append(0xF5 if value.meets(order, operator) else 0xF4)
-    value.put_named(out, context, value.FIELD_DEPTH, decimals)
-    value.put(out, output, value.FIELD_DEPTH, decimals)
+    valuewriter.put_named(out, context, valuewriter.FIELD_DEPTH, decimals)
+    valuewriter.put(out, output, valuewriter.FIELD_DEPTH, decimals)
     if len(out) > RECORD_DEVICE_BYTES_MAX:
         raise Malformed("too-large", "a record is longer than 4096 bytes: give digests of inputs")
     return bytes(out)

@@ -4,14 +4,13 @@
 # [6, subject, id, key, custody, evidence, details, releases,
 #  interval_s, validity, possession]
 
+from tallystick.evidence import _enrolmentfields, cose, keys, statement
 from tallystick.evidence import _shape as shape
-from tallystick.evidence import cose, keys, statement, value
 from tallystick.evidence.cbor import encode
 from tallystick.evidence.digest import sha256
-from tallystick.evidence.errors import Malformed, Unverified
+from tallystick.evidence.errors import Unverified
 from tallystick.evidence.keys import PublicKey
 from tallystick.evidence.kinds import ENROLMENT
-from tallystick.evidence.limits import CUSTODY_EVIDENCE_BYTES_MAX, CUSTODY_EVIDENCE_MAX
 from tallystick.evidence.statement import Signed
 from tallystick.evidence.steps import Steps, finish
 
@@ -27,6 +26,8 @@ SUBJECT_DEVICE, SUBJECT_GATEWAY, SUBJECT_VALIDATOR = 0, 1, 2
 SUBJECTS = ("device", "gateway", "validator")
 CUSTODY_SOFTWARE, CUSTODY_PKCS11, CUSTODY_TPM, CUSTODY_SECURE_ELEMENT = 0, 1, 2, 3
 CUSTODIES = ("software", "pkcs11", "tpm", "secure-element")
+check_evidence = _enrolmentfields.check_evidence
+check_fields = _enrolmentfields.check_fields
 
 
 class Enrolment(Signed):
@@ -47,22 +48,20 @@ class Enrolment(Signed):
         validity: "list[int] | tuple[int, int]",
         possession: bytes,
     ) -> None:
-        what = "enrolment"
-        self.subject = shape.uint(subject, what, 2)
-        self.id = shape.octets(id, 32, what)
+        validity = list(validity)
+        check_fields(
+            subject, id, custody, evidence, details, releases, interval_s, validity, possession
+        )
+        self.subject = subject
+        self.id = id
         self.key = key
-        self.custody = shape.uint(custody, what, 3)
-        self.evidence = check_evidence(evidence)
-        self.details = value.check_named(details)
-        for release in shape.array(releases, what):
-            value.check_name(shape.row(release, 2, what)[0])
-            shape.octets(release[1], 32, what)
+        self.custody = custody
+        self.evidence = evidence
+        self.details = details
         self.releases = releases
-        self.interval_s = shape.uint(interval_s, what)
-        self.validity = shape.row(list(validity), 2, what)
-        if shape.uint(validity[0], what) > shape.uint(validity[1], what):
-            raise Malformed("bad-value", "enrolment: its validity ends before it begins")
-        self.possession = shape.octets(possession, 64, what)
+        self.interval_s = interval_s
+        self.validity = validity
+        self.possession = possession
 
     def values(self) -> "list[Any]":
         """The array of the CDDL, kind first."""
@@ -108,15 +107,6 @@ class VerifiedEnrolment(Enrolment):
     """`root` signed it, and the holder of the key proved to have it; made by verify() only."""
 
     root: PublicKey
-
-
-def check_evidence(evidence: "Any") -> "list[Any]":
-    """Custody evidence: an array of [type, bytes]."""
-    what = "custody evidence"
-    for item in shape.array(evidence, what, 0, CUSTODY_EVIDENCE_MAX):
-        value.check_name(shape.row(item, 2, what)[0])
-        shape.blob(item[1], CUSTODY_EVIDENCE_BYTES_MAX, what)
-    return evidence  # type: ignore[no-any-return]  # checked by array()
 
 
 def parse(data: bytes) -> Enrolment:

@@ -5,6 +5,7 @@
 
 import sys
 
+from tallystick.evidence import _dec
 from tallystick.evidence.errors import Malformed
 
 # Type checkers take this name as true; MicroPython has no typing to import it from.
@@ -19,49 +20,16 @@ if TYPE_CHECKING:
     differs_by_at_most = _comparing.differs_by_at_most
     differs_by_at_most_rel = _comparing.differs_by_at_most_rel
 
-INT_MIN = -(2**63)
-INT_MAX = 2**63 - 1
-EXPONENT_MIN = -32
-EXPONENT_MAX = 32
+Dec = _dec.Dec
+EXPONENT_MIN = _dec.EXPONENT_MIN
+EXPONENT_MAX = _dec.EXPONENT_MAX
+INT_MIN = _dec.INT_MIN
+INT_MAX = _dec.INT_MAX
 DECIMALS_MAX = 15  # what a double holds
 TEXT_CHARS_MAX = 64
 
 _MICROPYTHON = sys.implementation.name == "micropython"
 _COMPARING = ("to_text", "compare", "differs_by_at_most", "differs_by_at_most_rel")
-
-
-class Dec:
-    """mantissa * 10**exponent, in normal form only."""
-
-    def __init__(self, mantissa: int, exponent: int) -> None:
-        if not (
-            type(mantissa) is int
-            and type(exponent) is int
-            and INT_MIN <= mantissa <= INT_MAX
-            and mantissa % 10
-            and (EXPONENT_MIN <= exponent < 0 or _needs_power(mantissa, exponent))
-        ):
-            raise Malformed("bad-number", "a decimal fraction is not in normal form")
-        self.mantissa = mantissa
-        self.exponent = exponent
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Dec)
-            and self.mantissa == other.mantissa
-            and self.exponent == other.exponent
-        )
-
-    def __hash__(self) -> int:
-        return hash((self.mantissa, self.exponent))
-
-    def __repr__(self) -> str:
-        return "Dec(%d, %d)" % (self.mantissa, self.exponent)
-
-
-def _needs_power(mantissa: int, exponent: int) -> bool:
-    # Without a fraction a value is an int, unless it does not fit one.
-    return 0 < exponent <= EXPONENT_MAX and not INT_MIN <= mantissa * 10**exponent <= INT_MAX
 
 
 def from_scaled(mantissa: int, exponent: int) -> int | Dec:
@@ -86,8 +54,13 @@ def from_scaled(mantissa: int, exponent: int) -> int | Dec:
 
 def _all_digits(text: str) -> bool:
     # str.isdigit() and int() accept other scripts' digits, signs, spaces and underscores.
-    for char in text:
-        if not "0" <= char <= "9":
+    # By bytes: MicroPython keeps every character that a loop over text gives for ever.
+    try:
+        raw = text.encode()
+    except ValueError:  # a lone surrogate
+        return False
+    for byte in raw:
+        if not 48 <= byte <= 57:
             return False
     return text != ""
 

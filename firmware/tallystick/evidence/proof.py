@@ -1,42 +1,11 @@
 """Checking inclusion, consistency and prefix proofs (RFC 9162, section 2.1)."""
 
+from tallystick.evidence import _inclusion
 from tallystick.evidence.errors import Malformed, Unverified
-from tallystick.evidence.tree import EMPTY_ROOT, SIZE_MAX, check_hash, edge_length, fold, node_hash
+from tallystick.evidence.tree import EMPTY_ROOT, check_hash, edge_length, fold, node_hash
 
-
-def _check(path: list[bytes] | tuple[bytes, ...], sizes: list[int]) -> None:
-    for size in sizes:
-        if type(size) is not int or not 0 <= size <= SIZE_MAX:
-            raise Malformed("bad-value", "a proof's sizes and index must be 0 to 2^63-1")
-    if type(path) not in (list, tuple):
-        raise Malformed("bad-type", "a proof's path must be an array of hashes")
-    for node in path:
-        check_hash(node)
-
-
-def root_from_inclusion(
-    leaf: bytes, index: int, size: int, path: list[bytes] | tuple[bytes, ...]
-) -> bytes:
-    """The root that the path leads to (RFC 9162, 2.1.3.2); Malformed on a wrong length."""
-    _check(path, [index, size])
-    check_hash(leaf)
-    if index >= size:
-        raise Malformed("bad-inclusion-proof", "the proof's index lies outside its tree")
-    root = leaf
-    last = size - 1
-    used = 0
-    while last:
-        if index & 1 or index < last:
-            if used == len(path):
-                raise Malformed("bad-inclusion-proof", "the proof is too short for its tree")
-            node = path[used]
-            used += 1
-            root = node_hash(node, root) if index & 1 else node_hash(root, node)
-        index >>= 1
-        last >>= 1
-    if used != len(path):
-        raise Malformed("bad-inclusion-proof", "the proof is too long for its tree")
-    return root
+root_from_inclusion = _inclusion.root_from_inclusion
+_check = _inclusion.check
 
 
 def verify_inclusion(

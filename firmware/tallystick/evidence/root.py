@@ -1,7 +1,7 @@
 """A fleet root's line: `iss+<base64url of its COSE_Key>`, what policies and devices pin."""
 
 from tallystick.evidence import keys
-from tallystick.evidence._iss import check_iss
+from tallystick.evidence._text import check_iss
 from tallystick.evidence.cbor import decode, encode
 from tallystick.evidence.errors import Malformed
 from tallystick.evidence.keys import PublicKey

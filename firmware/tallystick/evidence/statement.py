@@ -4,7 +4,7 @@
 # first element is the kind.  What is received and what is verified are two types: `verify` gives
 # the second, and only it.
 
-from tallystick.evidence import _iss, cose
+from tallystick.evidence import _text, cose
 from tallystick.evidence._wire import Wire
 from tallystick.evidence.cbor import decode, encode
 from tallystick.evidence.digest import sha256
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from typing import Any, Protocol, TypeVar
 
+    from tallystick.evidence import _statementmaker
+
+    Unsigned = _statementmaker.Unsigned
+    prepare = _statementmaker.prepare
+    sign = _statementmaker.sign
     S = TypeVar("S", bound="Signed")
 
     class Signs(Protocol):
@@ -29,7 +34,7 @@ if TYPE_CHECKING:
 
 
 ALG, KID, CWT_CLAIMS, ISS, SUB, RECEIPTS = 1, 4, 15, 1, 2, 394
-check_iss = _iss.check_iss
+check_iss = _text.check_iss
 # iss, sub and the id in it by protected header: read once, as in cose.py.
 _names: "dict[bytes, tuple[str, str, bytes | None]]" = {}
 
@@ -76,7 +81,8 @@ class Statement:
             yield
 
 
-def _check_sub(sub: "Any") -> str:
+def check_sub(sub: "Any") -> str:
+    """Text of 1 to 64 bytes."""
     if type(sub) is not str or not 1 <= len(sub.encode()) <= NAME_BYTES_MAX:
         raise Malformed("bad-header", "sub must be text of 1 to 64 bytes")
     return sub
@@ -87,7 +93,7 @@ def _read_names(headers: "dict[int, Any]") -> "tuple[str, str, bytes | None]":
     if len(headers) != 3 or KID not in headers or type(claims) is not dict or len(claims) != 2:
         raise Malformed("bad-header", "a statement's header holds alg, kid, and claims iss and sub")
     iss = check_iss(claims.get(ISS))
-    sub = _check_sub(claims.get(SUB))
+    sub = check_sub(claims.get(SUB))
     try:
         return iss, sub, device_from_text(sub)
     except Malformed:
@@ -117,31 +123,6 @@ def parse(data: bytes, kind: int, bytes_max: int = STATEMENT_BYTES_MAX) -> State
     if type(values) is not list or not values or type(values[0]) is not int or values[0] != kind:
         raise Malformed("unknown-kind", "a statement's payload is not of kind %d" % kind)
     return Statement(data, sign1, names, values[1:])
-
-
-class Unsigned:
-    """A statement that waits for its signature over `to_be_signed`."""
-
-    def __init__(self, protected: bytes, payload: bytes) -> None:
-        self.protected = protected
-        self.payload = payload
-        self.to_be_signed = cose.to_be_signed(protected, payload)
-
-    def finish(self, signature: bytes) -> bytes:
-        """The statement's bytes."""
-        return cose.encode(self.protected, self.payload, signature)
-
-
-def prepare(key: PublicKey, iss: str, sub: str, payload: bytes) -> Unsigned:
-    """Split phase: what the key must sign."""
-    claims = {ISS: check_iss(iss), SUB: _check_sub(sub)}
-    return Unsigned(cose.protected_header(key.alg, key.kid(), claims, None), payload)
-
-
-def sign(signer: "Signs", iss: str, sub: str, payload: bytes) -> bytes:
-    """Sign at once; blocks."""
-    unsigned = prepare(signer.public_key(), iss, sub, payload)
-    return unsigned.finish(signer.sign(unsigned.to_be_signed))
 
 
 class Signed(Wire):
@@ -198,6 +179,8 @@ class Signed(Wire):
 
     def sign(self, signer: "Signs", iss: str, sub: str | bytes) -> bytes:
         """The signed statement's bytes; `sub` may be an id of 32 bytes."""
+        from tallystick.evidence._statementmaker import sign  # noqa: PLC0415  # costs heap
+
         return sign(signer, iss, sub if isinstance(sub, str) else device_text(sub), self.payload())
 
     def _as(self, verified: "type[S]", key: PublicKey) -> "S":
@@ -225,3 +208,12 @@ def subject_device(statement: Statement) -> bytes:
     if statement.device is None:
         raise Malformed("bad-header", "sub must be an id of 43 base64url characters")
     return statement.device
+
+
+def __getattr__(name: str) -> "Any":
+    # A device verifies statements of others; its own checkpoints the recorder makes.
+    if name in ("Unsigned", "prepare", "sign"):
+        from tallystick.evidence import _statementmaker  # noqa: PLC0415  # see above
+
+        return getattr(_statementmaker, name)
+    raise AttributeError(name)

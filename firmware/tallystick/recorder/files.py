@@ -151,14 +151,26 @@ def preload(names: tuple[str, ...]) -> None:
         gc.collect()
 
 
+class Loaded:
+    """Which of these modules were there before: they stay when the others are forgotten."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._before = [name for name in names if "tallystick." + name in sys.modules]
+
+    def forget(self, names: tuple[str, ...]) -> None:
+        """Forget those of these modules that were not there before."""
+        forget(tuple([name for name in names if name not in self._before]))
+
+
 def forget(names: tuple[str, ...]) -> None:
     """These modules are loaded again when they are needed again."""
     if not MICROPYTHON:
         return
     for name in names:
         name = "tallystick." + name  # noqa: PLW2901  # one meaning
-        if name in sys.modules:
-            del sys.modules[name]
+        if name not in sys.modules:
+            continue
+        del sys.modules[name]
         at = name.rfind(".")
         parent = sys.modules.get(name[:at])
         if parent is not None and hasattr(parent, name[at + 1 :]):

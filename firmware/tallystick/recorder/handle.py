@@ -1,5 +1,7 @@
 # The promise of claim() and accept() with wait=False, and of urgent decisions.
 
+import time
+
 from tallystick.evidence.errors import CouldNotCheck, TallyError
 
 TYPE_CHECKING = False
@@ -8,6 +10,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tallystick.recorder.ledger import Ledger
+    from tallystick.recorder.recorder import Recorder
+
+STEP_S = 0.001
 
 
 class Handle:
@@ -52,6 +57,8 @@ class Handle:
                 self._result = make(self.checkpoint)
             except TallyError as error:
                 self.error = error
+            except MemoryError:
+                self.fault = "memory"
         self.ready = True
 
     def fail(self, error: TallyError) -> None:
@@ -93,3 +100,25 @@ def add_sealed(ledger: "Ledger", record: bytes, handle: Handle, otherwise: "Any"
             ledger.waiters.append((ordinal, handle))
         else:
             handle.lose("key-behind", otherwise)
+
+
+def add_urgent(tally: "Recorder", record: bytes) -> None:
+    """Durable and signed when this returns, or health says why not."""
+    handle = Handle()
+    add_sealed(tally._ledger, record, handle)
+    wait_for(tally, handle)
+
+
+def wait_for(tally: "Recorder", handle: Handle) -> bool:
+    """Until the handle is ready, at most `wait_s`; whether it has a result."""
+    # A dead key must not hold a robot for ever: then health tells, and the record stays.
+    clock = tally._ledger.clock
+    end = clock.uptime_ms() + int(tally._config["wait_s"] * 1000)
+    while not handle.ready:
+        if not tally.step_ledger() and not handle.ready:
+            if clock.uptime_ms() >= end:
+                tally._ledger.fault("key", "late")
+                return False
+            time.sleep(STEP_S)
+    tally.wake()
+    return handle.kept

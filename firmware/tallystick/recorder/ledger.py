@@ -132,13 +132,21 @@ class Ledger:
 
     def event(self, name: str, details: "dict[str, Any]") -> bool:
         """Append an event."""
-        from tallystick.evidence.event import encode_event  # noqa: PLC0415  # costs heap
+        from tallystick.evidence.eventwriter import encode_event  # noqa: PLC0415  # costs heap
 
         return self.add(encode_event(self.clock.uptime_ms(), name, details))
 
     def fault(self, part: str, reason: str, error: Exception | None = None) -> None:
         """Count a fault, and record it where it begins, each kind at most once a minute."""
         self._troubles().fault(self, part, reason, error)
+
+    def starved(self, what: str) -> None:
+        """The heap did not suffice for something: seen, as far as there is room even for that."""
+        collect()
+        try:
+            self.fault("memory", what)
+        except MemoryError:
+            self.health.last_fault = "memory"
 
     def _troubles(self) -> "Any":
         # Loaded when there are any.
@@ -219,6 +227,8 @@ class Ledger:
             self.waiters = [one for one in self.waiters if one[0] > sendable]
         for handle in ready:
             handle.done()
+            if handle.fault:
+                self.starved("half")
         return True
 
     def _begin_signing(self, now_ms: int) -> bool:

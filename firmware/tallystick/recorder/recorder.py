@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from typing import Any
 
-    from tallystick.recorder.claims import Claims
+    from tallystick.evidence.credential import Keyring
+    from tallystick.evidence.halfmaker import Maker
     from tallystick.recorder.downlink import Downlink
     from tallystick.recorder.files import Files
     from tallystick.recorder.ledger import Ledger
@@ -50,7 +51,9 @@ class Recorder:
         self._worker: "Any" = None
         self._turn: "Any" = ledger.lock.__class__()
         self.accepts: "list[Generator[None, None, Any]]" = []
-        self.claims: "Claims | None" = None
+        # Who was verified by accept().
+        self.makers: "list[Maker]" = []
+        self.keyring: "Keyring | None" = None
         self._link: "Link | None" = None
         self._sender: "Sender | None" = None
         self._downlink: "Downlink | None" = None
@@ -59,6 +62,8 @@ class Recorder:
 
             uplink = open_uplink(config, config["device"])
         if uplink is not None:
+            if not credential:
+                raise Malformed("bad-config", "an uplink needs an enrolled device's credential")
             from tallystick.recorder.linking import open_link  # noqa: PLC0415  # costs heap
 
             self._link, self._sender, self._downlink = open_link(uplink, ledger, credential, config)
@@ -108,7 +113,7 @@ class Recorder:
         if not urgent:
             self._add(record)
             return
-        from tallystick.recorder.waiting import add_urgent  # noqa: PLC0415  # rarely
+        from tallystick.recorder.handle import add_urgent  # noqa: PLC0415  # rarely
 
         add_urgent(self, record)
 
@@ -131,13 +136,13 @@ class Recorder:
 
         Beside the profile's fields: task or interaction, relied, constraints, interval.
         """
-        from tallystick.recorder.waiting import claim as claims  # noqa: PLC0415  # costs heap
+        from tallystick.recorder.claiming import claim as claims  # noqa: PLC0415  # costs heap
 
         return claims(self, profile, role, claim, peers, wait, fields)
 
     def accept(self, half: bytes, wait: bool = True) -> "Any":  # noqa: FBT001, FBT002
         """Verify a counterpart's half, keep and send it; raises what is wrong with it."""
-        from tallystick.recorder.waiting import accept as accepts  # noqa: PLC0415  # costs heap
+        from tallystick.recorder.accepting import accept as accepts  # noqa: PLC0415  # costs heap
 
         return accepts(self, half, wait)
 
@@ -156,13 +161,20 @@ class Recorder:
     def step_ledger(self) -> bool:
         """One bounded step towards a signature."""
         with self._turn:
-            return self._ledger.step(self._clock.uptime_ms())
+            return self._step_ledger(self._clock.uptime_ms())
+
+    def _step_ledger(self, now_ms: int) -> bool:
+        try:
+            return self._ledger.step(now_ms)
+        except MemoryError:
+            self._ledger.starved("step")
+            return False
 
     def step(self) -> bool:
         """One round of bounded steps; False when there was nothing to do."""
         with self._turn:
             now = self._clock.uptime_ms()
-            worked = self._ledger.step(now)
+            worked = self._step_ledger(now)
             if self.accepts:
                 worked = self._step_accepting() or worked
             if self._link is not None and self._sender is not None and self._downlink is not None:

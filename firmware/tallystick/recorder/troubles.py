@@ -4,7 +4,7 @@
 from os import urandom
 
 from tallystick.evidence.errors import TallyError
-from tallystick.evidence.event import encode_event
+from tallystick.evidence.eventwriter import encode_event
 from tallystick.recorder.health import count, reason_of
 from tallystick.recorder.journal import Full
 

@@ -70,19 +70,24 @@ class _Branches(ast.NodeTransformer):
 
     def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:  # ast's own
         self.generic_visit(node)
+        node.body = _reached(node.body)
         answer = _answer(node.test)
         return node if answer is None else node.body if answer else node.orelse
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:  # ast's own
-        yields = any(isinstance(part, ast.Yield | ast.YieldFrom) for part in ast.walk(node))
         self.generic_visit(node)
-        for at, part in enumerate(node.body):
-            # What stands behind an end is never reached; a generator is one by its yield.
-            if isinstance(part, _ENDS) and not yields:
-                del node.body[at + 1 :]
-                break
-        node.body = node.body or [ast.Pass()]
+        node.body = _reached(node.body) or [ast.Pass()]
         return node
+
+
+def _reached(body: list[ast.stmt]) -> list[ast.stmt]:
+    """What stands behind an end is never reached; but a generator is one by its yield."""
+    for at, statement in enumerate(body):
+        rest = [part for later in body[at + 1 :] for part in ast.walk(later)]
+        yields = any(isinstance(part, ast.Yield | ast.YieldFrom) for part in rest)
+        if isinstance(statement, _ENDS) and not yields:
+            return body[: at + 1]
+    return body
 
 
 def _answer(node: ast.expr) -> bool | None:

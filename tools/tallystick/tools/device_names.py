@@ -13,8 +13,28 @@ from tallystick.tools.device_parameters import short_parameters
 # What a program on a device, or a test there, asks a module for by name.
 KEPT = {
     *("ES256", "EDDSA", "RETIRED", "LOST", "COMPROMISED"),
-    *("CHECKPOINT_BYTES_MAX", "DEPTH_MAX", "ORDERS_MAX", "_expand", "_orders", "L"),
+    *("CHECKPOINT_BYTES_MAX", "DEPTH_MAX", "ORDERS_MAX", "_expand", "_orders", "L", "_ledger"),
 }
+# Names that every MicroPython has in its ROM, of its own methods, errors and functions.
+WORDS = (
+    *("isalpha", "isdigit", "islower", "isspace", "isupper", "lstrip", "popitem", "rindex"),
+    *("rsplit", "setdefault", "swapcase", "to_bytes", "upper", "lower", "endswith", "startswith"),
+    *("rfind", "rstrip", "strip", "format", "count", "index", "insert", "extend", "copy"),
+    *("difference", "discard", "intersection", "isdisjoint", "issubset", "issuperset", "union"),
+)
+# The same, for what several modules of the library share.
+SHARED_WORDS = (
+    *("ArithmeticError", "AssertionError", "BaseException", "EOFError", "GeneratorExit"),
+    *("IndentationError", "KeyboardInterrupt", "LookupError", "NameError", "SyntaxError"),
+    *("NotImplementedError", "OverflowError", "RuntimeError", "SystemExit", "ZeroDivisionError"),
+    *("callable", "chr", "compile", "complex", "divmod", "enumerate", "eval", "exec", "filter"),
+    *("frozenset", "globals", "hex", "issubclass", "iter", "locals", "memoryview", "oct", "ord"),
+    *("reversed", "round", "slice", "staticmethod", "classmethod", "symmetric_difference"),
+    *("argv", "byteorder", "exc_info", "maxsize", "platform", "print_exception", "stderr"),
+    *("stdin", "stdout", "version_info", "mem_alloc", "mem_free", "threshold", "isenabled"),
+    *("calcsize", "pack_into", "unpack", "unpack_from", "heappop", "heappush", "heapify", "imag"),
+    *("real", "partition", "rpartition", "center", "splitlines", "setter", "getter", "throw"),
+)
 # A larger number would be an object at every place where it is used, instead of one.
 NUMBER_MAX = 1 << 30
 
@@ -34,6 +54,7 @@ def fewer_names(modules: dict[str, str]) -> dict[str, str]:
             _drop(own, facts[place].loaded | asked)
         elsewhere = set().union(*(fact.loaded | fact.defined for fact in others))
         _share(own, asked, elsewhere, set().union(*(fact.bases for fact in others)))
+    _share_all(trees)
     short_parameters(list(trees.values()))
     return {place: ast.unparse(tree) + "\n" for place, tree in trees.items()}
 
@@ -181,7 +202,10 @@ def _share(tree: ast.Module, asked: set[str], elsewhere: set[str], bases: set[st
             own.append(node.name)
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             own.append(node.targets[0].id)
+    # What this module asks another thing for by the same name is that thing's.
+    attributes = {part.attr for part in ast.walk(tree) if isinstance(part, ast.Attribute)}
     own = [name for name in own if _private(name) or name.isupper()]
+    own = [name for name in own if name not in attributes]
     free = [name for name in own if name not in asked | arguments]
     if _alone(tree, bases):
         # What is private to objects may also be something that another module defines: then it is
@@ -192,16 +216,55 @@ def _share(tree: ast.Module, asked: set[str], elsewhere: set[str], bases: set[st
         inner += [name for name in methods if _private(name)]
         free += [name for name in inner if name not in asked | arguments | elsewhere | set(own)]
     free = list(dict.fromkeys(free))
-    names = {name: f"_f{at}" for at, name in enumerate(free)}
+    taken = {part.attr for part in ast.walk(tree) if isinstance(part, ast.Attribute)}
+    taken |= {part.id for part in ast.walk(tree) if isinstance(part, ast.Name)}
+    taken |= _defined(tree) | asked | arguments
+    words = [
+        *(word for word in WORDS if word not in taken),
+        *(f"_f{at}" for at in range(len(free))),
+    ]
+    names = dict(zip(free, words, strict=False))
     for part in ast.walk(tree):
-        if isinstance(part, ast.Name):
-            part.id = names.get(part.id, part.id)
-        elif isinstance(part, ast.Attribute):
-            part.attr = names.get(part.attr, part.attr)
-        elif isinstance(part, ast.FunctionDef):
-            part.name = names.get(part.name, part.name)
-        elif isinstance(part, ast.Global):
-            part.names = [names.get(name, name) for name in part.names]
+        _rename(part, names)
+
+
+def _share_all(trees: dict[str, ast.Module]) -> None:
+    """Give the private names that are left words of the ROM, the same ones in all modules."""
+    parts = [part for tree in trees.values() for part in ast.walk(tree)]
+    kept = KEPT | {_module(place).rsplit(".", 1)[-1] for place in trees}
+    kept |= {
+        part.value for part in parts if isinstance(part, ast.Constant) and type(part.value) is str
+    }
+    kept |= {part.arg for part in parts if isinstance(part, ast.arg)}
+    found = [name for part in parts for name in _names(part)]
+    free = list(dict.fromkeys(name for name in found if _private(name) and name not in kept))
+    words = [word for word in SHARED_WORDS if word not in kept.union(found)]
+    names = dict(zip(free, words, strict=False))
+    for part in parts:
+        _rename(part, names)
+
+
+def _names(part: ast.AST) -> list[str]:
+    """The names that this one node holds."""
+    if isinstance(part, ast.alias):
+        return [part.asname or part.name, part.name]
+    if isinstance(part, ast.Global):
+        return list(part.names)
+    fields = (getattr(part, field, None) for field in ("id", "attr", "name", "arg"))
+    return [name for name in fields if isinstance(name, str)]
+
+
+def _rename(part: ast.AST, names: dict[str, str]) -> None:
+    if isinstance(part, ast.Name):
+        part.id = names.get(part.id, part.id)
+    elif isinstance(part, ast.Attribute):
+        part.attr = names.get(part.attr, part.attr)
+    elif isinstance(part, ast.FunctionDef | ast.ClassDef | ast.alias):
+        part.name = names.get(part.name, part.name)
+        if isinstance(part, ast.alias) and part.asname:
+            part.asname = names.get(part.asname, part.asname)
+    elif isinstance(part, ast.Global):
+        part.names = [names.get(name, name) for name in part.names]
 
 
 def _private(name: str) -> bool:

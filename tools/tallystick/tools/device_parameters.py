@@ -2,7 +2,7 @@
 
 MicroPython keeps a function's parameters by name, in heap and for ever, since a caller may name
 them. So what is always given by position is called by one of WORDS instead. A parameter keeps its
-name when it has a default, when anything in the library gives it by name, and in what programs
+name when anything in the library gives it by name, when it must be given so, and in what programs
 call by name: constructors of public classes, and the methods of classes in BY_NAME.
 """
 
@@ -60,7 +60,7 @@ class _Shorten(ast.NodeVisitor):
         taken.update(part.name for part in parts if isinstance(part, ast.FunctionDef))
         words = [word for word in WORDS if word not in taken]
         names: dict[str, str] = {}
-        for argument in given.args[: len(given.args) - len(given.defaults)]:
+        for argument in given.args:
             name = argument.arg
             # One that a function within has too means another thing there.
             own = arguments.count(name) == 1 and name not in self.named

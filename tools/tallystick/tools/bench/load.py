@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tallystick.evidence import event, leaf
+from tallystick.evidence import eventwriter, leaf
 from tallystick.evidence.checkpoint import Checkpoint
 from tallystick.evidence.digest import sha256
 from tallystick.evidence.hello import Hello
@@ -54,7 +54,7 @@ class Load:
         first = self.tree.size
         if not first:
             records = [
-                event.encode_event(0, "epoch", {"previous": None, "reason": "new"}),
+                eventwriter.encode_event(0, "epoch", {"previous": None, "reason": "new"}),
                 *records[1:],
             ]
         seed = sha256(b"seed" + self.epoch + first.to_bytes(8, "big"))
