@@ -144,7 +144,7 @@ def test_what_does_not_hold_together(name: str) -> None:
 def test_statements_are_read_alike(data: bytes, kind: int, bytes_max: int) -> None:
     protected, _, payload, signature = decode(data[1:])
     crafted = [data, b"", data[1:], data + b"\x00", b"\xd2" + encode([1]), bytes(bytes_max + 1)]
-    for parts in (
+    parts: list[list[Any]] = [
         [protected, {394: [b"receipt"]}, payload, signature],
         [protected, {394: []}, payload, signature],
         [protected, {394: [1]}, payload, signature],
@@ -158,8 +158,8 @@ def test_statements_are_read_alike(data: bytes, kind: int, bytes_max: int) -> No
         [protected, {}, encode({1: 1}), signature],
         [payload, {}, payload, signature],
         [None, {}, payload, signature],
-    ):
-        crafted.append(b"\xd2" + encode(parts))
+    ]
+    crafted += [b"\xd2" + encode(one) for one in parts]
     headers = decode(protected)
     for changed in (
         {1: -9},
