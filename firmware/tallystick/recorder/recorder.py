@@ -6,6 +6,7 @@
 import sys
 
 from tallystick.evidence.errors import Malformed, TallyError
+from tallystick.recorder.files import forget
 from tallystick.recorder.health import reason_of
 
 TYPE_CHECKING = False
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 MICROPYTHON = sys.implementation.name == "micropython"
 POLL_MS = 10
+# Loaded for a claim or a half, and forgotten by a microcontroller.
+WAITING = ("recorder.claiming", "recorder.accepting", "recorder.accepted", "recorder.handle")
 _NOTHING: "dict[str, Any]" = {}
 
 
@@ -138,13 +141,19 @@ class Recorder:
         """
         from tallystick.recorder.claiming import claim as claims  # noqa: PLC0415  # costs heap
 
-        return claims(self, profile, role, claim, peers, wait, fields)
+        try:
+            return claims(self, profile, role, claim, peers, wait, fields)
+        finally:
+            forget(WAITING)
 
     def accept(self, half: bytes, wait: bool = True) -> "Any":  # noqa: FBT001, FBT002
         """Verify a counterpart's half, keep and send it; raises what is wrong with it."""
         from tallystick.recorder.accepting import accept as accepts  # noqa: PLC0415  # costs heap
 
-        return accepts(self, half, wait)
+        try:
+            return accepts(self, half, wait)
+        finally:
+            forget(WAITING)
 
     # Working.
 
