@@ -6,7 +6,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -610,21 +611,46 @@ def test_a_tpm_that_is_pulled_out_and_comes_back(own_tpm: Swtpm) -> None:
     assert transient(own_tpm) == []
 
 
-def test_a_device_keeps_its_connection(own_tpm: Swtpm, tmp_path: Path) -> None:
+@contextmanager
+def device(tpm: Swtpm, folder: Path) -> Iterator[str]:
+    """A TCTI that keeps its connection: the TPM as a device file."""
+    with swtpm.Device(tpm, folder / "tpmrm0", folder / "counted"):
+        yield f"device:{folder}/tpmrm0"
+
+
+@contextmanager
+def program(tpm: Swtpm, folder: Path) -> Iterator[str]:
+    """The same: the TPM behind a program, which ends when the block does."""
+    relay = Path(swtpm.__file__).with_name("tpm_relay.py")
+    gone = folder / "gone"
+    gone.unlink(missing_ok=True)
+    yield f"cmd:test ! -e {gone} && exec {sys.executable} {relay} {tpm.port} {folder}/counted"
+    gone.touch()
+
+
+# A machine without /dev/pts, such as a bare chroot, has nothing to make a device of.
+KEPT = (program, device) if Path("/dev/pts/ptmx").exists() else (program,)
+
+
+@pytest.mark.parametrize("reach", KEPT, ids=lambda one: one.__name__)
+def test_a_kept_connection(
+    own_tpm: Swtpm, tmp_path: Path, reach: Callable[[Swtpm, Path], AbstractContextManager[str]]
+) -> None:
     made = swtpm.fresh(own_tpm)
     pinned = swtpm.fresh(own_tpm, PIN_KEY, ";pin=yes")
-    where = f";tcti=device:{tmp_path}/tpmrm0"
-    with swtpm.Device(own_tpm, tmp_path / "tpmrm0") as device:
-        key = Signer.from_uri(f"tpm2:handle=0x{KEY:08x}{where}")
+    counted = tmp_path / "counted"
+    with reach(own_tpm, tmp_path) as tcti:
+        key = Signer.from_uri(f"tpm2:handle=0x{KEY:08x};tcti={tcti}")
         assert key.public_key() == made.public_key()
         key.sign(MESSAGE)
-        before = device.commands
+        before = counted.stat().st_size
         for _ in range(10):
             key.public_key().verify(key.sign(MESSAGE), MESSAGE)
-        assert device.commands == before + 10  # one command a signature
+        assert counted.stat().st_size == before + 10  # one command a signature
         counter = counter_of(key)
         assert counter.increment() == counter.read()
-        with_pin = Signer.from_uri(f"tpm2:handle=0x{PIN_KEY:08x};pin=yes{where}", secrets=secrets())
+        where = f"tpm2:handle=0x{PIN_KEY:08x};pin=yes;tcti={tcti}"
+        with_pin = Signer.from_uri(where, secrets=secrets())
         pinned.public_key().verify(with_pin.sign(MESSAGE), MESSAGE)
         assert transient(own_tpm) == []
         # The handle gets another key while ours is open.
@@ -637,10 +663,13 @@ def test_a_device_keeps_its_connection(own_tpm: Swtpm, tmp_path: Path) -> None:
             refused("no-chip", with_pin.sign, MESSAGE)
         own_tpm.start()
         pinned.public_key().verify(with_pin.sign(MESSAGE), MESSAGE)
+        own_tpm.kill()
+        refused("no-chip", with_pin.sign, MESSAGE)
     # The device itself goes away and comes back, and what was open is none of the new one's.
+    own_tpm.start()
     for _ in range(3):
         refused("no-chip", with_pin.sign, MESSAGE)
-    with swtpm.Device(own_tpm, tmp_path / "tpmrm0"):
+    with reach(own_tpm, tmp_path):
         pinned.public_key().verify(with_pin.sign(MESSAGE), MESSAGE)
         key.close()
         with_pin.close()

@@ -223,6 +223,36 @@ def test_only_the_tpm_with_both_keys_answers(
     assert transient(tpm) == []
 
 
+def test_an_endorsement_hierarchy_with_a_password(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    from tpm2_pytss import ESYS_TR
+
+    from tallystick.hw.tpm2_context import Tpm
+
+    for own in swtpm.running(tmp_path_factory.mktemp("own")):
+        where = uri(own, KEY, f";ak=0x{AK:08x}")
+        free = tpm2.open_attestation_key(where)
+        free.ensure()
+        before = free.identity()
+        Tpm(own.tcti).run(
+            "test", lambda c: c.esapi.hierarchy_change_auth(ESYS_TR.ENDORSEMENT, b"its password")
+        )
+        secret, blob, seed = tpm2.challenges().challenge(before.ak, before.ek)
+        for given, reason in ((None, "no-pin"), (secrets("no"), "wrong-pin")):
+            key = tpm2.open_attestation_key(where, given)
+            with pytest.raises(KeyDriverError) as caught:
+                key.identity()
+            assert caught.value.reason == reason
+            with pytest.raises(KeyDriverError) as caught:
+                key.answer(blob, seed)
+            assert caught.value.reason == reason
+        key = tpm2.open_attestation_key(where, secrets("its password"))
+        assert key.identity() == before
+        assert key.answer(blob, seed) == secret
+        assert transient(own) == []
+
+
 def test_only_attestation_and_endorsement_keys_are_challenged(
     key: Signer, tpm: Swtpm, attester_file: Path
 ) -> None:

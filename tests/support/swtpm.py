@@ -93,16 +93,18 @@ def fresh(tpm: Swtpm, handle: int = KEY, extra: str = "") -> Signer:
 class Device:
     """A software TPM as a device file at `path`, as the kernel gives one; a context manager.
 
+    It adds a byte to the file `counted` for each command.
+
     Each command that is written is answered by what is then read. The connection behind it is made
     anew for each command, so that the TPM may be killed and started in between.
     """
 
-    def __init__(self, tpm: Swtpm, path: Path) -> None:
+    def __init__(self, tpm: Swtpm, path: Path, counted: Path) -> None:
         self._tpm = tpm
         self.path = path
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
-        self.commands = 0
+        self._counted = counted
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
@@ -121,7 +123,8 @@ class Device:
 
     def _serve(self) -> None:
         while command := self._command():
-            self.commands += 1
+            with self._counted.open("ab") as file:
+                file.write(b".")
             try:
                 answer = self._ask(command)
             except OSError:

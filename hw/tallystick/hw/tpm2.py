@@ -52,7 +52,7 @@ def create_signer(
 
     try:
         pin = tpm2_key.pin(settings, secrets) if settings.pin else None
-        owner = tpm2_key.owner_authorisation(tpm, settings.name, secrets)
+        owner = tpm2_key.authorisation(tpm, settings.name, secrets)
         tpm.run(settings.name, make)
     finally:
         tpm.close()

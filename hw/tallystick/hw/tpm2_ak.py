@@ -56,22 +56,22 @@ class AttestationKey:
         handle = self._handle
         if self._tpm.run(self._what, lambda c: c.occupied(handle)):
             return False
-        owner = tpm2_key.owner_authorisation(self._tpm, self._what, self._secrets)
+        owner = tpm2_key.authorisation(self._tpm, self._what, self._secrets)
         self._tpm.run(self._what, lambda c: tpm2_attest.create_ak(c, handle, owner))
         return True
 
     def identity(self) -> Identity:
         """What the TPM says of it; KeyDriverError where the handle has another kind of key."""
-        handle = self._handle
-        found: Identity = self._tpm.run(self._what, lambda c: tpm2_attest.identify(c, handle))
+        handle, auth = self._handle, self._endorsement()
+        found: Identity = self._tpm.run(self._what, lambda c: tpm2_attest.identify(c, handle, auth))
         return found
 
     def answer(self, blob: bytes, secret: bytes) -> bytes:
         """The secret of a challenge; KeyDriverError when it was made for another key or TPM."""
-        handle = self._handle
+        handle, auth = self._handle, self._endorsement()
         try:
             found: bytes = self._tpm.run(
-                self._what, lambda c: tpm2_attest.activate(c, handle, blob, secret)
+                self._what, lambda c: tpm2_attest.activate(c, handle, blob, secret, auth)
             )
         except KeyDriverError as error:
             # libtpms says FAILURE to a seed that its RSA key does not decrypt, and works on.
@@ -82,6 +82,9 @@ class AttestationKey:
                 "this challenge is for another attestation key or another TPM; " + error.message,
             ) from None
         return found
+
+    def _endorsement(self) -> "bytes | None":
+        return tpm2_key.authorisation(self._tpm, self._what, self._secrets, "endorsement")
 
     def close(self) -> None:
         """Give the TPM back."""

@@ -102,14 +102,17 @@ def create_ak(connection: Connection, handle: int, owner: "bytes | None") -> Non
     tpm2_keys.create(connection, handle, template, None, owner)
 
 
-def identify(connection: Connection, ak: int) -> Identity:
-    """What the fleet root needs to know before it sets a challenge."""
+def identify(connection: Connection, ak: int, auth: "bytes | None" = None) -> Identity:
+    """What the fleet root needs to know before it sets a challenge.
+
+    auth: of the endorsement hierarchy, where it has one.
+    """
     public = connection.public(ak)
     what = "TPM key 0x%08x" % ak
     tpm2_keys.point(public, what)
     tpm2_keys.check_attestation_key(public, what)
     maker = connection.property(int(TPM2_PT.MANUFACTURER)).to_bytes(4, "big")
-    with _endorsement(connection) as (_, endorsement, certificate):
+    with _endorsement(connection, auth) as (_, endorsement, certificate):
         return Identity(
             public.marshal(),
             endorsement.publicArea.marshal(),
@@ -118,17 +121,20 @@ def identify(connection: Connection, ak: int) -> Identity:
         )
 
 
-def activate(connection: Connection, ak: int, blob: bytes, secret: bytes) -> bytes:
+def activate(
+    connection: Connection, ak: int, blob: bytes, secret: bytes, auth: "bytes | None" = None
+) -> bytes:
     """The secret that was made for this AK in the TPM with this EK (part 3, 12.5)."""
     esapi = connection.esapi
     key = connection.persistent(ak)
-    with _endorsement(connection) as (endorsement, _, _):
+    with _endorsement(connection, auth) as (endorsement, _, _):
         session = esapi.start_auth_session(
             ESYS_TR.NONE, ESYS_TR.NONE, TPM2_SE.POLICY, None, TPM2_ALG.SHA256
         )
         with connection.flushing(session):
             # PolicyA of the EK's template: whoever may use the endorsement hierarchy.
-            esapi.policy_secret(ESYS_TR.ENDORSEMENT, session)
+            with connection.authorised(ESYS_TR.ENDORSEMENT, auth) as by:
+                esapi.policy_secret(ESYS_TR.ENDORSEMENT, session, session1=by)
             # Uses the session up with continueSession clear; here it is flushed as all are.
             found = esapi.activate_credential(
                 key,
@@ -142,13 +148,13 @@ def activate(connection: Connection, ak: int, blob: bytes, secret: bytes) -> byt
 
 @contextmanager
 def _endorsement(
-    connection: Connection,
+    connection: Connection, auth: "bytes | None"
 ) -> "Iterator[tuple[Any, TPM2B_PUBLIC, bytes | None]]":
     # With the certificate that the maker left, else of P-256 and without one.
     name = next((n for n, index in EK_TEMPLATES if connection.occupied(index)), EK_TEMPLATES[0][0])
     padded, template = create_ek_template(name, NVReadEK(connection.esapi))
     certificate = None if padded is None else _der(padded)
-    with connection.primary(template, ESYS_TR.ENDORSEMENT, None) as (handle, public):
+    with connection.primary(template, ESYS_TR.ENDORSEMENT, auth) as (handle, public):
         yield handle, public, certificate
 
 

@@ -23,6 +23,11 @@ from tpm2_pytss import (
 
 from tallystick.hw import tpm2_library  # noqa: F401  # its setting comes before the library
 
+_AUTH_SET = {
+    "owner": TPMA_PERMANENT.OWNERAUTHSET,
+    "endorsement": TPMA_PERMANENT.ENDORSEMENTAUTHSET,
+}
+
 
 class Connection:
     """`esapi` for commands; objects are found by handle, and transient ones always flushed."""
@@ -54,9 +59,9 @@ class Connection:
                 return int(one.value)
         return 0
 
-    def owner_demands(self) -> bool:
-        """Whether the owner's hierarchy has an authorisation."""
-        return bool(self.property(int(TPM2_PT.PERMANENT)) & int(TPMA_PERMANENT.OWNERAUTHSET))
+    def demands(self, hierarchy: str) -> bool:
+        """Whether the hierarchy `owner` or `endorsement` has an authorisation."""
+        return bool(self.property(int(TPM2_PT.PERMANENT)) & int(_AUTH_SET[hierarchy]))
 
     def tries(self) -> "tuple[int, int]":
         """(wrong PINs that the TPM still takes, how many it takes in all)."""

@@ -28,8 +28,9 @@ JOBS_MAX = 16
 # What a TPM asks to try again: NV that is written too often, above all.
 ATTEMPTS_MAX = 6
 RETRY_S = 0.25
-# These hand each connection its own slots in the TPM; any other may serve one at a time.
-_SHARED = ("device", "tabrmd")
+# Where others can connect beside us; any other may serve one connection at a time.  `cmd` starts a
+# program for each connection, so it is for that program to share the TPM.
+_SHARED = ("device", "tabrmd", "cmd")
 
 
 class Job:

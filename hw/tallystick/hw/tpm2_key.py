@@ -25,6 +25,8 @@ class Tpm2Key(Signer):
 
     custody = "tpm"
     alg = ES256
+    # In the TPM's thread, for as long as the TPM takes.
+    waits = 2
 
     def __init__(self, settings: Settings, secrets: "Secrets | None" = None) -> None:
         self._settings = settings
@@ -127,7 +129,7 @@ class Tpm2Key(Signer):
         """At NV index 0x01800000 + the handle's last 22 bits; made with the key, else now."""
         index, secret = self._settings.counter, self._pin
         if not self._run(lambda c: c.occupied(index)):
-            owner = owner_authorisation(self._tpm, self._what, self._secrets)
+            owner = authorisation(self._tpm, self._what, self._secrets)
             self._run(lambda c: tpm2_counter.define(c, index, secret, owner))
         return tpm2_counter.Tpm2Counter(self._tpm, index, secret)
 
@@ -194,14 +196,19 @@ def pin(settings: Settings, secrets: "Secrets | None") -> bytes:
     return data
 
 
-def owner_authorisation(tpm: Tpm, what: str, secrets: "Secrets | None") -> "bytes | None":
-    """What making keys and counters needs where the TPM's owner has set a password."""
-    if not tpm.run(what, Connection.owner_demands):
+def authorisation(
+    tpm: Tpm, what: str, secrets: "Secrets | None", hierarchy: str = "owner"
+) -> "bytes | None":
+    """What making keys and counters needs where the TPM's owner has set a password.
+
+    hierarchy: `owner`, or `endorsement`, which the challenge for an attestation key uses.
+    """
+    if not tpm.run(what, lambda c: c.demands(hierarchy)):
         return None
-    text = secrets("owner of the TPM at " + tpm.tcti) if secrets else None
+    text = secrets("%s of the TPM at %s" % (hierarchy, tpm.tcti)) if secrets else None
     if not text:
         raise KeyDriverError(
-            "no-pin", what + ": the TPM's owner has set an authorisation, and it is needed"
+            "no-pin", "%s: the TPM's %s has set an authorisation; it is needed" % (what, hierarchy)
         )
     return text.encode()
 

@@ -94,10 +94,12 @@ Example, on the machine with the TPM:
 @click.argument("challenge_file", metavar="CHALLENGE", type=INPUT)
 @KEY
 @click.option("--out", type=OUTPUT, required=True)
-def answer(challenge_file: Path, uri: str, out: Path) -> None:
+@secrets.pin_file_option
+def answer(challenge_file: Path, uri: str, out: Path, pin_file: Path | None) -> None:
     """Let the TPM answer CHALLENGE."""
+    ask = secrets.secrets(pin_file)
     blob, seed = attesters.parse_challenge(_read(challenge_file))
-    out.write_bytes(attesters.answer(attesters.answer_by(uri, blob, seed)))
+    out.write_bytes(attesters.answer(attesters.answer_by(uri, blob, seed, ask)))
     click.echo(f"{out} is the answer; bring it to `tally fleet attester add --answer`")
 
 
@@ -162,7 +164,7 @@ def add(
     fleet = Fleet.open(folder)
     if uri is not None:
         asked = _identified(uri, pin_file)
-        secret = attesters.challenged(fleet, label, uri, asked)
+        secret = attesters.challenged(fleet, label, uri, asked, secrets.secrets(pin_file))
     else:
         secret = attesters.parse_answer(_read(Path(str(answer_file))))
     asked = attesters.take_answer(fleet, label, secret)

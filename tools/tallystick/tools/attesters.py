@@ -205,18 +205,20 @@ def identify(uri: str, ask: "Secrets | None" = None) -> tuple[Request, bool]:
     return Request(found.ak, found.ek, found.certificate, found.manufacturer), made
 
 
-def answer_by(uri: str, blob: bytes, seed: bytes) -> bytes:
+def answer_by(uri: str, blob: bytes, seed: bytes, ask: "Secrets | None" = None) -> bytes:
     """The secret that the TPM of `uri` finds in a challenge."""
-    key = tpm2.open_attestation_key(uri)
+    key = tpm2.open_attestation_key(uri, ask)
     try:
         return key.answer(blob, seed)
     finally:
         key.close()
 
 
-def challenged(fleet: Fleet, label: str, uri: str, asked: Request) -> bytes:
+def challenged(
+    fleet: Fleet, label: str, uri: str, asked: Request, ask: "Secrets | None" = None
+) -> bytes:
     """A challenge set to a TPM on this machine, and its answer."""
-    return answer_by(uri, *parse_challenge(set_challenge(fleet, label, asked)))
+    return answer_by(uri, *parse_challenge(set_challenge(fleet, label, asked)), ask)
 
 
 def vouch_here(fleet: Fleet, label: str, uri: str, ca_files: tuple[Path, ...]) -> Path:
