@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from tallystick.recorder.recorder import Recorder
 
 IDLE_S = 0.02
+MS_PER_S = 1000
 JOIN_S = 10
 
 
@@ -23,14 +24,25 @@ class Background:
 
     def _run(self) -> None:
         while not self._closing:
+            pause_s = IDLE_S
             try:
-                worked = self._recorder.poll()
+                if self._recorder.poll():
+                    continue
+                pause_s = self._pause_s()
             except Exception as error:  # noqa: BLE001 -- the thread must outlive every defect
                 self._recorder.health.last_fault = f"background:{error!r}"
-                worked = False
-            if not worked:
-                self._event.wait(IDLE_S)
-                self._event.clear()
+            self._event.wait(pause_s)
+            self._event.clear()
+
+    def _pause_s(self) -> float:
+        # While hardware signs its driver knows when to look again: IDLE_S at each of a chip's steps
+        # would be a third of its signature, and looking in a circle would take Python's lock from
+        # the control loop.
+        ledger = self._recorder._ledger
+        if ledger._signing is None:
+            return IDLE_S
+        waits_ms = getattr(ledger.signer, "waits", 0)
+        return min(waits_ms / MS_PER_S, IDLE_S) if waits_ms else IDLE_S
 
     def wake(self) -> None:
         """There is work now."""

@@ -178,9 +178,14 @@ class Chip:
             self.rest()
         return job.result
 
+    def idle_ms(self) -> int:
+        """For so long there is nothing to do; at least 1."""
+        left: int = ticks_diff(self._due, ticks_ms())
+        return max(1, left)
+
     def rest(self) -> None:
         """Sleep until there is something to do, at most a look's time."""
-        sleep_ms(max(1, min(ticks_diff(self._due, ticks_ms()), LOOK_MS)))
+        sleep_ms(min(self.idle_ms(), LOOK_MS))
 
     def step(self) -> None:
         """Go on with the first operation, if its time has come."""

@@ -121,6 +121,8 @@ class Pkcs11Key(Signer):
     """A private key on a token; neither repr nor errors show the PIN."""
 
     custody = "pkcs11"
+    # In a thread, by a library that does not say how long it will take.
+    waits = 2
 
     def __init__(self, module: Module, login: Login, uri: KeyUri) -> None:
         self._module = module

@@ -41,6 +41,9 @@ class Signer:
 
     alg = 0  # -7 ES256 or -8 EdDSA
     custody = ""  # software, pkcs11, tpm or secure-element (docs/protocol.md, section 5.1)
+    # Where poll() works itself 0; else hardware does, and so many milliseconds after a False is
+    # soon enough to poll again.
+    waits = 0
 
     @staticmethod
     def from_uri(uri: str, secrets: "Secrets | None" = None) -> "Signer":
