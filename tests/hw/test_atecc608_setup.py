@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from support.chips608 import SERIAL, UNIQUE, our_chip, our_eeprom, without_waiting
+from support.chips608 import (
+    SERIAL,
+    UNIQUE,
+    Interference,
+    our_chip,
+    our_eeprom,
+    without_waiting,
+)
 from support.wire608 import EXECUTION, Wire
 from tallystick.evidence.errors import KeyDriverError
 from tallystick.hw import atecc608_commands as commands
@@ -199,6 +206,24 @@ def test_a_configuration_that_reads_back_otherwise_is_not_locked() -> None:
     chip._memory.save = saving  # type: ignore[method-assign]
     with pytest.raises(KeyDriverError, match="nothing was locked"):
         setup_of(chip).run(SERIAL, silent)
+    assert not chip.eeprom.config_locked
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_the_chip_itself_compares_what_it_locks() -> None:
+    chip = new_chip()
+    bus = Interference(chip)
+
+    def touch(kind: str, _address: int, data: bytes) -> bytes:
+        if kind == "W" and data[2:3] == b"\x17":
+            chip.eeprom.memory[20] = 0x83  # after it was read back
+        return data
+
+    bus.touch = touch
+    driver = Chip(bus, 0x60)
+    setup = Setup(driver, 0, driver.run(commands.read_config, driver))
+    with pytest.raises(KeyDriverError):
+        setup.run(SERIAL, silent)
     assert not chip.eeprom.config_locked
 
 
