@@ -34,7 +34,7 @@ Examples:
   tally key show 'atecc608:bus=1'
   tally key provision 'atecc608:bus=1' --dry-run
   tally key create 'pkcs11:token=gateway;object=gw-1' --alg ed25519
-  tally key test 'tpm2:handle=0x81010001'
+  tally key test 'tpm2:handle=0x81020001'
   tally key request 'atecc608:bus=1' --fleet acme --out robot-7.request
 
 A URI with a semicolon needs quotes in a shell.
