@@ -38,6 +38,19 @@ def test_a_keyring_keeps_the_newest() -> None:
     assert refused(keyring.find, kept[0].digest) == "unknown-device"
 
 
+def test_a_keyring_forgets_who_was_not_asked_for_longest_and_says_so() -> None:
+    devices, root = [Key("one"), Key("two"), Key("three")], Key("root")
+    keyring = Keyring({ISS: root.public_key()}, None, 2)
+    kept = [
+        verify_hello(Hello(key.id, EPOCH, 0, 0, [enrol(key, root)]), keyring) for key in devices[:2]
+    ]
+    assert keyring.find(kept[0].digest) is kept[0] and keyring.forgotten == 0
+    verify_hello(Hello(devices[2].id, EPOCH, 0, 0, [enrol(devices[2], root)]), keyring)
+    # The partner that was asked for stays; the stranger goes, and that is counted.
+    assert keyring.find(kept[0].digest) is kept[0] and keyring.forgotten == 1
+    assert refused(keyring.find, kept[1].digest) == "unknown-device"
+
+
 def test_fields_that_are_refused() -> None:
     device = b"d" * 32
     Hello(device, EPOCH, 0, 0, [b"x"])

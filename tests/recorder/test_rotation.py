@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from recorder.test_recorder import Site
+from support.device_suite import DEVICE_TESTS, DeviceTest, run_on_micropython
 from support.station import FLEET, Fleet, Station, read_credential
 from tallystick.evidence import checkpoint, keychange, segment
 from tallystick.evidence.cbor import encode
@@ -20,6 +21,9 @@ from tallystick.evidence.segment import verify_segment
 from tallystick.hw.signer import Signer
 from tallystick.recorder import Recorder
 from tallystick.tools import keychanges
+from tallystick.tools.micropython import MicroPython
+
+HEAP = "68k"  # of a board with 32 bits whose key was rotated once
 
 
 class Under(Station):
@@ -140,6 +144,14 @@ def test_what_the_old_key_signed_is_sent_as_it_was_signed(tmp_path: Path) -> Non
     statuses = [station.identity.status_at(one, one.key) for one in station.heads]
     assert set(statuses) == {"rotated", "active"}
     site.tally.close()
+
+
+def test_a_rotated_device_of_32_bits_needs_little_more_than_64_kib(
+    micropython32: MicroPython, device_library: Path
+) -> None:
+    test = DeviceTest(DEVICE_TESTS / "test_recorder_rekeyed.py")
+    (outcome,) = run_on_micropython(test, micropython32, device_library, heap=HEAP)
+    assert outcome.ok, outcome.said
 
 
 def test_a_journal_that_is_in_use_gives_no_head(tmp_path: Path) -> None:

@@ -225,13 +225,16 @@ class Keyring:
         self.roots = roots
         self.at_s = at_s
         self.identities_max = identities_max
+        # How many had to go for newer ones: what they vouched for must be shown again.
+        self.forgotten = 0
         self._identities: list[Identity] = []
         self._by_digest: dict[bytes, Identity] = {}
 
     def add(self, identity: Identity) -> None:
-        """Keep a verified identity; the oldest one goes when there are too many."""
+        """Keep a verified identity; the one not asked for longest goes when there are too many."""
         if len(self._identities) >= self.identities_max:
             oldest = self._identities.pop(0)
+            self.forgotten += 1
             for digest in oldest.digests:
                 if self._by_digest.get(digest) is oldest:
                     del self._by_digest[digest]
@@ -243,7 +246,14 @@ class Keyring:
         """The identity with a statement of this digest; CouldNotCheck when it is not known."""
         identity = self._by_digest.get(digest)
         if identity is None:
-            raise CouldNotCheck("unknown-device", "the credential with this digest is not known")
+            raise CouldNotCheck(
+                "unknown-device",
+                "the credential with this digest is not known (%d were forgotten)" % self.forgotten,
+            )
+        if self._identities[-1] is not identity and identity in self._identities:
+            # The newest last: who is asked for often is not forgotten for strangers.
+            self._identities.remove(identity)
+            self._identities.append(identity)
         if self.at_s is not None:
             identity.enrolment.check_time(self.at_s)
         return identity

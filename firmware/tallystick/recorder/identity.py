@@ -86,17 +86,29 @@ def device_id(credential: list[bytes], fleet: str, key: "PublicKey") -> bytes:
     return device
 
 
-def keys_of(credential: list[bytes]) -> "list[tuple[int, bytes, bytes]]":
-    """(algorithm, hint, thumbprint) of every key that a credential with rotations names."""
-    from tallystick.evidence.keys import from_cose_key  # noqa: PLC0415  # after a rotation only
+def rekeyed(current: Forms, credential: list[bytes], config: "dict[str, Any]") -> Forms:
+    """Forms by key, where the credential has rotations: an older payload keeps its own."""
+    from tallystick.evidence.keys import from_cose_key  # noqa: PLC0415  # after a key change only
 
-    found = [_parts(credential[0], (ENROLMENT,))[1][2]]
+    keys = [_parts(credential[0], (ENROLMENT,))[1][2]]
     for data in credential[1:]:
         change = _parts(data, (KEY_CHANGE,))[1]
         if change[0] == ROTATION:
-            found.append(change[3])
-    keys = [from_cose_key(key) for key in found]
-    return [(key.alg, key.kid(), key.thumbprint()) for key in keys]
+            keys.append(change[3])
+    if len(keys) == 1:
+        return current
+    from tallystick.recorder.rekeying import RekeyedForms  # noqa: PLC0415  # as above
+
+    iss, sub = config["fleet"], config["device"]
+    before = []
+    for item in keys[:-1]:
+        key = from_cose_key(item)
+        before.append((key.kid(), form(Forms, key.alg, key.kid(), iss, sub)))
+    key = from_cose_key(keys[-1])
+    config["rekeyed"] = (key.alg, key.kid(), key.thumbprint())
+    made = form(RekeyedForms, key.alg, key.kid(), iss, sub)
+    made.before = before  # type: ignore[attr-defined]  # it is rekeyed
+    return made
 
 
 def forms(key: "PublicKey", iss: str, sub: str) -> Forms:

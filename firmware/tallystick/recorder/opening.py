@@ -107,9 +107,10 @@ def _identify(config: "dict[str, Any]", signer: "Any") -> "tuple[Any, bytes, For
     promised = identity.interval_s(credential)
     if promised and config["interval_s"] > promised:
         config["interval_s"] = promised
+    forms = identity.forms(key, config["fleet"], config["device"])
     if len(credential) > 1:
-        config["keys"] = identity.keys_of(credential)
-    return signer, device, identity.forms(key, config["fleet"], config["device"]), credential
+        forms = identity.rekeyed(forms, credential, config)
+    return signer, device, forms, credential
 
 
 def _open_journal(
@@ -165,10 +166,10 @@ def _open_ledger(
         epochs.begin(ledger, "damaged", epochs.head_of(ledger.log))
     elif found is None:
         epochs.begin(ledger, "new", None)
-    if len(config.get("keys", ())) > 1:
-        from tallystick.recorder import rekeying  # noqa: PLC0415  # after a rotation only
+    if "rekeyed" in config:
+        from tallystick.recorder.rekeying import begin  # noqa: PLC0415  # after a rotation only
 
-        rekeying.begin(ledger, config)
+        begin(ledger, forms, config["rekeyed"])  # type: ignore[arg-type]  # identity.rekeyed's
     _open_counter(ledger, config)
     epochs.boot(ledger, config)
     if journal.unreadable:

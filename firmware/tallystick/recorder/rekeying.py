@@ -1,7 +1,7 @@
-# A device whose key was rotated: which key signed which payload of its journal.  Loaded only then.
+# A device whose key was rotated: which key signed which payload of its journal.  Loaded only then,
+# and early, while a small heap is still whole.
 
 from tallystick.evidence.errors import TallyError
-from tallystick.recorder import identity
 from tallystick.recorder.core import Forms
 from tallystick.recorder.frames import KEY, control
 
@@ -13,44 +13,37 @@ if TYPE_CHECKING:
 
 
 class RekeyedForms(Forms):
-    """The current key's forms, and those of the keys before it for payloads that they signed."""
+    """Forms by key."""
 
-    # (number of the first payload, forms), in order.
-    before: "list[tuple[int, Forms]]" = []
+    # (hint, forms) of the keys before the current one, in order; and as in the log: [number of the
+    # first payload, hint].
+    before: "list[tuple[bytes, Forms]]" = []
+    marks: "list[Any]" = []
 
     def checkpoint(self, payload: bytes, signature: bytes, ordinal: int = 0) -> bytes:
-        """The signed checkpoint, with the hint of the key that signed this payload."""
-        chosen = None
-        if ordinal:
-            for first, forms in self.before:
-                if first <= ordinal:
-                    chosen = forms
-        if chosen is None:
-            return super().checkpoint(payload, signature)
-        return chosen.checkpoint(payload, signature)
+        """As Forms."""
+        kid = self.before[0][0] if ordinal else b""
+        for first, hint in self.marks:
+            if first <= ordinal:
+                kid = hint
+        for hint, forms in self.before:
+            if hint == kid:
+                return forms.checkpoint(payload, signature)
+        return Forms.checkpoint(self, payload, signature)
 
 
-def begin(ledger: "Ledger", config: "dict[str, Any]") -> None:
+def begin(ledger: "Ledger", forms: RekeyedForms, key: "tuple[int, bytes, bytes]") -> None:
     """Note in the journal where the current key begins, and record it, once."""
-    keys = config["keys"]
     log = ledger.log
-    _, kid, thumbprint = keys[-1]
     # A journal that names none was signed by the first key.
-    if (log.keys[-1][1] if log.keys else keys[0][1]) != kid:
+    if (log.keys[-1][1] if log.keys else forms.before[0][0]) != key[1]:
         # What waits for a signature gets the new key's.
-        mark = [log.signed + 1, kid]
+        mark = [log.signed + 1, key[1]]
         # Without it nobody could tell later which key signed: nothing may be signed before.
         if not ledger.append_control(control([KEY] + mark)):
             raise TallyError("no-journal", "the journal takes no note of the new key")
         log.keys.append(mark)
         # Another chip counts otherwise: what was known of the old one says nothing of it.
         log.intent = None
-        ledger.event("key", {"thumbprint": thumbprint})
-    iss, sub = config["fleet"], config["device"]
-    forms = identity.form(RekeyedForms, keys[-1][0], kid, iss, sub)
-    by_kid = {one[1]: identity.form(Forms, one[0], one[1], iss, sub) for one in keys}
-    forms.before = [(0, by_kid[keys[0][1]])]  # type: ignore[attr-defined]  # it is rekeyed
-    for first, hint in log.keys:
-        if hint in by_kid:
-            forms.before.append((first, by_kid[hint]))  # type: ignore[attr-defined]  # as above
-    ledger.forms = forms
+        ledger.event("key", {"thumbprint": key[2]})
+    forms.marks = log.keys
