@@ -36,6 +36,8 @@ from tallystick.validator.work import Work
 from tallystick.verify.profile_toml import parse_profile
 
 Clock = Callable[[], int]
+# Signed to see whether a key is back; no statement and no note begins so.
+PROBE = b"tallystick: is this key back?"
 T = TypeVar("T")
 
 
@@ -102,6 +104,7 @@ class Sequencer:
         self.profiles = read_profiles(config)
         self.keys = own_keys(config)
         self.failure: str | None = None
+        self._key_away = False
         self._log_line = structlog.get_logger("tallystick.validator").bind(validator=config.name)
         self._jobs: queue.Queue[tuple[str, Callable[[], Any], Future[Any]]] = queue.Queue(
             BATCHES_WAITING_MAX
@@ -228,7 +231,8 @@ class Sequencer:
 
     def _tick(self) -> bool:
         try:
-            # What was logged while the key was away is signed when it is back.
+            # What was logged while a key was away is signed when it is back.
+            self._look_for_keys()
             self.log.publish()
             done = self.reconciler.tick()
             self.refusals.save()
@@ -253,7 +257,17 @@ class Sequencer:
         self.failure = f"{what}: {type(error).__name__}"
         self._log_line.error("store-failed", what=what, error=type(error).__name__)
 
+    def _look_for_keys(self) -> None:
+        # Not by the next batch only: nobody sends one to whom /readyz says no.
+        if not self._key_away:
+            return
+        for key in (self.keys.signer, self.keys.notes):
+            key.sign(PROBE)
+        self._key_away = False
+        self.failure = None
+
     def _key_failed(self, what: str, error: KeyDriverError) -> None:
+        self._key_away = True
         # The reason only: /readyz is open to everybody, and a message may name a path.
         self.failure = f"{what}: the key does not answer ({error.reason})"
         self._log_line.error("key-failed", what=what, reason=error.reason, message=error.message)
