@@ -126,9 +126,11 @@ def test_another_key_than_the_pinned_root_signs_nothing(token: SoftHsm, tmp_path
     Signer.create(token.uri("office", "other"), None, lambda _: ROOT_PIN).close()
     path = tmp_path / "acme" / "fleet.toml"
     path.write_text(path.read_text().replace("object=root", "object=other"))
-    with pytest.raises(Unverified) as raised:
-        Fleet.open(tmp_path / "acme").enrol("device", "robot-1")
+    fleet = Fleet.open(tmp_path / "acme")
+    with pytest.raises(Unverified, match=r"root\.pub") as raised:
+        fleet.enrol("device", "robot-1")
     assert raised.value.reason == "wrong-key"
+    assert not list((tmp_path / "acme" / "devices").iterdir())
 
 
 def test_a_sealed_root_file_needs_its_passphrase(

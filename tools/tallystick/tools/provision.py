@@ -206,8 +206,6 @@ def note_key(
         signer = Signer.from_uri(uri, ask)
     key = signer.public_key()
     signer.close()
-    if key.alg != EDDSA:
-        raise Malformed("wrong-alg", "a validator's note key is Ed25519 (C2SP); this one is P-256")
     return NoteKey(origin(fleet, label), key)
 
 
