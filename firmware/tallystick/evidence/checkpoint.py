@@ -5,7 +5,7 @@
 
 from tallystick.evidence import _shape as shape
 from tallystick.evidence import statement
-from tallystick.evidence._checkpointfields import check_fields
+from tallystick.evidence._fields import checkpoint_fields
 from tallystick.evidence.errors import Unverified
 from tallystick.evidence.keys import PublicKey
 from tallystick.evidence.kinds import CHECKPOINT
@@ -36,7 +36,7 @@ class Checkpoint(Signed):
     ) -> None:
         if type(wall) is tuple:
             wall = list(wall)
-        check_fields(epoch, size, root, claims, boot, uptime_ms, wall, counter, custody)
+        checkpoint_fields(epoch, size, root, claims, boot, uptime_ms, wall, counter, custody)
         self.epoch = epoch
         self.size = size
         self.root = root

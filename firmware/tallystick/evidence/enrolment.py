@@ -4,7 +4,7 @@
 # [6, subject, id, key, custody, evidence, details, releases,
 #  interval_s, validity, possession]
 
-from tallystick.evidence import _enrolmentfields, cose, keys, statement
+from tallystick.evidence import _fields, cose, keys, statement
 from tallystick.evidence import _shape as shape
 from tallystick.evidence.cbor import encode
 from tallystick.evidence.digest import sha256
@@ -26,8 +26,7 @@ SUBJECT_DEVICE, SUBJECT_GATEWAY, SUBJECT_VALIDATOR = 0, 1, 2
 SUBJECTS = ("device", "gateway", "validator")
 CUSTODY_SOFTWARE, CUSTODY_PKCS11, CUSTODY_TPM, CUSTODY_SECURE_ELEMENT = 0, 1, 2, 3
 CUSTODIES = ("software", "pkcs11", "tpm", "secure-element")
-check_evidence = _enrolmentfields.check_evidence
-check_fields = _enrolmentfields.check_fields
+check_evidence = _fields.check_evidence
 
 
 class Enrolment(Signed):
@@ -49,7 +48,7 @@ class Enrolment(Signed):
         possession: bytes,
     ) -> None:
         validity = list(validity)
-        check_fields(
+        _fields.enrolment_fields(
             subject, id, custody, evidence, details, releases, interval_s, validity, possession
         )
         self.subject = subject

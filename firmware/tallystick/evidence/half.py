@@ -4,10 +4,11 @@
 # inclusion proof (RFC 9162, section 2.1.3) from the salted leaf to the checkpoint's root.
 
 from tallystick.evidence import _shape as shape
+from tallystick.evidence._fields import half_fields
 from tallystick.evidence._wire import Wire
 from tallystick.evidence.errors import Malformed
 from tallystick.evidence.kinds import HALF
-from tallystick.evidence.limits import CHECKPOINT_BYTES_MAX, HALF_BYTES_MAX, PATH_HASHES_MAX
+from tallystick.evidence.limits import HALF_BYTES_MAX
 
 # Type checkers take this name as true; MicroPython has no typing to import it from.
 TYPE_CHECKING = False
@@ -33,16 +34,12 @@ class Half(Wire):
         checkpoint: bytes,
         credential: bytes | list[bytes],
     ) -> None:
-        what = "half"
-        self.record = shape.blob(record, HALF_BYTES_MAX, what)
-        self.salt = shape.octets(salt, 16, what)
-        self.index = shape.uint(index, what)
-        self.path = shape.hashes(path, PATH_HASHES_MAX, what)
-        self.checkpoint = shape.blob(checkpoint, CHECKPOINT_BYTES_MAX, what)
-        if isinstance(credential, bytes):
-            shape.octets(credential, 32, what)
-        else:
-            shape.statements(credential, what)
+        half_fields(record, salt, index, path, checkpoint, credential)
+        self.record = record
+        self.salt = salt
+        self.index = index
+        self.path = path
+        self.checkpoint = checkpoint
         self.credential = credential
 
     def values(self) -> "list[Any]":

@@ -3,7 +3,7 @@
 # For a credential of one enrolment, without key changes; credential.py has the rest.
 
 from tallystick.evidence import _shape as shape
-from tallystick.evidence._enrolmentfields import check_fields
+from tallystick.evidence._fields import enrolment_fields
 from tallystick.evidence._reading import Read
 from tallystick.evidence.cbor import encode, head
 from tallystick.evidence.errors import Unverified
@@ -28,7 +28,7 @@ def read_enrolment(data: bytes) -> Read:
     fields = shape.row(read.values, 10, "enrolment")
     fields[2] = from_cose_key(fields[2])
     shape.array(fields[8], "enrolment")
-    check_fields(*(fields[:2] + fields[3:]))
+    enrolment_fields(*(fields[:2] + fields[3:]))
     return read
 
 

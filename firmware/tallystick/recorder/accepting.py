@@ -28,19 +28,15 @@ CLAIM_CODE = (
     "evidence.halfclaim",
     "evidence.claim",
     "evidence.ids",
-    "evidence.record",
-    "evidence.half",
     "evidence._wire",
 )
 HEAD_CODE = (
     "evidence.halfhead",
-    "evidence._checkpointfields",
     "evidence._inclusion",
-    "evidence.leaf",
 )
 MAKER_CODE = (
     "evidence.halfmaker",
-    "evidence._enrolmentfields",
+    "evidence._fields",
     "evidence._reading",
     "evidence._text",
     "evidence.keys",
@@ -131,10 +127,9 @@ def _checked(tally: "Recorder", data: bytes, code: Loaded) -> "Work":
 
 
 def _parts(data: bytes) -> "tuple[Any, ...]":
-    from tallystick.evidence.half import parse  # noqa: PLC0415  # forgotten again
+    from tallystick.evidence.halfclaim import parts_of  # noqa: PLC0415  # forgotten again
 
-    half = parse(data)
-    return half.record, half.salt, half.index, half.path, half.checkpoint, half.credential
+    return tuple(parts_of(data))
 
 
 def _claimed(record: bytes) -> "tuple[list[bytes], list[bytes]]":
@@ -165,9 +160,11 @@ def _now_s(tally: "Recorder") -> int | None:
 
 
 def _wrap(tally: "Recorder") -> "Any":
+    signer = tally._ledger.signer
+    if not hasattr(signer, "verifier"):
+        return _itself
     from tallystick.recorder.chipkeys import in_chip  # noqa: PLC0415  # forgotten again
 
-    signer = tally._ledger.signer
     return lambda key: in_chip(signer, key)
 
 
@@ -202,15 +199,11 @@ def _made(tally: "Recorder", head: "Any", maker: "Maker") -> "Work":
     yield from made(head, maker, _wrap(tally))
 
 
-def _by_key_changes(tally: "Recorder", data: bytes) -> "Work":
-    # A maker whose key was rotated, or that replaces another: all at once, which needs more heap.
-    from tallystick.evidence import half as halves  # noqa: PLC0415  # rarely
-    from tallystick.evidence.credential import Keyring  # noqa: PLC0415  # rarely
-    from tallystick.evidence.root import parse_root  # noqa: PLC0415  # rarely
+def _itself(key: "PublicKey") -> "PublicKey":
+    return key
 
-    if tally.keyring is None:
-        roots = dict([parse_root(line) for line in tally._config["roots"]])
-        tally.keyring = Keyring(roots, identities_max=MAKERS_MAX)
-    tally.keyring.at_s = _now_s(tally)
-    verified = yield from halves.verifying(halves.parse(data), tally.keyring)
-    return verified.status
+
+def _by_key_changes(tally: "Recorder", data: bytes) -> "Work":
+    from tallystick.recorder.accepting_changed import status_of  # noqa: PLC0415  # rarely
+
+    return (yield from status_of(tally, data, _now_s(tally)))

@@ -139,19 +139,26 @@ class Recorder:
 
         Beside the profile's fields: task or interaction, relied, constraints, interval.
         """
-        from tallystick.recorder.claiming import claim as claims  # noqa: PLC0415  # costs heap
-
         try:
+            from tallystick.recorder.claiming import claim as claims  # noqa: PLC0415  # costs heap
+
             return claims(self, profile, role, claim, peers, wait, fields)
+        except MemoryError:
+            # Not even its code had room: nothing was done.
+            self._ledger.starved("claim")
+            return b"" if wait else None
         finally:
             forget(WAITING)
 
     def accept(self, half: bytes, wait: bool = True) -> "Any":  # noqa: FBT001, FBT002
         """Verify a counterpart's half, keep and send it; raises what is wrong with it."""
-        from tallystick.recorder.accepting import accept as accepts  # noqa: PLC0415  # costs heap
-
         try:
+            from tallystick.recorder.accepting import accept as accepts  # noqa: PLC0415  # as above
+
             return accepts(self, half, wait)
+        except MemoryError:
+            self._ledger.starved("accept")
+            return b"" if wait else None
         finally:
             forget(WAITING)
 

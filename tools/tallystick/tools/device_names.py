@@ -34,6 +34,12 @@ SHARED_WORDS = (
     *("stdin", "stdout", "version_info", "mem_alloc", "mem_free", "threshold", "isenabled"),
     *("calcsize", "pack_into", "unpack", "unpack_from", "heappop", "heappush", "heapify", "imag"),
     *("real", "partition", "rpartition", "center", "splitlines", "setter", "getter", "throw"),
+    *("acos", "asin", "atan", "atan2", "ceil", "copysign", "cos", "degrees", "exp", "fabs"),
+    *("floor", "fmod", "frexp", "isfinite", "isinf", "isnan", "ldexp", "modf", "radians", "sin"),
+    *("sqrt", "tan", "trunc", "dumps", "loads", "dump", "search", "match", "group", "readinto"),
+    *("readlines", "getvalue", "StringIO", "BytesIO", "ticks_us", "localtime", "gmtime", "mktime"),
+    *("ilistdir", "chdir", "mount", "umount", "unregister", "ipoll", "recvfrom", "sendto"),
+    *("setsockopt", "makefile", "getaddrinfo", "calcsize", "namedtuple", "popleft", "appendleft"),
 )
 # A larger number would be an object at every place where it is used, instead of one.
 NUMBER_MAX = 1 << 30
