@@ -132,6 +132,7 @@ class Kernel:
         self.addresses: dict[int, int] = {}
         self.opened: list[str] = []
         self.fault = 0
+        self.taken: tuple[int, ...] = ()
 
     def open(self, path: str, _flags: int) -> int:
         self.opened.append(path)
@@ -144,6 +145,8 @@ class Kernel:
 
     def ioctl(self, file: int, request: int, address: int) -> int:
         assert request == I2C_SLAVE
+        if address in self.taken:
+            raise OSError(errno.EBUSY, "Device or resource busy")
         self.addresses[file] = address
         return 0
 
@@ -212,6 +215,14 @@ def test_a_linux_bus_that_this_user_may_not_use(
 def test_a_linux_bus_that_hangs(kernel: Kernel) -> None:
     kernel.fault = errno.ETIMEDOUT
     assert refusal("atecc608:bus=1").reason == "bus-stuck"
+
+
+def test_a_chip_that_the_kernel_has(kernel: Kernel) -> None:
+    kernel.taken = (0x60,)
+    error = refusal("atecc608:bus=1")
+    assert error.reason == "chip-in-use" and "modprobe" in error.message
+    error = refusal("atecc608:bus=1;address=0x61")
+    assert error.reason == "no-chip" and "answers: 0x60" in error.message
 
 
 def test_a_linux_bus_without_the_chip_names_what_answers(kernel: Kernel) -> None:

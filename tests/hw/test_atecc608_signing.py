@@ -398,6 +398,15 @@ def test_operations_wait_for_one_another(key: AteccKey) -> None:
     assert not key.chip.full() and JOBS_MAX == 4
 
 
+def test_verifying_leaves_a_place_for_a_signature(key: AteccKey) -> None:
+    signature = key.sign(b"receipt")
+    works = [key.verifier(key.public_key(), signature, b"receipt") for _ in range(JOBS_MAX)]
+    assert [work is None for work in works] == [False] * (JOBS_MAX - 1) + [True]
+    key.begin(b"decision")
+    poll_to_the_end(key)
+    key.public_key().verify(key.signature(), b"decision")
+
+
 def _sign_many(port: int, count: int) -> None:
     key = Signer.from_uri(f"atecc608:tcp=127.0.0.1:{port}")
     counter = key.counter()

@@ -156,9 +156,9 @@ class Chip:
         self._lock = getattr(i2c, "lock", None)
         self._locked = 0
 
-    def full(self) -> bool:
-        """Whether no operation can be taken now."""
-        return len(self._jobs) >= JOBS_MAX
+    def full(self, spare: int = 0) -> bool:
+        """Whether no operation can be taken now; `spare` places are kept for others."""
+        return len(self._jobs) + spare >= JOBS_MAX
 
     def start(self, make: "Callable[..., Work]", *arguments: "Any") -> Job:
         """Queue an operation; it is made anew when the chip has lost it."""

@@ -8,6 +8,7 @@ from tallystick.evidence.errors import KeyDriverError
 
 I2C_SLAVE = 0x0703  # linux/i2c-dev.h
 SCAN = range(0x08, 0x78)
+EBUSY = 16
 NOBODY = (6, 121)  # ENXIO, EREMOTEIO: no acknowledgement
 
 
@@ -33,9 +34,19 @@ class LinuxI2C:
         self._address = -1
 
     def _choose(self, address: int) -> None:
-        if address != self._address:
+        if address == self._address:
+            return
+        try:
             fcntl.ioctl(self._file, I2C_SLAVE, address)
-            self._address = address
+        except OSError as error:
+            if error.errno != EBUSY:
+                raise
+            raise KeyDriverError(
+                "chip-in-use",
+                "%s: a driver of the kernel has address 0x%02X; unload it (modprobe -r atmel_ecc)"
+                % (self.path, address),
+            )
+        self._address = address
 
     def writeto(self, address: int, data: bytes) -> int:
         """Write; OSError when nobody acknowledges."""
@@ -56,11 +67,12 @@ class LinuxI2C:
         for address in SCAN:
             try:
                 self.readfrom(address, 1)
+            except KeyDriverError:
+                pass  # somebody is there: the kernel's driver has it
             except OSError as error:
-                if error.errno not in (*NOBODY, 16):  # EBUSY: a driver of the kernel has it
+                if error.errno not in NOBODY:
                     raise
-                if error.errno in NOBODY:
-                    continue
+                continue
             found.append(address)
         return found
 
