@@ -12,6 +12,7 @@ import pytest
 from support.story import Story, disclose, reencode
 from tallystick.evidence import cbor
 from tallystick.hw.signer import Signer
+from verify.test_keyends import changed, fork_of
 
 STORY = Story()
 
@@ -101,6 +102,23 @@ def test_json_says_the_same(folder: Path) -> None:
     assert len(said["party_sets"][0]["verdicts"]) == 3
     assert all(one["recomputed"] for one in said["party_sets"][0]["verdicts"])
     assert said["tolerances"][-1].endswith("within 0.25")
+
+
+def test_a_fork_is_verified_shown_and_refused(folder: Path) -> None:
+    story = Story()
+    proof = fork_of(story.giver)
+    (folder / "x.tally").write_bytes(changed(story.evidence(), forks=[proof.encode()]).encode())
+    done = verify(folder)
+    assert done.returncode == 1
+    assert "it signed two histories of one log" in done.stdout
+    assert "is suspect" in done.stdout.splitlines()[-1]
+    said = json.loads(verify(folder, "--json").stdout)
+    assert said["reason"] == "bad-policy"
+    assert said["forks"][0]["sizes"] == [proof.first.size, proof.second.size]
+    (folder / "fork.cbor").write_bytes(proof.encode())
+    shown = tally(folder, "inspect", "fork.cbor").stdout
+    assert "fork proof" in shown
+    assert "the two heads contradict each other" in shown
 
 
 def test_one_changed_byte_is_refused(folder: Path) -> None:

@@ -119,6 +119,14 @@ def _json(report: Report | None, refusal: TallyError | None) -> dict[str, Any]:
         "tolerances": report.tolerances,
         "keys": [_key(one) for one in report.keys],
         "claimed": claimed(report),
+        "forks": [
+            {
+                "device": b64u(proof.device),
+                "epoch": b64u(proof.epoch),
+                "sizes": [proof.first.size, proof.second.size],
+            }
+            for proof in report.forks
+        ],
         "party_sets": [
             {
                 "name": one.name,
