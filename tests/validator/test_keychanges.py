@@ -146,6 +146,17 @@ def test_without_a_named_head_nothing_is_trusted(room: Room, fleet: Fleet) -> No
     assert room.states() == {"insufficient": 1}
 
 
+def test_a_named_head_with_another_root_covers_less_than_its_size(room: Room, fleet: Fleet) -> None:
+    giver, receiver, gateway = fleet.device("a"), fleet.device("b"), Gateway(fleet)
+    handover(giver, receiver, "order-1")
+    gateway.take(*giver.segments(), *receiver.segments())
+    sent(room, gateway, 0, giver, receiver)
+    # The root trusts another history of this size than the one that is logged here.
+    publish(room, revoke(giver, RETIRED, [giver.epoch, giver.size, bytes(32)]))
+    room.settle()
+    assert room.states() == {"insufficient": 1}
+
+
 def test_an_earlier_epoch_belongs_to_the_prefix_that_descends_from_it(
     room: Room, fleet: Fleet
 ) -> None:
@@ -161,6 +172,20 @@ def test_an_earlier_epoch_belongs_to_the_prefix_that_descends_from_it(
     assert statuses(room) == {"retired", "active"}
     report = check(load_evidence(exported(room).encode()), policy(fleet, [room], 1), NOW_S)
     assert {record.status for record in report.records} == {"retired", "active"}
+
+
+def test_an_epoch_that_nothing_leads_to_is_no_part_of_the_prefix(room: Room, fleet: Fleet) -> None:
+    giver, receiver, gateway = fleet.device("a"), fleet.device("b"), Gateway(fleet)
+    handover(giver, receiver, "order-1")
+    later = giver.new_epoch(b"epoch--2", knows=False)
+    later.record(2)
+    gateway.take(*giver.segments(), *receiver.segments(), *later.segments())
+    sent(room, gateway, 0, giver, receiver)
+    publish(room, revoke(later, RETIRED, head_of(later)))
+    room.settle()
+    assert room.states() == {"insufficient": 1}
+    with pytest.raises(Unverified, match="is suspect"):
+        check(load_evidence(exported(room).encode()), policy(fleet, [room], 1), NOW_S)
 
 
 def test_a_new_key_continues_the_log_and_the_old_one_does_not(room: Room, fleet: Fleet) -> None:
@@ -265,6 +290,24 @@ def test_too_few_validators_had_logged_it(
     with pytest.raises(Unverified) as caught:
         verified(fleet, rooms, at_least)
     assert caught.value.reason == "bad-policy"
+
+
+def test_a_record_in_no_party_set_counts_by_who_had_logged_it_before(
+    rooms: list[Room], fleet: Fleet
+) -> None:
+    giver, _ = compromised(rooms, fleet, before=1)
+    files = []
+    for room in rooms:
+        config = room.sequencer.config
+        exporter = Exporter(config.roots, room.sequencer.profiles, config.credential)
+        with room.sequencer.store.read() as connection:
+            data = exporter.record(connection, giver.id, giver.epoch, 0)
+        files.append(evidencefile.parse(data))
+    file = load_evidence(merge(files).encode())
+    assert len(check(file, policy(fleet, rooms, 1), NOW_S).records) == 1
+    # All three have it in their logs, and only one had it before the revocation.
+    with pytest.raises(Unverified, match="1 of the 2 validators.*before its key was revoked"):
+        check(file, policy(fleet, rooms, 2), NOW_S)
 
 
 def test_beyond_the_named_head_of_a_compromised_key_nothing_stays(

@@ -231,14 +231,21 @@ class Head(Struct):
     size: Index
     entry: Index
     statement: Octets
-    # How many statements the device's credential has here.
-    statements: Index
+
+
+class KeyChangeAt(Struct):
+    """A key change of an id, by its digest, and where it is logged."""
+
+    id: Id
+    digest: Digest
+    entry: Index
 
 
 class Heads(Struct):
-    """Heads logged after an entry; ask again with `after` = `next`."""
+    """Heads and key changes logged after an entry; ask again with `after` = `next`."""
 
     heads: list[Head]
+    changes: list[KeyChangeAt]
     next: Index
 
 

@@ -5,7 +5,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from tallystick.evidence import keychange
 from tallystick.evidence.keys import b64u, device_text
+from tallystick.evidence.kinds import KEY_CHANGE
 from tallystick.evidence.tree import Tree, consistency_from_nodes, node_hash
 from tallystick.validator import answers, schema
 from tallystick.validator.devicelog import NodeReader, held_over, split
@@ -116,36 +118,44 @@ def consistency(
 
 
 def heads(connection: Connection, after: int, device: bytes | None, limit: int) -> answers.Heads:
-    """Newest heads of logs whose entry is above `after` and published."""
+    """Newest heads of logs, and key changes, whose entries are above `after` and published."""
     size = published(connection)
     logs, known, entries = schema.logs, schema.checkpoints, schema.entries
-    rows = connection.execute(
-        sa.select(
-            logs.c.device, logs.c.epoch, known.c.size, known.c.entry, entries.c.data,
-            schema.identities.c.credential,
-        )
+    query = (
+        sa.select(logs.c.device, logs.c.epoch, known.c.size, known.c.entry, entries.c.data)
         .join(known, known.c.digest == logs.c.checkpoint)
         .join(entries, entries.c.entry == known.c.entry)
-        .join(schema.identities, schema.identities.c.id == logs.c.device)
         .where(known.c.entry > after, known.c.entry < size)
         .where(sa.true() if device is None else logs.c.device == device)
-        .order_by(known.c.entry)
-        .limit(limit)
-    ).all()  # fmt: skip
+    )
+    rows = connection.execute(query.order_by(known.c.entry).limit(limit)).all()
+    changes = _changes(connection, after, size, limit)
+    # A list that is full ends the page: nothing beyond it was looked at.
+    ends = [found[-1].entry for found in (rows, changes) if len(found) == limit]
+    following = min(ends, default=max(after, size - 1))
     found = [
-        answers.Head(
-            device_text(row.device),
-            b64u(row.epoch),
-            row.size,
-            row.entry,
-            b64u(row.data),
-            # An array of at most 16: its length stands in its first byte.
-            row.credential[0] & 0x1F,
-        )
+        answers.Head(device_text(row.device), b64u(row.epoch), row.size, row.entry, b64u(row.data))
         for row in rows
+        if row.entry <= following
     ]
-    following = rows[-1].entry if len(rows) == limit else max(after, size - 1)
-    return answers.Heads(found, following)
+    made = [keychange.parse(row.data) for row in changes if row.entry <= following]
+    shown = [
+        answers.KeyChangeAt(device_text(one.id), b64u(one.digest), row.entry)
+        for row, one in zip(changes, made, strict=False)
+        if device is None or one.id == device
+    ]
+    return answers.Heads(found, shown, following)
+
+
+def _changes(connection: Connection, after: int, size: int, limit: int) -> list[Found]:
+    table = schema.entries
+    rows = connection.execute(
+        sa.select(table.c.entry, table.c.data)
+        .where(table.c.kind == KEY_CHANGE, table.c.entry > after, table.c.entry < size)
+        .order_by(table.c.entry)
+        .limit(limit)
+    )
+    return list(rows)
 
 
 def credential_of(connection: Connection, id_: bytes) -> bytes:

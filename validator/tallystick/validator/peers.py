@@ -101,22 +101,18 @@ class Exchange:
     def turn(self) -> int:
         """Ask for what is new, and act on it; returns how many contradictions came up."""
         found = self._fork_proofs()
-        longer: dict[bytes, None] = {}
         for _ in range(PEER_PAGES_PER_TURN_MAX):
             page = self._client.get(
                 "/v1/heads", answers.Heads, after=self._after, limit=PAGE_ROWS_MAX
             )
-            for head in page.heads:
-                if self._knows_fewer(head):
-                    longer[from_b64u(head.device, 32)] = None
-            self._credentials(list(longer)[:PEER_CREDENTIALS_PER_TURN_MAX])
-            longer.clear()
+            # Before the heads, which a new key may have signed.
+            self._credentials(page.changes)
             for head in page.heads:
                 found += self._guarded(head)
             if page.next <= self._after:
                 break
             self._after = page.next
-            if len(page.heads) < PAGE_ROWS_MAX:
+            if max(len(page.heads), len(page.changes)) < PAGE_ROWS_MAX:
                 break
         return found + self._again()
 
@@ -126,13 +122,16 @@ class Exchange:
 
     # --- credentials -----------------------------------------------------------------------
 
-    def _knows_fewer(self, head: answers.Head) -> bool:
-        known = self._read(lambda c: _credential(c, from_b64u(head.device, 32)))
-        # Who is not known here has signed nothing here that could be contradicted.
-        return known is not None and head.statements > len(known.statements)
-
-    def _credentials(self, ids: list[bytes]) -> None:
-        for id_ in ids:
+    def _credentials(self, changes: list[answers.KeyChangeAt]) -> None:
+        """Fetch the credentials of ids known here, of which a key change is not."""
+        wanted: dict[bytes, None] = {}
+        for change in changes:
+            id_, digest = from_b64u(change.id, 32), from_b64u(change.digest, 32)
+            # Who is not known here has signed nothing here that could stand or fall with it.
+            known = self._read(lambda c, id_=id_: _credential(c, id_)) is not None
+            if known and not self._read(lambda c, digest=digest: _is_entry(c, digest)):
+                wanted[id_] = None
+        for id_ in list(wanted)[:PEER_CREDENTIALS_PER_TURN_MAX]:
             data = self._client.bytes_of(f"/v1/devices/{device_text(id_)}/credential")
             learn = partial(self._sequencer.ingest.publish, [credential.parse(data)])
             self._sequencer.hand_in("credential of a peer", learn).result(WRITER_S_MAX)
@@ -294,6 +293,11 @@ def _is_logged(connection: Connection, digest: bytes) -> bool:
     table = schema.checkpoints
     row = connection.execute(table.select().where(table.c.digest == digest, table.c.inside))
     return row.first() is not None
+
+
+def _is_entry(connection: Connection, digest: bytes) -> bool:
+    table = schema.entries
+    return connection.execute(table.select().where(table.c.digest == digest)).first() is not None
 
 
 def _is_kept(connection: Connection, proof: ForkProof) -> bool:

@@ -53,9 +53,7 @@ class KeyEnds:
             return {}
         return left_before(period.end[0], lambda epoch: self._first.get((identity.id, epoch)))
 
-    def _before(
-        self, period: KeyPeriod, head: VerifiedCheckpoint
-    ) -> frozenset[PinnedValidator]:
+    def _before(self, period: KeyPeriod, head: VerifiedCheckpoint) -> frozenset[PinnedValidator]:
         found = set()
         for validator, log in self.logs.by_validator.items():
             at = log.statements.get(head.digest)
