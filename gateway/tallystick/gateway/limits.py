@@ -25,6 +25,8 @@ WATCHDOG_TICK_S = 1.0
 STOP_S_MAX = 5.0
 STORE_RETRY_S_MIN = 0.1
 STORE_RETRY_S_MAX = 10.0
+RECEIPTS_S_MAX = 0.25  # how long receipts are signed before the intake has its turn again
+KEY_RETRY_S = 1.0
 COUNTS_FLUSH_S = 1.0  # refusals alone are no reason for a COMMIT of their own each
 
 # --- one device ----------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """The ingest worker: takes groups, lets the core decide, COMMITs once, then acknowledges.
 
 The order is the promise: COMMIT (synchronous=FULL), then the acknowledgement to the broker, then
-custody receipts are signed, stored and sent. A failing store acknowledges nothing: the group is
-tried again until space returns or the gateway stops, and the broker keeps the messages.
+custody receipts are signed, stored and sent (receipting.py). A failing store acknowledges nothing:
+the group is tried again until space returns or the gateway stops, and the broker keeps the
+messages.
 """
 
 import sqlite3
@@ -21,7 +22,8 @@ from tallystick.gateway.down import Down
 from tallystick.gateway.gatewaylog import GatewayLog
 from tallystick.gateway.inbox import Delivery, Inbox
 from tallystick.gateway.ingest import Ingest, Instant
-from tallystick.gateway.signing import Signing, receipts_due
+from tallystick.gateway.receipting import Receipting
+from tallystick.gateway.signing import Signing
 from tallystick.gateway.store import Store
 from tallystick.gateway.tracks import Track
 
@@ -62,7 +64,7 @@ class Worker:
         self._store = store
         self._inbox = inbox
         self._link = link
-        self._signing = signing
+        self._receipts = Receipting(store, link, signing)
         self._down = down
         self._stop = stop
         self._on_commit = on_commit
@@ -88,12 +90,13 @@ class Worker:
 
     def turn(self, wait_s: float) -> int:
         """One group, and what waits to be sent down; the number of messages."""
-        group = self._inbox.take(wait_s)
+        group = self._inbox.take(0 if self._receipts.due else wait_s)
         if group or self._credentials:
             steps.passed(steps.RECEIVED)
             self._until_stored(lambda: self._group(group))
         elif self._applier.refusals and self._due():
             self._until_stored(self._flush)
+        self._give_receipts()
         for device, data in self._down.take(limits.DOWN_IN_FLIGHT_MAX):
             self._link.publish(device, data)
         return len(group)
@@ -122,7 +125,15 @@ class Worker:
                 return
             wait_s = min(2 * wait_s, limits.STORE_RETRY_S_MAX)
 
+    def _give_receipts(self) -> None:
+        try:
+            self._receipts.give()
+        except (sqlite3.Error, OSError, TallyError) as error:
+            # The records are safe; their devices resend, and are answered then.
+            _log.error("no custody receipts could be made", error=str(error))
+
     def _recover(self) -> None:
+        self._receipts.forget()
         try:
             with self._store.write() as connection:
                 self._applier.reset(connection)
@@ -147,11 +158,8 @@ class Worker:
         steps.passed(steps.ACKED)
         if after.written:
             self._on_commit()
-        try:
-            self._give_receipts(touched, after)
-        except (sqlite3.Error, OSError, TallyError) as error:
-            # The records are safe; their devices resend, and are answered then.
-            _log.error("no custody receipts could be made", error=str(error))
+        self._receipts.owe(touched, after.answers)
+        self._give_receipts()
         for device, data in after.sends:
             self._link.publish(device, data)
 
@@ -200,43 +208,6 @@ class Worker:
             _log.warning("an enrolment is refused", reason=error.reason, message=error.message)
             return [Refused(error.reason, f"enrolments folder: {error.message}")]
 
-    # --- custody ----------------------------------------------------------------------------
-
-    def _give_receipts(self, touched: list[Track], after: After) -> None:
-        due = {track.track: track for track in touched}
-        for number, track in after.answers.items():
-            if number not in due and track.custody_to < track.size:
-                # It was committed and the process died before the receipt was signed.
-                due |= {number: track}
-        now_ms = time.time_ns() // 1_000_000
-        signed = [(track, *self._sign(track, now_ms)) for track in due.values()]
-        if signed:
-            with self._store.write_aside() as connection:
-                for track, rows, _ in signed:
-                    _store_receipts(connection, track, rows, now_ms)
-            steps.passed(steps.SIGNED)
-            for track, rows, _ in signed:
-                for elided, data, _digest in rows:
-                    self._link.publish(track.device, data)
-                    if elided:
-                        track.custody_elided, track.elided_to = data, track.size
-                    else:
-                        track.custody = data
-                track.custody_to = track.size
-        for number, track in after.answers.items():
-            if number not in due:
-                for known in track.receipts():
-                    self._link.publish(track.device, known)
-        if signed:
-            steps.passed(steps.PUBLISHED)
-
-    def _sign(self, track: Track, now_ms: int) -> tuple[list[tuple[bool, bytes, bytes]], int]:
-        rows = []
-        for receipt in receipts_due(track, now_ms):
-            data, digest = self._signing.sign(receipt, track.device)
-            rows.append((not receipt.bodies, data, digest))
-        return rows, now_ms
-
     # --- counts -----------------------------------------------------------------------------
 
     def _due(self) -> bool:
@@ -259,26 +230,3 @@ class Worker:
 
 def _poison() -> Refused:
     return Refused("internal-error", "this message made the gateway fail; please report it")
-
-
-def _store_receipts(
-    connection: sqlite3.Connection,
-    track: Track,
-    rows: list[tuple[bool, bytes, bytes]],
-    now_ms: int,
-) -> None:
-    for elided, data, digest in rows:
-        connection.execute(
-            "INSERT OR IGNORE INTO custody VALUES (?, ?, ?, ?)",
-            (digest, track.device, data, now_ms),
-        )
-        if elided:
-            connection.execute(
-                "UPDATE tracks SET custody_elided = ?, elided_to = ? WHERE track = ?",
-                (data, track.size, track.track),
-            )
-        else:
-            connection.execute("UPDATE tracks SET custody = ? WHERE track = ?", (data, track.track))
-    connection.execute(
-        "UPDATE tracks SET custody_to = ? WHERE track = ?", (track.size, track.track)
-    )
