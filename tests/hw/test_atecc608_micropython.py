@@ -9,12 +9,28 @@ import pytest
 
 from support.chips608 import SERIAL, UNIQUE, our_chip
 from tallystick.evidence.keys import ES256, from_raw
+from tallystick.hw import boards
 from tallystick.hw.virtual_atecc608 import Eeprom, VirtualAtecc608
 from tallystick.hw.virtual_atecc608.server import serving
 from tallystick.tools.micropython import MicroPython
 
 DEVICE = Path(__file__).parent / "chip_device.py"
 MESSAGE = b"a decision's checkpoint"
+# A board's machine module, with the chip at the other end of its bus.
+MACHINE = """
+from tallystick.hw.atecc608_tcp import TcpI2C
+
+class Pin:
+    def __init__(self, number):
+        self.number = number
+
+class I2C(TcpI2C):
+    def __init__(self, id, scl, sda, freq):
+        assert (id, scl.number, sda.number, freq) == (0, 5, 4, 100000)
+        super().__init__("127.0.0.1", %d)
+
+    lock = unlock = None
+"""
 UNPLUGGED_S = 4.0  # longer than the driver's patience
 # All of the driver, provisioning included, with TCP in place of a bus.
 HEAP_32 = "64k"
@@ -98,3 +114,16 @@ def test_a_board_loses_power_while_it_counts(
     chip = our_chip()
     chip.faults.cut = "after"
     check(run(interpreter, device_library, chip))
+
+
+def test_a_board_s_own_bus(interpreter: MicroPython, device_library: Path, tmp_path: Path) -> None:
+    """`id`, `scl` and `sda` make a machine.I2C, as the description of the Pico names them."""
+    chip = our_chip()
+    uri = boards.expand("atecc608:board=raspberry-pi-pico")
+    heap = HEAP_32 if interpreter.bits == 32 else None
+    with serving(chip) as port:
+        (tmp_path / "machine.py").write_text(MACHINE % port)
+        paths = [tmp_path, device_library]
+        done = interpreter.run(str(DEVICE), uri, heap=heap, path=paths)
+    assert done.returncode == 0, done.stdout + done.stderr
+    check(done.stdout)

@@ -1,7 +1,8 @@
-"""Recorders whose key is in an ATECC608: a virtual chip with the real one's busy times."""
+"""Recorders whose key is in an ATECC608: a virtual chip with the real one's busy times (F05)."""
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 from recorder.test_uplinks import Gateway, run_micropython
 from support.chips608 import key_on, our_chip, set_up
 from support.station import Fleet, Station, read_credential
+from tallystick.evidence.errors import KeyDriverError
 from tallystick.evidence.keys import ES256
 from tallystick.hw.signer import Signer
-from tallystick.hw.virtual_atecc608 import Tap
+from tallystick.hw.virtual_atecc608 import Tap, VirtualAtecc608
 from tallystick.hw.virtual_atecc608.server import serving
 from tallystick.recorder import Recorder
 from tallystick.tools.micropython import MicroPython
@@ -105,23 +107,79 @@ def test_a_key_beside_the_configuration(tmp_path: Path) -> None:
     tally.close()
 
 
-def test_a_chip_that_goes_and_comes_back(tmp_path: Path) -> None:
-    chip = our_chip()
+def unplug(chip: VirtualAtecc608) -> None:
+    chip.faults.unplugged = True
+
+
+def hang(chip: VirtualAtecc608) -> None:
+    chip.faults.stuck = True
+
+
+def lose_power(chip: VirtualAtecc608) -> None:
+    chip.power(on=False)
+
+
+@pytest.mark.parametrize("fault", [unplug, hang, lose_power])
+def test_a_chip_that_fails_in_the_middle_of_a_signature(
+    tmp_path: Path, fault: Callable[[VirtualAtecc608], None]
+) -> None:
+    chip = our_chip(time_scale=1.0)
     config = held(Fleet(tmp_path / "fleet"), key_on(chip), "atecc608:bus=1")
     tally = Recorder.open(config, signer=key_on(chip), background=False)
     tally.decision("m@1", {"n": 0}, urgent=True)
-    chip.faults.unplugged = True
-    for number in range(64):
+    for number in range(16):
         tally.decision("m@1", {"n": number})
-    end = time.monotonic() + 10
-    while not tally.health.faults and time.monotonic() < end:
+    for _ in range(4):
         tally.poll()
         time.sleep(0.01)
+    assert tally._ledger.log.pending  # a signature is under way
+    fault(chip)
+    end = time.monotonic() + 15
+    took = []
+    while not tally.health.faults and time.monotonic() < end:
+        began = time.monotonic()
+        tally.decision("m@1", {"n": 0})
+        took.append((time.monotonic() - began) * 1000)
+        tally.poll()
+        time.sleep(0.01)
+    assert sorted(took)[-3] < DECISION_MS_MAX
     assert not tally.health.key_ok and tally.health.dropped == 0
+    (name,) = tally.health.faults
+    assert name in ("key:no-chip", "key:chip-lost")
     chip.faults.unplugged = False
     chip.power(on=True)
     assert tally.flush() and tally.health.key_ok
+    # The checkpoint follows, and covers everything.
+    assert not tally._ledger.log.unsealed and not tally._ledger.log.pending
     tally.close()
+
+
+def test_a_chip_that_takes_longer_than_it_may(tmp_path: Path) -> None:
+    chip = our_chip(time_scale=1.0)
+    chip.faults.slow = 2
+    config = held(Fleet(tmp_path / "fleet"), key_on(chip), "atecc608:bus=1")
+    tally = Recorder.open(config, signer=key_on(chip), background=False)
+    tally.decision("m@1", {"n": 0}, urgent=True)
+    assert tally.health.faults == {} and not tally._ledger.log.pending
+    tally.close()
+
+
+def test_no_key_at_all_is_a_clear_error(tmp_path: Path) -> None:
+    uri = set_up(tmp_path / "chip")
+    key = Signer.from_uri(uri)
+    config = held(Fleet(tmp_path / "fleet"), key, uri)
+    key.close()
+    for wrong, reason in (
+        (uri + ";address=0x61", "no-chip"),
+        (uri + ";slot=1", "no-key"),
+        (uri + ";slot=9", "wrong-slot"),
+        ("atecc608:bus=9", "no-bus"),
+        (uri + "x", "no-chip"),
+    ):
+        with pytest.raises(KeyDriverError) as raised:
+            Recorder.open(config | {"key": wrong})
+        assert raised.value.reason == reason
+    Recorder.open(config).close()
 
 
 @pytest.mark.parametrize("bits", [64, 32])
