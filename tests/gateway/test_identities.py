@@ -8,6 +8,7 @@ import pytest
 
 from support.devices import VALID_S, WALL_MS, Device, Fleet, key
 from support.gateways import MemoryGateway
+from support.keychanges import Rotated, rotate
 from tallystick.evidence import enrolment
 from tallystick.evidence.enrolment import possession_message
 from tallystick.evidence.keychange import RETIRED, Revocation, Rotation
@@ -64,7 +65,7 @@ def test_a_rotated_key_goes_on_with_the_log(gate: MemoryGateway) -> None:
     identity = robot.id
     new = key("second key of robot-1")
     robot.credential = [*robot.credential, rotation(robot, new)]
-    rotated = Rotated(robot, new)
+    rotated = Rotated(robot, new, robot.credential)
     rotated.record(3)
     gate.give(rotated, rotated.segment(1))
     assert gate.refused() == {"wrong-key": 1}
@@ -81,28 +82,25 @@ def test_a_rotated_key_goes_on_with_the_log(gate: MemoryGateway) -> None:
     assert gate.custody(rotated)[-1].to == rotated.size
 
 
-class Rotated(Device):
-    """The same device under its new key: the id stays."""
-
-    def __init__(self, before: Device, signer: Signer) -> None:
-        self._id = before.id
-        super().__init__(
-            before.fleet,
-            signer,  # type: ignore[arg-type]  # any signer
-            before.credential,
-            before.epoch,
-            before.boot,
-            before.uptime_ms,
-            before.custody,
-            list(before.stretches),
-            [],
-            list(before.leaves),
-            before.claims,
-        )
-
-    @property
-    def id(self) -> bytes:
-        return self._id
+def test_what_an_old_key_goes_on_with_is_kept_and_makes_nobody_suspect(
+    gate: MemoryGateway,
+) -> None:
+    robot = ACME.device()
+    robot.record(3)
+    gate.give(robot, robot.hello(), robot.segment())
+    thief = robot.clone()
+    renewed = rotate(robot, key("second key of robot-1"))
+    renewed.record(3)
+    gate.give(renewed, renewed.hello(), renewed.segment(1))
+    thief.decision("let go")
+    thief.record(2)
+    gate.give(renewed, thief.segment(1, edge=True))
+    renewed.record(2)
+    gate.give(renewed, renewed.segment(2))
+    assert gate.custody(renewed)[-1].to == renewed.size
+    status = gate.status()
+    assert status["suspect"] == []
+    assert (status["forks"], len(gate.ranges())) == (1, 4)
 
 
 def test_a_key_that_is_another_devices_is_refused(gate: MemoryGateway) -> None:

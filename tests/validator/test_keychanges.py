@@ -306,7 +306,7 @@ def test_a_record_in_no_party_set_counts_by_who_had_logged_it_before(
     file = load_evidence(merge(files).encode())
     assert len(check(file, policy(fleet, rooms, 1), NOW_S).records) == 1
     # All three have it in their logs, and only one had it before the revocation.
-    with pytest.raises(Unverified, match="1 of the 2 validators.*before its key was revoked"):
+    with pytest.raises(Unverified, match=r"1 of the 2 validators.*before its key was revoked"):
         check(file, policy(fleet, rooms, 2), NOW_S)
 
 

@@ -290,7 +290,9 @@ class Placer:
         placed.decisions.append(
             Forked(log.device, log.epoch, *pair, size, head, theirs.head),
         )
-        placed.decisions.append(Suspected(log.device, "fork"))
+        # What an ended key wrote beyond its end proves nothing against another key.
+        if not any(_is_beyond(identity, track.head) for track in (ours, theirs)):
+            placed.decisions.append(Suspected(log.device, "fork"))
 
     def _join(self, log: Log, placed: Placed) -> None:
         # Pieces that touch now become one. Bounded: each turn takes one track away.
@@ -314,6 +316,11 @@ class Placer:
                 placed.touched = [t for t in placed.touched if t not in {track, gone}] + [track]
                 joined = True
                 break
+
+
+def _is_beyond(identity: Identity, signed: bytes) -> bool:
+    head = checkpoints.parse(signed)
+    return identity.status_at(head, identity.own_key_of(head)) == "suspect"
 
 
 def _only_extends(log: Log, segment: Segment) -> Track | None:
