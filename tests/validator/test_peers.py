@@ -189,6 +189,7 @@ def test_an_old_keys_branch_at_a_peer_proves_nothing_against_the_new_key(
     thief = device.clone()
     renewed = rotate(device, key("second key of a"))
     renewed.record(2)
+    thief.decision("let go")
     thief.record(4)
     # The peer knows of no rotation yet and takes the thief's branch for the log.
     rogue.take(*thief.segments())

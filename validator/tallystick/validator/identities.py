@@ -130,11 +130,6 @@ class Identities:
             return None
         return Known(identity, row.suspect)
 
-    def check_root(self, name: str) -> None:
-        """Unverified("not-enrolled") for a fleet whose root is not accepted here."""
-        if name not in self.roots:
-            raise Unverified("not-enrolled", "the enrolment is not by an accepted fleet root")
-
     def learn(self, work: Work, statements: Sequence[bytes]) -> Known:
         """Verify a credential, log its statements, keep the longer one of two that agree."""
         received = Credential(list(statements))

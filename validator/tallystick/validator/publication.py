@@ -64,8 +64,7 @@ def _learn(work: Work, identities: Identities, received: Credential) -> Publishe
     try:
         first = enrolment.parse(received.statements[0])
         id_ = device_text(first.device)
-        # Before any signature: an unknown root costs nothing but this.
-        identities.check_root(first.iss)
+        # Whose root is not accepted is refused before any signature is checked.
         identities.learn(work, received.statements)
     except (Malformed, Unverified) as error:
         work.refuse(error.reason)
