@@ -115,6 +115,32 @@ def test_the_chip_sleeps_between_operations(key: AteccKey, chip: VirtualAtecc608
     assert chip._registers.digest_buffer is None and chip._registers.temp_key is None
 
 
+def test_ticks_that_went_round_since_the_last_operation(
+    key: AteccKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MicroPython's ticks are compared within half their period, 6 days on 32 bits."""
+    period = 1 << 30
+    now = [0]
+
+    def sleep_ms(ms: int) -> None:
+        now[0] += ms
+
+    names = vars(atecc608_chip)
+    monkeypatch.setitem(names, "ticks_ms", lambda: now[0] % period)
+    monkeypatch.setitem(names, "ticks_add", lambda at, ms: (at + ms) % period)
+    monkeypatch.setitem(
+        names,
+        "ticks_diff",
+        lambda end, start: (end - start + period // 2) % period - period // 2,
+    )
+    monkeypatch.setitem(names, "sleep_ms", sleep_ms)
+    check(key)
+    now[0] += 7 * 86_400_000
+    began = now[0]
+    check(key)
+    assert now[0] - began < 10_000
+
+
 # Faults.
 
 

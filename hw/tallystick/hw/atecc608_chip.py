@@ -164,6 +164,8 @@ class Chip:
         """Queue an operation; it is made anew when the chip has lost it."""
         if self.full():
             raise KeyDriverError("busy", "the ATECC608 has %d operations to do" % JOBS_MAX)
+        if not self._jobs:
+            self._due = ticks_ms()  # ticks go round in days: an old time may look like one to come
         job = Job(self, make, arguments)
         self._jobs.append(job)
         return job
