@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from tallystick.evidence.errors import Unverified
 from tallystick.evidence.keys import EDDSA, ES256
 from tallystick.hw import _pkcs11_login as logins
 from tallystick.hw import _pkcs11_module as modules
+from tallystick.hw import _pkcs11_objects as objects
 from tallystick.hw.signer import Signer
 from tallystick.tools.softhsm import SoftHsm
 
@@ -80,6 +82,27 @@ def test_two_programs_that_make_one_key_at_once_make_at_most_one(token: SoftHsm)
     with Raw(token) as raw:
         kept = raw.session.get_objects({raw.attribute.CLASS: raw.pkcs11.ObjectClass.PRIVATE_KEY})
         assert len(list(kept)) == said.count("made")
+
+
+def test_what_another_program_makes_and_withdraws_meanwhile_is_borne(
+    token: SoftHsm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Signer.create(token.uri("robot", "k"), ES256, pin)
+    made._epoch = -1  # type: ignore[attr-defined]  # as after a new login
+    search, gone = objects._search, [2]
+
+    def removed_meanwhile(session: Any, wanted: dict[Any, Any]) -> list[Any]:
+        if gone[0]:
+            gone[0] -= 1
+            raise modules.binding().ObjectHandleInvalid
+        return search(session, wanted)
+
+    monkeypatch.setattr(objects, "_search", removed_meanwhile)
+    monkeypatch.setattr(logins.Login, "reconnect", lambda _self: pytest.fail("nothing is gone"))
+    made.public_key().verify(made.sign(b"x"), b"x")
+    # Who made a key finds it by its id, whatever else has its label for a moment.
+    assert made._uri.id is not None  # type: ignore[attr-defined]
+    made.close()
 
 
 def test_a_public_key_that_is_not_the_private_keys_is_refused(token: SoftHsm) -> None:

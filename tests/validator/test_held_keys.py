@@ -142,6 +142,20 @@ def test_what_was_logged_while_the_note_key_was_away_is_published_when_it_is_bac
         validator.stop()
 
 
+def test_a_key_that_is_back_is_seen_without_another_batch(folder: Path, softhsm: SoftHsm) -> None:
+    # Nobody sends one to a validator whose /readyz says no.
+    validator = Sequencer(config(folder, softhsm), Clock())
+    validator._key_failed("batch", KeyDriverError("no-token", "pulled for a moment"))
+    validator.start()
+    try:
+        end_s = time.monotonic() + WAIT_S
+        while validator._key_away and time.monotonic() < end_s:
+            time.sleep(0.02)
+        assert (validator._key_away, validator.failure) == (False, None)
+    finally:
+        validator.stop()
+
+
 def test_check_says_which_key_does_not_open_and_why(folder: Path, softhsm: SoftHsm) -> None:
     def keys(**settings: Any) -> tuple[bool, str]:
         [found] = [
