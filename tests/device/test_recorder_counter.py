@@ -42,7 +42,8 @@ def boot(path: str) -> "tuple[bytes, int | None, dict[str, int]]":
         for _ in range(200):
             tally.step()
     found = tally.epoch, tally.health.counter, tally.health.faults
-    tally.close()
+    # As a power cut ends it.
+    tally._ledger.journal.files.unlock()
     return found
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from _counter import FileCounter, SteppingClock, with_counter
+from _counter import SteppingClock, with_counter
 from recorder.test_drivers import faults
 from recorder.test_faults import events, records_of
+from support.counters import MoodyCounter
 from support.station import Fleet, Station, read_credential
 from tallystick.evidence import checkpoint
 from tallystick.evidence.cbor import decode
@@ -36,7 +37,7 @@ class Robot:
         self.config = fleet.device("one", wait_s=0.05, **{"journal_bytes": 1 << 22, **settings})
         self.station = Station(fleet, read_credential(self.config))
         self.journal = Path(self.config["journal"])
-        self.chip = FileCounter(str(self.journal.parent / "counter"), LIMIT)
+        self.chip = MoodyCounter(str(self.journal.parent / "counter"), LIMIT)
         self.files = Files(self.config["journal"])
         self.link: MemoryUplink | None = None
         self.clock = SteppingClock()
@@ -85,7 +86,7 @@ class Robot:
         shutil.copytree(image, self.journal)
 
     def raise_chip(self, by: int) -> None:
-        Path(self.chip.path).write_text(str(self.chip.read() + by))
+        self.chip.path.write_text(str(self.chip.stored() + by))
 
     @property
     def checkpoints(self) -> list[int | None]:
@@ -289,7 +290,7 @@ def test_a_counter_that_counted_back(fleet: Fleet) -> None:
     robot = Robot(fleet)
     robot.life(200)
     epoch = robot.tally.epoch
-    Path(robot.chip.path).write_text("1")
+    robot.chip.path.write_text("1")
     tally = robot.boot()
     assert tally.epoch == epoch
     assert tally.health.faults == {"counter:behind": 1}
@@ -445,7 +446,7 @@ def test_a_counter_that_somebody_else_raises_meanwhile(fleet: Fleet) -> None:
 
 def test_a_worn_counter_is_told_and_stops_nothing(fleet: Fleet) -> None:
     robot = Robot(fleet)
-    Path(robot.chip.path).write_text(str(LIMIT - 2))
+    robot.chip.path.write_text(str(LIMIT - 2))
     robot.life(300)
     tally = robot.boot()
     robot.run(120)
@@ -590,7 +591,7 @@ def test_a_key_that_cannot_say_yet_whether_it_counts(fleet: Fleet) -> None:
     robot.life(40)
     answers: list[Any] = [RuntimeError("the TPM is busy")] * 6
 
-    def counter() -> FileCounter | None:
+    def counter() -> MoodyCounter | None:
         if answers:
             raise answers.pop()
         return robot.chip

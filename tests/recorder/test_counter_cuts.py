@@ -11,16 +11,18 @@ from typing import Any
 
 import pytest
 
-from _counter import FileCounter, SteppingClock
+from _counter import SteppingClock
+from support.counters import MoodyCounter
 from support.powercut import CutFiles, CutKey, CutUplink, Power, PowerCutError, WrongOrderError
 from support.station import Fleet, Station, read_credential
 from tallystick.hw.signer import Signer
-from tallystick.recorder import Recorder
+from tallystick.recorder import Recorder, raising
+from tallystick.recorder.counting import Counting
 
 MINUTE_MS = 60_000
 
 
-class CutCounter(FileCounter):
+class CutCounter(MoodyCounter):
     """A real counter; the power may go before the chip counts, or after."""
 
     def __init__(self, path: str, power: Power, files: CutFiles) -> None:
@@ -36,11 +38,11 @@ class CutCounter(FileCounter):
         self.power.cut()
         super().begin()
 
-    def _count(self) -> None:
-        if not self.files.holds(intent_of(self._stored() + 1)):
+    def count(self) -> None:
+        if not self.files.holds(intent_of(self.stored() + 1)):
             raise WrongOrderError("raised before its intent was synced")
         self.power.cut()
-        super()._count()
+        super().count()
         self.power.cut()
 
 
@@ -144,15 +146,13 @@ def test_cut_after_cut(tmp_path: Path) -> None:
 
 def test_a_raise_before_the_sync_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The guard bites: without the sync of the intent a power cut looks like a rollback."""
-    from tallystick.recorder.counting import Counting
+    honest = raising.step
 
-    honest = Counting._raise
+    def hasty(counting: Counting, now_ms: int) -> bool:
+        counting.synced = True
+        return honest(counting, now_ms)
 
-    def hasty(self: Counting, now_ms: int) -> bool:
-        self._synced = True
-        return honest(self, now_ms)
-
-    monkeypatch.setattr(Counting, "_raise", hasty)
+    monkeypatch.setattr(raising, "step", hasty)
     with pytest.raises(WrongOrderError, match="raised before"):
         Life(tmp_path / "order").boot(None, 0)
     monkeypatch.setattr(CutFiles, "holds", lambda _self, _data: True)

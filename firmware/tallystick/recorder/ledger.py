@@ -191,6 +191,7 @@ class Ledger:
         """One bounded piece of sealing, syncing or signing; False when there is nothing to do."""
         log = self.log
         if self.unrecorded and self._troubles().record(self, now_ms):
+            forget(("recorder.troubles",))
             return True
         if self._signing is not None:
             return self._step_signing(now_ms)

@@ -170,7 +170,6 @@ def _open_ledger(
         from tallystick.recorder.rekeying import begin  # noqa: PLC0415  # after a rotation only
 
         begin(ledger, forms, config["rekeyed"])  # type: ignore[arg-type]  # identity.rekeyed's
-    _open_counter(ledger, config)
     epochs.boot(ledger, config)
     if journal.unreadable:
         ledger.fault("journal", "unreadable")
@@ -178,23 +177,6 @@ def _open_ledger(
         # What was torn was never synced, so nobody can say how many records it was.
         ledger.event("gap", {"dropped": 0, "reason": "torn"})
     return ledger
-
-
-def _open_counter(ledger: "Ledger", config: "dict[str, Any]") -> None:
-    counter = None
-    unknown = False
-    try:
-        counter = ledger.signer.counter()
-    except Exception:  # noqa: BLE001  # a driver's; it is asked again
-        unknown = True
-    if counter is not None or unknown:
-        from tallystick.recorder.counting import Counting  # noqa: PLC0415  # where there is one
-
-        ledger.counting = Counting(ledger, counter, config)
-        ledger.counting.compare(ledger.clock.uptime_ms())
-    elif ledger.log.intent is not None:
-        # It was there: the journal goes on without it, and checkpoints say null.
-        ledger.fault("counter", "missing")
 
 
 def _lock() -> "Any":

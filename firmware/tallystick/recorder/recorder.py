@@ -86,6 +86,7 @@ class Recorder:
 
         loaded, ledger, credential = opening.open_all(config, signer, clock, files)
         del opening
+        _compare_counter(ledger, loaded)
         recorder = cls(loaded, ledger, credential, uplink)
         if background if background is not None else not MICROPYTHON:
             from tallystick.recorder.background import Background  # noqa: PLC0415  # CPython's
@@ -254,3 +255,18 @@ class Recorder:
         worker, self._worker = self._worker, None
         if worker is not None:
             worker.close()
+
+
+def _compare_counter(ledger: "Ledger", config: "dict[str, Any]") -> None:
+    # Here, since what opened is forgotten by now.
+    counter = None
+    try:
+        counter = ledger.signer.counter()
+        known = counter is not None or ledger.log.intent is not None
+    except Exception:  # noqa: BLE001  # a driver's; it is asked again
+        known = True
+    if known:
+        from tallystick.recorder.counting import Counting  # noqa: PLC0415  # where there is one
+
+        ledger.counting = Counting(ledger, counter, config)
+        ledger.counting.compare(ledger.clock.uptime_ms())
