@@ -146,6 +146,33 @@ def test_what_the_old_key_signed_is_sent_as_it_was_signed(tmp_path: Path) -> Non
     site.tally.close()
 
 
+def test_the_keys_are_known_after_the_files_that_named_them_are_gone(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path / "fleet")
+    config = fleet.device("robot-1", journal_bytes=16384)
+    station = Under(fleet, read_credential(config))
+    for turn in range(3):
+        site = Site(fleet, config, station)
+        for number in range(60):
+            site.decide(60 * turn + number)
+            if number % 10 == 9:
+                site.settle()
+        epoch = site.tally.epoch
+        site.tally.close()
+        if turn == 0:
+            rotate(fleet, config)
+            station.learn(fleet, read_credential(config))
+    # The note of the new key stands in a file that was freed; headers of later ones repeat it.
+    assert not any(b"\x83\x08" in file.read_bytes() for file in _files(config))
+    assert len(events(station, epoch, "key")) == 1
+    assert {station.identity.status_at(one, one.key) for one in station.heads} == {
+        "rotated", "active",
+    }  # fmt: skip
+
+
+def _files(config: dict[str, Any]) -> list[Path]:
+    return sorted(Path(config["journal"]).glob("*.tally"))
+
+
 def test_a_rotated_device_of_32_bits_needs_little_more_than_64_kib(
     micropython32: MicroPython, device_library: Path
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from support.devices import VALID_S, WALL_MS, Device, Fleet, key
 from support.keychanges import Head, head_of, replaced, revoke, rotate
+from support.story import disclose
 from support.validating import START_MS, Gateway, Room, handover
 from tallystick.evidence import cbor, evidencefile, keychange, verdict
 from tallystick.evidence.credential import Credential
@@ -233,6 +234,24 @@ def test_an_old_keys_branch_that_was_heard_first_is_cut_off(room: Room, fleet: F
     renewed.record(2)
     gateway.take(renewed.segment(len(renewed.stretches) - 1))
     assert sent(room, gateway, len(gateway.items) - 1) == []
+
+
+def test_a_half_that_an_old_key_made_is_kept_and_is_no_fork(room: Room, fleet: Fleet) -> None:
+    giver, receiver, gateway = fleet.device("a"), fleet.device("b"), Gateway(fleet)
+    handover(giver, receiver, "order-1")
+    thief = giver.clone()
+    renewed = rotate(giver, key("second key of a"))
+    renewed.record(1)
+    gateway.take(*renewed.segments(), *receiver.segments())
+    assert sent(room, gateway, 0, renewed, receiver) == []
+    handover(thief, receiver, "order-9", sides="g")
+    receiver.accept(disclose(thief, thief.size - 1).encode())
+    receiver.seal()
+    gateway.take(receiver.segment(len(receiver.stretches) - 1))
+    assert sent(room, gateway, len(gateway.items) - 1) == []
+    assert room.rows("SELECT suspect FROM identities WHERE subject = 0") == [(None,), (None,)]
+    assert room.rows("SELECT fork FROM forks") == []
+    assert len(room.rows("SELECT claim FROM claims")) == 3
 
 
 # --- compromised: only what k validators had logged ---------------------------------------------

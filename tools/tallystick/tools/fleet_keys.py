@@ -9,7 +9,6 @@ from typing import Any
 import click
 from rich.text import Text
 
-from tallystick.evidence import enrolment
 from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.keychange import REASONS
 from tallystick.evidence.keys import from_b64u
@@ -17,7 +16,7 @@ from tallystick.hw.signer import Signer
 from tallystick.recorder import config as device_config
 from tallystick.tools import keychanges, provision, secrets
 from tallystick.tools._screen import indented, screen
-from tallystick.tools.fleetdir import Fleet, Member, read_credential, write_private
+from tallystick.tools.fleetdir import Fleet, Member, write_private
 from tallystick.tools.keychanges import Head
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -38,7 +37,8 @@ def _open(folder: Path) -> Fleet:
     return opened
 
 
-def _signer(uri: str, pin_file: Path | None) -> Signer:
+def open_signer(uri: str, pin_file: Path | None) -> Signer:
+    """A key named on the command line; it is closed when the command ends."""
     signer = Signer.from_uri(_absolute(uri), secrets.secrets(pin_file))
     click.get_current_context().call_on_close(signer.close)
     return signer
@@ -136,8 +136,8 @@ def rotate(
         asked = keychanges.parse_request(request.read_bytes())
     else:
         named = _head(found, head, head_url, journal=True)
-        old = _signer(old_uri or _configured_key(found), pin_file)
-        new = _signer(str(new_uri), pin_file)
+        old = open_signer(old_uri or _configured_key(found), pin_file)
+        new = open_signer(str(new_uri), pin_file)
         asked = keychanges.make_rotation(
             old, new, opened.name, found.id, named, as_software=as_software
         )
@@ -145,7 +145,7 @@ def rotate(
     if new_uri is not None:
         _configure_key(changed, _absolute(new_uri))
     click.echo(f"{changed.kind} {changed.label} goes on under a new key")
-    _say_head(asked.head)
+    say_head(asked.head)
     click.echo(f"its credential: {changed.credential_path}")
     if request is not None:
         config = provision.CONFIGS[changed.kind]
@@ -179,7 +179,8 @@ def _configure_key(member: Member, uri: str) -> None:
     write_private(path, text.encode())
 
 
-def _say_head(head: Any) -> None:
+def say_head(head: Any) -> None:
+    """Print the head that a key change names."""
     if head is None:
         click.echo("no head is named")
     else:
@@ -196,45 +197,6 @@ def _say_who_must_know(fleet: Fleet, member: Member) -> None:
         f"validators learn it from gateways, or at once: tally fleet publish {fleet.path} "
         f"{member.label} --to URL"
     )
-
-
-@click.command(
-    "rotate-request",
-    epilog="""\b
-Example, on the robot, and then where the fleet root is:
-  tally key rotate-request tallystick.json --key 'atecc608:bus=1' --out robot-7.rotation
-  tally fleet rotate acme robot-7 --request robot-7.rotation
-""",
-    short_help="Ask for a rotation: the old key signs for the new one.",
-)
-@click.argument("config", type=FILE)
-@click.option("--key", "new_uri", required=True, help="Where the new key is.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True)
-@click.option("--as-software", is_flag=True, help="Claim no custody, whatever holds the key.")
-@secrets.pin_file_option
-def rotate_request(
-    config: Path,
-    new_uri: str,
-    out: Path,
-    as_software: bool,  # noqa: FBT001 - click passes flags by name
-    pin_file: Path | None,
-) -> None:
-    """Write a request that the device of CONFIG goes on under a new key.
-
-    Its recorder is stopped: the request names the newest head of its journal. Both keys stay where
-    they are; the file holds no secret.
-    """
-    settings = device_config.load(str(config))
-    if settings["credential"] is None:
-        raise Malformed("bad-value", f"{config} names no credential: the device is not enrolled")
-    known = read_credential(Path(settings["credential"]))
-    id_ = enrolment.parse(known.statements[0]).id
-    head = keychanges.journal_head(Path(settings["journal"]), id_)
-    old, new = _signer(settings["key"], pin_file), _signer(new_uri, pin_file)
-    made = keychanges.make_rotation(old, new, settings["fleet"], id_, head, as_software=as_software)
-    out.write_bytes(keychanges.request_bytes(made))
-    _say_head(head)
-    click.echo(f"{out} is the request; bring it to `tally fleet rotate --request`")
 
 
 # --- replace, revoke ------------------------------------------------------------------------------
@@ -260,7 +222,7 @@ def replace(folder: Path, old: str, new: str, head: str | None, head_url: str | 
     named = _head(dead, head, head_url, journal=False)
     changed = keychanges.replace(opened, dead, found, named)
     click.echo(f"{changed.kind} {changed.label} replaces {dead.label}")
-    _say_head(named)
+    say_head(named)
     if dead.identity.status == "active":
         click.echo(
             f"{dead.label}'s key is still active: tally fleet revoke {opened.path} {dead.label} "
@@ -303,7 +265,7 @@ def revoke(
     thumbprint = None if key is None else from_b64u(key, 32)
     changed = keychanges.revoke(opened, found, reason, named, thumbprint)
     click.echo(f"{changed.kind} {changed.label}: its key is {reason}")
-    _say_head(named)
+    say_head(named)
     click.echo(
         f"validators must hear of it: tally fleet publish {opened.path} {changed.label} --to URL"
     )

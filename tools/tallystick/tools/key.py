@@ -14,7 +14,7 @@ from tallystick.evidence.keys import EDDSA, ES256, b64u, device_text
 from tallystick.hw import boards
 from tallystick.hw.signer import Signer
 from tallystick.tools import secrets
-from tallystick.tools.fleet_keys import rotate_request
+from tallystick.tools.rotate_request import rotate_request
 
 ALGORITHMS = {"ed25519": EDDSA, "p256": ES256}
 NAMES = {EDDSA: "Ed25519 (EdDSA)", ES256: "P-256 (ES256)"}

@@ -7,10 +7,21 @@ first. What it wrote stays logged with its status; the log continues where the n
 import sqlalchemy as sa
 
 from tallystick.evidence import checkpoint
+from tallystick.evidence.checkpoint import Checkpoint
 from tallystick.evidence.tree import Tree
 from tallystick.validator import schema
 from tallystick.validator.devicelog import DeviceLog, held_over
+from tallystick.validator.identities import Known
+from tallystick.validator.keystatus import is_beyond
 from tallystick.validator.work import Work
+
+
+def cut_ours(work: Work, known: Known, log: DeviceLog, ours: Checkpoint) -> bool:
+    """Whether it is our side of a contradiction that an ended key wrote, and was cut off."""
+    if not is_beyond(work, known.identity, ours):
+        return False
+    end = known.identity.period(known.identity.own_key_of(ours).thumbprint()).end
+    return cut_back(work, log, end[1] if end is not None and end[0] == log.epoch else 0)
 
 
 def cut_back(work: Work, log: DeviceLog, size: int) -> bool:

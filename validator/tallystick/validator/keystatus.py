@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 
+from tallystick.evidence import checkpoint
 from tallystick.evidence.checkpoint import Checkpoint
 from tallystick.evidence.credential import Identity
 from tallystick.evidence.keys import PublicKey
+from tallystick.evidence.segment import Segment
 from tallystick.validator import schema
 from tallystick.validator.devicelog import DeviceLog, held_over, statement_of
 from tallystick.validator.work import Work
@@ -33,6 +35,19 @@ def status(work: Work, identity: Identity, head: Checkpoint, key: PublicKey) -> 
 def is_beyond(work: Work, identity: Identity, head: Checkpoint) -> bool:
     """Whether a head is beyond what its key may sign; Unverified when it is of no key of the id."""
     return status(work, identity, head, identity.own_key_of(head)) == HEAD_SUSPECT
+
+
+def good_stretches(work: Work, identity: Identity, received: Segment) -> int:
+    """How many stretches of a segment come before those that end it beyond their key's end."""
+    good = len(received.stretches)
+    if not any(period.ended for period in identity.keys):
+        return good
+    while good:
+        head = checkpoint.parse(received.stretches[good - 1].checkpoint)
+        if not is_beyond(work, identity, head):
+            break
+        good -= 1
+    return good
 
 
 def first_record(work: Work, device: bytes) -> Callable[[bytes], bytes | None]:

@@ -16,7 +16,7 @@ from tallystick.evidence.segment import Segment, verify_segment
 from tallystick.evidence.tree import Tree, proof_from_nodes
 from tallystick.validator import bodiless, forks, keystatus, schema
 from tallystick.validator.checkpoints import Checkpoints
-from tallystick.validator.cutting import cut_back
+from tallystick.validator.cutting import cut_ours
 from tallystick.validator.devicelog import (
     DeviceLog,
     DeviceLogs,
@@ -53,7 +53,7 @@ class Segments:
         at_s = work.group.time_ms // 1000
         known = self._identities.require(work, received.device, SUBJECT_DEVICE, at_s)
         log = self._logs.get(work, received.device, received.epoch)
-        good = self._good_part(work, known, received)
+        good = keystatus.good_stretches(work, known.identity, received)
         if good < len(received.stretches):
             self._keep_apart(work, known, received, good)
         if log is None:
@@ -62,18 +62,6 @@ class Segments:
             self._take_over(work, known, log, taken, set())
             return taken.verified.checkpoint.digest
         return self._continue(work, known, log, received, data)
-
-    def _good_part(self, work: Work, known: Known, received: Segment) -> int:
-        """How many stretches come before those that end the segment beyond their key's end."""
-        good = len(received.stretches)
-        if not any(period.ended for period in known.identity.keys):
-            return good
-        while good:
-            head = checkpoint.parse(received.stretches[good - 1].checkpoint)
-            if not keystatus.is_beyond(work, known.identity, head):
-                break
-            good -= 1
-        return good
 
     def _keep_apart(self, work: Work, known: Known, received: Segment, good: int) -> None:
         """Kept with its status, and no part of the log that the current key continues."""
@@ -105,7 +93,7 @@ class Segments:
                 self._grown_though_frozen(work, known, log, taken, data)
             seen = self._compare(work, log, taken)
         except Contradiction as found:
-            if not again and self._ours_is_beyond(work, known, log, found):
+            if not again and cut_ours(work, known, log, found.ours):
                 return self._continue(work, known, log, received, data, again=True)
             forks.record(work, known, log, found, "fork", data)
             self._second_branch(work, known, log, received)
@@ -114,16 +102,6 @@ class Segments:
             ) from None
         self._take_over(work, known, log, taken, seen)
         return taken.verified.checkpoint.digest
-
-    @staticmethod
-    def _ours_is_beyond(work: Work, known: Known, log: DeviceLog, found: Contradiction) -> bool:
-        """Whether it is our side that an ended key wrote, and was cut off."""
-        if not keystatus.is_beyond(work, known.identity, found.ours):
-            return False
-        key = known.identity.own_key_of(found.ours)
-        end = known.identity.period(key.thumbprint()).end
-        named = end[1] if end is not None and end[0] == log.epoch else 0
-        return cut_back(work, log, named)
 
     # --- before anything is changed --------------------------------------------------------
 
