@@ -3,16 +3,15 @@
 
 from tallystick.evidence._text import check_iss, device_from_text
 from tallystick.evidence.cbor import decode, head
-from tallystick.evidence.digest import sha256
-from tallystick.evidence.errors import Malformed, Unverified
+from tallystick.evidence.errors import Malformed
 
 # Type checkers take this name as true; MicroPython has no typing to import it from.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator
     from typing import Any
 
-    from tallystick.evidence.keys import PublicKey
+    # iss, subject's id, alg, kid, message that is signed, signature, values after the kind.
+    Parts = tuple[str, bytes, int, bytes, bytes, bytes, list[Any]]
 
 # As in keys.py and cose.py; repeated because those cost heap.
 _ALGS = {-7: -7, -9: -7, -8: -8, -19: -8}
@@ -21,6 +20,8 @@ _RECEIPTS = 394
 
 class Read:
     """iss, subject's id, alg, kid, message that is signed, signature, values after the kind."""
+
+    # Its parts are taken out by who reads: an object would keep this code in the heap.
 
     def __init__(self, data: bytes, kind: int, bytes_max: int) -> None:
         if len(data) > bytes_max:
@@ -85,16 +86,14 @@ class Read:
                 if type(receipt) is not bytes:
                     raise Malformed("bad-header", "a receipt must be a byte string")
 
-    def digest(self) -> bytes:
-        """Identity by content."""
-        return sha256(self.message)
-
-    def verifying(self, key: "PublicKey") -> "Generator[None, None, None]":
-        """Unverified unless this key signed; in bounded steps."""
-        if self.alg != key.alg:
-            raise Unverified("wrong-alg", "the algorithm is not that of the key")
-        if self.kid != key.kid():
-            raise Unverified("wrong-key", "the statement names another key")
-        work = key.verifier(self.signature, self.message)
-        while not work.step():
-            yield
+    def parts(self) -> "Parts":
+        """All of it as plain values."""
+        return (
+            self.iss,
+            self.device,
+            self.alg,
+            self.kid,
+            self.message,
+            self.signature,
+            self.values,
+        )

@@ -9,11 +9,16 @@ from tallystick.evidence.errors import Unverified
 from tallystick.evidence.kinds import CHECKPOINT
 from tallystick.evidence.limits import CHECKPOINT_BYTES_MAX
 
+# Type checkers take this name as true; MicroPython has no typing to import it from.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tallystick.evidence._reading import Parts
+
 
 def read_head(
     data: bytes, makers: list[bytes], record: bytes, salt: bytes, index: int, path: list[bytes]
-) -> "tuple[Read, bytes]":
-    """(the checkpoint, not verified; the record's leaf)."""
+) -> "tuple[Parts, bytes]":
+    """(the checkpoint's parts, not verified; the record's leaf)."""
     head = Read(data, CHECKPOINT, CHECKPOINT_BYTES_MAX)
     epoch, size, root, claims, boot, uptime_ms, wall, counter, custody = shape.row(
         head.values, 9, "checkpoint"
@@ -26,4 +31,4 @@ def read_head(
     leaf = sha256(b"\x00" + salt + record)
     if root_from_inclusion(leaf, index, size, path) != root:
         raise Unverified("bad-inclusion-proof", "a half whose record is not under its checkpoint")
-    return head, leaf
+    return head.parts(), leaf

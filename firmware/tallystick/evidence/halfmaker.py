@@ -1,15 +1,11 @@
-"""Third phase: who made the half, by its enrolment (see halfclaim.py)."""
+"""Fourth phase: who made the half, by its enrolment (see halfclaim.py)."""
 
 # For a credential of one enrolment, without key changes; credential.py has the rest.
 
-from tallystick.evidence import _shape as shape
-from tallystick.evidence._fields import enrolment_fields
-from tallystick.evidence._reading import Read
 from tallystick.evidence.cbor import encode, head
+from tallystick.evidence.digest import sha256
 from tallystick.evidence.errors import Unverified
 from tallystick.evidence.keys import PublicKey, from_cose_key
-from tallystick.evidence.kinds import ENROLMENT
-from tallystick.evidence.limits import STATEMENT_BYTES_MAX
 
 # Type checkers take this name as true; MicroPython has no typing to import it from.
 TYPE_CHECKING = False
@@ -17,40 +13,34 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from typing import Any
 
+    from tallystick.evidence._reading import Parts
+
     # Digest, id, fleet, algorithm and key, begin and end of the validity: plain values, since an
     # object would keep its class, and so its module, in the heap.
     Maker = tuple[bytes, bytes, str, int, bytes, int, int]
 
 
-def read_enrolment(data: bytes) -> Read:
-    """As received; `values[2]` is the key."""
-    read = Read(data, ENROLMENT, STATEMENT_BYTES_MAX)
-    fields = shape.row(read.values, 10, "enrolment")
-    fields[2] = from_cose_key(fields[2])
-    shape.array(fields[8], "enrolment")
-    enrolment_fields(*(fields[:2] + fields[3:]))
-    return read
-
-
 def verifying(
-    read: Read, root: "PublicKey | None", at_s: int | None, wrap: "Any"
+    read: "Parts", root: "PublicKey | None", at_s: int | None, wrap: "Any"
 ) -> "Generator[None, None, Maker]":
     """The maker, when `root` enrolled it as a device; `wrap` may give keys another verifier."""
-    subject, id, key = read.values[:3]  # noqa: A001  # the name on the wire
-    begin, end = read.values[8]
-    possession = read.values[9]
+    iss, device, _, _, message, _, values = read
+    subject, id, _ = values[:3]  # noqa: A001  # the name on the wire
+    key = from_cose_key(values[2])
+    begin, end = values[8]
+    possession = values[9]
     if root is None:
         raise Unverified("not-enrolled", "the enrolment is not by a fleet root that is accepted")
     if at_s is not None:
         check_time(begin, end, at_s)
     if id != key.thumbprint():
         raise Unverified("wrong-key", "the enrolment's id is not the thumbprint of its key")
-    if read.device != id:
+    if device != id:
         raise Unverified("wrong-device", "the enrolment's subject is not the id it enrols")
-    yield from read.verifying(wrap(root))
+    yield from _signed_by(wrap(root), read)
     # What a key signs to show that its holder has it (enrolment.possession_message).
     protected = encode({1: key.alg})
-    payload = encode(["possession", id, read.iss])
+    payload = encode(["possession", id, iss])
     try:
         work = wrap(key).verifier(
             possession,
@@ -67,7 +57,7 @@ def verifying(
         raise Unverified("no-possession", "the proof of possession is not by the enrolled key")
     if subject != 0:
         raise Unverified("not-enrolled", "a half of something that is not enrolled as a device")
-    return read.digest(), id, read.iss, key.alg, key.raw, begin, end
+    return sha256(message), id, iss, key.alg, key.raw, begin, end
 
 
 def check_time(begin: int, end: int, at_s: int) -> None:
@@ -76,14 +66,25 @@ def check_time(begin: int, end: int, at_s: int) -> None:
         raise Unverified("expired", "the enrolment is not valid at this time")
 
 
-def made(head: Read, maker: "Maker", wrap: "Any") -> "Generator[None, None, None]":
+def made(head: "Parts", maker: "Maker", wrap: "Any") -> "Generator[None, None, None]":
     """Unverified unless this maker's key signed the checkpoint, in its fleet's name."""
     _, id, iss, alg, raw, _, _ = maker  # noqa: A001  # as above
-    if head.device != id:
+    if head[1] != id:
         raise Unverified("wrong-device", "a statement about another id than its signer's")
-    if head.iss != iss:
+    if head[0] != iss:
         raise Unverified("wrong-key", "a statement that names another fleet than its signer's")
     key = wrap(PublicKey(alg, raw))
-    if head.kid != key.kid():
+    if head[3] != key.kid():
         raise Unverified("wrong-key", "a statement by no key of this identity")
-    yield from head.verifying(key)
+    yield from _signed_by(key, head)
+
+
+def _signed_by(key: PublicKey, read: "Parts") -> "Generator[None, None, None]":
+    _, _, alg, kid, message, signature, _ = read
+    if alg != key.alg:
+        raise Unverified("wrong-alg", "the algorithm is not that of the key")
+    if kid != key.kid():
+        raise Unverified("wrong-key", "the statement names another key")
+    work = key.verifier(signature, message)
+    while not work.step():
+        yield

@@ -34,17 +34,21 @@ HEAD_CODE = (
     "evidence.halfhead",
     "evidence._inclusion",
 )
-MAKER_CODE = (
-    "evidence.halfmaker",
+READ_CODE = (
+    "evidence.halfenrolment",
     "evidence._fields",
     "evidence._reading",
+    "evidence._shape",
+    "evidence._cborreader",
+)
+ROOT_CODE = ("evidence.root", "evidence._text", "evidence._cborreader")
+MAKER_CODE = READ_CODE + (  # not on MicroPython
+    "evidence.halfmaker",
     "evidence._text",
     "evidence.keys",
     "evidence._p256form",
     "evidence._p256",
     "evidence.root",
-    "evidence._shape",
-    "evidence._cborreader",
     "recorder.chipkeys",
 )
 
@@ -65,7 +69,8 @@ def accept(tally: "Recorder", half: bytes, wait: bool) -> "Any":  # noqa: FBT001
         raise handle.error
     # `kept` says whether this came in time.
     wait_for(tally, handle)
-    return handle.result()
+    # Nothing where the heap did not suffice.
+    return handle.result() or None
 
 
 def _accepting(tally: "Recorder", data: bytes, handle: Handle) -> "Generator[None, None, None]":
@@ -103,12 +108,12 @@ def _checked(tally: "Recorder", data: bytes, code: Loaded) -> "Work":
     del record, path, checkpoint
     code.forget(HEAD_CODE)
     yield
-    device, epoch = head.device, head.values[0]
+    device, epoch = head[1], head[6][0]
     status = "active"
     if type(credential) is list and len(credential) > 1:
         status = yield from _by_key_changes(tally, data)
     else:
-        maker = yield from _maker(tally, credential)
+        maker = yield from _maker(tally, credential, code)
         if maker is None:
             status = yield from _by_key_changes(tally, data)
         else:
@@ -168,15 +173,24 @@ def _wrap(tally: "Recorder") -> "Any":
     return lambda key: in_chip(signer, key)
 
 
-def _maker(tally: "Recorder", credential: "bytes | list[bytes]") -> "Work":
-    # The maker by a credential without key changes; None where only one with them can be meant.
-    from tallystick.evidence import halfmaker  # noqa: PLC0415  # forgotten again
+def _enrolment(statement: bytes) -> "Any":
+    from tallystick.evidence.halfenrolment import read_enrolment  # noqa: PLC0415  # as above
 
+    return read_enrolment(statement)
+
+
+def _maker(tally: "Recorder", credential: "bytes | list[bytes]", code: Loaded) -> "Work":
+    # The maker by a credential without key changes; None where only one with them can be meant.
     read = None
     digest = credential
     if type(credential) is list:
-        read = halfmaker.read_enrolment(credential[0])
-        digest = read.digest()
+        read = _enrolment(credential[0])
+        digest = sha256(read[4])
+    code.forget(READ_CODE)
+    root = _root(tally, read[0]) if read is not None else None
+    code.forget(ROOT_CODE)
+    from tallystick.evidence import halfmaker  # noqa: PLC0415  # forgotten again
+
     at_s = _now_s(tally)
     for known in tally.makers:
         if known[0] == digest:
@@ -187,7 +201,6 @@ def _maker(tally: "Recorder", credential: "bytes | list[bytes]") -> "Work":
         if tally.keyring is None:
             raise CouldNotCheck("unknown-device", "the credential with this digest is not known")
         return None
-    root = _root(tally, read.iss)
     maker: "Maker" = yield from halfmaker.verifying(read, root, at_s, _wrap(tally))
     tally.makers = tally.makers[1 - MAKERS_MAX :] + [maker]
     return maker

@@ -168,9 +168,8 @@ def forget(names: tuple[str, ...]) -> None:
         return
     for name in names:
         name = "tallystick." + name  # noqa: PLW2901  # one meaning
-        if name not in sys.modules:
+        if sys.modules.pop(name, None) is None:
             continue
-        del sys.modules[name]
         at = name.rfind(".")
         parent = sys.modules.get(name[:at])
         if parent is not None and hasattr(parent, name[at + 1 :]):

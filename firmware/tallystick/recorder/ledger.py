@@ -27,6 +27,9 @@ SIGNATURE_SIZE = 64
 CLOCK_STEP_MS_MIN = 2000
 
 
+SPARE_BYTES = 512 if MICROPYTHON else 0
+
+
 class NoLock:
     """Where there are no threads."""
 
@@ -64,6 +67,8 @@ class Ledger:
         self._durable = 0
         self.sendable = 0
         self._signing: "tuple[int, bytes] | None" = None
+        # Given up when a record is on flash and the heap has no room for its place in the tree.
+        self._spare = bytes(SPARE_BYTES)
         self.waiters: "list[tuple[int, Handle]]" = []
         self.dropped = 0
         self.flash_after_ms = 0
@@ -94,7 +99,10 @@ class Ledger:
         if log.stretch_room <= 0 and not self.seal():
             return self._drop(None)
         # Attributes and calls are what costs there, so the usual case of _append stands here too.
-        frame = log.frame(record, urandom)
+        try:
+            frame = log.frame(record, urandom)
+        except MemoryError:
+            return self.unheld()
         if self.flash_after_ms:
             if not self.append(frame):
                 return self._drop(None)
@@ -103,10 +111,29 @@ class Ledger:
                 self.journal.append(frame)
             except Exception as error:  # noqa: BLE001  # Full, or whatever a flash driver raises
                 return self._drop(error)
-        if log.added(record) == 1:
+        try:
+            unsealed = log.added(record)
+        except MemoryError:
+            unsealed = self._added_at_last(record)
+        if unsealed == 1:
             self.policy.added(self.clock.uptime_ms())
         self.health.records += 1
         return True
+
+    def unheld(self) -> bool:
+        """The heap had no room for a record: one that was dropped."""
+        self.dropped += 1
+        self.health.dropped += 1
+        self.starved("record")
+        return False
+
+    def _added_at_last(self, record: bytes) -> int:
+        # The record is on flash, so the tree must have it, or the log would contradict itself.
+        self._spare = b""
+        collect()
+        unsealed = self.log.added(record)
+        self.starved("add")
+        return unsealed
 
     def _drop(self, error: Exception | None) -> bool:
         self._troubles().drop(self, error)

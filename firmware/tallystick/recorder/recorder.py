@@ -106,16 +106,20 @@ class Recorder:
         urgent: bool = False,  # noqa: FBT001, FBT002  # a word of the interface
     ) -> None:
         """Record one; constraints: name -> (value, operator, limit[, unit]). Urgent ones wait."""
-        record = self._encode(
-            self._clock.uptime_ms(),
-            model,
-            inputs or _NOTHING,
-            constraints or _NOTHING,
-            context or _NOTHING,
-            output,
-        )
-        if not urgent:
-            self._add(record)
+        try:
+            record = self._encode(
+                self._clock.uptime_ms(),
+                model,
+                inputs or _NOTHING,
+                constraints or _NOTHING,
+                context or _NOTHING,
+                output,
+            )
+            if not urgent:
+                self._add(record)
+                return
+        except MemoryError:
+            self._ledger.unheld()
             return
         from tallystick.recorder.handle import add_urgent  # noqa: PLC0415  # rarely
 
@@ -159,7 +163,7 @@ class Recorder:
             return accepts(self, half, wait)
         except MemoryError:
             self._ledger.starved("accept")
-            return b"" if wait else None
+            return None
         finally:
             forget(WAITING)
 
@@ -220,9 +224,13 @@ class Recorder:
 
     def flush(self) -> bool:
         """Seal, and wait until every record is signed; False when the key or flash is late."""
-        from tallystick.recorder.waiting import flush as flushes  # noqa: PLC0415  # costs heap
+        try:
+            from tallystick.recorder.waiting import flush as flushes  # noqa: PLC0415  # costs heap
 
-        return flushes(self)
+            return flushes(self)
+        except MemoryError:
+            self._ledger.starved("flush")
+            return False
 
     def backlog(self) -> int:
         """Records that no verified custody receipt covers yet."""
@@ -246,9 +254,13 @@ class Recorder:
 
     def close(self) -> None:
         """Seal, sign, sync, and give thread, journal, link and key back."""
-        from tallystick.recorder.waiting import close as closes  # noqa: PLC0415  # once
+        try:
+            from tallystick.recorder.waiting import close as closes  # noqa: PLC0415  # once
 
-        closes(self)
+            closes(self)
+        except MemoryError:
+            # As after a power cut: what is on flash is there when it is opened again.
+            self._ledger.starved("close")
 
     def stop(self) -> None:
         """End the thread."""
