@@ -59,7 +59,7 @@ class Fleet:
         return format_root(FLEET, self.root.public_key())
 
     def device(
-        self, name: str, alg: int = EDDSA, signer: Signer | None = None, **settings: Any
+        self, name: str, alg: int = EDDSA, signer: Any = None, **settings: Any
     ) -> dict[str, Any]:
         """A configuration as `tally fleet enroll` would write it; `signer` holds its key."""
         folder = self.folder / name
