@@ -152,6 +152,14 @@ def test_a_key_on_another_token_goes_on_when_the_library_was_started_anew(
         key.close()
 
 
+def test_looking_for_a_token_that_is_not_there_disturbs_no_key_at_work(token: SoftHsm) -> None:
+    key = Signer.create(token.uri("robot", "k"), None, pin)
+    before = key._module.generation  # type: ignore[attr-defined]
+    assert refusal(Signer.from_uri, token.uri("other", "k"), pin).reason == "no-token"
+    assert key._module.generation == before  # type: ignore[attr-defined]
+    key.close()
+
+
 # --- processes and threads ---------------------------------------------------------------------
 
 
