@@ -92,6 +92,32 @@ def test_check_says_what_is_good_and_what_is_wrong(tmp_path: Path, fleet: Fleet)
     assert TOKEN not in found.output
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('name = "a"\nurl = "ftp://x"', "peers.a.url"),
+        ('name = "a"\nurl = "http://user:secret@x"', "peers.a.url"),
+        ('name = "a"\nurl = "http://x?q"', "peers.a.url"),
+        ('name = "a"\nurl = "http://x"\npoll_s = 0.0', "peers.a.poll_s"),
+        ('name = "a"\nurl = "http://x"\n[[peers]]\nname = "a"\nurl = "http://y"', "same name"),
+        ('name = "a"\nurl = "http://x"\nkey = "k"', "key"),
+    ],
+)
+def test_a_bad_peer_is_named(tmp_path: Path, fleet: Fleet, text: str, says: str) -> None:
+    path = write_config(tmp_path / "v", [fleet])
+    path.write_text(path.read_text() + f"\n[[peers]]\n{text}\n")
+    with pytest.raises(Malformed, match=says) as caught:
+        configs.load(path)
+    assert "secret" not in str(caught.value)
+
+
+def test_check_names_the_peers(tmp_path: Path, fleet: Fleet) -> None:
+    path = write_config(tmp_path / "v", [fleet])
+    path.write_text(path.read_text() + '\n[[peers]]\nname = "insurer"\nurl = "http://x"\n')
+    found = CliRunner().invoke(cli, ["validator", "check", "--config", str(path)])
+    assert "insurer at http://x" in found.output
+
+
 def test_check_names_the_risk_of_open_reads(tmp_path: Path, fleet: Fleet) -> None:
     for bind, risky in (("127.0.0.1:0", False), ("0.0.0.0:0", True)):
         path = write_config(tmp_path / "v", [fleet], open_reads="true", bind=f'"{bind}"')

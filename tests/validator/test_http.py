@@ -16,7 +16,7 @@ from support.devices import Device, Fleet
 from support.validating import HANDOVER, START_MS, TOKEN, Gateway, compress, handover, load
 from tallystick.evidence import batchanswer, checkpoint, evidencefile, note, receipt, verdict
 from tallystick.evidence.keys import b64u, device_text, from_b64u
-from tallystick.validator import queries, routes
+from tallystick.validator import publication, queries, routes
 from tallystick.validator.service import Service
 from tallystick.verify import evidence_check
 from tallystick.verify.policy import parse_policy
@@ -192,6 +192,13 @@ BAD_GETS = [
     ("/v1/entries?start=%D9%A3", 400), ("/v1/receipts/x", 400), ("/v1/receipts/" + "A" * 43, 404),
     ("/v1/devices?subject=king", 400), ("/v1/devices?after=x", 400), ("/v1/devices?limit=x", 400),
     ("/v1/devices/" + "A" * 43, 404), ("/v1/devices/" + "A" * 42 + "B", 400),
+    ("/v1/devices/" + "A" * 43 + "/credential", 404), ("/v1/devices/x/credential", 400),
+    ("/v1/devices/" + "A" * 43 + "/consistency", 400),
+    ("/v1/devices/" + "A" * 43 + "/consistency?epoch=AAAAAAAAAAA&from=1&to=2", 404),
+    ("/v1/devices/" + "A" * 43 + "/consistency?epoch=AAAAAAAAAAA&from=2&to=1", 400),
+    ("/v1/devices/" + "A" * 43 + "/consistency?epoch=AAAAAAAAAAA&from=0&to=1", 400),
+    ("/v1/devices/" + "A" * 43 + "/consistency?epoch=AAAA&from=1&to=2", 400),
+    ("/v1/heads?after=x", 400), ("/v1/heads?device=x", 400), ("/v1/forks?after=1", 400),
     ("/v1/devices/x/forks", 400), ("/v1/interactions?state=true", 400),
     ("/v1/interactions?namespace=", 400), ("/v1/interactions/nowhere/" + "A" * 22, 404),
     ("/v1/interactions/nowhere/x", 400), ("/v1/verdicts?after=x", 400),
@@ -277,6 +284,44 @@ def test_bad_batches_are_refused_counted_and_change_nothing(world: World) -> Non
     grown = sum(after["refusals"].values()) - sum(before["refusals"].values())
     assert grown == len(_bad_bodies(world))
     assert world.http.get("/readyz").status_code == 200
+
+
+def test_bad_publications_are_refused_and_change_nothing(world: World) -> None:
+    good = publication.encode([world.giver.credential])
+    cbor_ = {"Content-Type": routes.CBOR}
+    size = world.http.get("/v1/status").json()["size"]
+    for body, headers, status in (
+        (good, {}, 415), (good, {"Content-Type": "application/json"}, 415),
+        (good, cbor_ | {"Content-Encoding": "zstd"}, 415), (b"", cbor_, 400),
+        (good[:-1], cbor_, 400), (good + b"x", cbor_, 400), (b"\x80", cbor_, 400),
+        (b"\x81\x80", cbor_, 400), (b"\x81\x81\x40", cbor_, 400),
+        (publication.encode([world.giver.credential] * 65), cbor_, 413),
+        (bytes((1 << 20) + 1), cbor_, 413),
+    ):  # fmt: skip
+        answer = world.http.post("/v1/credentials", content=body, headers=headers)
+        assert answer.status_code == status, (body[:9], answer.text)
+        _true(world, "post", "/v1/credentials", answer)
+    answer = world.http.post("/v1/credentials", content=good, headers=cbor_)
+    assert answer.json()["credentials"][0]["entry"] < size
+    _true(world, "post", "/v1/credentials", answer)
+    assert world.http.get("/v1/status").json()["size"] == size
+
+
+def test_a_flood_of_publications_is_stopped_and_holds_up_no_batch(tmp_path: Path) -> None:
+    flooded = World(tmp_path / "validator")
+    try:
+        body = publication.encode([flooded.giver.credential])
+        headers = {"Content-Type": routes.CBOR}
+        answers_ = [
+            flooded.http.post("/v1/credentials", content=body, headers=headers) for _ in range(60)
+        ]
+        codes = [answer.status_code for answer in answers_]
+        assert codes.count(200) >= 32
+        assert codes.count(429) >= 10
+        assert answers_[codes.index(429)].headers["retry-after"] == "1"
+        flooded.fill()
+    finally:
+        flooded.close()
 
 
 def test_every_single_bit_flip_of_a_batch_is_refused(world: World) -> None:

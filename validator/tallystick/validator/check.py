@@ -30,6 +30,7 @@ def check(config: Config) -> list[Checked]:
         ("profiles", _profiles),
         ("store", _store),
         ("readers", _readers),
+        ("peers", _peers),
     )
     found = []
     for name, look in parts:
@@ -93,3 +94,9 @@ def _readers(config: Config) -> str:
             "X-Forwarded-For would read for everybody"
         )
     return found
+
+
+def _peers(config: Config) -> str:
+    if not config.peers:
+        return "none: a cloned key whose other history another validator heard is not found"
+    return ", ".join(f"{peer.name} at {peer.url}" for peer in config.peers)
