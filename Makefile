@@ -32,6 +32,7 @@ format: .venv ## Put every file into the one format
 bench: hardware ## Measure against the peers, side by side in one run
 	@$(BIN)/tally bench record
 	@$(BIN)/tally bench ingest
+	@$(BIN)/tally bench sign
 
 clean: ## Remove what the other targets made
 	@rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

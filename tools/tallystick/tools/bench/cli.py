@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tallystick.tools.bench import ingest as ingest_bench
 from tallystick.tools.bench import record as record_bench
+from tallystick.tools.bench import sign as sign_bench
 from tallystick.tools.bench.bound import SECONDS_MAX
 
 
@@ -17,6 +18,7 @@ from tallystick.tools.bench.bound import SECONDS_MAX
 Examples:
   tally bench record               decisions on CPython and MicroPython
   tally bench ingest               Mosquitto to custody receipt
+  tally bench sign                 keys in chips, TPMs and tokens
   tally bench ingest --json | jq .ratio_to_best_peer
 """
 )
@@ -89,6 +91,45 @@ def ingest(*, records: int, devices: int, seconds: float, as_json: bool) -> None
     """
     with _progress(ingest_bench.steps()) as advance:
         result = ingest_bench.run(records, devices, seconds, advance)
+    result.show(as_json=as_json)
+
+
+@bench.command(
+    epilog="""\b
+Examples:
+  tally bench sign
+  tally bench sign --seconds 10
+  tally bench sign --json | jq '.keys[] | [.key, .signatures_per_s, .paced.covered_per_s]'
+"""
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.05, SECONDS_MAX),
+    default=sign_bench.SECONDS,
+    show_default=True,
+    help="How long each part is measured; there are up to four of each key.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the JSON object only.")
+def sign(*, seconds: float, as_json: bool) -> None:
+    """Signatures and covered decisions a second with each kind of key.
+
+    The real Recorder with keys in files, in ATECC608s (virtual ones, at the real one's own times:
+    115, 220 or 665 ms a signature by clock divider m0, m1, m2; in the recorder's process and over
+    TCP), in a TPM 2.0 (swtpm) and on a PKCS#11 token (SoftHSM), on CPython; and with an ATECC608 on
+    MicroPython. What is not installed is said to be not measured.
+
+    Each key signs in a row, and signs each record (the way without checkpoints). Then a loop makes
+    1,000 decisions a second, as a control loop does; then as many as it can, waiting while four
+    checkpoints wait for the key. In the end all signed checkpoints are verified, and every decision
+    must be covered. The lag is the time from decision() to its signed checkpoint on flash.
+
+    ours_per_s is what an ATECC608 (atecc608-m0) covers of as many as possible; peers are one
+    signature a record by the ATECC608s; bound_per_s is the recorder with the fastest key of this
+    run, so that the recorder is the limit. swtpm and SoftHSM are programs, and sign faster than
+    hardware of their kind: a TPM takes 30 to 200 ms.
+    """
+    with _progress(sign_bench.steps()) as advance:
+        result = sign_bench.run(seconds, advance)
     result.show(as_json=as_json)
 
 

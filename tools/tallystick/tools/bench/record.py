@@ -77,13 +77,13 @@ def run(seconds: float, advance: Callable[[str], None]) -> Result:
         site = Site(folder, Fleet.init(folder / "fleet", FLEET))
         advance("CPython")
         config = site.device("cpython")
-        ours = _module("recording", "recorder", str(config), str(seconds), seconds=seconds)
+        ours = module("recording", "recorder", str(config), str(seconds), seconds=seconds)
         added = added_bytes(config)
         peers = {}
         peers_added = {}
         for name in PEERS:
             advance(name)
-            peer = _module("peer_recorder", name, str(folder), str(seconds), seconds=seconds)
+            peer = module("peer_recorder", name, str(folder), str(seconds), seconds=seconds)
             peers[name] = peer["per_s"]
             peers_added[name] = round(peer["added_bytes"], 1)
         runtimes = []
@@ -145,9 +145,10 @@ def _costs(ran: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _module(module: str, *arguments: str, seconds: float) -> dict[str, Any]:
-    command = [sys.executable, "-m", f"tallystick.tools.bench.{module}", *arguments]
-    return _ran(module, _output(command, {**os.environ}, seconds))
+def module(name: str, *arguments: str, seconds: float) -> dict[str, Any]:
+    """What a module of this folder prints, run by a CPython of its own."""
+    command = [sys.executable, "-m", f"tallystick.tools.bench.{name}", *arguments]
+    return _ran(name, _output(command, {**os.environ}, seconds))
 
 
 def _output(
@@ -177,10 +178,10 @@ def _ran(what: str, done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return result
 
 
-def library() -> Path:
+def library(modules: Sequence[str] = MODULES) -> Path:
     """The device library with the bench's own device code in it, compiled."""
     here = Path(__file__).parent
-    own = {f"tallystick/tools/bench/{name}.py": here / f"{name}.py" for name in MODULES}
+    own = {f"tallystick/tools/bench/{name}.py": here / f"{name}.py" for name in modules}
     return compiled("bench-library", {**sources(), **own}, slim=True)
 
 
@@ -195,7 +196,7 @@ def _on_micropython(site: Site, bits: int, seconds: float) -> dict[str, Any]:
     folder.mkdir()
     # As on a board: /lib. MicroPython keeps each module's path in its heap.
     (folder / "lib").symlink_to(path)
-    device = _Device(found, folder, seconds)
+    device = Device(found, folder, seconds)
     ours = device.ran("recording", "recorder", str(site.device(f"mp{bits}", bits)))
     signatures = device.ran("recording", "signatures", str(folder))
     heap_kib, free = device.memory(site)
@@ -215,7 +216,7 @@ def _on_micropython(site: Site, bits: int, seconds: float) -> dict[str, Any]:
 
 
 @dataclass
-class _Device:
+class Device:
     """One MicroPython with the device library, as a board has it."""
 
     found: MicroPython
@@ -228,10 +229,15 @@ class _Device:
         environment = self.found.environment([Path("lib")])
         return _output(command, environment, self.seconds, self.folder)
 
+    def module(self, name: str, *arguments: str, kib: int) -> dict[str, Any]:
+        """What a module of this folder prints there."""
+        done = self._run(name, *arguments, kib=kib)
+        return _ran(f"{name} on the {self.found.bits}-bit MicroPython", done)
+
     def ran(self, module: str, mode: str, where: str) -> dict[str, Any]:
+        """A mode of one of record's own modules."""
         kib = HEAP_KIB[self.found.bits]
-        done = self._run(module, mode, where, str(self.seconds), kib=kib)
-        return _ran(f"{mode} on the {self.found.bits}-bit MicroPython", done)
+        return self.module(module, mode, where, str(self.seconds), kib=kib)
 
     def memory(self, site: Site) -> tuple[int, int]:
         """The smallest of the small heaps in which a recorder runs, and what it leaves free."""
