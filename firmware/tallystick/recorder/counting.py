@@ -66,9 +66,14 @@ class Counting:
             if not self._due(now_ms):
                 self.raise_after_ms = now_ms + LOOK_MS
                 return False
-        from tallystick.recorder import raising  # noqa: PLC0415  # forgotten again
+        try:
+            from tallystick.recorder import raising  # noqa: PLC0415  # forgotten again
 
-        worked = raising.step(self, now_ms)
+            worked = raising.step(self, now_ms)
+        except MemoryError:
+            self.raise_after_ms = now_ms + LOOK_MS
+            self.ledger.starved("counter")
+            return False
         if self.raising_ms < 0 and self.ledger.log.intent == self.ledger.log.counter:
             forget(("recorder.raising",))
         return worked
