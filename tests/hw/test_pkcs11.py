@@ -68,6 +68,31 @@ def test_a_label_is_never_used_twice(token: SoftHsm) -> None:
     assert refusal(Signer.from_uri, token.uri("robot", "none"), pin).reason == "no-key"
 
 
+def test_a_key_that_the_token_makes_otherwise_is_removed(
+    token: SoftHsm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generate = objects._generate
+
+    def carelessly(session: Any, label: str, *_: Any) -> tuple[Any, Any]:
+        attribute = modules.binding().Attribute
+        curve = session.create_domain_parameters(
+            modules.binding().KeyType.EC,
+            {attribute.EC_PARAMS: objects.P256_PARAMS[0]},
+            local=True,
+        )
+        template = {attribute.EXTRACTABLE: True}
+        made: tuple[Any, Any] = curve.generate_keypair(
+            store=True, label=label, private_template=template
+        )
+        return made
+
+    monkeypatch.setattr(objects, "_generate", carelessly)
+    said = refusal(Signer.create, token.uri("robot", "k"), None, pin)
+    assert said.reason == "token-failed" and "extractable" in said.message
+    monkeypatch.setattr(objects, "_generate", generate)
+    Signer.create(token.uri("robot", "k"), None, pin).close()  # nothing of it is left
+
+
 def test_two_programs_that_make_one_key_at_once_make_at_most_one(token: SoftHsm) -> None:
     start = str(time.time() + 1)
     uri = token.uri("robot", "k")
