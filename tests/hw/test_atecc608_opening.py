@@ -93,7 +93,6 @@ def test_every_board_is_whole(name: str) -> None:
     assert board.runtime in ("linux", "micropython") and board.title and board.wiring
     assert (place.bus is not None) == (board.runtime == "linux")
     assert (place.scl is not None) == (place.sda is not None) == (place.bus is None)
-    assert place.divider in (0, 1, 2)
     named = atecc608_open.parse(boards.expand(f"atecc608:board={name};slot=1")[9:])
     assert named["slot"] == 1 and named["address"] == place.address == 0x60
     assert "board" not in named

@@ -12,13 +12,9 @@ SCHEME = "atecc608:"
 
 
 class SecureElement(msgspec.Struct, forbid_unknown_fields=True):
-    """An ATECC608's place: `bus` on Linux, else MicroPython's I2C `id` and its pins.
-
-    divider: 0, 1, 2, the clock divider that the chip has or is to be given.
-    """
+    """An ATECC608's place: `bus` on Linux, else MicroPython's I2C `id` and its pins."""
 
     address: int
-    divider: int
     bus: "int | None" = None
     id: "int | None" = None
     scl: "int | None" = None
