@@ -19,7 +19,9 @@ from tallystick.hw.signer import Signer
 from tallystick.recorder import Recorder
 from tallystick.recorder.counting import COST_MS, HOUR_MS
 from tallystick.recorder.files import Files
+from tallystick.recorder.frames import CONTROL_MAJOR, COUNTER, PAYLOAD
 from tallystick.recorder.memory_uplink import MemoryUplink
+from tallystick.recorder.walking import Walker
 
 MINUTE_MS = 60_000
 LIMIT = 2_097_151
@@ -91,37 +93,18 @@ class Robot:
     @property
     def checkpoints(self) -> list[int | None]:
         """The counters of the payloads that are on flash, in order."""
-        found: list[int | None] = []
-        for name in sorted(self.files.names()):
-            data = (self.journal / name).read_bytes()
-            found += [decode(payload)[8] for payload in payloads(data)]
-        return found
+        frames = [frame for name in sorted(self.files.names()) for frame in controls(self, name)]
+        return [decode(frame[2])[8] for frame in frames if frame[0] == PAYLOAD]
 
 
-def payloads(data: bytes) -> list[bytes]:
-    """All checkpoint payloads of a journal's file, read by a walker."""
-    from tallystick.recorder.frames import CONTROL_MAJOR, PAYLOAD
-    from tallystick.recorder.walking import Walker
-
-    class Bytes(Files):
-        def __init__(self) -> None:
-            pass
-
-        def reading(self, name: str) -> Any:
-            import io
-
-            return io.BytesIO(data)
-
-        def size(self, name: str) -> int:
-            return len(data)
-
-    walker = Walker(Bytes(), "")
+def controls(robot: Robot, name: str) -> list[list[Any]]:
+    """Frames of ours in a file of the journal."""
+    walker = Walker(robot.files, name)
     found = []
     while (frame := walker.next()) is not None:
         if frame.major == CONTROL_MAJOR:
-            values = walker.values(frame)
-            if values[0] == PAYLOAD:
-                found.append(values[2])
+            found.append(walker.values(frame))
+    walker.close()
     return found
 
 
@@ -195,6 +178,23 @@ def test_no_image_older_than_the_last_raise_is_taken(fleet: Fleet) -> None:
         assert faults(robot.files, "counter") == ["rollback"]
     # The gateway that saw everything was never contradicted, and has the new epochs too.
     assert seen <= set(robot.station.trees)
+
+
+def test_the_intent_goes_from_file_to_file(fleet: Fleet) -> None:
+    robot = Robot(fleet, journal_bytes=65536, checkpoint_records=1)
+    robot.life(40, linked=True)
+    robot.life(55, linked=True)
+    newest = max(name for name in robot.files.names() if name.endswith(".tally"))
+    # It was begun after the last raise, so only its header tells of the intent.
+    assert COUNTER not in [frame[0] for frame in controls(robot, newest)]
+    image = robot.image()
+    credit = robot.tally._ledger.log.credit_ms
+    robot.boot()
+    assert abs(credit - robot.tally._ledger.log.credit_ms) < 3 * MINUTE_MS
+    robot.run(20)
+    robot.tally.close()
+    robot.put_back(image)
+    assert robot.boot().health.faults == {"counter:rollback": 1}
 
 
 def test_a_new_epoch_names_the_head_and_carries_the_counter(fleet: Fleet) -> None:
