@@ -1,6 +1,7 @@
 """A15, A16, A18 at a running gateway, over a real broker: forged is refused, and true is taken."""
 
 import secrets
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -71,6 +72,7 @@ def test_bad_credentials_are_refused_in_the_folder_and_in_a_hello(
     device = ACME.device("a")
     device.record(1)
     bad = [made for made, _ in forged.credentials(ACME).values()]
+    reasons = Counter(reason for _, reason in forged.credentials(ACME).values())
     for number, credential in enumerate(bad):
         file = site.folder / "enrolments" / f"bad-{number}.cbor"
         file.write_bytes(cbor.encode(credential))
@@ -78,6 +80,7 @@ def test_bad_credentials_are_refused_in_the_folder_and_in_a_hello(
     with site.running() as gateway, radio(site, device, mosquitto) as link:
         until(lambda: gateway.worker.core.identities.find(device.id), "the good one among them")
         until(lambda: refusals(site) == len(bad), "each bad one")
+        assert {reason: site.refused(reason) for reason in reasons} == reasons
         assert site.status()["devices"] == 1
         for count, credential in enumerate(bad, len(bad) + 1):
             device.credential = credential

@@ -6,6 +6,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from support.devices import VALID_S, Fleet, key
 from tallystick.evidence import cbor, cose, enrolment
+from tallystick.evidence.digest import sha256
 from tallystick.evidence.enrolment import Enrolment, possession_message
 from tallystick.evidence.keys import ES256, device_text
 from tallystick.hw.signer import Signer
@@ -13,12 +14,14 @@ from tallystick.hw.signer import Signer
 SIGNED_BYTES_MAX = 1 << 24
 P256_N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 ED25519_L = 2**252 + 27742317777372353535851937790883648493
+BASE_POINT = bytes.fromhex("58" + 31 * "66")  # RFC 8032, 5.1
 # Of order 1, 2, 4 and 8 (RFC 7748 has no name for them), one not canonically encoded.
 LOW_ORDER = {
     "identity": bytes([1]) + bytes(31),
     "order 2": bytes.fromhex("ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
     "order 4": bytes(32),
     "order 8": bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
+    "above p": bytes.fromhex("f0" + 30 * "ff" + "7f"),  # of no low order, and not canonical
     "not canonical": bytes.fromhex(
         "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"
     ),
@@ -122,13 +125,16 @@ def credentials(fleet: Fleet) -> dict[str, tuple[list[bytes], str]]:
     ):
         made[name] = signed(enrolled(possession), public.thumbprint()), "no-possession"
     for name, raw in LOW_ORDER.items():
-        values = enrolled(good)
+        # All else is as it should be: with the identity as key, (B, 1) signs whatever there is.
+        values = enrolled(BASE_POINT + (1).to_bytes(32, "little"))
         values[3] = {1: 1, -1: 6, -2: raw}
-        made[f"weak key: {name}"] = signed(values, values[2]), "weak"
+        values[2] = sha256(cbor.encode(values[3]))
+        reason = "bad-key" if name == "above p" else "weak-key"
+        made[f"weak key: {name}"] = signed(values, values[2]), reason
     values = enrolled(good)
     values[3] = {1: 2, -1: 1, -2: bytes(31) + b"\x01", -3: bytes(31) + b"\x01"}
-    made["a point off the curve"] = signed(values, values[2]), "weak"
+    made["a point off the curve"] = signed(values, values[2]), "bad-key"
     values = enrolled(good)
     values[3] = {1: 2, -1: 1, -2: public.raw[:32], -3: True}
-    made["a compressed point"] = signed(values, values[2]), "bad"
+    made["a compressed point"] = signed(values, values[2]), "bad-key"
     return made
