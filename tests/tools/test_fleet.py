@@ -19,7 +19,7 @@ from tallystick.tools.fleetdir import Fleet
 from tallystick.tools.main import cli
 from tallystick.validator import config as validator_config
 from tallystick.verify import Policy
-from tallystick.verify.policy import MinimumCustody
+from tallystick.verify.demands import MinimumCustody
 
 
 @pytest.fixture

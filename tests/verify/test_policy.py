@@ -6,7 +6,7 @@ from support.story import FIRMWARE, NOW_S, Story, digest_text, disclose
 from tallystick.evidence.errors import Malformed, Unverified
 from tallystick.evidence.evidencefile import EvidenceFile
 from tallystick.verify import Policy, Report, check, check_evidence
-from tallystick.verify.policy import (
+from tallystick.verify.demands import (
     AllOf,
     AnyOf,
     AtLeast,
