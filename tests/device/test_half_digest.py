@@ -23,6 +23,7 @@ KEY, ROOT = Signer("d", KEYS, SIGNATURES), Signer("r", KEYS, SIGNATURES)
 
 def test_a_known_credential_is_named_by_its_digest() -> None:
     whole = half_of(KEY, ROOT)
+    assert isinstance(whole.credential, list)
     digest = digests_of(Credential(whole.credential))[-1]
     named = half_of(KEY, ROOT, credential=digest)
     keyring, stranger = Keyring({ISS: ROOT.public_key()}), Keyring({ISS: ROOT.public_key()})
