@@ -1,4 +1,4 @@
-"""forkproof.parse returns what has, made anew, the same bytes, or raises Malformed or Unverified."""
+"""forkproof.parse returns what has, made anew, the same bytes, or raises one of our errors."""
 
 from support import examples as ex
 from tallystick.evidence import forkproof

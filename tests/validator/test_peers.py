@@ -56,7 +56,8 @@ class Running:
 
     def close(self) -> None:
         self.http.close()
-        self.service.stop()
+        if self.service.running:
+            self.service.stop()
 
 
 @pytest.fixture
@@ -161,6 +162,20 @@ def test_a_branch_that_comes_after_a_peer_was_asked_is_found_with_the_next_excha
     assert exchange.turn() == 1
     one.close()
     other.close()
+
+
+def test_a_peer_that_is_away_is_shown_and_holds_up_nothing(
+    two: tuple[Running, Running], fleet: Fleet
+) -> None:
+    one, other = two
+    until(lambda: other.get("/v1/status")["peers"] == {"one": "answers"}, "the first answer")
+    assert one.get("/v1/status")["peers"] == {}
+    one.service.stop()
+    until(lambda: other.get("/v1/status")["peers"] == {"one": "away"}, "its absence")
+    device, gateway = fleet.device("a"), Gateway(fleet)
+    device.record(1)
+    gateway.take(device.segment())
+    other.post(gateway.batch(devices=[device]))
 
 
 def test_key_changes_travel_between_validators(two: tuple[Running, Running], fleet: Fleet) -> None:

@@ -276,6 +276,9 @@ class Published(Struct):
     credentials: list[PublishedCredential]
 
 
+PeerState = Literal["not-asked", "answers", "away"]
+
+
 class Status(Struct):
     """What the service holds, and what it refused, by reason."""
 
@@ -296,3 +299,5 @@ class Status(Struct):
     time_evidence_missing: Index
     forks: Index
     refusals: dict[str, int]
+    # Of each configured peer: whether it answered when it was asked last.
+    peers: dict[str, PeerState]

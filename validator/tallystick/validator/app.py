@@ -310,6 +310,7 @@ class _Handlers:
             queries.rows_of(connection, schema.custody_missing),
             queries.rows_of(connection, schema.forks),
             sequencer.refusals.totals(),
+            dict(sequencer.peers),
         )
 
     async def health(self, _: Request) -> Response:

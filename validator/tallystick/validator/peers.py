@@ -319,7 +319,7 @@ class Follower:
 
     def __init__(self, sequencer: Sequencer, peer: PeerConfig, stop: threading.Event) -> None:
         self.name = peer.name
-        self.error = ""
+        self._sequencer = sequencer
         self._poll_s = peer.poll_s
         self._stop = stop
         self._client = PeerClient(peer.url)
@@ -341,15 +341,14 @@ class Follower:
                 try:
                     self._exchange.turn()
                 except (TallyError, SQLAlchemyError, OSError) as error:
-                    self.error = str(error)
-                    _log.warning("a peer was not asked", peer=self.name, error=self.error)
-                except Exception as error:  # noqa: BLE001 - one peer's trouble stays its own
-                    self.error = f"a defect: {type(error).__name__}"
+                    _log.warning("a peer was not asked", peer=self.name, error=str(error))
+                except Exception:  # noqa: BLE001 - one peer's trouble stays its own
                     _log.exception("asking a peer failed", peer=self.name)
                 else:
-                    self.error = ""
+                    self._sequencer.peers[self.name] = "answers"
                     wait_s = self._poll_s
                     continue
+                self._sequencer.peers[self.name] = "away"
                 # Waits that grow, and differ, so that validators do not all come back at once.
                 most_s = min(PEER_RETRY_S_MAX, 2 * max(wait_s, self._poll_s))
                 wait_s = random.uniform(most_s / 2, most_s)  # noqa: S311 - no secret

@@ -21,7 +21,7 @@ from tallystick.evidence.profile import Profile, SignedProfile
 from tallystick.hw.secret import open_key
 from tallystick.hw.signer import Signer
 from tallystick.validator import body, publication
-from tallystick.validator.answers import Published
+from tallystick.validator.answers import PeerState, Published
 from tallystick.validator.config import Config
 from tallystick.validator.identities import Identities
 from tallystick.validator.ingest import Ingest
@@ -110,6 +110,9 @@ class Sequencer:
             BATCHES_WAITING_MAX
         )
         self._pace = publication.Pace()
+        self.peers: dict[str, PeerState] = dict.fromkeys(
+            (peer.name for peer in config.peers), "not-asked"
+        )
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self.store = Store(config.store)
