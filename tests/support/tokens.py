@@ -24,6 +24,7 @@ try:
     print("made")
 except KeyDriverError as error:
     print(error.reason)
+    print(error.message, file=sys.stderr)
 """
 
 

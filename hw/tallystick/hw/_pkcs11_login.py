@@ -15,7 +15,7 @@ RECONNECT_S_MIN = 1.0
 
 # A library that starts while another program logs in may read its token's state half-written and
 # miss the token (SoftHSM does), so the first look is repeated.
-LOOKS_MAX = 4
+LOOKS_MAX = 6
 LOOK_AGAIN_S = 0.1
 
 # Flags of a token (PKCS#11 2.40, section 3.2: CK_TOKEN_INFO).

@@ -2,6 +2,7 @@
 """Keys on a token: found, made, and what the token says of them."""
 
 import os
+import time
 from typing import Any
 
 from tallystick.evidence.custody_pkcs11 import ATTRIBUTES
@@ -19,7 +20,8 @@ ID_SIZE = 16
 SIGNATURE_SIZE = 64
 # Two are enough to know that a URI is not clear.
 FOUND_MAX = 2
-SEARCHES_MAX = 4
+SEARCHES_MAX = 16
+SETTLE_S = 0.25
 
 
 class Handles:
@@ -199,7 +201,9 @@ def make(session: Any, uri: KeyUri, alg: int) -> bytes:
 def _check_made(session: Any, private: Any, uri: KeyUri) -> None:
     where = uri.where()
     kind = {binding().Attribute.CLASS: binding().ObjectClass.PRIVATE_KEY}
-    # No token makes "only if there is none" in one step: who sees a second key withdraws.
+    # No token makes "only if there is none" in one step: who sees a second key withdraws.  After a
+    # moment, since a token in software shows what another program made a little later.
+    time.sleep(SETTLE_S)
     if len(search(session, _named(uri) | kind)) != 1:
         raise KeyDriverError("key-exists", f"{where}: was made by another program just now")
     wrong = unlike(attributes(private))
