@@ -269,6 +269,23 @@ def test_a_damaged_journal_takes_the_counter_as_it_is(fleet: Fleet) -> None:
     tally.close()
 
 
+def test_what_a_damaged_journal_knew_is_no_intent(fleet: Fleet) -> None:
+    robot = Robot(fleet)
+    robot.life(300)
+    newest = max(robot.journal.glob("*.tally"))
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 3] ^= 1
+    newest.write_bytes(bytes(data))
+    robot.chip.broken = "read"
+    tally = robot.boot()
+    assert set(tally.health.faults) == {"journal:damaged", "counter:no-answer"}
+    tally.close()
+    robot.chip.broken = ""
+    tally = robot.boot()
+    assert tally.health.faults == {}
+    assert tally.health.counter == robot.chip.read() > 2
+
+
 def test_a_journal_from_before_the_counter_takes_it(fleet: Fleet) -> None:
     robot = Robot(fleet)
     plain = Recorder.open(robot.config, background=False)
