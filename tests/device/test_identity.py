@@ -51,7 +51,8 @@ def test_status_by_loss() -> None:
 def test_status_by_compromise() -> None:
     device = Key("device")
     first = keychange.Revocation(device.id, device.id, HEAD, keychange.COMPROMISED, 1)
-    better = keychange.Revocation(device.id, device.id, HEAD, keychange.RETIRED, 2)
+    last = identity_of(device, first).last_change
+    better = keychange.Revocation(device.id, device.id, HEAD, keychange.RETIRED, 2, last)
     identity = identity_of(device, first, better)
     assert identity.status == "compromised"
     assert identity.status_at(head(6), device.public_key()) == "compromised"

@@ -34,8 +34,8 @@ def test_rotation_by_both_keys_and_the_root() -> None:
 def test_rotation_without_one_of_them() -> None:
     old, new, root = Key("old"), Key("new"), Key("root")
     good = rotation(old, new)
-    for place, reason in ((7, "no-possession"), (8, "bad-signature")):
-        fields = [good.id, good.old, good.key, 0, [], HEAD, good.time_ms]
+    for place, reason in ((8, "no-possession"), (9, "bad-signature")):
+        fields = [good.id, good.old, good.key, 0, [], HEAD, good.time_ms, None]
         fields += [good.possession, good.old_signature]
         fields[place] = bytes(64)
         got = parsed(Rotation(*fields).sign(root, ISS, old.id))  # type: ignore[arg-type]  # as a list
@@ -46,9 +46,9 @@ def test_replacement_and_revocation() -> None:
     device, dead, root = Key("device"), Key("dead"), Key("root")
     for made in (
         Replacement(device.id, dead.id, HEAD, 1),
-        Replacement(device.id, dead.id, None, 1),
+        Replacement(device.id, dead.id, None, 1, b"p" * 32),
         Revocation(device.id, device.id, HEAD, keychange.COMPROMISED, 1),
-        Revocation(device.id, device.id, None, keychange.LOST, 1),
+        Revocation(device.id, device.id, None, keychange.LOST, 1, b"p" * 32),
     ):
         got = keychange.parse(made.sign(root, ISS, device.id))
         assert not isinstance(got, Rotation) and got.values() == made.values()
@@ -65,5 +65,6 @@ def test_fields_that_are_refused() -> None:
     assert refused(Replacement, device, b"x", None, 1) == "bad-value"
     assert refused(Revocation, device, device, None, 3, 1) == "bad-value"
     assert refused(Revocation, device, device, [EPOCH, 7], 0, 1) == "bad-value"
+    assert refused(Revocation, device, device, None, 0, 1, b"short") == "bad-value"
     assert refused(Revocation, device, device, [b"short", 7, device], 0, 1) == "bad-value"
     assert refused(Revocation, device, device, 5, 0, 1) == "bad-type"

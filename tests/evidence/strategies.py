@@ -171,6 +171,7 @@ def _custody(draw: st.DrawFn) -> custody.CustodyReceipt:
 
 CUSTODY_RECEIPTS = _custody()
 EVIDENCE = st.lists(st.tuples(NAMES, st.binary(min_size=1, max_size=20)).map(list), max_size=2)
+PREVIOUS = st.one_of(st.none(), HASHES)
 HEADS = st.one_of(st.none(), st.tuples(EPOCHS, UINTS, HASHES).map(list))
 
 
@@ -194,11 +195,20 @@ def enrolments(draw: st.DrawFn, signer: Signer, iss: str, subject: int = 0) -> e
 
 
 @st.composite
-def rotations(draw: st.DrawFn) -> keychange.Rotation:
+def rotations(
+    draw: st.DrawFn, previous: st.SearchStrategy[bytes | None] = PREVIOUS
+) -> keychange.Rotation:
     """Of the giver's key, signed by its root."""
-    head, evidence = draw(HEADS), draw(EVIDENCE)
     made = keychange.rotate(
-        GIVER, GIVER2, ACME, GIVER.id, draw(st.integers(0, 3)), evidence, head, draw(UINTS)
+        GIVER,
+        GIVER2,
+        ACME,
+        GIVER.id,
+        draw(st.integers(0, 3)),
+        draw(EVIDENCE),
+        draw(HEADS),
+        draw(UINTS),
+        draw(previous),
     )
     change = keychange.parse(made.sign(ACME_ROOT, ACME, GIVER.id))
     assert isinstance(change, keychange.Rotation)
@@ -208,17 +218,19 @@ def rotations(draw: st.DrawFn) -> keychange.Rotation:
 @st.composite
 def replacements(draw: st.DrawFn) -> keychange.Replacement:
     """Signed by the root of acme."""
-    made = keychange.Replacement(GIVER2.id, GIVER.id, draw(HEADS), draw(UINTS))
+    made = keychange.Replacement(GIVER2.id, GIVER.id, draw(HEADS), draw(UINTS), draw(PREVIOUS))
     change = keychange.parse(made.sign(ACME_ROOT, ACME, GIVER2.id))
     assert isinstance(change, keychange.Replacement)
     return change
 
 
 @st.composite
-def revocations(draw: st.DrawFn) -> keychange.Revocation:
+def revocations(
+    draw: st.DrawFn, previous: st.SearchStrategy[bytes | None] = PREVIOUS
+) -> keychange.Revocation:
     """Of the giver's first key, signed by its root."""
     made = keychange.Revocation(
-        GIVER.id, GIVER.id, draw(HEADS), draw(st.integers(0, 2)), draw(UINTS)
+        GIVER.id, GIVER.id, draw(HEADS), draw(st.integers(0, 2)), draw(UINTS), draw(previous)
     )
     change = keychange.parse(made.sign(ACME_ROOT, ACME, GIVER.id))
     assert isinstance(change, keychange.Revocation)
@@ -229,10 +241,13 @@ def revocations(draw: st.DrawFn) -> keychange.Revocation:
 def credentials(draw: st.DrawFn) -> credential.Credential:
     """The giver's: enrolled, perhaps rotated, perhaps revoked."""
     statements = [draw(enrolments(GIVER, ACME)).encode()]
+    last = None
     if draw(st.booleans()):
-        statements.append(draw(rotations()).encode())
+        rotated = draw(rotations(st.none()))
+        last = rotated.digest
+        statements.append(rotated.encode())
     if draw(st.booleans()):
-        statements.append(draw(revocations()).encode())
+        statements.append(draw(revocations(st.just(last))).encode())
     return credential.Credential(statements)
 
 

@@ -1,5 +1,6 @@
 """Guards whose input is too large for a device, or needs a longer story than a small heap holds."""
 
+import itertools
 from binascii import a2b_base64
 from typing import Any
 
@@ -29,8 +30,8 @@ from tallystick.evidence.limits import SEGMENT_BYTES_MAX, SEGMENT_ITEMS_MAX
 LEAF = b"x" * 32
 
 
-def revocation(reason: int, head: Any) -> bytes:
-    made = keychange.Revocation(GIVER.id, GIVER.id, head, reason, 1)
+def revocation(reason: int, head: Any, previous: bytes | None = None) -> bytes:
+    made = keychange.Revocation(GIVER.id, GIVER.id, head, reason, 1, previous)
     return made.sign(ACME_ROOT, ACME, GIVER.id)
 
 
@@ -61,10 +62,30 @@ def test_a_credential_is_bounded_before_it_is_decoded() -> None:
 
 def test_a_revoked_key_cannot_rotate_itself() -> None:
     for reason in (keychange.RETIRED, keychange.COMPROMISED):
-        statements = credential_of(revocation(reason, None), rotation())
+        revoked = revocation(reason, None)
+        after = rotation(keychange.parse(revoked).digest)
+        statements = credential_of(revoked, after)
         with pytest.raises(Unverified) as refused:
             verify_credential(Credential(statements), ROOTS)
         assert refused.value.reason == "revoked"
+
+
+def test_nobody_but_the_root_changes_the_order_of_key_changes() -> None:
+    """A17: whoever hands a credential on has every statement, and no key."""
+    changes = [rotation()]
+    for size, reason in ((4, keychange.LOST), (2, keychange.LOST), (1, keychange.COMPROMISED)):
+        last = keychange.parse(changes[-1]).digest
+        changes.append(revocation(reason, [EPOCH, size, LEAF], last))
+    whole = verify_credential(Credential(credential_of(*changes)), ROOTS)
+    assert (whole.keys[0].reason, whole.keys[0].end) == ("compromised", [EPOCH, 1, LEAF])
+    for count in range(1, 6):
+        for picked in itertools.product(changes, repeat=count):
+            credential = Credential(credential_of(*picked))
+            if list(picked) == changes[:count]:
+                verify_credential(credential, ROOTS)
+                continue
+            with pytest.raises(Unverified):
+                verify_credential(credential, ROOTS)
 
 
 def test_the_device_tests_know_this_half() -> None:

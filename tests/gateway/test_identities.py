@@ -41,6 +41,7 @@ def rotation(robot: Device, new: Signer) -> bytes:
             [],
             head,
             WALL_MS,
+            None,
             possession,
             old_signature,
         )

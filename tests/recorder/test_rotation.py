@@ -64,9 +64,10 @@ def rotate(fleet: Fleet, config: dict[str, Any], alg: int | None = None) -> list
     uri = f"file:{max(folder.glob('key-*'), key=lambda p: p.stat().st_mtime_ns)}"
     old = Signer.from_uri(config["key"])
     credential = read_credential(config)
-    id_ = verify_credential(Credential(credential), dict([parse_root(fleet.root_line)])).id
+    known = verify_credential(Credential(credential), dict([parse_root(fleet.root_line)]))
+    id_ = known.id
     head = keychanges.journal_head(Path(config["journal"]), id_)
-    made = keychanges.make_rotation(old, new, FLEET, id_, head)
+    made = keychanges.make_rotation(old, new, FLEET, id_, head, known.last_change)
     signed = made.sign(fleet.root, FLEET, id_)
     Path(config["credential"]).write_bytes(encode([*credential, signed]))
     config["key"] = uri

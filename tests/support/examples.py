@@ -266,10 +266,10 @@ def custody_receipt(log: Log) -> bytes:
     return receipt_.sign(GATEWAY, ACME, log.signer.id)
 
 
-def rotation() -> bytes:
+def rotation(previous: bytes | None = None) -> bytes:
     log = giver_log()
     head = [EPOCH, 5, tree.root_of(log.leaves)]
-    change = keychange.rotate(GIVER, GIVER2, ACME, GIVER.id, 0, [], head, TIME_MS)
+    change = keychange.rotate(GIVER, GIVER2, ACME, GIVER.id, 0, [], head, TIME_MS, previous)
     return change.sign(ACME_ROOT, ACME, GIVER.id)
 
 
@@ -278,9 +278,9 @@ def replacement() -> bytes:
     return change.sign(ACME_ROOT, ACME, GIVER2.id)
 
 
-def revocation() -> bytes:
+def revocation(previous: bytes | None = None) -> bytes:
     head = [EPOCH, 5, tree.root_of(giver_log().leaves)]
-    change = keychange.Revocation(GIVER.id, GIVER.id, head, keychange.LOST, TIME_MS)
+    change = keychange.Revocation(GIVER.id, GIVER.id, head, keychange.LOST, TIME_MS, previous)
     return change.sign(ACME_ROOT, ACME, GIVER.id)
 
 

@@ -4,10 +4,16 @@ from typing import Any
 
 from support.devices import WALL_MS, Device, Fleet
 from tallystick.evidence import keychange
+from tallystick.evidence.credential import Credential, digests_of
 from tallystick.evidence.keychange import Replacement, Revocation
 from tallystick.hw.signer import Signer
 
 Head = list[Any] | None
+
+
+def last_change(statements: list[bytes]) -> bytes | None:
+    """The digest of the newest key change of a credential."""
+    return digests_of(Credential(statements))[-1] if len(statements) > 1 else None
 
 
 def head_of(device: Device) -> Head:
@@ -21,7 +27,7 @@ def revoke(
     """The device's credential, longer by a revocation of its current key (or of `key`)."""
     fleet = device.fleet
     thumbprint = key or device.signer.public_key().thumbprint()
-    made = Revocation(device.id, thumbprint, head, reason, time_ms)
+    made = Revocation(device.id, thumbprint, head, reason, time_ms, last_change(device.credential))
     return [*device.credential, made.sign(fleet.root, fleet.name, device.id)]
 
 
@@ -29,7 +35,10 @@ def rotate(device: Device, new: Signer, head: Head = None) -> "Rotated":
     """The device under its new key; what it records from now on continues its log."""
     fleet = device.fleet
     named = head_of(device) if head is None else head
-    made = keychange.rotate(device.signer, new, fleet.name, device.id, 0, [], named, WALL_MS)
+    previous = last_change(device.credential)
+    made = keychange.rotate(
+        device.signer, new, fleet.name, device.id, 0, [], named, WALL_MS, previous
+    )
     signed = made.sign(fleet.root, fleet.name, device.id)
     return Rotated(device, new, [*device.credential, signed])
 
@@ -37,7 +46,7 @@ def rotate(device: Device, new: Signer, head: Head = None) -> "Rotated":
 def replaced(old: Device, new: Device) -> list[bytes]:
     """The new device's credential, which says that it stands in for the old one."""
     fleet: Fleet = new.fleet
-    made = Replacement(new.id, old.id, head_of(old), WALL_MS)
+    made = Replacement(new.id, old.id, head_of(old), WALL_MS, last_change(new.credential))
     return [*new.credential, made.sign(fleet.root, fleet.name, new.id)]
 
 

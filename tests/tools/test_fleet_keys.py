@@ -301,8 +301,8 @@ def test_a_rotation_that_is_not_signed_by_all_is_refused(fleet: Fleet, tmp_path:
     before = member.credential_path.read_bytes()
 
     def changed(**changes: Any) -> keychange.Rotation:
-        names = ("id", "old", "key", "custody", "evidence", "head", "time_ms", "possession",
-                 "old_signature")  # fmt: skip
+        names = ("id", "old", "key", "custody", "evidence", "head", "time_ms", "previous",
+                 "possession", "old_signature")  # fmt: skip
         return keychange.Rotation(*[changes.get(name, getattr(good, name)) for name in names])
 
     strangers = Signer.create(f"file:{tmp_path / 'stranger'}")
@@ -379,11 +379,13 @@ def test_room_stays_for_a_revocation(fleet: Fleet, tmp_path: Path) -> None:
     old = Signer.from_uri(f"file:{member.key_path}")
     for number in range(14):
         new = Signer.create(f"file:{tmp_path / f'key-{number}'}")
-        made = keychanges.make_rotation(old, new, "acme", member.id, None)
+        last = member.identity.last_change
+        made = keychanges.make_rotation(old, new, "acme", member.id, None, last)
         member = keychanges.sign_rotation(fleet, member, made)
         old = new
     new = Signer.create(f"file:{tmp_path / 'one-too-many'}")
-    made = keychanges.make_rotation(old, new, "acme", member.id, None)
+    last = member.identity.last_change
+    made = keychanges.make_rotation(old, new, "acme", member.id, None, last)
     with pytest.raises(Malformed, match="only a revocation fits"):
         keychanges.sign_rotation(fleet, member, made)
     member = keychanges.revoke(fleet, member, "compromised", None)

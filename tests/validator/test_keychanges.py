@@ -403,6 +403,27 @@ def test_a_revocation_settles_what_a_fork_left_open(room: Room, fleet: Fleet) ->
 # --- the door -----------------------------------------------------------------------------------
 
 
+def test_whoever_hands_in_a_part_of_a_credential_shuts_nobody_out(room: Room, fleet: Fleet) -> None:
+    giver, receiver, gateway = fleet.device("a"), fleet.device("b"), Gateway(fleet)
+    handover(giver, receiver, "order-1")
+    gateway.take(*giver.segments(), *receiver.segments())
+    assert sent(room, gateway, 0, giver, receiver) == []
+    first = giver.signer.public_key().thumbprint()
+    renewed = rotate(giver, key("second key of a"))
+    whole = revoke(renewed, COMPROMISED, head_of(renewed), key=first)
+    enrolled, rotation, revocation = whole
+    # No key is needed for this: what is signed is public, and the door is open.
+    (answer,) = publish(room, [enrolled, revocation]).credentials
+    assert answer.reason == "already-enrolled"
+    (answer,) = publish(room, whole).credentials
+    assert answer.reason is None
+    (answer,) = publish(room, [enrolled, revocation, rotation]).credentials
+    assert answer.reason == "already-enrolled"
+    renewed.record(1)
+    gateway.take(renewed.segment(len(renewed.stretches) - 1))
+    assert sent(room, gateway, len(gateway.items) - 1) == []
+
+
 def test_a_publication_is_logged_once_and_bad_ones_affect_no_other(
     room: Room, fleet: Fleet
 ) -> None:

@@ -3,6 +3,7 @@
 from sqlalchemy.dialects import sqlite
 
 from support.devices import Device, Fleet
+from support.keychanges import last_change
 from support.story import disclose
 from support.validating import HANDOVER, START_MS, Gateway, Room, handover
 from tallystick.evidence import entry, verdict
@@ -220,9 +221,9 @@ def test_a_revocation_makes_findings_again(room: Room, fleet: Fleet) -> None:
     assert room.send(gateway.batch(2, devices=[giver])).refused == [(2, "revoked")]
     room.settle()
     assert room.states() == {"matched": 1}
-    compromised = Revocation(giver.id, key, None, COMPROMISED, START_MS).sign(
-        fleet.root, fleet.name, giver.id
-    )
+    compromised = Revocation(
+        giver.id, key, None, COMPROMISED, START_MS, last_change(giver.credential)
+    ).sign(fleet.root, fleet.name, giver.id)
     giver.credential.append(compromised)
     gateway.take(giver.segment(0, 1))
     room.send(gateway.batch(3, devices=[giver]))

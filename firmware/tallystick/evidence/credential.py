@@ -98,6 +98,11 @@ class Identity:
         return self.digests[-1]
 
     @property
+    def last_change(self) -> "bytes | None":
+        """The digest of the newest key change, which the next one names; None: there is none."""
+        return self.digests[-1] if len(self.digests) > 1 else None
+
+    @property
     def status(self) -> str:
         """active, retired, lost or compromised: of the current key."""
         return self.keys[-1].reason or "active"

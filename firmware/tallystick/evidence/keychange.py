@@ -36,12 +36,19 @@ def check_head(head: "Any") -> "list[Any] | None":
 
 
 class KeyChange(Signed):
-    """What the three have in common; `id` is the one that changes."""
+    """What the three have in common; `id` is the one that changes.
+
+    previous: the digest of the key change before it in the credential; None: it is the first.
+    """
 
     _signed_by = "root"
     id: bytes
     head: "list[Any] | None"
     time_ms: int
+    previous: "bytes | None"
+
+    def _after(self, previous: "bytes | None", what: str) -> None:
+        self.previous = None if previous is None else shape.octets(previous, 32, what)
 
     def _check_subject(self) -> None:
         if self.device != self.id:
@@ -60,6 +67,7 @@ class Rotation(KeyChange):
         evidence: "list[Any]",
         head: "Any",
         time_ms: int,
+        previous: "bytes | None",
         possession: bytes,
         old_signature: bytes,
     ) -> None:
@@ -71,6 +79,7 @@ class Rotation(KeyChange):
         self.evidence = check_evidence(evidence)
         self.head = check_head(head)
         self.time_ms = shape.uint(time_ms, what)
+        self._after(previous, what)
         self.possession = shape.octets(possession, 64, what)
         self.old_signature = shape.octets(old_signature, 64, what)
 
@@ -86,6 +95,7 @@ class Rotation(KeyChange):
             self.evidence,
             self.head,
             self.time_ms,
+            self.previous,
             self.possession,
             self.old_signature,
         ]
@@ -127,7 +137,14 @@ class VerifiedRotation(Rotation):
 class Replacement(KeyChange):
     """A new id stands in for a dead one; `head` is the last one known of that."""
 
-    def __init__(self, id: bytes, replaces: bytes, head: "Any", time_ms: int) -> None:  # noqa: A002  # as on the wire
+    def __init__(
+        self,
+        id: bytes,  # noqa: A002  # the name on the wire
+        replaces: bytes,
+        head: "Any",
+        time_ms: int,
+        previous: "bytes | None" = None,
+    ) -> None:
         what = "replacement"
         self.id = shape.octets(id, 32, what)
         self.replaces = shape.octets(replaces, 32, what)
@@ -135,10 +152,19 @@ class Replacement(KeyChange):
             raise Malformed("bad-value", "replacement: an id cannot replace itself")
         self.head = check_head(head)
         self.time_ms = shape.uint(time_ms, what)
+        self._after(previous, what)
 
     def values(self) -> "list[Any]":
         """The array of the CDDL, kind first."""
-        return [KEY_CHANGE, REPLACEMENT, self.id, self.replaces, self.head, self.time_ms]
+        return [
+            KEY_CHANGE,
+            REPLACEMENT,
+            self.id,
+            self.replaces,
+            self.head,
+            self.time_ms,
+            self.previous,
+        ]
 
     def verify(self, root: PublicKey) -> "VerifiedReplacement":
         """Unverified unless the root signed; blocks."""
@@ -166,6 +192,7 @@ class Revocation(KeyChange):
         head: "Any",
         reason: int,
         time_ms: int,
+        previous: "bytes | None" = None,
     ) -> None:
         what = "revocation"
         self.id = shape.octets(id, 32, what)
@@ -173,10 +200,20 @@ class Revocation(KeyChange):
         self.head = check_head(head)
         self.reason = shape.uint(reason, what, 2)
         self.time_ms = shape.uint(time_ms, what)
+        self._after(previous, what)
 
     def values(self) -> "list[Any]":
         """The array of the CDDL, kind first."""
-        return [KEY_CHANGE, REVOCATION, self.id, self.key, self.head, self.reason, self.time_ms]
+        return [
+            KEY_CHANGE,
+            REVOCATION,
+            self.id,
+            self.key,
+            self.head,
+            self.reason,
+            self.time_ms,
+            self.previous,
+        ]
 
     def verify(self, root: PublicKey) -> "VerifiedRevocation":
         """Unverified unless the root signed; blocks."""
@@ -203,13 +240,13 @@ def parse(data: bytes) -> Rotation | Replacement | Revocation:
     fields = fields[1:]
     change: Rotation | Replacement | Revocation
     if form == ROTATION:
-        shape.row(fields, 9, "rotation")
+        shape.row(fields, 10, "rotation")
         fields[2] = keys.from_cose_key(fields[2])
         change = Rotation(*fields)
     elif form == REPLACEMENT:
-        change = Replacement(*shape.row(fields, 4, "replacement"))
+        change = Replacement(*shape.row(fields, 5, "replacement"))
     else:
-        change = Revocation(*shape.row(fields, 5, "revocation"))
+        change = Revocation(*shape.row(fields, 6, "revocation"))
     change.statement = received
     return change
 
@@ -221,6 +258,9 @@ def applying(identity: "Identity", data: bytes, root: PublicKey) -> "Generator[N
         raise Unverified("not-enrolled", "a key change by another fleet than the enrolment's")
     if change.id != identity.id:
         raise Unverified("wrong-device", "a key change of another id than the enrolment's")
+    # Else whoever hands a credential on could leave changes out, or put them in another order.
+    if change.previous != identity.last_change:
+        raise Unverified("already-enrolled", "a key change that follows another one than this")
     if isinstance(change, Rotation):
         if identity.keys[-1].reason:
             raise Unverified("revoked", "a rotation from a key that was revoked")
@@ -247,11 +287,15 @@ def rotate(
     evidence: "list[Any]",
     head: "Any",
     time_ms: int,
+    previous: "bytes | None" = None,
 ) -> Rotation:
-    """A rotation that both keys signed, for the root to sign; blocks."""
+    """A rotation that both keys signed, for the root to sign; blocks.
+
+    previous: `last_change` of the identity that it changes.
+    """
     key = new.public_key()
     possession = new.sign(possession_message(key.alg, id, iss))
     was = old.public_key()
-    fields = (id, was.thumbprint(), key, custody, evidence, head, time_ms, possession)
+    fields = (id, was.thumbprint(), key, custody, evidence, head, time_ms, previous, possession)
     draft = Rotation(*fields, bytes(64))
     return Rotation(*fields, old.sign(draft.old_message(was.alg)))

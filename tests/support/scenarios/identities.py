@@ -101,6 +101,11 @@ def credentials() -> Scenarios:
     rotation = ex.rotation()
     broken = flip(payload_of(rotation), -1)
     forged = craft(ex.ACME_ROOT, headers_of(rotation), broken)
+    revocation = ex.revocation()
+    revoked = keychange.parse(revocation).digest
+    # After the rotation, and so that it cannot stand without it.
+    later = ex.revocation(keychange.parse(rotation).digest)
+    twice = ex.revocation(revoked)
     replaced = [ex.enrol(ex.GIVER2).encode(), ex.replacement()]
     after = ex.TIME_S + 400 * 86_400
     for name, expect, about, statements, at_s in (
@@ -111,7 +116,7 @@ def credentials() -> Scenarios:
             "lost",
             "ok",
             "A revocation that names the last trusted head.",
-            [good, ex.revocation()],
+            [good, revocation],
             None,
         ),
         ("compromised", "ok", "A revocation that names none.", [good, compromised], ex.TIME_S),
@@ -129,7 +134,7 @@ def credentials() -> Scenarios:
             "rotation-after-revocation",
             "revoked",
             "A revoked key cannot rotate.",
-            [good, ex.revocation(), rotation],
+            [good, revocation, ex.rotation(revoked)],
             None,
         ),
         (
@@ -137,6 +142,34 @@ def credentials() -> Scenarios:
             "already-enrolled",
             "The new key was enrolled before.",
             [good, rotation, rotation],
+            None,
+        ),
+        (
+            "revoked-after-rotation",
+            "ok",
+            "The old key was lost after it had been rotated.",
+            [good, rotation, later],
+            None,
+        ),
+        (
+            "change-left-out",
+            "already-enrolled",
+            "The revocation follows a rotation that is not there.",
+            [good, later],
+            None,
+        ),
+        (
+            "changes-in-another-order",
+            "already-enrolled",
+            "The second revocation stands before the first.",
+            [good, twice, revocation],
+            None,
+        ),
+        (
+            "change-brought-back",
+            "already-enrolled",
+            "The first revocation stands after the second once more.",
+            [good, revocation, twice, revocation],
             None,
         ),
         (

@@ -139,7 +139,13 @@ def rotate(
         old = open_signer(old_uri or _configured_key(found), pin_file)
         new = open_signer(str(new_uri), pin_file)
         asked = keychanges.make_rotation(
-            old, new, opened.name, found.id, named, as_software=as_software
+            old,
+            new,
+            opened.name,
+            found.id,
+            named,
+            found.identity.last_change,
+            as_software=as_software,
         )
     changed = keychanges.sign_rotation(opened, found, asked)
     if new_uri is not None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Head = list[Any]  # [epoch, size, root]
 
 PUBLISHED_AT_ONCE_MAX = 64
-ROTATION_FIELDS = 9
+ROTATION_FIELDS = 10
 JOURNAL_BYTES_MAX = 1 << 40
 
 
@@ -76,15 +76,23 @@ def _append(fleet: Fleet, member: Member, statement: bytes) -> Member:
 
 
 def make_rotation(
-    old: Signer, new: Signer, iss: str, id_: bytes, head: Head | None, *, as_software: bool = False
+    old: Signer,
+    new: Signer,
+    iss: str,
+    id_: bytes,
+    head: Head | None,
+    previous: bytes | None = None,
+    *,
+    as_software: bool = False,
 ) -> Rotation:
     """What both keys sign; the fleet root still has to. Blocks.
 
+    `previous`: the digest of the newest key change in the credential, None before the first;
     `as_software`: claim no custody, where there is no evidence for it.
     """
     asked = enrolmentrequest.make(new, iss, id_)
     custody, evidence = (CUSTODY_SOFTWARE, []) if as_software else (asked.custody, asked.evidence)
-    return keychange.rotate(old, new, iss, id_, custody, evidence, head, now_ms())
+    return keychange.rotate(old, new, iss, id_, custody, evidence, head, now_ms(), previous)
 
 
 def request_bytes(rotation: Rotation) -> bytes:
@@ -121,6 +129,12 @@ def sign_rotation(fleet: Fleet, member: Member, rotation: Rotation) -> Member:
     """
     if rotation.id != member.id:
         raise Unverified("wrong-device", f"the rotation is of another id than {member.label}")
+    if rotation.previous != member.identity.last_change:
+        raise Unverified(
+            "already-enrolled",
+            f"the request was made with another credential than {member.label} has here: give the "
+            "device its newest one, and make the request again",
+        )
     for other in fleet.members():
         if any(period.key == rotation.key for period in other.identity.keys):
             raise Unverified("already-enrolled", f"this key is enrolled already, as {other.label}")
@@ -148,7 +162,7 @@ def replace(fleet: Fleet, old: Member, new: Member, head: Head | None) -> Member
         raise Malformed("bad-value", f"a {new.kind} cannot replace a {old.kind}")
     if new.identity.replaces is not None:
         raise Malformed("bad-value", f"{new.label} replaces another one already")
-    made = Replacement(new.id, old.id, head, now_ms())
+    made = Replacement(new.id, old.id, head, now_ms(), new.identity.last_change)
     return _append(fleet, new, made.sign(fleet.signer, fleet.name, new.id))
 
 
@@ -163,7 +177,8 @@ def revoke(
     period = member.identity.period(thumbprint)
     if period.reason == "compromised":
         raise Malformed("bad-value", f"this key of {member.label} is revoked as compromised")
-    made = Revocation(member.id, thumbprint, head, REASONS.index(reason), now_ms())
+    previous = member.identity.last_change
+    made = Revocation(member.id, thumbprint, head, REASONS.index(reason), now_ms(), previous)
     return _append(fleet, member, made.sign(fleet.signer, fleet.name, member.id))
 
 

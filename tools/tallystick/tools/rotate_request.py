@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from tallystick.evidence import enrolment
+from tallystick.evidence import credential, enrolment
 from tallystick.evidence.errors import Malformed
 from tallystick.recorder import config as device_config
 from tallystick.tools import keychanges, secrets
@@ -45,7 +45,10 @@ def rotate_request(
     id_ = enrolment.parse(known.statements[0]).id
     head = keychanges.journal_head(Path(settings["journal"]), id_)
     old, new = open_signer(settings["key"], pin_file), open_signer(new_uri, pin_file)
-    made = keychanges.make_rotation(old, new, settings["fleet"], id_, head, as_software=as_software)
+    previous = credential.digests_of(known)[-1] if len(known.statements) > 1 else None
+    made = keychanges.make_rotation(
+        old, new, settings["fleet"], id_, head, previous, as_software=as_software
+    )
     out.write_bytes(keychanges.request_bytes(made))
     say_head(head)
     click.echo(f"{out} is the request; bring it to `tally fleet rotate --request`")

@@ -117,9 +117,9 @@ EVIDENCE = {
     ),
 }
 KEY_CHANGES = {
-    0: ("rotation", "id old key custody evidence head time_ms possession old_signature"),
-    1: ("replacement", "id replaces head time_ms"),
-    2: ("revocation", "id key head reason time_ms"),
+    0: ("rotation", "id old key custody evidence head time_ms previous possession old_signature"),
+    1: ("replacement", "id replaces head time_ms previous"),
+    2: ("revocation", "id key head reason time_ms previous"),
 }
 SECTIONS = {
     1: "credentials",
