@@ -34,15 +34,17 @@ class SignResult(Result):
             if "not_measured" in one
         ]
         paced = keys[OURS]["paced"]
-        lag = paced["lag_ms"]
+        made, lag = paced["made_per_s"], paced["lag_ms"]
+        kept = min(paced["covered_per_s"], made)
         said.append(
-            f"an ATECC608 covers {paced['covered_per_s']:,.0f} of {paced['made_per_s']:,.0f}"
-            f" decisions/s, {lag['median']:,.0f} ms later, {lag['worst']:,.0f} ms at worst"
+            f"of {made:,.0f} decisions/s an ATECC608 covers {kept:,.0f},"
+            f" {lag['median']:,.0f} ms later, {lag['worst']:,.0f} ms at worst"
         )
         times = self.ours_per_s / max(self.peers.values())
+        share = self.ours_per_s / self.bound_per_s
         said.append(
-            f"and at most {self.ours_per_s:,.0f}/s: {times:,.0f} times one signature a record,"
-            f" {self.ours_per_s / self.bound_per_s:.0%} of what the recorder can do"
+            f"of as many as it can {self.ours_per_s:,.0f}: {times:,.0f} times one signature a"
+            f" record, {share:.0%} of what the recorder can do"
         )
         said.append(f"load average of this machine over the last minute: {machine()['load_1_min']}")
         return said
