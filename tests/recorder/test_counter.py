@@ -1,6 +1,7 @@
 """The hardware counter against rollback: every relation of chip and journal, and its budget."""
 
 import shutil
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tallystick.evidence.cbor import decode
 from tallystick.evidence.decision import Decision
 from tallystick.evidence.errors import Unverified
 from tallystick.hw.signer import Signer
-from tallystick.recorder import Recorder
+from tallystick.recorder import Recorder, epochs
 from tallystick.recorder.counting import COST_MS, HOUR_MS
 from tallystick.recorder.files import Files
 from tallystick.recorder.frames import CONTROL_MAJOR, COUNTER, PAYLOAD
@@ -238,7 +239,10 @@ def test_an_image_of_this_period_looks_like_any_boot(fleet: Fleet) -> None:
     robot.run(3)
     assert tally.epoch != epoch
     assert tally.health.faults == {"journal:older": 1}
-    assert tally.health.counter == robot.chip.read()
+    assert tally.health.counter == robot.chip.read() == 2
+    # The new epoch goes on counting where the old one was.
+    robot.run(70)
+    assert robot.checkpoints[-1] == robot.chip.read() > 2
 
 
 def test_a_lost_journal_is_no_rollback(fleet: Fleet) -> None:
@@ -367,6 +371,27 @@ def test_a_counter_that_cannot_be_read_holds_signatures_only(fleet: Fleet) -> No
     assert set(robot.station.trees) >= {tally.epoch}
     counted = [one["boot"] for one in events(robot.files, "boot")]
     assert counted == sorted(counted)
+
+
+def test_what_came_for_a_left_log_is_not_acted_on(fleet: Fleet) -> None:
+    robot = Robot(fleet)
+    tally = robot.boot(linked=True)
+    robot.run(3)
+    downlink = tally._downlink
+    assert downlink is not None
+    done = []
+
+    def receipt() -> Generator[None, None, None]:
+        yield
+        done.append("kept")
+        yield
+
+    downlink._work = receipt()
+    downlink.step(robot.clock.now)
+    epochs.begin(tally._ledger, "rollback", None)
+    downlink.step(robot.clock.now)
+    downlink.step(robot.clock.now)
+    assert done == []
 
 
 def test_a_gateway_that_is_faster_than_the_chip(fleet: Fleet) -> None:

@@ -8,9 +8,10 @@ import pytest
 
 from recorder.test_faults import Clock, MoodyKey, claim, decide, events, opened
 from support.station import Fleet
+from tallystick.evidence import segment
 from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.welcome import Welcome
-from tallystick.recorder import Recorder
+from tallystick.recorder import Recorder, freeing
 from tallystick.recorder.files import Files
 from tallystick.recorder.memory_uplink import MemoryUplink
 
@@ -337,6 +338,45 @@ def test_a_journal_that_cannot_be_read_back(fleet: Fleet) -> None:
     tally.flush()
     assert link.take()
     assert faults(files, "journal") == ["driver"]
+
+
+class SlowUplink(RaisingUplink):
+    """Takes a segment and hands it over when it is told to."""
+
+    def publish_pieces(self, size: int, pieces: Iterable[bytes]) -> bool:
+        if self.where != "slow" or size < 500:
+            return super().publish_pieces(size, pieces)
+        self.held = iter(pieces)
+        self.busy = True
+        return True
+
+    def finish(self) -> bytes:
+        self.busy = False
+        return b"".join(self.held)
+
+
+def test_a_file_is_not_freed_while_it_is_handed_over(fleet: Fleet) -> None:
+    config = fleet.device("one", journal_bytes=32768)
+    link, clock = SlowUplink(), Clock()
+    tally = Recorder.open(config, uplink=link, clock=clock, background=False)
+    decide(tally, 100, output="x" * 60)
+    assert tally.flush()
+    polls(tally, clock, 3)
+    link.where = "slow"
+    link.deliver(Welcome(1, None, None).encode())
+    polls(tally, clock, 30)
+    assert link.busy
+    ledger, sender = tally._ledger, tally._sender
+    assert sender is not None
+    size = ledger.log.sealed_size
+    journal, oldest = ledger.journal, ledger.journal.list[0].number
+    # A resend request moves the cursor on, and custody covers all.
+    sender.rewind(size)
+    assert sender.position[0] > oldest
+    assert not freeing.release(journal, ledger.log.epoch, size, sender.reading)
+    segment.parse(link.finish())
+    polls(tally, clock, 1)
+    assert freeing.release(journal, ledger.log.epoch, size, sender.reading)
 
 
 # Profiles and roots.
