@@ -26,6 +26,8 @@ ARROWS = {
     "tools": {"evidence", "hw", "recorder", "gateway", "verify", "validator"},
 }
 PURE = ("evidence", "verify")
+FUNCTION_LINES_MAX = 70
+FILE_LINES_MAX = 400
 # Clocks, chance, files, links, databases, processes: what the pure packages get as arguments.
 IMPURE_MODULES = {
     *("asyncio", "fcntl", "glob", "http", "httpx2", "importlib", "logging", "machine", "mmap"),
@@ -184,6 +186,24 @@ def test_every_device_module_imports_on_micropython(
         if done.returncode:
             failed.append(f"{module}: {(done.stderr or done.stdout).strip()}")
     assert failed == []
+
+
+def long_functions(text: str) -> list[str]:
+    """Functions that fit on no screen."""
+    return [
+        node.name
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and (node.end_lineno or 0) - node.lineno >= FUNCTION_LINES_MAX
+    ]
+
+
+def test_functions_and_files_of_the_product_are_short() -> None:
+    assert long_functions("def f():\n" + "    x = 1\n" * (FUNCTION_LINES_MAX - 1)) == []
+    assert long_functions("def f():\n" + "    x = 1\n" * FUNCTION_LINES_MAX) == ["f"]
+    texts = {path: path.read_text() for path in product_files()}
+    assert {path: names for path, text in texts.items() if (names := long_functions(text))} == {}
+    assert [path for path, text in texts.items() if text.count("\n") > FILE_LINES_MAX] == []
 
 
 def tracked_files() -> list[Path]:

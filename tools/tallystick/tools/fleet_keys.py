@@ -16,10 +16,10 @@ from tallystick.hw.signer import Signer
 from tallystick.recorder import config as device_config
 from tallystick.tools import keychanges, provision, secrets
 from tallystick.tools._screen import indented, screen
+from tallystick.tools.fleet_enroll import FOLDER, absolute
 from tallystick.tools.fleetdir import Fleet, Member, write_private
 from tallystick.tools.keychanges import Head
 
-FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 NOTHING = "none"
 _KEY_LINE = re.compile(r"(?m)^key = .*$")
@@ -39,18 +39,9 @@ def _open(folder: Path) -> Fleet:
 
 def open_signer(uri: str, pin_file: Path | None) -> Signer:
     """A key named on the command line; it is closed when the command ends."""
-    signer = Signer.from_uri(_absolute(uri), secrets.secrets(pin_file))
+    signer = Signer.from_uri(absolute(uri), secrets.secrets(pin_file))
     click.get_current_context().call_on_close(signer.close)
     return signer
-
-
-def _absolute(uri: str) -> str:
-    """A path on a command line is relative to here."""
-    for begin in ("file:", "atecc608:virtual="):
-        if uri.startswith(begin):
-            path, *rest = uri[len(begin) :].split(";")
-            return begin + ";".join([str(Path(path).absolute()), *rest])
-    return uri
 
 
 def _head(member: Member, head: str | None, url: str | None, *, journal: bool) -> Head | None:
@@ -149,7 +140,7 @@ def rotate(
         )
     changed = keychanges.sign_rotation(opened, found, asked)
     if new_uri is not None:
-        _configure_key(changed, _absolute(new_uri))
+        _configure_key(changed, absolute(new_uri))
     click.echo(f"{changed.kind} {changed.label} goes on under a new key")
     say_head(asked.head)
     click.echo(f"its credential: {changed.credential_path}")
