@@ -26,6 +26,7 @@ COMMANDS = {
     "verify": ("verify", "verify", None, "Check an evidence file offline against a policy."),
     "export": ("export", "export", "client", "Fetch the evidence of a record or interaction."),
     "chip": ("chip", "chip", None, "Make and serve virtual ATECC608s, for tests and trials."),
+    "library": ("library", "library", "board", "Write the recorder for MicroPython into a folder."),
     "replay": ("replay.cli", "replay", "all", "Send recorded robot data the whole way."),
     "demo": ("demo.cli", "demo", "demo", "Six robots, two gateways, three validators, three lies."),
     "bench": ("bench.cli", "bench", "all", "Measure the hot paths beside their peers."),

@@ -1,0 +1,62 @@
+"""`tally library`: the recorder for MicroPython, compiled, in a folder that goes onto a board."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import click
+
+from tallystick.evidence.errors import Malformed
+from tallystick.tools import device_library, micropython
+
+MARK = Path("tallystick", "recorder", "__init__.mpy")
+KIB = 1024
+
+
+@click.command(
+    context_settings={"allow_interspersed_args": False},
+    epilog="""\b
+Examples:
+  tally library lib                     then: mpremote cp -r lib :
+  tally library lib grip.py             try a program on this machine's MicroPython
+  tally library --bits 32 lib grip.py   with the words of a microcontroller
+""",
+)
+@click.option(
+    "--bits",
+    type=click.Choice(["64", "32"]),
+    default="64",
+    show_default=True,
+    help="Of the MicroPython that PROGRAM runs on.",
+)
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("program", nargs=-1, metavar="[PROGRAM [ARGS]...]")
+def library(bits: str, folder: Path, program: tuple[str, ...]) -> None:
+    """Write the recorder, compiled for MicroPython 1.22 or newer, into FOLDER: a board's /lib.
+
+    With it comes micropython-lib's MQTT client, which pip fetches once. The same files serve every
+    board. With PROGRAM, run that on the MicroPython of this machine, with FOLDER on its path; on
+    Debian one is fetched into the cache where none is installed.
+    """
+    _write(folder)
+    if not program:
+        size = sum(path.stat().st_size for path in folder.rglob("*.mpy"))
+        click.echo(f"{folder}: {size // KIB:,} KiB; it belongs in a board's /lib")
+        return
+    found = micropython.find(int(bits))
+    environment = {**os.environ, **found.environment([folder.absolute()])}
+    done = subprocess.run(found.argv(*program), env=environment, check=False)
+    click.get_current_context().exit(done.returncode)
+
+
+def _write(folder: Path) -> None:
+    """Nothing of an older version may stay, and nothing that is not ours may go."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
+        message = f"{folder} holds something else: name a new folder"
+        raise Malformed("exists", message)
+    modules = device_library.micropython_lib()
+    for old in ("tallystick", *(path.name for path in modules.iterdir())):
+        shutil.rmtree(folder / old, ignore_errors=True)
+    device_library.device_library(out=folder)
+    shutil.copytree(modules, folder, dirs_exist_ok=True)
