@@ -20,7 +20,7 @@ from tallystick.evidence.keys import b64u
 from tallystick.evidence.note import NoteKey
 from tallystick.evidence.root import format_root
 from tallystick.tools.export import merge
-from tallystick.validator import keystatus, publication
+from tallystick.validator import forks, keystatus, publication
 from tallystick.validator.answers import Published
 from tallystick.validator.evidence import Exporter
 from tallystick.verify import Report, check, load_evidence, profiles, standing
@@ -134,7 +134,49 @@ def test_beyond_the_named_head_is_kept_flagged_and_insufficient(
     assert len(room.rows("SELECT claim FROM claims")) == 2
     # One device's ended key makes no other one suspect, and is no fork.
     assert room.rows("SELECT DISTINCT suspect FROM identities") == [(None,)]
-    assert room.rows("SELECT fork FROM forks") == []
+    # What came after the revocation is kept whole, apart.
+    kept = room.rows("SELECT reason, segment FROM forks")
+    assert kept == ([("revoked", giver.segment(1))] if late else [])
+
+
+def test_who_has_an_old_key_cannot_fill_the_store(
+    room: Room, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forks, "APART_KEPT_PER_DEVICE_MAX", 3)
+    giver, gateway = fleet.device("a"), Gateway(fleet)
+    giver.record(1)
+    gateway.take(giver.segment())
+    assert sent(room, gateway, 0, giver) == []
+    publish(room, revoke(giver, RETIRED, head_of(giver)))
+    for number in range(1, 7):
+        giver.record(1)
+        gateway.take(giver.segment(number, edge=True))
+        assert sent(room, gateway, number) == [(number, "revoked")]
+    assert len(room.rows("SELECT fork FROM forks")) == 3
+    assert len(room.rows("SELECT entry FROM entries WHERE kind = 4")) == 4
+    gateway.take(giver.segment(1, 2, edge=True))
+    assert sent(room, gateway, 7) == [(7, "revoked")]
+    assert len(room.rows("SELECT entry FROM entries WHERE kind = 4")) == 4
+
+
+def test_a_branch_that_was_a_fork_and_is_beyond_an_end_now_is_kept_once(
+    room: Room, fleet: Fleet
+) -> None:
+    giver, gateway, rogue = fleet.device("a"), Gateway(fleet), Gateway(fleet, "rogue")
+    giver.record(1)
+    named = head_of(giver)
+    clone = giver.clone()
+    giver.record(3)
+    clone.decision("let go")
+    clone.record(1)
+    gateway.take(*giver.segments())
+    assert sent(room, gateway, 0, giver) == []
+    rogue.take(clone.segment(1))
+    assert sent(room, rogue) == [(0, "fork")]
+    publish(room, revoke(giver, RETIRED, named))
+    rogue.take(clone.segment(1))
+    assert sent(room, rogue, 1) == [(1, "revoked")]
+    assert room.rows("SELECT reason FROM forks") == [("fork",)]
 
 
 def test_without_a_named_head_nothing_is_trusted(room: Room, fleet: Fleet) -> None:

@@ -308,7 +308,7 @@ class _Handlers:
             queries.states(connection),
             sequencer.waiting,
             queries.rows_of(connection, schema.custody_missing),
-            queries.rows_of(connection, schema.forks),
+            queries.contradictions(connection),
             sequencer.refusals.totals(),
             dict(sequencer.peers),
         )

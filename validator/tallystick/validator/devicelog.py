@@ -1,7 +1,5 @@
 """A device's log as this validator knows it: its tree, its stretches, its checkpoints."""
 
-from collections.abc import Iterator
-
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -211,10 +209,6 @@ class Held:
                 at += 1 << item[0]
         return found
 
-    def tree_after(self) -> Tree:
-        """The tree at its end."""
-        return self.tree_at(self.to) or Tree(self.first, self.edge)
-
     def tree_at(self, size: int) -> Tree | None:
         """The tree of a size inside it; None inside an elided subtree."""
         tree = Tree(self.first, self.edge)
@@ -294,15 +288,3 @@ def held_over(connection: Connection, log: int, index: int) -> Held | None:
     if row is None or row.to <= index:
         return None
     return Held(log, split(row.edge), segment.parse(row.items).stretches[0])
-
-
-def stretches_from(connection: Connection, log: int, first: int, count: int) -> Iterator[Held]:
-    """Stored stretches in order."""
-    rows = connection.execute(
-        sa.select(schema.stretches)
-        .where(schema.stretches.c.log == log, schema.stretches.c.first >= first)
-        .order_by(schema.stretches.c.first)
-        .limit(count)
-    )
-    for row in rows:
-        yield Held(log, split(row.edge), segment.parse(row.items).stretches[0])

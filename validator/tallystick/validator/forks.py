@@ -7,6 +7,7 @@ of n whose root at m is not the one that was signed at m: [m, n, root at m, path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from tallystick.evidence import checkpoint, forkproof
 from tallystick.evidence.cbor import decode, encode
@@ -14,12 +15,20 @@ from tallystick.evidence.checkpoint import Checkpoint
 from tallystick.evidence.errors import TallyError
 from tallystick.evidence.forkproof import ForkProof
 from tallystick.evidence.kinds import CHECKPOINT
+from tallystick.evidence.segment import Segment
 from tallystick.evidence.tree import consistency_from_nodes
 from tallystick.validator import schema
 from tallystick.validator.devicelog import DeviceLog, Held, NodeReader, held_over
 from tallystick.validator.identities import Known
-from tallystick.validator.limits import FORK_SEGMENT_BYTES_MAX, FORKS_KEPT_PER_DEVICE_MAX
+from tallystick.validator.limits import (
+    APART_KEPT_PER_DEVICE_MAX,
+    FORK_SEGMENT_BYTES_MAX,
+    FORKS_KEPT_PER_DEVICE_MAX,
+)
 from tallystick.validator.work import Work
+
+# Why a segment is kept that contradicts nobody: it goes beyond the head at which its key ended.
+BEYOND = "revoked"
 
 
 class Contradiction(Exception):  # what it is called in docs/protocol.md
@@ -95,9 +104,11 @@ def record(
     digest = found.theirs.digest
     connection = work.written(table)
     kept = list(
-        connection.execute(sa.select(table.c.fork).where(table.c.device == log.device)).scalars()
+        connection.execute(
+            sa.select(table.c.fork).where(table.c.device == log.device, table.c.reason != BEYOND)
+        ).scalars()
     )
-    if digest in kept or len(kept) >= FORKS_KEPT_PER_DEVICE_MAX:
+    if len(kept) >= FORKS_KEPT_PER_DEVICE_MAX or _is_kept(connection, digest):
         return
     theirs = found.theirs.received()
     work.statement(CHECKPOINT, theirs.sign1, digest)
@@ -113,6 +124,44 @@ def record(
         segment=segment if len(segment) <= FORK_SEGMENT_BYTES_MAX else None,
         time_ms=work.group.time_ms,
     )
+
+
+def _is_kept(connection: Connection, digest: bytes) -> bool:
+    table = schema.forks
+    return (
+        connection.execute(sa.select(table.c.fork).where(table.c.fork == digest)).first()
+        is not None
+    )
+
+
+def keep_apart(work: Work, log: DeviceLog, received: Segment) -> bool:
+    """Keep a segment that goes beyond the end of its key; False when enough of them are kept.
+
+    It contradicts nobody. Whoever has an old key must not fill the store with what it signs.
+    """
+    table = schema.forks
+    head = checkpoint.parse(received.stretches[-1].checkpoint)
+    connection = work.written(table)
+    ours = (table.c.device == log.device) & (table.c.reason == BEYOND)
+    kept = set(connection.execute(sa.select(table.c.fork).where(ours)).scalars())
+    if _is_kept(connection, head.digest):
+        return True
+    if len(kept) >= APART_KEPT_PER_DEVICE_MAX:
+        return False
+    data = received.encode()
+    work.insert(
+        table,
+        fork=head.digest,
+        device=log.device,
+        epoch=log.epoch,
+        reason=BEYOND,
+        ours=None,
+        theirs=head.encode(),
+        proof=None,
+        segment=data if len(data) <= FORK_SEGMENT_BYTES_MAX else None,
+        time_ms=work.group.time_ms,
+    )
+    return True
 
 
 def portable(row: Any) -> ForkProof | None:

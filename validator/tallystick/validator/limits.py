@@ -43,6 +43,7 @@ READERS_MAX = 8
 ANSWERS_KEPT_PER_GATEWAY_MAX = 64
 RECEIPTS_PER_ANSWER_MAX = 4_096
 FORKS_KEPT_PER_DEVICE_MAX = 16
+APART_KEPT_PER_DEVICE_MAX = 64  # segments by an old key; more are refused and not kept
 FORK_SEGMENT_BYTES_MAX = 65_536  # a longer one is kept by its heads alone, which are the proof
 GATEWAY_FORKS_KEPT_MAX = 16
 NODES_CACHED_MAX = 65_536

@@ -303,7 +303,8 @@ def _is_entry(connection: Connection, digest: bytes) -> bool:
 def _is_kept(connection: Connection, proof: ForkProof) -> bool:
     table = schema.forks
     heads = (proof.first.digest, proof.second.digest)
-    rows = connection.execute(table.select().where(table.c.device == proof.device)).all()
+    ours = (table.c.device == proof.device) & (table.c.reason != forks.BEYOND)
+    rows = connection.execute(table.select().where(ours)).all()
     return len(rows) >= FORKS_KEPT_PER_DEVICE_MAX or any(row.fork in heads for row in rows)
 
 

@@ -13,7 +13,7 @@ from tallystick.evidence.errors import TallyError
 from tallystick.evidence.keys import PublicKey, b64u, device_text
 from tallystick.validator import answers, schema
 from tallystick.validator.devicelog import statement_of
-from tallystick.validator.forks import portable
+from tallystick.validator.forks import BEYOND, portable
 from tallystick.validator.keysheld import keys_held
 from tallystick.validator.limits import ENTRIES_BYTES_MAX
 from tallystick.validator.problem import Problem
@@ -129,7 +129,11 @@ class Devices:
             row.events,
             row.halves,
             row.refused,
-            _count(connection, schema.forks, schema.forks.c.device == row.id),
+            _count(
+                connection,
+                schema.forks,
+                (schema.forks.c.device == row.id) & (schema.forks.c.reason != BEYOND),
+            ),
             _count(connection, schema.custody_missing, schema.custody_missing.c.device == row.id),
             row.since_ms,
             row.heard_ms,
@@ -341,6 +345,11 @@ def states(connection: Connection) -> dict[str, int]:
     table = schema.party_sets
     rows = connection.execute(sa.select(table.c.state, sa.func.count()).group_by(table.c.state))
     return {row[0]: row[1] for row in rows}
+
+
+def contradictions(connection: Connection) -> int:
+    """How many are kept, of devices and gateways."""
+    return _count(connection, schema.forks, schema.forks.c.reason != BEYOND)
 
 
 def rows_of(connection: Connection, table: sa.Table) -> int:

@@ -74,7 +74,8 @@ class Segments:
                 ).encode(),
             )
         log = self._logs.open(work, received.device, received.epoch)
-        self._second_branch(work, known, log, received)
+        if forks.keep_apart(work, log, received):
+            self._second_branch(work, known, log, received)
         raise Unverified("revoked", "beyond the head at which its key ended; kept as suspect")
 
     def _continue(
