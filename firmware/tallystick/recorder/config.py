@@ -48,7 +48,6 @@ KEYS: "dict[str, tuple[Any, Any]]" = {
 PATHS = ("journal", "credential", "profiles")
 # Keys whose URI goes on with a path.
 FILES = ("file:", "atecc608:virtual=")
-TLS_KEYS = ("ca", "cert", "key")
 # Least and most of each number.
 _RANGES = {
     "checkpoint_records": (1, RECORDS_MAX),

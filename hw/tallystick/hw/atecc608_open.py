@@ -157,11 +157,6 @@ def create_key(rest: str, alg: "int | None") -> AteccKey:
     return _with_key(rest, _made)
 
 
-def replace_key(rest: str) -> AteccKey:
-    """Make another key in a slot that is not locked; the one that was there is gone for ever."""
-    return _with_key(rest, _made_anew)
-
-
 def _with_key(rest: str, find: "Callable[[Chip, int], bytes]") -> AteccKey:
     chip, slot, config = open_chip(rest)
     try:
@@ -184,10 +179,6 @@ def _existing(chip: Chip, slot: int) -> bytes:
 
 def _made(chip: Chip, slot: int) -> bytes:
     return generate(chip, slot, [])
-
-
-def _made_anew(chip: Chip, slot: int) -> bytes:
-    return generate(chip, slot, [True])
 
 
 def generate(chip: Chip, slot: int, over: "list[bool]") -> bytes:

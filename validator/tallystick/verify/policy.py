@@ -12,7 +12,7 @@ from typing import Any
 from tallystick.evidence.enrolment import CUSTODIES, CUSTODY_PKCS11
 from tallystick.evidence.errors import Malformed
 from tallystick.evidence.finding import STATES
-from tallystick.evidence.keys import PublicKey, device_text, from_b64u
+from tallystick.evidence.keys import PublicKey, from_b64u
 from tallystick.evidence.note import NoteKey, parse_key
 from tallystick.evidence.root import parse_root
 from tallystick.verify._toml import Document, Table
@@ -172,15 +172,3 @@ def _validators(table: Table, demands: list[Demand]) -> list[AcceptedValidator]:
     if k:
         demands.append(AtLeast(k, tuple(sorted(organisations)), recomputed))
     return accepted
-
-
-def describe_policy(policy: Policy) -> list[str]:
-    """What the policy trusts, for people."""
-    lines = [
-        f"fleet root {name}, key {device_text(key.thumbprint())}"
-        for name, key in sorted(policy.trust.roots.items())
-    ]
-    for one in policy.trust.validators:
-        what = "validators of the root" if one.is_root else "validator"
-        lines.append(f"{what} {one.name} of {one.organisation}")
-    return lines
