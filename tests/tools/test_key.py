@@ -180,3 +180,13 @@ def test_an_enrolled_chip_verifies_against_the_root(fleet: Fleet, tmp_path: Path
     path = fleet.path / "devices" / "robot-7" / "credential.cbor"
     identity = verify_credential(read_credential(path), fleet.roots(), None)
     assert [kind for kind, _ in identity.enrolment.evidence] == ["atecc608-config"]
+
+
+def test_without_a_terminal_the_serial_number_is_an_option(tmp_path: Path) -> None:
+    VirtualAtecc608.new(str(tmp_path / "chip"))
+    uri = f"atecc608:virtual={tmp_path / 'chip'}"
+    did = CliRunner().invoke(cli, ["key", "provision", uri], input="")
+    assert did.exit_code == 2
+    assert "nothing was done" in did.output and "--yes-serial" in did.output
+    shown = CliRunner().invoke(cli, ["key", "show", uri])
+    assert "not locked" in shown.output

@@ -56,7 +56,9 @@ def find(session: Any, uri: KeyUri) -> Handles:
     wanted = {attribute.CLASS: kind.PRIVATE_KEY, attribute.TOKEN: True, **_named(uri)}
     found = search(session, wanted)
     if not found:
-        raise KeyDriverError("no-key", f"{where}: no such private key on the token")
+        raise KeyDriverError(
+            "no-key", f"{where}: no such private key on the token; `tally key create` makes one"
+        )
     if len(found) > 1:
         raise KeyDriverError(
             "ambiguous-key", f"{where}: more than one private key; add id= to the URI"

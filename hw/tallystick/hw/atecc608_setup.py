@@ -155,7 +155,9 @@ def show(
             say("  %-8s%s\n          %s" % (place, content, meaning))
     if not todo:
         say("it is set up: nothing is to be done")
+    if todo:
+        say("what will be done:")
     for number, (name, what, _) in enumerate(todo):
         say("%d. %s: %s" % (number + 1, name, what))
     if todo:
-        say("Locks cannot be undone, by nobody.")
+        say("Locks cannot be undone, by anybody.")

@@ -95,7 +95,8 @@ def _pin(uri: KeyUri, secrets: "Secrets | None") -> str:
     if not pin:
         raise KeyDriverError(
             "no-pin",
-            f"{uri.where()}: its PIN is needed: pin-source=file:/PATH in the URI, or TALLY_PIN",
+            f"{uri.where()}: its PIN is needed: pin-source=file:/PATH in the URI, TALLY_PIN, or a "
+            "command's --pin-file",
         )
     return pin
 

@@ -24,7 +24,10 @@ _ANSWERS = {
         "pin-locked",
         "the TPM is locked after too many wrong PINs; wait, or run tpm2_dictionarylockout",
     ),
-    int(TPM2_RC.HANDLE): ("no-key", "the TPM has nothing at this handle"),
+    int(TPM2_RC.HANDLE): (
+        "no-key",
+        "nothing is at this handle; `tally key create` makes a key there",
+    ),
     int(TPM2_RC.HIERARCHY): ("disabled", "the TPM's hierarchy is disabled in its firmware"),
     int(TPM2_RC.INITIALIZE): ("not-started", "the TPM was not started; firmware or kernel does so"),
     int(TPM2_RC.FAILURE): ("failed", "the TPM is in failure mode; restart the machine"),

@@ -186,7 +186,9 @@ def pin(settings: Settings, secrets: "Secrets | None") -> bytes:
     """The PIN that `secrets` gives for this key; KeyDriverError never shows it."""
     text = secrets(settings.name) if secrets else None
     if not text:
-        raise KeyDriverError("no-pin", settings.name + ": its PIN is needed")
+        raise KeyDriverError(
+            "no-pin", settings.name + ": its PIN is needed: TALLY_PIN, or a command's --pin-file"
+        )
     data = text.encode()
     # The TPM takes trailing zero bytes off an authValue.
     if len(data) > tpm2_keys.PIN_BYTES_MAX or data.endswith(b"\0"):

@@ -1,6 +1,7 @@
 """`tally key`: the keys that robots, gateways and validators sign with, wherever they are held."""
 
 import json
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -192,7 +193,13 @@ def provision(uri: str, dry_run: bool, yes_serial: str | None) -> None:  # noqa:
     def typed(question: str) -> str:
         if yes_serial is not None:
             return yes_serial
-        text: str = click.prompt(question.rstrip(": "), err=True)
+        try:
+            text: str = click.prompt(question.rstrip(": "), err=True)
+        except click.Abort:
+            if sys.stdin.isatty():
+                raise
+            message = "nothing was done: no terminal here to type the serial number at; give it "
+            raise click.UsageError(message + "with --yes-serial") from None
         return text
 
     raw = set_up(uri, typed, click.echo, dry_run)

@@ -111,7 +111,10 @@ class ChipFile(Memory):
 
     def _hold(self, making: bool) -> "int | None":  # noqa: FBT001 - private
         if not making and not os.path.isfile(self.path):
-            message = f"{self.path}: there is no chip; make one: tally chip new {self.path}"
+            message = (
+                f"{self.path}: there is no chip at this path (in a configuration it is relative to "
+                "the configuration's folder); `tally chip new` makes one"
+            )
             raise KeyDriverError("no-chip", message)
         # Beside the file, since saving replaces it. It stays: unlinking one that another process
         # waits for would give two holders.
@@ -124,8 +127,9 @@ class ChipFile(Memory):
         except OSError:
             os.close(lock)
             message = (
-                f"{self.path}: another process uses this chip; "
-                "end it, or share the chip by `tally chip serve`"
+                f"{self.path}: another process uses this chip, or another key of this one; "
+                "end it, or share the chip by `tally chip serve`: its keys are then "
+                "atecc608:tcp=HOST:PORT"
             )
             raise KeyDriverError("chip-in-use", message)
         return lock
