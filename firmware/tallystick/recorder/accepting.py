@@ -67,10 +67,10 @@ def accept(tally: "Recorder", half: bytes, wait: bool) -> "Any":  # noqa: FBT001
         pass
     if handle.error is not None:
         raise handle.error
-    # `kept` says whether this came in time.
+    # `kept` says whether this came in time; a key that is late makes it so afterwards.
     wait_for(tally, handle)
     # Nothing where the heap did not suffice.
-    return handle.result() or None
+    return handle.value or None
 
 
 def _accepting(tally: "Recorder", data: bytes, handle: Handle) -> "Generator[None, None, None]":
@@ -85,11 +85,13 @@ def _accepting(tally: "Recorder", data: bytes, handle: Handle) -> "Generator[Non
         # The array of evidence/accepted.py, without what parses it.
         record = encode([ACCEPTED_HALF, ledger.clock.uptime_ms(), data])
         handle.make = lambda _: _kept(accepted)
-        add_sealed(ledger, record, handle, accepted)
+        # Verified it is, whatever becomes of the record.
+        handle.value = accepted
+        add_sealed(ledger, record, handle)
     except TallyError as error:
         handle.fail(error)
     except MemoryError:
-        handle.lose("memory", None)
+        handle.lose("memory")
     code.forget(CLAIM_CODE + HEAD_CODE + MAKER_CODE)
     if handle.fault == "memory":
         ledger.starved("accept")

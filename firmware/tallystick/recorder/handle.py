@@ -31,7 +31,7 @@ class Handle:
         self.place: "tuple[int, bytes, list[bytes]]" = (0, b"", [])
         # Makes the result of the signed checkpoint.
         self.make: "Callable[[bytes], Any] | None" = None
-        self._result: "Any" = b""
+        self.value: "Any" = b""
 
     @property
     def kept(self) -> bool:
@@ -47,14 +47,14 @@ class Handle:
             raise CouldNotCheck("not-ready", "the signature is not there yet: poll() until ready")
         if self.error is not None:
             raise self.error
-        return self._result
+        return self.value
 
     def done(self) -> None:
         """The signature is on flash."""
         make, self.make = self.make, None
         if make is not None:
             try:
-                self._result = make(self.checkpoint)
+                self.value = make(self.checkpoint)
             except TallyError as error:
                 self.error = error
             except MemoryError:
@@ -67,17 +67,15 @@ class Handle:
         self.make = None
         self.ready = True
 
-    def lose(self, fault: str, result: "Any" = None) -> None:
+    def lose(self, fault: str) -> None:
         """Flash or key failed: no signature will come for this handle."""
         self.fault = fault
-        if result is not None:
-            self._result = result
         self.make = None
         self.ready = True
 
 
-def add_sealed(ledger: "Ledger", record: bytes, handle: Handle, otherwise: "Any" = None) -> None:
-    """Append and seal in one; the handle gets its place and waits, or has lost: `otherwise`."""
+def add_sealed(ledger: "Ledger", record: bytes, handle: Handle) -> None:
+    """Append and seal in one; the handle gets its place and waits, or has lost."""
     with ledger.lock:
         log = ledger.log
         # What may go before the record goes now, so that the path is that of its place.
@@ -92,14 +90,14 @@ def add_sealed(ledger: "Ledger", record: bytes, handle: Handle, otherwise: "Any"
         path = log.tree.edge[:]
         path.reverse()
         if not ledger.add(record):
-            handle.lose("store-full", otherwise)
+            handle.lose("store-full")
             return
         handle.place = (index, log.salt, path)
         ordinal = ledger.seal()
         if ordinal:
             ledger.waiters.append((ordinal, handle))
         else:
-            handle.lose("key-behind", otherwise)
+            handle.lose("key-behind")
 
 
 def add_urgent(tally: "Recorder", record: bytes) -> None:
