@@ -304,6 +304,23 @@ def test_a_wrong_pin_and_none_are_said(station: KeyStation, key: Signer) -> None
     use(station.secrets)  # and the right one still does it
 
 
+def test_a_robot_that_starts_alone_has_the_pin_in_its_environment(
+    station: KeyStation, key: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key.close()
+    monkeypatch.setenv("TALLY_PIN", PIN)
+    # As Recorder.open() does, which has nobody to ask.
+    opened = Signer.from_uri(station.uri())
+    opened.public_key().verify(opened.sign(b"x"), b"x")
+    opened.close()
+    if station.pin:
+        monkeypatch.setenv("TALLY_PIN", "wrong-one")
+        assert refused(lambda: Signer.from_uri(station.uri()).sign(b"x")).reason in {
+            "wrong-pin",
+            "wrong-passphrase",
+        }
+
+
 def test_two_keys_are_open_at_once(station: KeyStation, key: Signer) -> None:
     if not station.shared:
         assert refused(station.open).reason == "chip-in-use"

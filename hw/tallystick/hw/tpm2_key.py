@@ -11,6 +11,7 @@ from tallystick.evidence.errors import KeyDriverError, Unverified
 from tallystick.evidence.keys import ES256, PublicKey
 from tallystick.hw import tpm2_attest, tpm2_counter, tpm2_keys
 from tallystick.hw.counter import Counter
+from tallystick.hw.secret import from_environment
 from tallystick.hw.signer import Signer
 from tallystick.hw.tpm2_connection import Connection
 from tallystick.hw.tpm2_context import Job, Tpm
@@ -183,8 +184,13 @@ class Tpm2Key(Signer):
 
 
 def pin(settings: Settings, secrets: "Secrets | None") -> bytes:
-    """The PIN that `secrets` gives for this key; KeyDriverError never shows it."""
+    """The PIN: from the caller, else from TALLY_PIN, as a robot that starts alone has it.
+
+    KeyDriverError never shows it.
+    """
     text = secrets(settings.name) if secrets else None
+    if not text:
+        text = from_environment()
     if not text:
         raise KeyDriverError(
             "no-pin", settings.name + ": its PIN is needed: TALLY_PIN, or a command's --pin-file"
