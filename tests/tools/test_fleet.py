@@ -7,15 +7,15 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from tallystick.evidence import enrolmentrequest
+from tallystick.evidence import enrolmentrequest, keycustody
 from tallystick.evidence.credential import verify_credential
-from tallystick.evidence.enrolment import CUSTODY_PKCS11, CUSTODY_SECURE_ELEMENT
+from tallystick.evidence.enrolment import CUSTODY_PKCS11, CUSTODY_SECURE_ELEMENT, CUSTODY_TPM
 from tallystick.evidence.errors import Malformed, Unverified
 from tallystick.evidence.keys import ES256
 from tallystick.gateway import config as gateway_config
 from tallystick.hw.signer import Signer
 from tallystick.tools import fleetdir, provision
-from tallystick.tools.fleetdir import Fleet
+from tallystick.tools.fleetdir import Fleet, uncounted
 from tallystick.tools.main import cli
 from tallystick.validator import config as validator_config
 from tallystick.verify import Policy
@@ -249,3 +249,10 @@ def test_a_policy_says_how_keys_must_be_held_and_whom_it_refuses(
     lax = tally("policy", fleet.path, "--custody", "software", "--out", out)
     assert 'custody = "software"' in out.read_text()
     assert "refuses" not in lax.output
+
+
+def test_a_level_without_evidence_is_refused_with_what_brings_it() -> None:
+    tpm = uncounted(keycustody.Counted(CUSTODY_TPM)).message
+    assert "no evidence (tpm2-certify)" in tpm and "`tally fleet attester add`" in tpm
+    token = uncounted(keycustody.Counted(CUSTODY_PKCS11)).message
+    assert "attester" not in token and "--as-software" in token

@@ -240,6 +240,7 @@ def test_a_dead_chip_is_replaced_by_a_new_id(fleet: Fleet, validator: Running) -
     tally("fleet", "publish", fleet.path, "--to", validator.url)
     old, new = show(fleet, "robot-1"), show(fleet, "robot-1b")
     assert new["replaces"] == old["id"]
+    assert "replaces: robot-1\n" in tally("fleet", "show", fleet.path, "robot-1b").output
     assert old["replaced_by"] == ["robot-1b"]
     assert old["status"] == "lost"
     assert validator.device(fleet.member("device", "robot-1"))["status"] == "lost"
@@ -250,7 +251,8 @@ def test_a_dead_chip_is_replaced_by_a_new_id(fleet: Fleet, validator: Running) -
     assert {row["label"]: row["status"] for row in rows if row["kind"] == "device"} == {
         "robot-1": "lost", "robot-1b": "active",
     }  # fmt: skip
-    assert refused("fleet", "replace", fleet.path, "robot-1", "robot-1b").reason == "bad-value"
+    again = refused("fleet", "replace", fleet.path, "robot-1", "robot-1b")
+    assert (again.reason, again.message) == ("bad-value", "robot-1b stands in for robot-1 already")
 
 
 def test_gateways_and_validators_rotate(site: Site, fleet: Fleet, tmp_path: Path) -> None:
@@ -263,6 +265,7 @@ def test_gateways_and_validators_rotate(site: Site, fleet: Fleet, tmp_path: Path
     output = tally("fleet", "rotate", fleet.path, "gw-1", "--key", f"file:{new}").output
     pin = provision.gateway_pin(fleet.member("gateway", "gw-1"))
     assert json.dumps(pin) in output
+    assert "no head" not in output and "names the new key, from its next start" in output
     config = site.robot / "tallystick.json"
     settings = json.loads(config.read_text())
     settings["gateways"].append(pin)

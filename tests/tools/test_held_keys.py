@@ -62,9 +62,10 @@ class Held:
             *(*enroll, "gw-1", "--kind", "gateway", "--key", token.uri("site", "gw"), *held),
             *("--broker", broker, "--validator", peer),
         )
-        for name in ("giver", "receiver"):
-            uri = token.uri("site", name, self.pin_file)
-            tally(*(*enroll, name, "--key", uri, "--broker", broker))
+        # The PIN's file as an option, and in the URI: the robot's configuration has it either way.
+        tally(*(*enroll, "giver", "--key", token.uri("site", "giver"), *held, "--broker", broker))
+        uri = token.uri("site", "receiver", self.pin_file)
+        tally(*(*enroll, "receiver", "--key", uri, "--broker", broker))
 
     def config(self, kind: str, label: str, name: str) -> Path:
         return self.folder / f"{kind}s" / label / name
@@ -164,3 +165,14 @@ def test_no_file_of_the_fleet_and_no_log_holds_the_pin(
         assert not path.is_file() or PIN.encode() not in path.read_bytes(), path
     shown = capfd.readouterr()
     assert PIN not in shown.out and PIN not in shown.err
+
+
+def test_a_gateway_rotates_on_its_token_with_the_pin_that_it_is_configured_with(
+    held: Held, softhsm: SoftHsm
+) -> None:
+    Signer.create(softhsm.uri("site", "gw2"), ES256, pin).close()
+    tally("fleet", "rotate", held.folder, "gw-1", "--key", softhsm.uri("site", "gw2"))
+    config = held.config("gateway", "gw-1", "gateway.toml").read_text()
+    assert softhsm.uri("site", "gw2") in config and str(held.pin_file) in config
+    shown = json.loads(tally("fleet", "show", held.folder, "gw-1", "--json"))
+    assert [key["custody"] for key in shown["keys"]] == ["pkcs11", "pkcs11"]

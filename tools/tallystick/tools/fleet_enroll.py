@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import click
 
@@ -117,8 +118,8 @@ Examples:
 def enroll(**given: Any) -> None:
     """Enrol LABEL and write its folder, configuration included.
 
-    --pin-file is for the keys of --key and --note-key, and is named in the configuration; the
-    fleet root has its own.
+    --pin-file is for the keys of --key and --note-key, and is named in the configuration (a
+    robot's: as pin-source in a pkcs11: URI); the fleet root has its own.
     """
     _Given(**given).enroll()
 
@@ -156,6 +157,9 @@ class _Given:
         peers = [provision.validator_peer(*pair(text, "--validator")) for text in self.validators]
         if self.request is None and self.pin_file is not None:
             self.pin_file = self.pin_file.absolute()
+        elif self.pin_file is not None and self.kind == "device":
+            message = "with --request a robot's URI names its PIN file: &pin-source=file:/PATH"
+            raise click.UsageError(message)
         self.note_uri = None if self.note_uri is None else absolute(self.note_uri)
         member = self._enrol(opened)
         written = self._configure(opened, member, wanted, peers)
@@ -206,6 +210,7 @@ class _Given:
     ) -> Path:
         key = boards.expand(self.key_uri or "file:key")
         if self.kind == "device":
+            key = self._with_pin_source(key)
             return provision.device(
                 opened,
                 member,
@@ -232,6 +237,18 @@ class _Given:
             note_key=self.note_uri or "file:note.key",
             pin_file=self.pin_file,
         )
+
+    def _with_pin_source(self, key: str) -> str:
+        """A robot's configuration names no PIN file: its key's URI does, where it may."""
+        if self.pin_file is None:
+            return key
+        if not key.startswith("pkcs11:"):
+            click.echo("its recorder takes the PIN or passphrase from TALLY_PIN", err=True)
+            return key
+        if "pin-source=" in key:
+            return key
+        between = "&" if "?" in key else "?"
+        return f"{key}{between}pin-source=file:{quote(str(self.pin_file))}"
 
 
 def say_unaware(paths: list[Path], what: str, text: str) -> None:

@@ -23,6 +23,7 @@ from tallystick.tools.keychanges import Head
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 NOTHING = "none"
 _KEY_LINE = re.compile(r"(?m)^key = .*$")
+_PIN_LINE = re.compile(r"(?m)^key_pin_file = (.*)$")
 
 
 def register(fleet: click.Group) -> None:
@@ -127,6 +128,7 @@ def rotate(
         asked = keychanges.parse_request(request.read_bytes())
     else:
         named = _head(found, head, head_url, journal=True)
+        pin_file = pin_file or _configured_pin_file(found)
         old = open_signer(old_uri or _configured_key(found), pin_file)
         new = open_signer(str(new_uri), pin_file)
         asked = keychanges.make_rotation(
@@ -142,11 +144,14 @@ def rotate(
     if new_uri is not None:
         _configure_key(changed, absolute(new_uri))
     click.echo(f"{changed.kind} {changed.label} goes on under a new key")
-    say_head(asked.head)
+    if changed.kind == "device" or asked.head is not None:
+        say_head(asked.head)
     click.echo(f"its credential: {changed.credential_path}")
+    config = changed.path / provision.CONFIGS[changed.kind]
     if request is not None:
-        config = provision.CONFIGS[changed.kind]
-        click.echo(f"bring it to the device, and let `key` in its {config} name the new key")
+        click.echo(f"bring it to the device, and let `key` in its {config.name} name the new key")
+    elif config.is_file():
+        click.echo(f"its configuration names the new key, from its next start: {config}")
     _say_who_must_know(opened, changed)
 
 
@@ -159,6 +164,13 @@ def _configured_key(member: Member) -> str:
     if uri.startswith("file:") and not uri.startswith("file:/"):
         return f"file:{member.path / uri[5:]}"
     return str(uri)
+
+
+def _configured_pin_file(member: Member) -> Path | None:
+    """Of a gateway or validator: the new key's too, since the configuration goes on with it."""
+    path = member.path / provision.CONFIGS[member.kind]
+    match = _PIN_LINE.search(path.read_text()) if path.is_file() else None
+    return None if match is None else member.path / json.loads(match[1])
 
 
 def _configure_key(member: Member, uri: str) -> None:
@@ -352,7 +364,7 @@ def show(folder: Path, member: str, as_json: bool) -> None:  # noqa: FBT001 - cl
         f"valid: {_day(told['valid_from_s'] * 1000)} to {_day(told['valid_until_s'] * 1000)}",
     )
     if told["replaces"] is not None:
-        indented(console, f"replaces: {told['replaces']}")
+        indented(console, f"replaces: {told['replaces_label'] or told['replaces']}")
     for label in told["replaced_by"]:
         indented(console, f"replaced by: {label}")
     indented(console, f"configuration: {told['config']}")

@@ -26,7 +26,7 @@ import msgspec
 
 from tallystick.evidence import cbor, credential, enrolment, enrolmentrequest, keycustody, root
 from tallystick.evidence.credential import Credential, Identity, verify_credential
-from tallystick.evidence.enrolment import SUBJECTS
+from tallystick.evidence.enrolment import CUSTODY_TPM, SUBJECTS
 from tallystick.evidence.enrolmentrequest import EnrolmentRequest, VerifiedRequest
 from tallystick.evidence.errors import Malformed, TallyError, Unverified
 from tallystick.evidence.keys import EDDSA, PublicKey, device_text
@@ -312,7 +312,7 @@ class Fleet:
             asked.key, asked.id, self.name, self.key, asked.custody, asked.evidence, since_s
         )
         if counted.level != asked.custody:
-            raise Unverified("bad-custody", f"{counted.why()}; --as-software enrols the key so")
+            raise uncounted(counted)
 
     def _enrolment(
         self,
@@ -356,3 +356,13 @@ class Fleet:
             for path in sorted((self.path / f"{kind}s").iterdir()):
                 if path.is_dir() and not path.name.startswith("."):
                     yield self.member(kind, path.name)
+
+
+def uncounted(counted: keycustody.Counted) -> Unverified:
+    """Why a level that a key claims is not signed for, and what to do about it."""
+    advice = "--as-software claims no more than that"
+    if counted.claimed == CUSTODY_TPM and not counted.not_checked:
+        advice = (
+            f"`tally fleet attester add` makes what the URI then names as attester=; or {advice}"
+        )
+    return Unverified("bad-custody", f"{counted.why()}; {advice}")

@@ -22,7 +22,7 @@ from tallystick.hw.signer import Signer
 from tallystick.recorder.files import Files
 from tallystick.recorder.journal import Journal
 from tallystick.recorder.replay import open_journal
-from tallystick.tools.fleetdir import Fleet, Member, read_credential, write_private
+from tallystick.tools.fleetdir import Fleet, Member, read_credential, uncounted, write_private
 from tallystick.tools.provision import CONFIGS
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def sign_rotation(fleet: Fleet, member: Member, rotation: Rotation) -> Member:
         rotation.time_ms // 1000,
     )  # fmt: skip
     if counted.level != rotation.custody:
-        raise Unverified("bad-custody", f"{counted.why()}; --as-software claims no more than that")
+        raise uncounted(counted)
     return _append(fleet, member, rotation.sign(fleet.signer, fleet.name, member.id))
 
 
@@ -161,7 +161,8 @@ def replace(fleet: Fleet, old: Member, new: Member, head: Head | None) -> Member
     if old.kind != new.kind:
         raise Malformed("bad-value", f"a {new.kind} cannot replace a {old.kind}")
     if new.identity.replaces is not None:
-        raise Malformed("bad-value", f"{new.label} replaces another one already")
+        which = old.label if new.identity.replaces == old.id else "another one"
+        raise Malformed("bad-value", f"{new.label} stands in for {which} already")
     made = Replacement(new.id, old.id, head, now_ms(), new.identity.last_change)
     return _append(fleet, new, made.sign(fleet.signer, fleet.name, new.id))
 
@@ -298,9 +299,9 @@ def shown(fleet: Fleet, member: Member) -> dict[str, Any]:
                 "ends_at": None if period.end is None else head_text(period.end),
             }
         )
-    replaced_by = [
-        other.label for other in fleet.members() if other.identity.replaces == identity.id
-    ]
+    others = list(fleet.members())
+    replaced_by = [other.label for other in others if other.identity.replaces == identity.id]
+    replaced = [other.label for other in others if other.id == identity.replaces]
     return {
         "label": member.label,
         "kind": member.kind,
@@ -310,6 +311,7 @@ def shown(fleet: Fleet, member: Member) -> dict[str, Any]:
         "valid_from_s": identity.enrolment.validity[0],
         "valid_until_s": identity.enrolment.validity[1],
         "replaces": None if identity.replaces is None else device_text(identity.replaces),
+        "replaces_label": replaced[0] if replaced else None,
         "replaced_by": replaced_by,
         "keys": rows,
         "statements": len(statements),
