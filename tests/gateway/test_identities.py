@@ -8,10 +8,10 @@ import pytest
 
 from support.devices import VALID_S, WALL_MS, Device, Fleet, key
 from support.gateways import MemoryGateway
-from support.keychanges import Rotated, rotate
+from support.keychanges import Rotated, head_of, revoke, rotate
 from tallystick.evidence import enrolment
 from tallystick.evidence.enrolment import possession_message
-from tallystick.evidence.keychange import RETIRED, Revocation, Rotation
+from tallystick.evidence.keychange import COMPROMISED, RETIRED, Revocation, Rotation
 from tallystick.gateway.decisions import Refused
 from tallystick.gateway.ingest import Instant, Message
 from tallystick.hw.signer import Signer
@@ -102,6 +102,28 @@ def test_what_an_old_key_goes_on_with_is_kept_and_makes_nobody_suspect(
     status = gate.status()
     assert status["suspect"] == []
     assert (status["forks"], len(gate.ranges())) == (1, 4)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_a_compromised_old_key_goes_on_with_makes_nobody_suspect(
+    gate: MemoryGateway, named: bool
+) -> None:
+    robot = ACME.device()
+    robot.record(3)
+    robot.seal()
+    thief = robot.clone()
+    robot.record(2)
+    robot.seal()
+    head = head_of(robot)
+    first = robot.signer.public_key().thumbprint()
+    renewed = rotate(robot, key("second key of robot-1"))
+    renewed.credential = revoke(renewed, COMPROMISED, head if named else None, key=first)
+    gate.give(renewed, renewed.hello(), *renewed.segments())
+    thief.decision("let go")
+    thief.record(1)
+    gate.give(renewed, thief.segment(1, edge=True))
+    status = gate.status()
+    assert (status["suspect"], status["forks"]) == ([], 1)
 
 
 def test_a_key_that_is_another_devices_is_refused(gate: MemoryGateway) -> None:

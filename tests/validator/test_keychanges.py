@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.devices import VALID_S, WALL_MS, Device, Fleet, key
-from support.keychanges import Head, head_of, replaced, revoke, rotate
+from support.keychanges import Head, Rotated, head_of, replaced, revoke, rotate
 from support.story import disclose
 from support.validating import START_MS, Gateway, Room, handover
 from tallystick.evidence import cbor, evidencefile, keychange, verdict
@@ -276,6 +276,61 @@ def test_an_old_keys_branch_that_was_heard_first_is_cut_off(room: Room, fleet: F
     renewed.record(2)
     gateway.take(renewed.segment(len(renewed.stretches) - 1))
     assert sent(room, gateway, len(gateway.items) - 1) == []
+
+
+@pytest.mark.parametrize("when", ["beyond", "within", "heard first", "before it is revoked"])
+def test_a_compromised_old_key_makes_no_new_one_suspect(
+    room: Room, fleet: Fleet, when: str
+) -> None:
+    """A17: rotated first, and found out later; the thief signs on, also below the named head."""
+    giver, receiver = fleet.device("a"), fleet.device("b")
+    gateway, rogue = Gateway(fleet), Gateway(fleet, "rogue")
+    giver.record(3)
+    giver.seal()
+    early = giver.clone()
+    giver.record(9)
+    handover(giver, receiver, "order-1")
+    thief = early if when in {"within", "before it is revoked"} else giver.clone()
+    first, ended = giver.signer.public_key().thumbprint(), head_of(giver)
+    renewed = rotate(giver, key("second key of a"))
+    handover(renewed, receiver, "order-2")
+    whole = revoke(renewed, COMPROMISED, ended, key=first)
+    thief.decision("let go")
+    thief.record(1)
+    if when == "heard first":
+        rogue.take(*thief.segments())
+        assert sent(room, rogue, 0, giver) == []
+        publish(room, whole)
+    gateway.take(*renewed.segments(), *receiver.segments())
+    assert sent(room, gateway, 0, renewed, receiver) == []
+    if when == "before it is revoked":
+        rogue.take(*thief.segments())
+        assert sent(room, rogue, 0)[0][1] == "fork"
+        assert room.states() == {"insufficient": 2}
+    publish(room, whole)
+    if when in {"beyond", "within"}:
+        rogue.take(*thief.segments())
+        assert sent(room, rogue, 0)[0][1] == "revoked"
+    room.settle()
+    assert room.rows("SELECT suspect FROM identities WHERE subject = 0") == [(None,), (None,)]
+    renewed.record(2)
+    gateway.take(renewed.segment(len(renewed.stretches) - 1))
+    assert sent(room, gateway, len(gateway.items) - 1) == []
+    assert room.rows("SELECT size FROM logs ORDER BY log")[0] == (renewed.size,)
+    # The new key contradicts itself: no revocation of the old one settles that.
+    again = Rotated(renewed, renewed.signer, renewed.credential)
+    renewed.record(3)
+    gateway.take(renewed.segment(len(renewed.stretches) - 1))
+    assert sent(room, gateway, len(gateway.items) - 1) == []
+    again.decision("let go")
+    again.record(1)
+    other = Gateway(fleet, "other")
+    other.take(again.segment(len(again.stretches) - 1))
+    assert sent(room, other, 0) == [(0, "fork")]
+    assert ("fork",) in room.rows("SELECT suspect FROM identities WHERE subject = 0")
+    renewed.credential = list(whole)
+    publish(room, revoke(renewed, COMPROMISED, None, key=first))
+    assert ("fork",) in room.rows("SELECT suspect FROM identities WHERE subject = 0")
 
 
 def test_a_half_that_an_old_key_made_is_kept_and_is_no_fork(room: Room, fleet: Fleet) -> None:

@@ -290,7 +290,8 @@ class Placer:
         placed.decisions.append(
             Forked(log.device, log.epoch, *pair, size, head, theirs.head),
         )
-        # What an ended key wrote beyond its end proves nothing against another key.
+        # What an ended key wrote beyond its end proves nothing against another key, nor does what
+        # a compromised one wrote anywhere.
         if not any(_is_beyond(identity, track.head) for track in (ours, theirs)):
             placed.decisions.append(Suspected(log.device, "fork"))
 
@@ -320,7 +321,7 @@ class Placer:
 
 def _is_beyond(identity: Identity, signed: bytes) -> bool:
     head = checkpoints.parse(signed)
-    return identity.status_at(head, identity.own_key_of(head)) == "suspect"
+    return identity.status_at(head, identity.own_key_of(head)) in {"suspect", "compromised"}
 
 
 def _only_extends(log: Log, segment: Segment) -> Track | None:

@@ -25,10 +25,9 @@ from tallystick.validator.limits import (
     FORK_SEGMENT_BYTES_MAX,
     FORKS_KEPT_PER_DEVICE_MAX,
 )
+from tallystick.validator.schema import BEYOND
+from tallystick.validator.settled import counts
 from tallystick.validator.work import Work
-
-# Why a segment is kept that contradicts nobody: it goes beyond the head at which its key ended.
-BEYOND = "revoked"
 
 
 class Contradiction(Exception):  # what it is called in docs/protocol.md
@@ -98,17 +97,17 @@ def _inside(
 def record(
     work: Work, known: Known, log: DeviceLog, found: Contradiction, reason: str, segment: bytes
 ) -> None:
-    """Keep both heads and what proves the contradiction; the key is suspect from now on."""
+    """Keep both heads and what proves the contradiction; the key is suspect from now on.
+
+    Unless it proves nothing.
+    """
+    if not counts(known.identity, reason, found.ours, found.theirs):
+        return
     known.make_suspect(work, reason)
     table = schema.forks
     digest = found.theirs.digest
     connection = work.written(table)
-    kept = list(
-        connection.execute(
-            sa.select(table.c.fork).where(table.c.device == log.device, table.c.reason != BEYOND)
-        ).scalars()
-    )
-    if len(kept) >= FORKS_KEPT_PER_DEVICE_MAX or _is_kept(connection, digest):
+    if _is_kept(connection, digest) or enough(connection, found.ours, found.theirs):
         return
     theirs = found.theirs.received()
     work.statement(CHECKPOINT, theirs.sign1, digest)
@@ -124,6 +123,28 @@ def record(
         segment=segment if len(segment) <= FORK_SEGMENT_BYTES_MAX else None,
         time_ms=work.group.time_ms,
     )
+
+
+def enough(connection: Connection, *heads: Checkpoint) -> bool:
+    """Whether as many contradictions are kept as may be, of these keys of this device.
+
+    By the keys that signed: a thief's many do not displace one that no revocation settles.
+    """
+    table = schema.forks
+    kept = connection.execute(
+        sa.select(table.c.ours, table.c.theirs).where(
+            table.c.device == heads[0].device, table.c.reason != BEYOND
+        )
+    ).all()
+    if len(kept) < FORKS_KEPT_PER_DEVICE_MAX:
+        return False
+    kids = {head.received().kid for head in heads}
+    same = [
+        row
+        for row in kept
+        if {checkpoint.parse(data).received().kid for data in (row.ours, row.theirs)} == kids
+    ]
+    return len(same) >= FORKS_KEPT_PER_DEVICE_MAX
 
 
 def _is_kept(connection: Connection, digest: bytes) -> bool:

@@ -12,6 +12,7 @@ from tallystick.evidence.kinds import ENROLMENT, KEY_CHANGE
 from tallystick.evidence.limits import STATEMENT_BYTES_MAX
 from tallystick.validator import schema
 from tallystick.validator.limits import IDENTITIES_CACHED_MAX
+from tallystick.validator.settled import reason_left
 from tallystick.validator.work import Recent, Work
 
 COUNTED = ("decisions", "claims", "events", "halves")
@@ -38,6 +39,17 @@ class Known:
         self.suspect = reason
         self.changed = True
         touch(work, self.identity.id)
+
+    def settle(self, work: Work) -> None:
+        """After key changes: a key that is compromised makes no other key suspect."""
+        identity = self.identity
+        if self.suspect is None or identity.subject != enrolment.SUBJECT_DEVICE:
+            return
+        if not any(period.reason == "compromised" for period in identity.keys):
+            return
+        reason = reason_left(work, identity)
+        self.changed = self.changed or reason != self.suspect
+        self.suspect = reason
 
     def save(self, work: Work) -> None:
         """Write what changed."""
@@ -156,6 +168,7 @@ class Identities:
         # Rotations and revocations bear on claims that are logged already.
         touch(work, identity.id)
         known.identity = identity
+        known.settle(work)
         return known
 
     def _first(self, work: Work, identity: Identity, received: Credential) -> Known:

@@ -6,13 +6,19 @@ import sqlalchemy as sa
 
 from tallystick.evidence import checkpoint
 from tallystick.evidence.checkpoint import Checkpoint
-from tallystick.evidence.credential import Identity
+from tallystick.evidence.credential import Identity, KeyPeriod
 from tallystick.evidence.keys import PublicKey
 from tallystick.evidence.segment import Segment
 from tallystick.validator import schema
 from tallystick.validator.devicelog import DeviceLog, held_over, statement_of
 from tallystick.validator.work import Work
-from tallystick.verify.standing import HEAD_SUSPECT, Left, left_before, status_of
+from tallystick.verify.standing import (
+    HEAD_COMPROMISED,
+    HEAD_SUSPECT,
+    Left,
+    left_before,
+    status_of,
+)
 
 LATER_EPOCHS_MAX = 64
 
@@ -22,19 +28,29 @@ def status(work: Work, identity: Identity, head: Checkpoint, key: PublicKey) -> 
     period = identity.period(key.thumbprint())
     if not period.ended:
         return "active"
-    left: Left = {}
-    if period.end is not None and period.end[0] != head.epoch:
-        left = left_before(period.end[0], first_record(work, identity.id))
     before = False
     if period.reason == "compromised" and period.ended_by is not None:
         logged, ended = work.entry_of(head.digest), work.entry_of(period.ended_by)
         before = logged is not None and ended is not None and logged < ended
-    return status_of(identity, head, key, left, before=before)
+    return status_of(identity, head, key, _left(work, identity, period, head), before=before)
+
+
+def _left(work: Work, identity: Identity, period: KeyPeriod, head: Checkpoint) -> Left:
+    if period.end is None or period.end[0] == head.epoch:
+        return {}
+    return left_before(period.end[0], first_record(work, identity.id))
 
 
 def is_beyond(work: Work, identity: Identity, head: Checkpoint) -> bool:
     """Whether a head is beyond what its key may sign; Unverified when it is of no key of the id."""
-    return status(work, identity, head, identity.own_key_of(head)) == HEAD_SUSPECT
+    key = identity.own_key_of(head)
+    period = identity.period(key.thumbprint())
+    if not period.ended:
+        return False
+    left = _left(work, identity, period, head)
+    # Had it been logged before: of a compromised key too, the log goes on up to the named head.
+    placed = status_of(identity, head, key, left, before=True)
+    return placed in {HEAD_SUSPECT, HEAD_COMPROMISED}
 
 
 def good_stretches(work: Work, identity: Identity, received: Segment) -> int:

@@ -33,7 +33,6 @@ from tallystick.validator.devicelog import split, statement_of
 from tallystick.validator.forks import Contradiction
 from tallystick.validator.identities import Known
 from tallystick.validator.limits import (
-    FORKS_KEPT_PER_DEVICE_MAX,
     PAGE_ROWS_MAX,
     PEER_ANSWER_BYTES_MAX,
     PEER_CONNECT_S_MAX,
@@ -46,6 +45,7 @@ from tallystick.validator.limits import (
 )
 from tallystick.validator.sequencer import Sequencer
 from tallystick.validator.work import Work
+from tallystick.verify.standing import proves_nothing
 
 T = TypeVar("T")
 _log = structlog.get_logger("tallystick.validator.peers")
@@ -273,7 +273,7 @@ def _counts(work: Work, known: Known, found: Contradiction) -> bool:
         except Unverified as error:
             work.refuse(error.reason)
             return False
-        if keystatus.is_beyond(work, known.identity, head):
+        if proves_nothing(known.identity, head) or keystatus.is_beyond(work, known.identity, head):
             return False
     return True
 
@@ -303,9 +303,9 @@ def _is_entry(connection: Connection, digest: bytes) -> bool:
 def _is_kept(connection: Connection, proof: ForkProof) -> bool:
     table = schema.forks
     heads = (proof.first.digest, proof.second.digest)
-    ours = (table.c.device == proof.device) & (table.c.reason != forks.BEYOND)
-    rows = connection.execute(table.select().where(ours)).all()
-    return len(rows) >= FORKS_KEPT_PER_DEVICE_MAX or any(row.fork in heads for row in rows)
+    ours = (table.c.device == proof.device) & (table.c.reason != schema.BEYOND)
+    rows = connection.execute(table.select().where(ours, table.c.fork.in_(heads))).first()
+    return rows is not None or forks.enough(connection, proof.first, proof.second)
 
 
 def _newest(connection: Connection, row: Any) -> Checkpoint | None:

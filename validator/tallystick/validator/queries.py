@@ -13,11 +13,12 @@ from tallystick.evidence.errors import TallyError
 from tallystick.evidence.keys import PublicKey, b64u, device_text
 from tallystick.validator import answers, schema
 from tallystick.validator.devicelog import statement_of
-from tallystick.validator.forks import BEYOND, portable
+from tallystick.validator.forks import portable
 from tallystick.validator.keysheld import keys_held
 from tallystick.validator.limits import ENTRIES_BYTES_MAX
 from tallystick.validator.problem import Problem
 from tallystick.validator.receipts import build_receipts, newest_head, node_reader
+from tallystick.validator.schema import BEYOND
 
 Found = Any  # a row of a query
 

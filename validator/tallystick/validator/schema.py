@@ -175,6 +175,8 @@ custody_missing = Table(
     Column("device", LargeBinary, nullable=False),
     Column("reason", Text, nullable=False),
 )
+# Reason of a segment that contradicts nobody: it goes beyond the head at which its key ended.
+BEYOND = "revoked"
 forks = Table(
     "forks",
     metadata,

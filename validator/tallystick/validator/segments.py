@@ -14,7 +14,7 @@ from tallystick.evidence.kinds import CHECKPOINT, EVENT
 from tallystick.evidence.record import kind_of
 from tallystick.evidence.segment import Segment, verify_segment
 from tallystick.evidence.tree import Tree, proof_from_nodes
-from tallystick.validator import bodiless, forks, keystatus, schema
+from tallystick.validator import bodiless, forks, keystatus, schema, settled
 from tallystick.validator.checkpoints import Checkpoints
 from tallystick.validator.cutting import cut_ours
 from tallystick.validator.devicelog import (
@@ -66,17 +66,16 @@ class Segments:
     def _keep_apart(self, work: Work, known: Known, received: Segment, good: int) -> None:
         """Kept with its status, and no part of the log that the current key continues."""
         if good:
-            part = received.stretches[:good]
-            self.take(
-                work,
-                Segment(
-                    received.device, received.epoch, received.first, received.edge, part
-                ).encode(),
-            )
+            one = received
+            part = Segment(one.device, one.epoch, one.first, one.edge, one.stretches[:good])
+            self.take(work, part.encode())
         log = self._logs.open(work, received.device, received.epoch)
+        self._aside(work, known, log, received)
+        raise Unverified("revoked", "beyond the head at which its key ended; kept as suspect")
+
+    def _aside(self, work: Work, known: Known, log: DeviceLog, received: Segment) -> None:
         if forks.keep_apart(work, log, received):
             self._second_branch(work, known, log, received)
-        raise Unverified("revoked", "beyond the head at which its key ended; kept as suspect")
 
     def _continue(
         self,
@@ -96,6 +95,9 @@ class Segments:
         except Contradiction as found:
             if not again and cut_ours(work, known, log, found.ours):
                 return self._continue(work, known, log, received, data, again=True)
+            if not settled.counts(known.identity, "fork", found.ours, found.theirs):
+                self._aside(work, known, log, received)
+                raise Unverified("revoked", "of two histories one is by a stolen key") from None
             forks.record(work, known, log, found, "fork", data)
             self._second_branch(work, known, log, received)
             raise Unverified(

@@ -14,7 +14,7 @@ from tallystick.evidence.keys import device_text
 from tallystick.verify._identities import Identities
 from tallystick.verify._logs import Logs
 from tallystick.verify.report import PinnedValidator, Record, Report
-from tallystick.verify.standing import HEAD_SUSPECT, Left, left_before, status_of
+from tallystick.verify.standing import HEAD_SUSPECT, Left, left_before, proves_nothing, status_of
 
 
 class KeyEnds:
@@ -91,10 +91,14 @@ class KeyEnds:
             if status_of(identity, head, head.key, left, before=False) == HEAD_SUSPECT:
                 self.report.leave(what, "one of its heads is beyond the end of its key")
                 return
-        self.forked.add(proof.device)
+        follows = "its key is suspect"
+        if any(proves_nothing(identity, head) for head in (proof.first, proof.second)):
+            follows = "its key is compromised, so that proves nothing against another one"
+        else:
+            self.forked.add(proof.device)
         self.report.forks.append(proof)
         self.report.check(
             what,
             f"it signed two histories of one log, up to {proof.first.size} and to "
-            f"{proof.second.size}; its key is suspect",
+            f"{proof.second.size}; {follows}",
         )

@@ -48,6 +48,15 @@ def _within(end: list[Any], left: Left, head: Checkpoint) -> bool:
     return bool(head.size < size or (head.size == size and head.root == root))
 
 
+def proves_nothing(identity: Identity, head: Checkpoint) -> bool:
+    """Whether a head's key is revoked as compromised: then whoever took it may have signed.
+
+    Such a head contradicts nobody (docs/protocol.md, 5.4).
+    """
+    period = identity.period(identity.own_key_of(head).thumbprint())
+    return period.reason == HEAD_COMPROMISED
+
+
 def left_before(epoch: bytes, first_record: Callable[[bytes], bytes | None]) -> Left:
     """The heads that an epoch descends from, by the first record of each epoch, where known."""
     found: dict[bytes, tuple[int, bytes]] = {}
