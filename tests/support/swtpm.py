@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tallystick.hw.signer import Signer
-from tallystick.tools.swtpm import HOST, Swtpm, find
+from tallystick.tools._daemon import HOST
+from tallystick.tools.swtpm import Swtpm, find
 
 KEY = 0x81020001
 AK = 0x81020002

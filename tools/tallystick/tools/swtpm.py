@@ -9,22 +9,15 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from pathlib import Path
-from types import TracebackType
 
 from tallystick.evidence.errors import TransportError
 from tallystick.tools._cache import ToolMissing
-from tallystick.tools._interrupt import uninterrupted
+from tallystick.tools._daemon import HOST, LOG_LINES_SHOWN, Daemon
 
-HOST = "127.0.0.1"
-START_TIMEOUT_S = 10
-STOP_TIMEOUT_S = 10
 SETUP_TIMEOUT_S = 60
-POLL_S = 0.02
 PORT_ATTEMPTS_MAX = 20
 PORT_FIRST, PORT_LAST = 20_000, 32_000
-LOG_LINES_SHOWN = 5
 
 
 def find(program: str = "swtpm") -> str:
@@ -58,47 +51,31 @@ def free_ports() -> int:
     raise TransportError("swtpm-failed", message)
 
 
-class Swtpm:
+class Swtpm(Daemon):
     """One software TPM: `start`, `stop` (SIGTERM), `kill` (as pulling it out); a context manager.
 
     Its state lives in `folder`, so a TPM started again there has its keys and counters.
     `.tcti` is where it is, for a URI: `f"tpm2:handle=0x81020001;tcti={tpm.tcti}"`.
     """
 
+    name = "swtpm"
+    failed = "swtpm-failed"
+
     def __init__(self, folder: Path, port: int | None = None) -> None:
-        self.folder = folder
-        self.port = port or free_ports()
-        self.log_file = folder / "swtpm.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        super().__init__(folder, port or free_ports(), "swtpm.log")
 
     @property
     def tcti(self) -> str:
         """The TCTI string; the library finds the control channel one port above."""
         return f"swtpm:host={HOST},port={self.port}"
 
-    @property
-    def pid(self) -> int:
-        """Of the running process; 0 where there is none."""
-        return self._process.pid if self._process is not None else 0
-
-    def __enter__(self) -> "Swtpm":
-        """Start, and wait until it answers."""
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop, whatever happened."""
-        self.stop()
-
-    @property
-    def running(self) -> bool:
-        """Whether the process lives."""
-        return self._process is not None and self._process.poll() is None
+    def command(self) -> list[str]:
+        """As Daemon's."""
+        where = f"bindaddr={HOST}"
+        command = [find(), "socket", "--tpm2", "--tpmstate", f"dir={self.folder}"]
+        command += ["--server", f"type=tcp,port={self.port},{where}"]
+        command += ["--ctrl", f"type=tcp,port={self.port + 1},{where}"]
+        return [*command, "--flags", "not-need-init,startup-clear"]
 
     def make_certificates(self) -> Path:
         """Make endorsement keys with certificates, before the first start, as a TPM's maker does.
@@ -142,71 +119,10 @@ class Swtpm:
         chain.write_text("".join(part.read_text() for part in parts))
         return chain
 
-    def start(self) -> None:
-        """Start the TPM and return when it accepts connections.
-
-        :raises ToolMissing: it is not installed.
-        :raises TransportError: it runs already, or did not start: its last words follow.
-        """
-        if self.running:
-            raise TransportError("swtpm-failed", f"this TPM runs already, on port {self.port}")
-        program = find()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        where = f"bindaddr={HOST}"
-        command = [program, "socket", "--tpm2", "--tpmstate", f"dir={self.folder}"]
-        command += ["--server", f"type=tcp,port={self.port},{where}"]
-        command += ["--ctrl", f"type=tcp,port={self.port + 1},{where}"]
-        command += ["--flags", "not-need-init,startup-clear"]
-        try:
-            with self.log_file.open("ab") as log, uninterrupted():
-                self._process = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-                )
-            self._wait_until_it_answers()
-        except BaseException:
-            # An interrupted start is never stopped by `with`.
-            self.kill()
-            raise
-
-    def _wait_until_it_answers(self) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline and self.running:
-            try:
-                socket.create_connection((HOST, self.port), timeout=POLL_S).close()
-            except OSError:
-                time.sleep(POLL_S)
-            else:
-                return
-        lines = self.log_file.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
-        said = "; ".join(lines) or "nothing"
-        message = f"swtpm did not start on port {self.port}; it said: {said}"
-        raise TransportError("swtpm-failed", message)
-
     def pause(self) -> None:
         """Let it answer nothing, until `resume`."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGSTOP)
+        self.send(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let it answer again."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGCONT)
-
-    def stop(self) -> None:
-        """End it; kill it when it does not end in time."""
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """End it at once, as pulling it out or a power cut would."""
-        self._end(signal.SIGKILL)
-
-    def _end(self, how: signal.Signals) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.send_signal(how)
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        self.send(signal.SIGCONT)

@@ -12,11 +12,12 @@ from pathlib import Path
 from tallystick.evidence.errors import TransportError
 from tallystick.hw.signer import Signer
 from tallystick.tools import attesters
+from tallystick.tools._daemon import HOST
 from tallystick.tools.fleetdir import Fleet
 from tallystick.tools.mosquitto import free_port
 from tallystick.tools.replay.processes import Processes
 from tallystick.tools.softhsm import SoftHsm
-from tallystick.tools.swtpm import HOST, Swtpm
+from tallystick.tools.swtpm import Swtpm
 from tallystick.tools.virtual_robots import new_chip, wait_for_chip
 
 # Which robot has what; the others have a chip each, in their own processes.
