@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from tallystick.evidence.welcome import Welcome
 from tallystick.hw.signer import Signer
 from tallystick.verify import profiles
 from tallystick.verify._objects import KINDS
+from tallystick.verify._text import utc
 from tallystick.verify.describe import describe
 
 STORY = Story()
@@ -147,6 +149,29 @@ def test_a_rotation_shows_its_evidence_too() -> None:
     )  # fmt: skip
     signed = change.sign(examples.GLOBEX_ROOT, "globex", examples.RECEIVER.id)
     assert any(heldkeys.SERIAL.hex() in line for line in describe(signed)["verified"])
+
+
+def test_a_request_for_a_rotation_is_described_and_vouched_for_by_nobody() -> None:
+    change = keychange.rotate(
+        examples.RECEIVER, heldkeys.AK, "globex", examples.RECEIVER.id, 3,
+        [["atecc608-config", heldkeys.atecc608().encode()]], None, 7,
+    )  # fmt: skip
+    data = cbor.encode(change.values())
+    shown = describe(data)
+    assert shown["object"] == "rotation request"
+    assert shown["fields"]["custody"] == "secure-element"
+    assert shown["fields"]["evidence"][0]["evidence"]["serial"] == heldkeys.SERIAL.hex()
+    assert "who asks: nobody vouches for a request" in shown["not_verified"]
+    for other in ([7], [7, 0], [7, 1, *change.values()[2:]], change.values()[:-1]):
+        with pytest.raises(Malformed, match="none of our objects"):
+            describe(cbor.encode(other))
+
+
+def test_times_are_shown_as_people_write_them() -> None:
+    validity = describe(OBJECTS["enrolment"])["fields"]["validity"]
+    assert all(re.fullmatch(r"[0-9]+ \([0-9-]{10}T[0-9:.]+Z\)", one) for one in validity.values())
+    assert utc(0) == "1970-01-01T00:00:00.000Z"
+    assert utc(1 << 62) == str(1 << 62)
 
 
 def test_what_is_inside_is_described_too() -> None:

@@ -147,6 +147,7 @@ def test_a_device_of_another_fleet_fulfils_nothing() -> None:
     assert len(report.unverified_records) == 2
     error = refusal(STORY.evidence(), policy)
     assert error.reason == "bad-policy"
+    assert "no root of the policy enrolled its device" in error.message
 
 
 def test_a_root_of_the_same_name_is_not_the_root() -> None:

@@ -11,7 +11,7 @@ from tallystick.evidence.errors import Unverified
 from tallystick.evidence.note import NoteKey
 from tallystick.evidence.statement import Statement
 from tallystick.verify._identities import Identities
-from tallystick.verify._text import printable
+from tallystick.verify._text import printable, utc
 from tallystick.verify.report import PinnedValidator, Report
 
 Entry = Statement | TimeEntry | LoggedClaim | Closing
@@ -186,5 +186,5 @@ def entry_name(entry: Entry) -> str:
         subject = f" on {printable(entry.sub)}" if entry.sub else ""
         return f"the {_KINDS[statement_kind(entry)]}{subject}"
     if isinstance(entry, TimeEntry):
-        return f"the log time {entry.time_ms}"
+        return f"the log time {utc(entry.time_ms)}"
     return "a logged claim" if isinstance(entry, LoggedClaim) else "a closing"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
+
 CHARS_MAX = 120
 
 
@@ -14,3 +16,12 @@ def printable(text: str, chars_max: int = CHARS_MAX) -> str:
 def count(number: int, noun: str) -> str:
     """`1 record`, `2 records`."""
     return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def utc(milliseconds: int) -> str:
+    """As people write a time: `2026-11-22T12:00:00.000Z`; the number where no calendar has it."""
+    try:
+        at = datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
+    except (OverflowError, ValueError, OSError):
+        return str(milliseconds)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

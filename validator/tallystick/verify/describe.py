@@ -6,13 +6,13 @@ Nothing here takes a key, so no signature is checked; what an object shows by it
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from typing import Any
 
 from tallystick.evidence import (
     cbor,
     cose,
     credential,
+    keychange,
     keys,
     note,
     profile,
@@ -21,6 +21,7 @@ from tallystick.evidence import (
 )
 from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.keys import b64u
+from tallystick.evidence.kinds import KEY_CHANGE
 from tallystick.evidence.limits import BATCH_BYTES_MAX, EVIDENCE_BYTES_MAX
 from tallystick.evidence.number import Dec, to_text
 from tallystick.evidence.receipt import attached
@@ -36,7 +37,7 @@ from tallystick.verify._objects import (
     Kind,
 )
 from tallystick.verify._own_proofs import shown_by
-from tallystick.verify._text import printable
+from tallystick.verify._text import printable, utc
 from tallystick.verify.profile_toml import parse_profile
 
 Described = dict[str, Any]
@@ -51,6 +52,7 @@ TEXT_BYTES_MAX = 65_536
 # Bytes of these sizes are hashes, salts, epochs and signatures, unless a field says otherwise.
 PLAIN_SIZES = {8, 16, 32, 64}
 WRAPPING = {"record", "items", "half"}
+VALIDITY = {"not_before_s", "not_after_s"}
 
 
 def describe(data: bytes) -> Described:
@@ -135,6 +137,8 @@ def _describe(data: bytes, depth: int) -> Described:
     found = KINDS.get(kind) if data[0] & 31 < 24 else None
     if found is None or kind == 28:
         raise Malformed("unknown-kind", "an array that begins like none of our objects")
+    if kind == KEY_CHANGE:
+        return _describe_rotation_request(data, depth)
     found.parse(data)
     values = cbor.decode(data)
     verified, left = shown_by(kind, data)
@@ -142,6 +146,18 @@ def _describe(data: bytes, depth: int) -> Described:
     if kind == 11:
         fields = {"digest": b64u(profile.parse(data).digest), **fields}
     return _described(found.name, len(data), fields, ["it is in its one encoding", *verified], left)
+
+
+def _describe_rotation_request(data: bytes, depth: int) -> Described:
+    """What `tally key rotate-request` writes: a rotation before the fleet root signs it."""
+    values = cbor.decode(data)
+    name, text = KEY_CHANGES[keychange.ROTATION]
+    names = tuple(text.split())
+    if values[1:2] != [keychange.ROTATION] or len(values) != 2 + len(names):
+        raise Malformed("unknown-kind", "an array that begins like none of our objects")
+    fields = _fields("key change", names, values[2:], depth)
+    left = ["that the old key and the new one signed", "who asks: nobody vouches for a request"]
+    return _described(f"{name} request", len(data), fields, ["it is in its one encoding"], left)
 
 
 def _kind_of(array: bytes) -> int:
@@ -223,6 +239,8 @@ def _show(path: str, name: str, value: Any, depth: int) -> Any:
         return CODES[path][value]
     if name.endswith("time_ms") and name != "uptime_ms" and type(value) is int:
         return _time(value)
+    if name in VALIDITY and type(value) is int:
+        return _time(value, to_ms=1000)
     if type(value) is list:
         return _show_list(path, name, value, depth)
     if type(value) is dict:
@@ -290,9 +308,6 @@ def _nested(value: bytes, depth: int) -> Described | None:
         return None
 
 
-def _time(milliseconds: int) -> str:
-    try:
-        at = datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
-    except (OverflowError, ValueError, OSError):
-        return str(milliseconds)
-    return f"{milliseconds} ({at.isoformat(timespec='milliseconds').replace('+00:00', 'Z')})"
+def _time(value: int, *, to_ms: int = 1) -> str:
+    shown = utc(value * to_ms)
+    return f"{value} ({shown})" if shown.endswith("Z") else str(value)

@@ -123,9 +123,11 @@ class _Checking:
         except (CouldNotCheck, Unverified) as error:
             if not isinstance(error, CouldNotCheck) and error.reason != "not-enrolled":
                 raise
-            what = f"disclosed record at index {half.index}"
-            self.report.unverified_records.append((what, error.message))
-            self.report.leave(what, error.message)
+            what, why = f"disclosed record at index {half.index}", error.message
+            if error.reason == "unknown-device":
+                why = "no root of the policy enrolled its device, by the credentials in the file"
+            self.report.unverified_records.append((what, why))
+            self.report.leave(what, why)
             return None
         self.ends.opened(record)
         return record, checkpoint
