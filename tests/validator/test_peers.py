@@ -16,7 +16,7 @@ from tallystick.evidence.credential import Credential, verify_credential
 from tallystick.evidence.errors import TallyError, Unverified
 from tallystick.evidence.keys import b64u, from_b64u
 from tallystick.evidence.proof import verify_consistency
-from tallystick.validator import answers, follow, publication
+from tallystick.validator import answers, follow, peers, publication
 from tallystick.validator import config as configs
 from tallystick.validator.config import Config
 from tallystick.validator.devicelog import split
@@ -193,6 +193,43 @@ def test_key_changes_travel_between_validators(two: tuple[Running, Running], fle
     until(lambda: other.device(device)["status"] == "retired", "the peer's longer credential")
     entries = other.get("/v1/entries", count=1000)["entries"]
     assert [entry["kind"] for entry in entries].count(7) == 1
+
+
+def test_a_revocation_counts_for_a_device_that_is_shown_without_it_later(
+    two: tuple[Running, Running], fleet: Fleet
+) -> None:
+    """A17: who shows a device first may leave out that its key was revoked."""
+    one, other = two
+    device, receiver = fleet.device("a"), fleet.device("b")
+    handover(device, receiver, "order-1")
+    body = publication.encode([revoke(device, keychange.COMPROMISED, None)])
+    answer = one.http.post("/v1/credentials", content=body, headers={"Content-Type": CBOR})
+    assert answer.status_code == 200, answer.text
+    exchange = Exchange(other.service.sequencer, PeerClient(one.url))
+    exchange.turn()
+    rogue = Gateway(fleet, "rogue")
+    rogue.take(*device.segments(), *receiver.segments())
+    other.post(rogue.batch(devices=[device, receiver]))
+    exchange.turn()
+    assert other.device(device)["status"] == "compromised"
+    until(lambda: other.states() == {"insufficient": 1}, "no verdict by a stolen key")
+
+
+def test_more_key_changes_than_fit_in_one_turn_come_with_the_next(
+    two: tuple[Running, Running], fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = two
+    devices = [fleet.device(f"robot-{n}") for n in range(5)]
+    enrolled = [device.credential for device in devices]
+    for service in (one, other):
+        body = publication.encode(enrolled)
+        service.http.post("/v1/credentials", content=body, headers={"Content-Type": CBOR})
+    body = publication.encode([revoke(device, keychange.RETIRED, None) for device in devices])
+    monkeypatch.setattr(peers, "PEER_CREDENTIALS_PER_TURN_MAX", 2)
+    one.http.post("/v1/credentials", content=body, headers={"Content-Type": CBOR})
+    until(
+        lambda: {other.device(device)["status"] for device in devices} == {"retired"}, "all of them"
+    )
 
 
 def test_an_old_keys_branch_at_a_peer_proves_nothing_against_the_new_key(

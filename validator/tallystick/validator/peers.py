@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import httpx2
 import msgspec
+import sqlalchemy as sa
 import structlog
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,7 +23,7 @@ from tallystick.evidence import checkpoint, credential, forkproof
 from tallystick.evidence.cbor import encode
 from tallystick.evidence.checkpoint import Checkpoint, VerifiedCheckpoint
 from tallystick.evidence.credential import Credential
-from tallystick.evidence.errors import TallyError, TransportError, Unverified
+from tallystick.evidence.errors import Malformed, TallyError, TransportError, Unverified
 from tallystick.evidence.forkproof import ForkProof
 from tallystick.evidence.keys import b64u, device_text, from_b64u
 from tallystick.evidence.proof import verify_consistency
@@ -35,6 +36,7 @@ from tallystick.validator.identities import Known
 from tallystick.validator.limits import (
     PAGE_ROWS_MAX,
     PEER_ANSWER_BYTES_MAX,
+    PEER_CHANGES_WAITING_MAX,
     PEER_CONNECT_S_MAX,
     PEER_CREDENTIALS_PER_TURN_MAX,
     PEER_HEADS_AHEAD_MAX,
@@ -44,7 +46,7 @@ from tallystick.validator.limits import (
     WRITER_S_MAX,
 )
 from tallystick.validator.sequencer import Sequencer
-from tallystick.validator.work import Work
+from tallystick.validator.work import CHUNK, Work
 from tallystick.verify.standing import proves_nothing
 
 T = TypeVar("T")
@@ -97,16 +99,22 @@ class Exchange:
         self._after = 0
         # Heads that are ahead of what is known here, with the size that was: compared again later.
         self._ahead: dict[tuple[bytes, bytes], tuple[Checkpoint, int]] = {}
+        # Key changes that are not known here, by id, the newest of each. Of an id that nobody has
+        # shown here they wait: whoever shows it first may leave out that its key was revoked.
+        self._changes: dict[bytes, bytes] = {}
 
     def turn(self) -> int:
         """Ask for what is new, and act on it; returns how many contradictions came up."""
         found = self._fork_proofs()
+        fetched = self._credentials(PEER_CREDENTIALS_PER_TURN_MAX)
         for _ in range(PEER_PAGES_PER_TURN_MAX):
             page = self._client.get(
                 "/v1/heads", answers.Heads, after=self._after, limit=PAGE_ROWS_MAX
             )
+            for change in page.changes:
+                self._wait_for(from_b64u(change.id, 32), from_b64u(change.digest, 32))
             # Before the heads, which a new key may have signed.
-            self._credentials(page.changes)
+            fetched += self._credentials(PEER_CREDENTIALS_PER_TURN_MAX - fetched)
             for head in page.heads:
                 found += self._guarded(head)
             if page.next <= self._after:
@@ -122,19 +130,37 @@ class Exchange:
 
     # --- credentials -----------------------------------------------------------------------
 
-    def _credentials(self, changes: list[answers.KeyChangeAt]) -> None:
-        """Fetch the credentials of ids known here, of which a key change is not."""
-        wanted: dict[bytes, None] = {}
-        for change in changes:
-            id_, digest = from_b64u(change.id, 32), from_b64u(change.digest, 32)
-            # Who is not known here has signed nothing here that could stand or fall with it.
-            known = self._read(lambda c, id_=id_: _credential(c, id_)) is not None
-            if known and not self._read(lambda c, digest=digest: _is_entry(c, digest)):
-                wanted[id_] = None
-        for id_ in list(wanted)[:PEER_CREDENTIALS_PER_TURN_MAX]:
-            data = self._client.bytes_of(f"/v1/devices/{device_text(id_)}/credential")
-            learn = partial(self._sequencer.ingest.publish, [credential.parse(data)])
-            self._sequencer.hand_in("credential of a peer", learn).result(WRITER_S_MAX)
+    def _wait_for(self, id_: bytes, digest: bytes) -> None:
+        self._changes.pop(id_, None)
+        if self._read(lambda c: _is_entry(c, digest)):
+            return
+        if len(self._changes) >= PEER_CHANGES_WAITING_MAX:
+            self._changes.pop(next(iter(self._changes)))
+        self._changes[id_] = digest
+
+    def _credentials(self, most: int) -> int:
+        """Fetch the credentials of ids known here, of which a key change is not; how many."""
+        if not self._changes or most <= 0:
+            return 0
+        known = self._read(lambda c: _known_of(c, list(self._changes)))[:most]
+        for id_ in known:
+            if self._read(lambda c, digest=self._changes[id_]: _is_entry(c, digest)):
+                del self._changes[id_]
+                continue
+            try:
+                data = self._client.bytes_of(f"/v1/devices/{device_text(id_)}/credential")
+                received = credential.parse(data)
+            except (Malformed, TransportError) as error:
+                if error.reason == "unreachable":
+                    raise
+                # It lies, and would be asked for this again and again.
+                _log.warning("a peer's credential is refused", error=error.message)
+                self._sequencer.refusals.count(error.reason)
+            else:
+                learn = partial(self._sequencer.ingest.publish, [received])
+                self._sequencer.hand_in("credential of a peer", learn).result(WRITER_S_MAX)
+            del self._changes[id_]
+        return len(known)
 
     # --- forks that it knows -----------------------------------------------------------------
 
@@ -287,6 +313,15 @@ def _credential(connection: Connection, id_: bytes) -> Credential | None:
         return credential.parse(follow.credential_of(connection, id_))
     except TallyError:
         return None
+
+
+def _known_of(connection: Connection, ids: list[bytes]) -> list[bytes]:
+    table = schema.identities.c.id
+    found: list[bytes] = []
+    for at in range(0, len(ids), CHUNK):
+        query = sa.select(table).where(table.in_(ids[at : at + CHUNK]))
+        found += connection.execute(query).scalars()
+    return found
 
 
 def _is_logged(connection: Connection, digest: bytes) -> bool:
