@@ -15,6 +15,7 @@ from tallystick.evidence.keys import ES256
 from tallystick.gateway import config as gateway_config
 from tallystick.hw.signer import Signer
 from tallystick.tools import fleetdir, provision
+from tallystick.tools.fleet_enroll import absolute
 from tallystick.tools.fleetdir import Fleet, uncounted
 from tallystick.tools.main import cli
 from tallystick.validator import config as validator_config
@@ -256,3 +257,16 @@ def test_a_level_without_evidence_is_refused_with_what_brings_it() -> None:
     assert "no evidence (tpm2-certify)" in tpm and "`tally fleet attester add`" in tpm
     token = uncounted(keycustody.Counted(CUSTODY_PKCS11)).message
     assert "attester" not in token and "--as-software" in token
+
+
+def test_paths_of_a_command_line_are_relative_to_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    begin = "tpm2:handle=0x81020001;ak=0x81020002"
+    assert absolute(f"{begin};attester=a/b.cbor;pin=yes") == (
+        f"{begin};attester={tmp_path}/a/b.cbor;pin=yes"
+    )
+    assert absolute("atecc608:virtual=chip;slot=1") == f"atecc608:virtual={tmp_path}/chip;slot=1"
+    for elsewhere in (begin, f"{begin};attester=/b.cbor", "atecc608:bus=1", "file:/key"):
+        assert absolute(elsewhere) == elsewhere

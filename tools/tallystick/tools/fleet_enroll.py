@@ -284,6 +284,13 @@ def absolute(uri: str) -> str:
         if uri.startswith(begin):
             path, *rest = uri[len(begin) :].split(";")
             return begin + ";".join([str(Path(path).absolute()), *rest])
+    if uri.startswith("tpm2:"):
+        begin = "attester="
+        parts = [one.partition(begin) for one in uri.split(";")]
+        return ";".join(
+            begin + str(Path(path).absolute()) if found and not before else before + found + path
+            for before, found, path in parts
+        )
     return uri
 
 
