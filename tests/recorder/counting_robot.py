@@ -40,7 +40,7 @@ def live(config: "object", minutes: int) -> "dict[str, object]":
         clock.now += MINUTE_MS
         settle(tally)
     health = tally.health
-    found: "dict[str, object]" = {
+    found: dict[str, object] = {
         "epoch": epoch,
         "counter": health.counter,
         "faults": health.faults,
