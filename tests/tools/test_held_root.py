@@ -1,4 +1,4 @@
-"""A fleet whose root key, and whose members' keys, are on PKCS#11 tokens or sealed in files."""
+"""A fleet whose root key, and whose members' keys, are on tokens, in TPMs or sealed in files."""
 
 import json
 import sys
@@ -9,15 +9,22 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
+from support.keystations import InTpm
+from support.site import until
 from support.tokens import PIN, pin, refusal
 from tallystick.evidence import keycustody
 from tallystick.evidence.enrolment import CUSTODY_PKCS11
 from tallystick.evidence.errors import TallyError, Unverified
 from tallystick.evidence.keys import EDDSA, ES256
 from tallystick.evidence.note import NoteKey
+from tallystick.gateway import config as gateway_config
+from tallystick.gateway import service as gateway_service
 from tallystick.hw.signer import Signer
+from tallystick.recorder import Recorder
 from tallystick.tools.fleetdir import Fleet
 from tallystick.tools.main import cli
+from tallystick.tools.mosquitto import Mosquitto
+from tallystick.tools.running import Service, Services
 from tallystick.tools.softhsm import SoftHsm
 
 ROOT_PIN = "canary-root-4711"
@@ -90,6 +97,41 @@ def test_a_root_on_a_token_enrols_and_its_pin_is_kept_apart(
     assert failure("enroll", folder, "robot-2").reason == "wrong-pin"
     monkeypatch.setenv("TALLY_ROOT_PIN", ROOT_PIN)
     good("enroll", folder, "robot-2")
+
+
+def test_a_root_and_a_gateway_in_a_tpm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mosquitto: Mosquitto
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where a URI's attester= leads nowhere
+    tpm = InTpm(tmp_path / "tpm-station", monkeypatch)
+    try:
+        folder = tmp_path / "acme"
+        file = private(tmp_path / "tpm.pin", PIN)
+        uri = tpm.uri()
+        good("init", folder, "--name", "acme", "--key", uri, "--pin-file", file)
+        assert not (folder / "root.key").exists()
+        key = tpm.create(1)
+        key.close()
+        broker = f"mqtt://127.0.0.1:{mosquitto.port}"
+        held = ("--key", tpm.uri(1), "--as-software", "--pin-file", file)
+        good("enroll", folder, "gw-1", "--kind", "gateway", "--broker", broker, *held)
+        good("enroll", folder, "robot-1", "--broker", broker)
+        fleet = Fleet.open(folder)
+        assert fleet.key.alg == ES256
+        assert fleet.member("gateway", "gw-1").identity.iss == "acme"
+        # The gateway signs with it, and the robot, which pins it, takes its receipts.
+        gateway = gateway_config.load(folder / "gateways" / "gw-1" / "gateway.toml")
+        with Services([Service("gateway", lambda stop: gateway_service.run(gateway, stop))]):
+            robot = Recorder.open(str(folder / "devices" / "robot-1" / "tallystick.json"))
+            try:
+                robot.event("app.ready")
+                until(lambda: robot.health.custody > 0, "a receipt by the TPM's key")
+            finally:
+                robot.close()
+        tpm.unplug(key)
+        assert failure("enroll", folder, "robot-2").reason == "no-chip"
+    finally:
+        tpm.close()
 
 
 def test_the_pin_is_asked_for_on_a_terminal(token: SoftHsm, tmp_path: Path) -> None:
