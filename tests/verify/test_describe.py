@@ -18,6 +18,7 @@ from tallystick.evidence.entry import Closing, LoggedClaim, TimeEntry
 from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.gatewayhead import GatewayHead
 from tallystick.evidence.gatewaylog import GatewayLeaf
+from tallystick.evidence.keys import device_text
 from tallystick.evidence.notarised import Notarised
 from tallystick.evidence.notice import Notice
 from tallystick.evidence.receipt import attach
@@ -160,6 +161,7 @@ def test_a_request_for_a_rotation_is_described_and_vouched_for_by_nobody() -> No
     shown = describe(data)
     assert shown["object"] == "rotation request"
     assert shown["fields"]["custody"] == "secure-element"
+    assert shown["fields"]["old"] == device_text(examples.RECEIVER.id)
     assert shown["fields"]["evidence"][0]["evidence"]["serial"] == heldkeys.SERIAL.hex()
     assert "who asks: nobody vouches for a request" in shown["not_verified"]
     for other in ([7], [7, 0], [7, 1, *change.values()[2:]], change.values()[:-1]):

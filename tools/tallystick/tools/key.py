@@ -198,6 +198,7 @@ def provision(uri: str, dry_run: bool, yes_serial: str | None) -> None:  # noqa:
         except click.Abort:
             if sys.stdin.isatty():
                 raise
+            click.echo(err=True)
             message = "nothing was done: no terminal here to type the serial number at; give it "
             raise click.UsageError(message + "with --yes-serial") from None
         return text

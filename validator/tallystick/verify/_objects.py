@@ -164,7 +164,10 @@ ROWS = {
     "evidence file.sections.entries.*": "entry receipts",
 }
 # Bytes that are written in base64url wherever people type them; other hashes are hexadecimal.
-IDS = {"device", "epoch", "id", "replaces", "parties", "blamed", "interaction", "profile"}
+IDS = {
+    *("device", "epoch", "id", "replaces", "old", "key"),
+    *("parties", "blamed", "interaction", "profile"),
+}
 CODES = {
     "enrolment.subject": enrolment.SUBJECTS,
     "enrolment.custody": enrolment.CUSTODIES,
