@@ -23,6 +23,7 @@ from tallystick.tools.export import merge
 from tallystick.validator import forks, keystatus, publication
 from tallystick.validator.answers import Published
 from tallystick.validator.evidence import Exporter
+from tallystick.validator.problem import Problem
 from tallystick.verify import Report, check, load_evidence, profiles, standing
 from tallystick.verify.policy import Policy, parse_policy
 
@@ -544,12 +545,28 @@ def test_a_publication_is_bounded() -> None:
         publication.parse(cbor.encode([]))
     with pytest.raises(TallyError):
         publication.parse(b"\x81" + cbor.encode([bytes(1 << 20)]))
+
+
+def taken(pace: publication.Pace, address: str, most: int = 100) -> int:
+    for count in range(most):
+        try:
+            pace.take(address)
+        except Problem:
+            return count
+    return most
+
+
+def test_a_flood_of_publications_keeps_nobody_else_out() -> None:
     pace = publication.Pace()
-    for _ in range(32):
-        pace.take()
-    with pytest.raises(TallyError) as caught:
-        pace.take()
-    assert caught.value.reason == "over-quota"
+    assert taken(pace, "192.0.2.1") == 16
+    # One network, however many addresses it has.
+    assert taken(pace, "2001:db8::1", 5) == 5
+    assert taken(pace, "2001:db8::ffff:1") == 11
+    assert taken(pace, "192.0.2.2") == 0
+    pace = publication.Pace()
+    for number in range(5_000):
+        taken(pace, f"10.0.{number >> 8}.{number & 255}", 1)
+    assert len(pace._senders) == 4_096
 
 
 def test_a_dead_chips_device_is_replaced_by_a_new_id(room: Room, fleet: Fleet) -> None:

@@ -215,6 +215,26 @@ def test_a_revocation_counts_for_a_device_that_is_shown_without_it_later(
     until(lambda: other.states() == {"insufficient": 1}, "no verdict by a stolen key")
 
 
+def test_a_revocation_comes_in_while_somebody_else_floods_the_door(
+    two: tuple[Running, Running], fleet: Fleet
+) -> None:
+    one, _ = two
+    device = fleet.device("a")
+    body = publication.encode([device.credential])
+    with httpx2.Client(
+        base_url=one.url, transport=httpx2.HTTPTransport(local_address="127.0.0.2")
+    ) as flood:
+        codes = [
+            flood.post("/v1/credentials", content=body, headers={"Content-Type": CBOR}).status_code
+            for _ in range(40)
+        ]
+    assert codes[-1] == 429
+    revoked = publication.encode([revoke(device, keychange.COMPROMISED, None)])
+    answer = one.http.post("/v1/credentials", content=revoked, headers={"Content-Type": CBOR})
+    assert answer.status_code == 200, answer.text
+    assert one.device(device)["status"] == "compromised"
+
+
 def test_more_key_changes_than_fit_in_one_turn_come_with_the_next(
     two: tuple[Running, Running], fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

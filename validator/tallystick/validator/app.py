@@ -164,7 +164,9 @@ class _Handlers:
     async def credentials(self, request: Request) -> Response:
         """POST /v1/credentials."""
         data = await body.read_plain(request, routes.CBOR, PUBLICATION_BYTES_MAX)
-        published: answers.Published = await asyncio.wrap_future(self._sequencer.publish(data))
+        sender = request.client.host if request.client is not None else ""
+        future = self._sequencer.publish(data, sender)
+        published: answers.Published = await asyncio.wrap_future(future)
         return _json(published)
 
     async def checkpoint(self, _: Request) -> Response:

@@ -17,6 +17,10 @@ PUBLICATION_BYTES_MAX = 1 << 20
 PUBLICATION_CREDENTIALS_MAX = 64
 PUBLICATIONS_PER_S = 2.0
 PUBLICATIONS_BURST = 32.0
+# Of one sender, so that no flood from one place keeps a revocation out.
+PUBLICATIONS_PER_SENDER_PER_S = 0.5
+PUBLICATIONS_PER_SENDER_BURST = 16.0
+PUBLICATION_SENDERS_MAX = 4_096  # who is remembered; the one not heard for longest is forgotten
 
 # --- other validators ----------------------------------------------------------------------
 PEERS_MAX = 64

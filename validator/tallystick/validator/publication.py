@@ -1,5 +1,6 @@
 """Key changes that somebody hands in: credentials without records (docs/protocol.md, 8.1)."""
 
+import ipaddress
 import time
 
 from tallystick.evidence import _shape as shape
@@ -12,8 +13,11 @@ from tallystick.validator.identities import Identities
 from tallystick.validator.limits import (
     PUBLICATION_BYTES_MAX,
     PUBLICATION_CREDENTIALS_MAX,
+    PUBLICATION_SENDERS_MAX,
     PUBLICATIONS_BURST,
     PUBLICATIONS_PER_S,
+    PUBLICATIONS_PER_SENDER_BURST,
+    PUBLICATIONS_PER_SENDER_PER_S,
 )
 from tallystick.validator.problem import Problem
 from tallystick.validator.work import Work
@@ -36,22 +40,54 @@ def encode(credentials: list[list[bytes]]) -> bytes:
     return cbor.encode([list(statements) for statements in credentials])
 
 
-class Pace:
-    """A bucket of publications: whoever floods this door must not hold up batches."""
-
-    def __init__(self) -> None:
-        self._left = PUBLICATIONS_BURST
+class _Bucket:
+    def __init__(self, per_s: float, burst: float) -> None:
+        self._per_s = per_s
+        self._burst = self.left = burst
         self._at_s = time.monotonic()
 
-    def take(self) -> None:
-        """One publication; Problem("over-quota") when there are too many."""
+    def fill(self) -> bool:
+        """Whether there is one left."""
         now_s = time.monotonic()
-        self._left += (now_s - self._at_s) * PUBLICATIONS_PER_S
-        self._left = min(PUBLICATIONS_BURST, self._left)
+        self.left = min(self._burst, self.left + (now_s - self._at_s) * self._per_s)
         self._at_s = now_s
-        if self._left < 1:
+        return self.left >= 1
+
+
+class Pace:
+    """Buckets of publications, one of each sender and one of all.
+
+    Whoever floods this door must not hold up batches, nor keep out who revokes a key.
+    """
+
+    def __init__(self) -> None:
+        self._all = _Bucket(PUBLICATIONS_PER_S, PUBLICATIONS_BURST)
+        self._senders: dict[str, _Bucket] = {}
+
+    def take(self, address: str) -> None:
+        """One publication from this address; Problem("over-quota") when there are too many."""
+        sender = _network(address)
+        own = self._senders.pop(sender, None)
+        if own is None:
+            own = _Bucket(PUBLICATIONS_PER_SENDER_PER_S, PUBLICATIONS_PER_SENDER_BURST)
+            if len(self._senders) >= PUBLICATION_SENDERS_MAX:
+                del self._senders[next(iter(self._senders))]
+        self._senders[sender] = own
+        if not own.fill() or not self._all.fill():
             raise Problem("over-quota", "too many publications; send again later")
-        self._left -= 1
+        own.left -= 1
+        self._all.left -= 1
+
+
+def _network(address: str) -> str:
+    # Whoever has one IPv6 address has a whole network of them.
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if found.version == 4:
+        return address
+    return str(ipaddress.ip_network((found.packed, 64), strict=False))
 
 
 def learn(work: Work, identities: Identities, received: list[Credential]) -> Published:

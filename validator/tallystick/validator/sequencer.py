@@ -156,10 +156,13 @@ class Sequencer:
         """Hand in a batch as it came; Problem("over-quota") when too many wait."""
         return self.hand_in("batch", lambda: self.ingest.batch(body.decompress(compressed)))
 
-    def publish(self, data: bytes) -> "Future[Published]":
-        """Hand in a publication; Malformed, or Problem("over-quota"), before any work is done."""
+    def publish(self, data: bytes, address: str) -> "Future[Published]":
+        """Hand in a publication; Malformed, or Problem("over-quota"), before any work is done.
+
+        address: who hands it in.
+        """
         received = publication.parse(data)
-        self._pace.take()
+        self._pace.take(address)
         return self.hand_in("publication", lambda: self.ingest.publish(received))
 
     def hand_in(self, what: str, job: Callable[[], T]) -> "Future[T]":
