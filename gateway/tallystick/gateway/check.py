@@ -144,4 +144,4 @@ def _validator(validator: ValidatorConfig, config: Config, now_s: int) -> str:
         http.get("/healthz")
     finally:
         http.close()
-    return f"{validator.url} answers; gets {validator.send}; signs as {peer.iss}"
+    return f"{validator.url} answers; send = {validator.send}; signs as {peer.iss}"

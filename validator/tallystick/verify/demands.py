@@ -171,8 +171,10 @@ class MinimumCustody:
 
     def _failure(self, record: Record) -> str:
         why = record.held.why()
+        # A device's first key has the device's own id; a later one is named too.
+        key = "the key" if record.key == record.device else f"key {b64u(record.key)}"
         return (
-            f"key {b64u(record.key)} of device {device_text(record.device)} is held in "
+            f"{key} of device {device_text(record.device)} is held in "
             f"{CUSTODIES[record.custody]}, the policy needs {CUSTODIES[self.level]}"
             + (f" ({printable(why, WHY_CHARS_MAX)})" if why else "")
         )
