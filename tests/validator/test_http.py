@@ -316,7 +316,7 @@ def test_a_flood_of_publications_is_stopped_and_holds_up_no_batch(tmp_path: Path
             flooded.http.post("/v1/credentials", content=body, headers=headers) for _ in range(60)
         ]
         codes = [answer.status_code for answer in answers_]
-        assert codes.count(200) >= 32
+        assert codes.count(200) >= 16
         assert codes.count(429) >= 10
         assert answers_[codes.index(429)].headers["retry-after"] == "1"
         flooded.fill()
