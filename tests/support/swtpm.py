@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tallystick.evidence.errors import KeyDriverError
+from tallystick.hw.counter import Counter
 from tallystick.hw.signer import Signer
 from tallystick.tools._daemon import HOST
 from tallystick.tools.swtpm import Swtpm, find
@@ -152,3 +154,19 @@ class Device:
 
     def _gone(self) -> bytes:
         raise ConnectionError
+
+
+def refused(reason: str, action: object, *arguments: object, **named: object) -> KeyDriverError:
+    """The error that a call must end with; it shows no PIN."""
+    with pytest.raises(KeyDriverError) as caught:
+        action(*arguments, **named)  # type: ignore[operator]  # a method under test
+    assert caught.value.reason == reason, caught.value
+    assert PIN not in str(caught.value) and PIN not in repr(caught.value)
+    return caught.value
+
+
+def counter_of(key: Signer) -> Counter:
+    """A key's counter, which a TPM always has."""
+    counter = key.counter()
+    assert counter is not None
+    return counter
