@@ -176,3 +176,6 @@ def test_a_gateway_rotates_on_its_token_with_the_pin_that_it_is_configured_with(
     assert softhsm.uri("site", "gw2") in config and str(held.pin_file) in config
     shown = json.loads(tally("fleet", "show", held.folder, "gw-1", "--json"))
     assert [key["custody"] for key in shown["keys"]] == ["pkcs11", "pkcs11"]
+    text = tally("fleet", "show", held.folder, "gw-1")
+    assert text.count("shown: the token says that it made the key itself") == 2
+    assert "not proven: that the token is hardware" in text

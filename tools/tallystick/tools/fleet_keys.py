@@ -381,6 +381,8 @@ def _key_lines(key: dict[str, Any]) -> list[str]:
     lines = [
         f"thumbprint: {key['key']}",
         f"algorithm: {key['alg']}, custody: {custody}",
+        *(f"  shown: {sentence}" for sentence in key["shown"]),
+        *(f"  not proven: {sentence}" for sentence in key["not_proven"]),
         f"since: {_day(key['since_ms'])}"
         + (f", from the head {key['begins_at']} on" if key["begins_at"] else ""),
         f"status: {key['status']}",

@@ -292,6 +292,8 @@ def shown(fleet: Fleet, member: Member) -> dict[str, Any]:
                 "alg": "ed25519" if period.key.alg == keys_of.EDDSA else "p256",
                 "custody": CUSTODIES[held.level],
                 "claimed": CUSTODIES[period.custody],
+                "shown": held.shown,
+                "not_proven": held.not_proven,
                 "since_ms": period.since_s * 1000,
                 "begins_at": None if period.begin is None else head_text(period.begin),
                 "status": period.reason or ("rotated" if period.ended else "active"),
