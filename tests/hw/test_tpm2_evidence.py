@@ -1,7 +1,6 @@
 """Evidence of a TPM's custody: made by a real software TPM, checked as a verifier checks it."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,11 +22,6 @@ ROOT = ex.Signer(ES256, "a fleet root that vouches")
 FLEET = "acme"
 NOW_S = 1_800_000_000
 VALIDITY = (NOW_S - 10, NOW_S + 10)
-
-
-@pytest.fixture(scope="module")
-def tpm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swtpm]:
-    yield from swtpm.running(tmp_path_factory.mktemp("tpm"))
 
 
 def statement(key: PublicKey) -> bytes:

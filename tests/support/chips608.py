@@ -1,10 +1,12 @@
 """An ATECC608 set up for us, in memory or in a file, and signers on whatever bus leads to it."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tallystick.evidence.errors import KeyDriverError
 from tallystick.hw import atecc608_chip
 from tallystick.hw import atecc608_commands as commands
 from tallystick.hw import atecc608_profile as profile
@@ -84,3 +86,19 @@ class Interference:
     def readfrom(self, address: int, size: int) -> bytes:
         read: bytes = self.touch("R", address, self.bus.readfrom(address, size))
         return read
+
+
+def reason_of(raised: pytest.ExceptionInfo[KeyDriverError]) -> str:
+    """Of the error that was raised."""
+    return raised.value.reason
+
+
+def check(key: AteccKey, message: bytes = b"decision") -> None:
+    """Sign and verify."""
+    key.public_key().verify(key.sign(message), message)
+
+
+def poll_to_the_end(work: Any) -> None:
+    """Poll until it is done."""
+    while not work.poll():
+        time.sleep(0.001)
