@@ -253,6 +253,9 @@ def test_a_dead_chip_is_replaced_by_a_new_id(fleet: Fleet, validator: Running) -
     }  # fmt: skip
     again = refused("fleet", "replace", fleet.path, "robot-1", "robot-1b")
     assert (again.reason, again.message) == ("bad-value", "robot-1b stands in for robot-1 already")
+    tally("fleet", "enroll", fleet.path, "robot-2")
+    other = refused("fleet", "replace", fleet.path, "robot-2", "robot-1b")
+    assert other.message == "robot-1b stands in for another one already"
 
 
 def test_gateways_and_validators_rotate(site: Site, fleet: Fleet, tmp_path: Path) -> None:
@@ -375,6 +378,21 @@ def test_members_are_found_by_label_kind_and_id(fleet: Fleet) -> None:
     for name in ("one", "two"):
         with pytest.raises(Malformed):
             keychanges.find(fleet, name)
+
+
+@pytest.mark.parametrize("days", [-31, 2])
+def test_a_device_does_not_choose_the_time_of_its_rotation(
+    fleet: Fleet, tmp_path: Path, days: int
+) -> None:
+    member = fleet.enrol("device", "robot-1")
+    old = Signer.from_uri(f"file:{member.key_path}")
+    new = Signer.create(f"file:{tmp_path / 'new'}")
+    at_ms = keychanges.now_ms() + days * 86_400_000
+    made = keychange.rotate(old, new, "acme", member.id, 0, [], None, at_ms)
+    with pytest.raises(Unverified) as caught:
+        keychanges.sign_rotation(fleet, member, made)
+    assert caught.value.reason == "expired"
+    assert len(fleet.member("device", "robot-1").identity.keys) == 1
 
 
 def test_room_stays_for_a_revocation(fleet: Fleet, tmp_path: Path) -> None:
