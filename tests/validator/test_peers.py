@@ -12,6 +12,7 @@ from support.keychanges import head_of, revoke, rotate
 from support.site import until
 from support.validating import Gateway, Room, compress, handover, load, write_config
 from tallystick.evidence import cbor, checkpoint, credential, forkproof, keychange
+from tallystick.evidence.checkpoint import Checkpoint
 from tallystick.evidence.credential import Credential, verify_credential
 from tallystick.evidence.errors import TallyError, Unverified
 from tallystick.evidence.keys import b64u, from_b64u
@@ -20,7 +21,8 @@ from tallystick.validator import answers, follow, peers, publication
 from tallystick.validator import config as configs
 from tallystick.validator.config import Config
 from tallystick.validator.devicelog import split
-from tallystick.validator.peers import Exchange, PeerClient
+from tallystick.validator.peerclient import PeerClient
+from tallystick.validator.peers import Exchange
 from tallystick.validator.routes import CBOR
 from tallystick.validator.service import Service
 
@@ -213,6 +215,32 @@ def test_a_revocation_counts_for_a_device_that_is_shown_without_it_later(
     exchange.turn()
     assert other.device(device)["status"] == "compromised"
     until(lambda: other.states() == {"insufficient": 1}, "no verdict by a stolen key")
+
+
+def test_fork_proofs_by_other_keys_cost_the_writer_nothing(
+    room: Room, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, gateway = fleet.device("a"), Gateway(fleet)
+    device.record(3)
+    gateway.take(device.segment())
+    room.send(gateway.batch(devices=[device]))
+    stranger = Fleet(fleet.name).device("stranger")
+    rows = []
+    for number in range(300):
+        roots = [bytes([side, number & 255, number >> 8]) + bytes(29) for side in (0, 1)]
+        heads = [
+            Checkpoint(device.epoch, 3, root, 0, 1, 1).sign(stranger.signer, fleet.name, device.id)
+            for root in roots
+        ]
+        first, second = map(checkpoint.parse, heads)
+        proof = forkproof.between(first, second, None).encode()
+        rows.append(answers.ForkProof(device.text, b64u(device.epoch), b64u(proof), 1))
+    client = PeerClient("http://127.0.0.1:9")
+    monkeypatch.setattr(client, "get", lambda *_, **__: answers.ForkProofs(rows))
+    exchange = Exchange(room.sequencer, client)
+    # Nobody takes what is handed in here: it would wait for ever.
+    assert exchange._fork_proofs() == 0
+    assert room.rows("SELECT suspect FROM identities WHERE subject = 0") == [(None,)]
 
 
 def test_a_revocation_comes_in_while_somebody_else_floods_the_door(

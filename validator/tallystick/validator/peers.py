@@ -6,14 +6,11 @@ themselves. A peer that is away, slow or lying costs its own thread some time, a
 """
 
 import random
-import ssl
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-import httpx2
-import msgspec
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.engine import Connection
@@ -28,66 +25,27 @@ from tallystick.evidence.forkproof import ForkProof
 from tallystick.evidence.keys import b64u, device_text, from_b64u
 from tallystick.evidence.proof import verify_consistency
 from tallystick.evidence.tree import Tree
-from tallystick.validator import answers, follow, forks, keystatus, schema
+from tallystick.validator import answers, follow, forks, keystatus, schema, settled
 from tallystick.validator.config import PeerConfig
 from tallystick.validator.devicelog import split, statement_of
 from tallystick.validator.forks import Contradiction
 from tallystick.validator.identities import Known
 from tallystick.validator.limits import (
+    FORKS_ANSWERED_MAX,
     PAGE_ROWS_MAX,
-    PEER_ANSWER_BYTES_MAX,
     PEER_CHANGES_WAITING_MAX,
-    PEER_CONNECT_S_MAX,
     PEER_CREDENTIALS_PER_TURN_MAX,
     PEER_HEADS_AHEAD_MAX,
     PEER_PAGES_PER_TURN_MAX,
-    PEER_READ_S_MAX,
     PEER_RETRY_S_MAX,
     WRITER_S_MAX,
 )
+from tallystick.validator.peerclient import PeerClient
 from tallystick.validator.sequencer import Sequencer
 from tallystick.validator.work import CHUNK, Work
 from tallystick.verify.standing import proves_nothing
 
-T = TypeVar("T")
 _log = structlog.get_logger("tallystick.validator.peers")
-
-
-class PeerClient:
-    """The reads of one peer: bounded answers, no redirects, every failure a TallyError."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        timeout = httpx2.Timeout(PEER_READ_S_MAX, connect=PEER_CONNECT_S_MAX)
-        self._client = httpx2.Client(timeout=timeout, follow_redirects=False)
-
-    def get(self, path: str, shape: type[T], **query: object) -> T:
-        """A JSON answer of this type."""
-        try:
-            return msgspec.json.decode(self.bytes_of(path, **query), type=shape)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise TransportError("bad-value", f"{self._url}{path}: {error}") from error
-
-    def bytes_of(self, path: str, **query: Any) -> bytes:
-        """The body of a 200 answer."""
-        parts, size = [], 0
-        try:
-            with self._client.stream("GET", self._url + path, params=query) as response:
-                for part in response.iter_bytes():
-                    size += len(part)
-                    if size > PEER_ANSWER_BYTES_MAX:
-                        raise TransportError("too-large", f"{self._url}: an answer without end")
-                    parts.append(part)
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ssl.SSLError) as error:
-            what = str(error) or type(error).__name__
-            raise TransportError("unreachable", f"{self._url}: {what}") from error
-        if response.status_code != httpx2.codes.OK:
-            raise TransportError("refused", f"{self._url}{path}: answered {response.status_code}")
-        return b"".join(parts)
-
-    def close(self) -> None:
-        """Close its connections."""
-        self._client.close()
 
 
 class Exchange:
@@ -167,9 +125,9 @@ class Exchange:
     def _fork_proofs(self) -> int:
         page = self._client.get("/v1/forks", answers.ForkProofs)
         found = 0
-        for one in page.forks:
+        for one in page.forks[:FORKS_ANSWERED_MAX]:
             proof = forkproof.parse(_octets(one.proof))
-            if self._read(lambda c, proof=proof: _is_kept(c, proof)):
+            if self._read(lambda c, proof=proof: _is_kept(c, proof)) or not self._signed(proof):
                 continue
             inside = None
             if proof.inside is not None:
@@ -177,6 +135,19 @@ class Exchange:
                 inside = encode([*sizes, *proof.inside])
             found += self._record(Contradiction(proof.second, proof.first, inside))
         return found
+
+    def _signed(self, proof: ForkProof) -> bool:
+        # In this thread: a peer that lies must not keep the one writer busy.
+        known = self._read(lambda c: _credential(c, proof.device))
+        if known is None:
+            return False
+        identity = credential.verify_credential(known, self._sequencer.config.roots, None)
+        try:
+            proof.verify(identity)
+        except Unverified as error:
+            self._sequencer.refusals.count(error.reason)
+            return False
+        return settled.counts(identity, "fork", proof.first, proof.second)
 
     # --- heads -----------------------------------------------------------------------------
 

@@ -1,0 +1,53 @@
+"""Reads of another validator, as bounded as what anybody answers (docs/protocol.md, 8.2)."""
+
+import ssl
+from typing import Any, TypeVar
+
+import httpx2
+import msgspec
+
+from tallystick.evidence.errors import TransportError
+from tallystick.validator.limits import (
+    PEER_ANSWER_BYTES_MAX,
+    PEER_CONNECT_S_MAX,
+    PEER_READ_S_MAX,
+)
+
+T = TypeVar("T")
+
+
+class PeerClient:
+    """The reads of one peer: bounded answers, no redirects, every failure a TallyError."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        timeout = httpx2.Timeout(PEER_READ_S_MAX, connect=PEER_CONNECT_S_MAX)
+        self._client = httpx2.Client(timeout=timeout, follow_redirects=False)
+
+    def get(self, path: str, shape: type[T], **query: object) -> T:
+        """A JSON answer of this type."""
+        try:
+            return msgspec.json.decode(self.bytes_of(path, **query), type=shape)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise TransportError("bad-value", f"{self._url}{path}: {error}") from error
+
+    def bytes_of(self, path: str, **query: Any) -> bytes:
+        """The body of a 200 answer."""
+        parts, size = [], 0
+        try:
+            with self._client.stream("GET", self._url + path, params=query) as response:
+                for part in response.iter_bytes():
+                    size += len(part)
+                    if size > PEER_ANSWER_BYTES_MAX:
+                        raise TransportError("too-large", f"{self._url}: an answer without end")
+                    parts.append(part)
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ssl.SSLError) as error:
+            what = str(error) or type(error).__name__
+            raise TransportError("unreachable", f"{self._url}: {what}") from error
+        if response.status_code != httpx2.codes.OK:
+            raise TransportError("refused", f"{self._url}{path}: answered {response.status_code}")
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._client.close()
