@@ -33,6 +33,8 @@ Head = list[Any]  # [epoch, size, root]
 PUBLISHED_AT_ONCE_MAX = 64
 ROTATION_FIELDS = 10
 JOURNAL_BYTES_MAX = 1 << 40
+DAY_MS = 86_400_000
+REQUEST_DAYS_MAX = 30
 
 
 def now_ms() -> int:
@@ -134,6 +136,14 @@ def sign_rotation(fleet: Fleet, member: Member, rotation: Rotation) -> Member:
             "already-enrolled",
             f"the request was made with another credential than {member.label} has here: give the "
             "device its newest one, and make the request again",
+        )
+    # The time decides which attesters were valid: it is not for the device to choose.
+    age_ms = now_ms() - rotation.time_ms
+    if not -DAY_MS <= age_ms <= REQUEST_DAYS_MAX * DAY_MS:
+        raise Unverified(
+            "expired",
+            f"the request is not of the last {REQUEST_DAYS_MAX} days by its own time: set the "
+            "device's clock and make it again",
         )
     for other in fleet.members():
         if any(period.key == rotation.key for period in other.identity.keys):
