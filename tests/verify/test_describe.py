@@ -164,9 +164,13 @@ def test_a_request_for_a_rotation_is_described_and_vouched_for_by_nobody() -> No
     assert shown["fields"]["old"] == device_text(examples.RECEIVER.id)
     assert shown["fields"]["evidence"][0]["evidence"]["serial"] == heldkeys.SERIAL.hex()
     assert "who asks: nobody vouches for a request" in shown["not_verified"]
+    assert "the new key is sound" in shown["verified"]
     for other in ([7], [7, 0], [7, 1, *change.values()[2:]], change.values()[:-1]):
         with pytest.raises(Malformed, match="none of our objects"):
             describe(cbor.encode(other))
+    for at, wrong in ((2, b"short"), (4, {1: 2}), (6, "evidence"), (8, "now"), (11, bytes(63))):
+        with pytest.raises(Malformed):
+            describe(cbor.encode([wrong if n == at else v for n, v in enumerate(change.values())]))
 
 
 def test_times_are_shown_as_people_write_them() -> None:

@@ -70,7 +70,7 @@ def check(der: bytes, public_key: bytes, ca: list[x509.Certificate], at: float) 
 def _load(der: bytes) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(der)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         message = f"the endorsement certificate cannot be read: {error}"
         raise Unverified("bad-value", message) from None
 

@@ -9,6 +9,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from tallystick.evidence.limits import EVIDENCE_BYTES_MAX
+from tallystick.tools import attester_files
 from tallystick.tools._screen import screen
 from tallystick.tools.verify import FILE, read_limited
 from tallystick.verify.describe import describe
@@ -20,6 +21,7 @@ Examples:
   tally inspect handover.tally
   tally inspect robot-7/credential.cbor
   tally inspect handover.toml          a profile, with its digest
+  tally inspect robot-7.rotation       or robot-7.request, robot-7.tpm
   tally inspect acme/root.pub --json
 """
 )
@@ -29,9 +31,11 @@ def inspect(file: Path, *, as_json: bool) -> None:
     """Show any of our objects, and what of it is verified.
 
     Records, statements, segments, halves, batches, receipts, log entries, log checkpoints,
-    evidence files, messages, profiles, credentials, requests, public keys. Never a key file.
+    evidence files, messages, profiles, credentials, requests (for enrolments, rotations and
+    attesters), public keys. Never a key file.
     """
-    described = describe(read_limited(file, EVIDENCE_BYTES_MAX))
+    data = read_limited(file, EVIDENCE_BYTES_MAX)
+    described = attester_files.described(data) if attester_files.is_one(data) else describe(data)
     if as_json:
         click.echo(json.dumps(described, indent=2, ensure_ascii=False))
         return

@@ -156,8 +156,14 @@ def _describe_rotation_request(data: bytes, depth: int) -> Described:
     if values[1:2] != [keychange.ROTATION] or len(values) != 2 + len(names):
         raise Malformed("unknown-kind", "an array that begins like none of our objects")
     fields = _fields("key change", names, values[2:], depth)
-    left = ["that the old key and the new one signed", "who asks: nobody vouches for a request"]
-    return _described(f"{name} request", len(data), fields, ["it is in its one encoding"], left)
+    values[4] = keys.from_cose_key(values[4])
+    keychange.Rotation(*values[2:])
+    verified = ["it is in its one encoding", "the new key is sound"]
+    left = [
+        "that the old key and the new one signed, and the evidence: the request names no fleet",
+        "who asks: nobody vouches for a request",
+    ]
+    return _described(f"{name} request", len(data), fields, verified, left)
 
 
 def _kind_of(array: bytes) -> int:
