@@ -67,6 +67,27 @@ def test_one_process_at_a_time(path: Path) -> None:
     opened(path).close()
 
 
+def test_by_a_link_it_is_the_same_chip(path: Path, tmp_path: Path) -> None:
+    """Two holders, or a save beside the file, would bring an old counter back."""
+    saved(path, ready_eeprom())
+    link = tmp_path / "elsewhere" / "link.chip"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    chip = opened(link)
+    with pytest.raises(KeyDriverError, match="another process"):
+        opened(path)
+    wire = Wire(chip)
+    wire.wake()
+    assert wire.command(COUNTER, 1) == b"\x01\0\0\0"
+    chip.close()
+    assert link.is_symlink()
+    again = opened(path)
+    wire = Wire(again)
+    wire.wake()
+    assert wire.command(COUNTER, 0) == b"\x01\0\0\0"
+    again.close()
+
+
 def test_a_chip_is_never_replaced(path: Path) -> None:
     VirtualAtecc608.new(str(path), unique=b"abcdef")
     before = path.read_bytes()

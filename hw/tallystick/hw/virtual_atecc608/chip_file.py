@@ -57,7 +57,9 @@ class ChipFile(Memory):
             its bytes are no chip's.
         """
         self.path = path
-        self._folder = os.path.dirname(os.path.abspath(path))
+        # By a link it is the same chip: one lock, and a save that replaces what all names lead to.
+        self._file = os.path.realpath(path)
+        self._folder = os.path.dirname(self._file)
         self._lock = self._hold(new is not None)
         try:
             super().__init__(self._read() if new is None else self._made(new))
@@ -92,7 +94,7 @@ class ChipFile(Memory):
                 opened.write(data)
                 opened.flush()
                 os.fsync(opened.fileno())
-            os.replace(temporary, self.path)
+            os.replace(temporary, self._file)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
@@ -119,7 +121,7 @@ class ChipFile(Memory):
         # Beside the file, since saving replaces it. It stays: unlinking one that another process
         # waits for would give two holders.
         try:
-            lock = os.open(self.path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = os.open(self._file + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise KeyDriverError("no-chip", f"{self.path}.lock: {error.strerror}")
         try:
@@ -135,7 +137,7 @@ class ChipFile(Memory):
         return lock
 
     def _read(self) -> Eeprom:
-        with open(self.path, "rb") as opened:
+        with open(self._file, "rb") as opened:
             data = opened.read(FILE_BYTES + 1)
         try:
             return parse(data)
