@@ -190,3 +190,17 @@ def test_without_a_terminal_the_serial_number_is_an_option(tmp_path: Path) -> No
     assert "nothing was done" in did.output and "--yes-serial" in did.output
     shown = CliRunner().invoke(cli, ["key", "show", uri])
     assert "not locked" in shown.output
+
+
+def test_an_open_key_file_is_called_open(tmp_path: Path) -> None:
+    made = tally("key", "create", f"file:{tmp_path / 'open'}")
+    assert "lies open: whoever reads it has the key" in made.stderr
+    made = tally("fleet", "init", tmp_path / "acme", "--name", "acme")
+    assert "root.key lies open" in made.stderr
+    made = tally("fleet", "enroll", tmp_path / "acme", "robot-1")
+    assert made.exit_code == 0 and "key lies open" in made.stderr
+    pin = tmp_path / "pin"
+    pin.touch(0o600)
+    pin.write_text("a long passphrase\n")
+    made = tally("key", "create", f"file:{tmp_path / 'sealed'}", "--pin-file", pin)
+    assert made.exit_code == 0 and "lies open" not in made.stderr

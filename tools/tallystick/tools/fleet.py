@@ -81,6 +81,8 @@ def init(
     kept = made.root_key.uri.removeprefix("file:")
     click.echo(f"fleet {name} is in {folder}; its root key: keep {kept} safe and offline")
     made.close()
+    if not seal and pin_file is None:
+        secrets.say_if_open(made.root_key.uri, None, "--seal keeps it under a passphrase")
     click.echo(f"others pin this line ({folder / 'root.pub'}):\n{made.root_line}")
 
 

@@ -165,6 +165,9 @@ class _Given:
         written = self._configure(opened, member, wanted, peers)
         held = CUSTODIES[keycustody.current(member.identity).level]
         click.echo(f"{self.kind} {self.label} is {member.id_text}; its key is held in {held}")
+        if self.request is None and self.key_uri is None:
+            how = "for a sealed one, `tally key create file:PATH --seal`, then `enroll --key`"
+            secrets.say_if_open(f"file:{member.key_path}", None, how)
         click.echo(f"its configuration: {written}")
         if self.kind == "gateway":
             say_unaware(

@@ -139,6 +139,7 @@ def create(uri: str, alg: str | None, pin_file: Path | None, seal: bool, as_json
         ],
         as_json=as_json,
     )
+    secrets.say_if_open(uri, ask, "--seal keeps a key under a passphrase")
 
 
 @key.command(

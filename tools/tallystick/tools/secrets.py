@@ -82,6 +82,13 @@ def for_new_key(uri: str, pin_file: Path | None = None, *, seal: bool = False) -
     return secrets(pin_file, new=True) if seal or pin_file is not None else None
 
 
+def say_if_open(uri: str, ask: "Secrets | None", how: str) -> None:
+    """Tell whoever makes a key file without a passphrase that it is open, and `how` to seal it."""
+    path = uri.removeprefix("file:")
+    if path != uri and ask is None:
+        click.echo(f"{path} lies open: whoever reads it has the key; {how}", err=True)
+
+
 def _prompt(what: str, *, new: bool) -> str:
     # To standard error, so that a command's output can be a file's content.
     text: str = click.prompt(
