@@ -143,7 +143,7 @@ def test_requests_of_other_fleets_and_no_requests(fleet: Fleet, tmp_path: Path) 
 
 def test_keys_in_files(tmp_path: Path) -> None:
     uri = f"file:{tmp_path / 'key'}"
-    made = json.loads(done("key", "create", uri, "--alg", "p256", "--json"))
+    made = json.loads(tally("key", "create", uri, "--alg", "p256", "--json").stdout)
     shown = json.loads(done("key", "show", uri, "--json"))
     assert shown == made and shown["custody"] == "software" and "P-256" in shown["key"]
     assert json.loads(done("key", "test", uri, "--json"))["works"]
