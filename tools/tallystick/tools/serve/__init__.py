@@ -1,1 +1,0 @@
-"""`tally recorder serve`: one recorder for programs in any language, over a Unix socket."""
