@@ -22,6 +22,7 @@ COMMANDS = {
     "key": ("key", "key", None, "Show, make, test and set up keys in files and in hardware."),
     "gateway": ("gateway", "gateway", "gateway", "Run, check and watch a gateway."),
     "validator": ("validator", "validator", "validator", "Run and check a validator."),
+    "recorder": ("recorder", "recorder", None, "Record for programs in any language."),
     "inspect": ("inspect", "inspect", None, "Show any of our objects, and what of it is verified."),
     "verify": ("verify", "verify", None, "Check an evidence file offline against a policy."),
     "export": ("export", "export", "client", "Fetch the evidence of a record or interaction."),

@@ -1,0 +1,1 @@
+"""`tally recorder serve`: one recorder for programs in any language, over a Unix socket."""
