@@ -279,6 +279,33 @@ def test_an_old_keys_branch_that_was_heard_first_is_cut_off(room: Room, fleet: F
     assert sent(room, gateway, len(gateway.items) - 1) == []
 
 
+@pytest.mark.parametrize("thief_first", [False, True])
+def test_a_thiefs_branch_below_the_named_head_is_not_trusted(
+    room: Room, fleet: Fleet, thief_first: bool
+) -> None:
+    """A17: it was logged before the revocation, and the named head is on the other branch."""
+    giver, receiver = fleet.device("a"), fleet.device("b")
+    gateway, rogue = Gateway(fleet), Gateway(fleet, "rogue")
+    giver.record(3)
+    giver.seal()
+    thief = giver.clone()
+    giver.record(9)
+    handover(giver, receiver, "order-1")
+    handover(thief, receiver, "order-9")
+    gateway.take(*giver.segments(), *receiver.segments())
+    rogue.take(*thief.segments())
+    both = [(rogue, [giver]), (gateway, [giver, receiver])]
+    for one, devices in both if thief_first else reversed(both):
+        sent(room, one, 0, *devices)
+    publish(room, revoke(giver, COMPROMISED, head_of(giver)))
+    room.settle()
+    # Which branch the log here is decides how much stays, and never that the thief's does.
+    assert room.states().get("matched", 0) == (0 if thief_first else 1)
+    found = [verdict.parse(row[0]) for row in room.rows("SELECT data FROM entries WHERE kind = 10")]
+    newest_of = {one.finding.interaction: one.finding for one in found}
+    assert [one.state for one in newest_of.values()].count("matched") == (0 if thief_first else 1)
+
+
 @pytest.mark.parametrize("when", ["beyond", "within", "heard first", "before it is revoked"])
 def test_a_compromised_old_key_makes_no_new_one_suspect(
     room: Room, fleet: Fleet, when: str

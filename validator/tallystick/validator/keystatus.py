@@ -32,7 +32,41 @@ def status(work: Work, identity: Identity, head: Checkpoint, key: PublicKey) -> 
     if period.reason == "compromised" and period.ended_by is not None:
         logged, ended = work.entry_of(head.digest), work.entry_of(period.ended_by)
         before = logged is not None and ended is not None and logged < ended
-    return status_of(identity, head, key, _left(work, identity, period, head), before=before)
+    left = _left(work, identity, period, head)
+    before = before and not _on_another_branch(work, identity, period, left, head)
+    return status_of(identity, head, key, left, before=before)
+
+
+def _on_another_branch(
+    work: Work, identity: Identity, period: KeyPeriod, left: Left, head: Checkpoint
+) -> bool:
+    """Whether a forked log's head is not shown to lie below the head that is trusted.
+
+    A thief's branch may have been logged before its key was revoked, and be no longer than that.
+    """
+    table = schema.forks
+    forked = work.written(table, schema.stretches).execute(
+        sa.select(table.c.fork).where(
+            table.c.device == identity.id, table.c.epoch == head.epoch, table.c.reason == "fork"
+        )
+    )
+    if period.end is None or forked.first() is None:
+        return False
+    size, root = period.end[1:] if period.end[0] == head.epoch else left.get(head.epoch, (0, b""))
+    if (head.size, head.root) == (size, root):
+        return False
+    known = ((size, root), (head.size, head.root))
+    return not all(_root_at(work, head, at) == wanted for at, wanted in known)
+
+
+def _root_at(work: Work, head: Checkpoint, size: int) -> bytes | None:
+    log = work.logs.get((head.device, head.epoch))
+    number = log.log if log is not None else _log_of(work, head.device, head.epoch)
+    if number is None or size < 1:
+        return None
+    held = held_over(work.connection, number, size - 1)
+    tree = None if held is None else held.tree_at(size)
+    return None if tree is None else tree.root()
 
 
 def _left(work: Work, identity: Identity, period: KeyPeriod, head: Checkpoint) -> Left:
