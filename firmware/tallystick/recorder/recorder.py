@@ -30,6 +30,21 @@ WAITING = ("recorder.claiming", "recorder.accepting", "recorder.accepted", "reco
 _NOTHING: "dict[str, Any]" = {}
 
 
+class _Lost:
+    # A Handle (recorder/handle.py) where the heap has not even room for its code; made in advance.
+    ready = True
+    kept = False
+    error = None
+    fault = "memory"
+    value = b""
+
+    def result(self) -> bytes:
+        return self.value
+
+
+_LOST = _Lost()
+
+
 class Recorder:
     """Make it with open()."""
 
@@ -151,7 +166,7 @@ class Recorder:
         except MemoryError:
             # Not even its code had room: nothing was done.
             self._ledger.starved("claim")
-            return b"" if wait else None
+            return b"" if wait else _LOST
         finally:
             forget(WAITING)
 
@@ -163,7 +178,7 @@ class Recorder:
             return accepts(self, half, wait)
         except MemoryError:
             self._ledger.starved("accept")
-            return None
+            return None if wait else _LOST
         finally:
             forget(WAITING)
 
