@@ -45,12 +45,13 @@ from tallystick.evidence import (
     resend,
     root,
     segment,
+    serialframe,
     statement,
     tree,
     verdict,
     welcome,
 )
-from tallystick.evidence.errors import TallyError
+from tallystick.evidence.errors import Malformed, TallyError
 
 Given = dict[str, Any]
 OPERATIONS: dict[str, Callable[[Given], Given]] = {}
@@ -94,6 +95,16 @@ def _signed(verified: statement.Signed) -> Given:
 def cbor_item(given: Given) -> Given:
     assert cbor.encode(cbor.decode(_bytes(given))) == _bytes(given)
     return {}
+
+
+@operation
+def serial_frame(given: Given) -> Given:
+    data = _bytes(given)
+    if data[-1:] != b"\0":
+        raise Malformed("truncated", "a frame without its end")
+    kind, session, sequence, payload = serialframe.parse(data[:-1])
+    assert serialframe.encode(kind, session, sequence, payload) == data
+    return {"kind": kind, "session": session.hex(), "sequence": sequence, "payload": payload.hex()}
 
 
 @operation

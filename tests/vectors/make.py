@@ -23,12 +23,13 @@ from support.scenarios import (  # noqa: E402  # as above
     forks,
     gateways,
     identities,
+    lines,
     logs,
     records,
     verdicts,
 )
 
-PARTS = (encodings, records, devices, identities, custodies, forks, gateways, logs, verdicts)
+PARTS = (encodings, records, devices, identities, custodies, forks, gateways, lines, logs, verdicts)
 
 
 def build() -> dict[str, str]:

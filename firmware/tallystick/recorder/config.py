@@ -149,7 +149,12 @@ def _beside(folder: str, path: "str | None") -> "str | None":
 def _check_texts(config: "dict[str, Any]", where: str) -> None:
     uplink = config["uplink"]
     if uplink is not None:
-        parse_uplink(uplink)
+        if uplink.startswith("serial:"):
+            from tallystick.recorder.serial_uri import parse_serial  # noqa: PLC0415  # rarely
+
+            parse_serial(uplink)
+        else:
+            parse_uplink(uplink)
         if config["credential"] is None:
             raise _wrong(where, "an uplink needs the credential that `tally fleet enroll` writes")
     if config["release"] != "custody":
@@ -178,7 +183,7 @@ def _is_hash(text: str) -> bool:
 
 def parse_uplink(url: str) -> "tuple[str, str, int]":
     """(scheme, host, port) of mqtt://host[:port] or mqtts://host[:port]."""
-    wrong = Malformed("bad-config", "uplink must be mqtt://host[:port] or mqtts://host[:port]")
+    wrong = Malformed("bad-config", "uplink must be mqtt[s]://host[:port] or serial:...")
     scheme, _, rest = url.partition("://")
     if scheme not in ("mqtt", "mqtts") or not rest:
         raise wrong

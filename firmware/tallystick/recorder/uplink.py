@@ -56,6 +56,10 @@ def open_uplink(config: "dict[str, object]", device: str) -> Uplink:
     import sys  # noqa: PLC0415  # costs heap
 
     scheme = str(config["uplink"]).split(":")[0]
+    if scheme == "serial":
+        from tallystick.recorder.serial_uplink import Serial  # noqa: PLC0415  # where it is used
+
+        return Serial(config, device)
     name = DRIVERS[scheme][sys.implementation.name == "micropython"]
     driver = __import__("tallystick.recorder." + name, None, None, ("Mqtt",))
     uplink: Uplink = driver.Mqtt(config, device)

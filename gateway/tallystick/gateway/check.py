@@ -1,17 +1,20 @@
 """`tally gateway check`: everything that can be known before the gateway runs."""
 
+import glob
 import os
+import stat
 import tempfile
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from tallystick.evidence.credential import Credential, verify_credential
-from tallystick.evidence.errors import TallyError
+from tallystick.evidence.errors import TallyError, TransportError
 from tallystick.gateway.broker import abandon, make_client
 from tallystick.gateway.config import BrokerConfig, Config, ValidatorConfig
 from tallystick.gateway.folder import Folder
@@ -45,6 +48,7 @@ def check(config: Config) -> list[Check]:
         Check("roots", good=True, found=", ".join(sorted(config.roots))),
         _try("enrolments", lambda: _enrolments(config, now_s), "replace or remove the bad file"),
         _try("store", lambda: _store(config.store), "make the folder writable for this user"),
+        *([_serial_check(config)] if config.serial else []),
         _try("broker", lambda: _broker(config.broker), "start the broker, or correct broker.url"),
     ]
     return made + [
@@ -109,6 +113,30 @@ def _store(path: Path) -> str:
         return f"will be made; {free_mib} MiB free"
     open_reader(path).close()
     return f"is a gateway's store; {free_mib} MiB free"
+
+
+def _serial_check(config: Config) -> Check:
+    return _try(
+        "serial",
+        lambda: _serial(config),
+        "pip install 'tallystick[serial]'; let this user use the port (group dialout)",
+    )
+
+
+def _serial(config: Config) -> str:
+    # Looked at and not opened: a gateway that runs holds it, and opening resets some boards.
+    if find_spec("serial") is None:
+        raise TransportError("no-uplink", "pyserial is not installed")
+    found = []
+    for item in config.serial:
+        paths = sorted(glob.glob(item.port))  # noqa: PTH207 - absolute
+        for path in paths:
+            if not os.access(path, os.R_OK | os.W_OK):
+                raise PermissionError(13, "this user may not read and write it", path)
+            if not stat.S_ISCHR(Path(path).stat().st_mode):
+                raise FileNotFoundError(2, "is no serial port", path)
+        found.append(", ".join(paths) if paths else f"no {item.port} now; looked for each second")
+    return "; ".join(found)
 
 
 def _broker(config: BrokerConfig) -> str:

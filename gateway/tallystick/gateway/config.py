@@ -13,6 +13,10 @@
     url = "mqtt://127.0.0.1:1883"           # mqtts:// for TLS
     prefix = "tallystick/1"
 
+    [[serial]]                              # ports beside the broker, as many tables as needed
+    port = "/dev/ttyACM*"                   # a path or a pattern; looked for again each second
+    baud = 115200
+
     [[validators]]
     name = "insurer"
     url = "https://validator.insurer.example"
@@ -69,6 +73,11 @@ class _Validator(_Struct):
     send: Send = "full"
 
 
+class _Serial(_Struct):
+    port: str
+    baud: int = 115_200
+
+
 class _Limits(_Struct):
     parked_device_bytes_max: int = limits.PARKED_DEVICE_BYTES_MAX
     parked_bytes_max: int = limits.PARKED_BYTES_MAX
@@ -87,6 +96,7 @@ class _File(_Struct):
     key_pin_file: str | None = None
     enrolments: str | None = None
     broker: _Broker = msgspec.field(default_factory=_Broker)
+    serial: list[_Serial] = msgspec.field(default_factory=list)
     validators: list[_Validator] = msgspec.field(default_factory=list)
     limits: _Limits = msgspec.field(default_factory=_Limits)
 
@@ -108,6 +118,14 @@ class BrokerConfig:
 
     def __str__(self) -> str:
         return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SerialConfig:
+    """Serial ports: a path, or a pattern of paths."""
+
+    port: str
+    baud: int = 115_200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +153,7 @@ class Config:
     broker: BrokerConfig
     key_pin_file: Path | None = None
     enrolments: Path | None = None
+    serial: tuple[SerialConfig, ...] = ()
     validators: tuple[ValidatorConfig, ...] = ()
     parked_device_bytes_max: int = limits.PARKED_DEVICE_BYTES_MAX
     parked_bytes_max: int = limits.PARKED_BYTES_MAX
@@ -199,6 +218,7 @@ def _resolve(raw: _File, path: Path) -> Config:
         roots=_roots(raw.roots, folder),
         broker=_broker(raw.broker, f"{raw.fleet}-{raw.name}", folder),
         enrolments=None if raw.enrolments is None else folder / raw.enrolments,
+        serial=_serial(raw.serial),
         validators=tuple(_validator(item, folder) for item in raw.validators),
         parked_device_bytes_max=raw.limits.parked_device_bytes_max,
         parked_bytes_max=raw.limits.parked_bytes_max,
@@ -259,6 +279,21 @@ def _broker(raw: _Broker, client: str, folder: Path) -> BrokerConfig:
         cert=_optional(folder, raw.cert),
         key=_optional(folder, raw.key),
     )
+
+
+def _serial(items: list[_Serial]) -> tuple[SerialConfig, ...]:
+    if len(items) > limits.SERIAL_ENTRIES_MAX:
+        raise Malformed("too-large", f"serial: at most {limits.SERIAL_ENTRIES_MAX} tables")
+    for item in items:
+        fits = 1 < len(item.port) <= limits.SERIAL_PATTERN_CHARS_MAX
+        if not fits or not item.port.startswith("/") or "\0" in item.port:
+            raise Malformed("bad-value", "serial.port: a path or pattern such as /dev/ttyACM*")
+        if not 0 < item.baud <= limits.SERIAL_BAUD_MAX:
+            raise Malformed("bad-value", f"serial.baud: 1 to {limits.SERIAL_BAUD_MAX}")
+    ports = [item.port for item in items]
+    if len(set(ports)) != len(ports):
+        raise Malformed("duplicate-key", "serial: two tables have the same port")
+    return tuple(SerialConfig(port=item.port, baud=item.baud) for item in items)
 
 
 def _optional(folder: Path, name: str | None) -> Path | None:

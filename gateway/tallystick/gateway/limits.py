@@ -29,6 +29,21 @@ RECEIPTS_S_MAX = 0.25  # how long receipts are signed before the intake has its 
 KEY_RETRY_S = 1.0
 COUNTS_FLUSH_S = 1.0  # refusals alone are no reason for a COMMIT of their own each
 
+# --- serial ports --------------------------------------------------------------------------
+SERIAL_ENTRIES_MAX = 64  # [[serial]] tables
+SERIAL_PORTS_MAX = 256  # open at once
+SERIAL_PATTERN_CHARS_MAX = 256
+SERIAL_BAUD_MAX = 12_000_000
+SERIAL_CREDIT = 8  # pieces on their way here: 2 KiB, half of what Linux holds of a terminal
+SERIAL_RESCAN_S = 1.0
+SERIAL_TICK_MS = 50  # timers of a line are looked at so often
+SERIAL_SLICE_BYTES = 16_384
+SERIAL_SILENT_MS_MAX = 30_000
+SERIAL_CLOSED_MS_MIN = 1_000
+SERIAL_DEVICES_PER_PORT_MAX = 256
+SERIAL_DOWN_MESSAGES_MAX = 256  # waiting for one port
+SERIAL_STATE_S = 5.0  # counts alone are written no more often for `tally gateway status`
+
 # --- one device ----------------------------------------------------------------------------
 PARKED_DEVICE_BYTES_MAX = 8 << 20
 PARKED_BYTES_MAX = 256 << 20

@@ -4,6 +4,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import structlog
@@ -19,6 +20,8 @@ from tallystick.gateway.forward import Forwarder
 from tallystick.gateway.identity import open_signing, peer_of
 from tallystick.gateway.inbox import Inbox
 from tallystick.gateway.ingest import Ingest
+from tallystick.gateway.links import Links
+from tallystick.gateway.serialhub import SerialHub
 from tallystick.gateway.signing import Signing
 from tallystick.gateway.store import Store, meta, set_meta
 from tallystick.gateway.verdicts import VerdictPoller
@@ -26,6 +29,7 @@ from tallystick.gateway.view import StoreView
 from tallystick.gateway.worker import Worker
 
 _log = structlog.get_logger("tallystick.gateway")
+_PORT = ("port", "open", "session", "error")
 
 
 class Gateway:
@@ -43,6 +47,7 @@ class Gateway:
             self.inbox = Inbox(config.inbox_bytes_max)
             self.down = Down(self.inbox)
             self.broker = Broker(config.broker, self.inbox)
+            self.serial = SerialHub(config.serial, config.broker.prefix, self.inbox)
             self.forwarders = [
                 Forwarder(
                     peer,
@@ -66,7 +71,7 @@ class Gateway:
                 self.store,
                 self._core,
                 self.inbox,
-                self.broker,
+                Links(self.broker, self.serial) if config.serial else self.broker,
                 self.signing,
                 self.down,
                 self._stop,
@@ -78,7 +83,8 @@ class Gateway:
             raise
         self._folder = Folder(config.enrolments)
         self._threads: list[threading.Thread] = []
-        self._told: dict[str, bool | int | str] = {}
+        self._told: dict[str, Any] = {}
+        self._told_s = 0.0
 
     def _core(self, connection: sqlite3.Connection, applier: Applier) -> Ingest:
         return Ingest(
@@ -111,6 +117,8 @@ class Gateway:
         parts: list[tuple[str, Callable[[], None]]] = [("ingest", self.worker.run)]
         parts += [(f"to {part.name}", part.run) for part in self.forwarders]
         parts += [(f"verdicts of {part.name}", part.run) for part in self.pollers]
+        if self.config.serial:
+            parts.append(("serial ports", self.serial.run))
         for name, target in parts:
             thread = threading.Thread(
                 target=target, name=f"{self.config.name}: {name}", daemon=True
@@ -123,6 +131,7 @@ class Gateway:
             "started",
             gateway=self.config.name,
             broker=str(self.config.broker),
+            serial=[item.port for item in self.config.serial],
             validators=[part.name for part in self.forwarders],
         )
 
@@ -142,7 +151,7 @@ class Gateway:
     def _tell(self) -> None:
         # What only this process knows, for `tally gateway status`: written when it changed.
         state = self._state()
-        if state == self._told:
+        if state == self._told or self._only_counted(state):
             return
         try:
             with self.store.write_aside() as connection:
@@ -154,9 +163,16 @@ class Gateway:
         if any(self._told.get(name, 0) != count for name, count in lost.items()):
             _log.warning("messages were dropped or a client replaced", **lost)
         self._told = state
+        self._told_s = time.monotonic()
 
-    def _state(self) -> dict[str, bool | int | str]:
-        return {
+    def _only_counted(self, state: dict[str, Any]) -> bool:
+        # Frames are counted all the time, which is no reason for a COMMIT a second.
+        if time.monotonic() - self._told_s >= limits.SERIAL_STATE_S or not state["running"]:
+            return False
+        return _links(state) == _links(self._told)
+
+    def _state(self) -> dict[str, Any]:
+        state = {
             "running": not self._stop.is_set(),
             "connected": self.broker.subscribed,
             "error": self.worker.store_error or self.signing.error or self.broker.error,
@@ -164,6 +180,9 @@ class Gateway:
             "not_sent_down": self.broker.down_dropped + self.down.dropped,
             "clients_replaced": self.broker.replaced,
         }
+        if self.config.serial:
+            state["serial"] = self.serial.state()
+        return state
 
     def _read_folder(self) -> None:
         for statements in self._folder.changed():
@@ -173,6 +192,7 @@ class Gateway:
         """Stop everything in order; what is not acknowledged stays with the broker."""
         self._stop.set()
         self.broker.stop()
+        self.serial.stop()
         self.inbox.close()
         self._wake()
         for poller in self.pollers:
@@ -184,11 +204,19 @@ class Gateway:
         if late:
             # A request to a slow validator: its thread is a daemon and holds nothing that matters.
             _log.warning("not waited for", threads=late)
+        else:
+            self.serial.close()
         self.worker.close()
         self._tell()
         self.signing.close()
         self.store.close()
         _log.info("stopped", gateway=self.config.name)
+
+
+def _links(state: dict[str, Any]) -> dict[str, Any]:
+    # What is told at once: all but the counts of ports.
+    ports = [{name: row[name] for name in _PORT} for row in state.get("serial", [])]
+    return {**state, "serial": ports}
 
 
 def run(config: Config, stop: threading.Event) -> None:

@@ -143,6 +143,8 @@ def status(path: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes fl
     console.print(f"gateway {found['name']}, {found['gateway']}", markup=False)
     console.print(_counts(found))
     _process(console, found["process"])
+    if found["process"].get("serial"):
+        console.print(_ports(found["process"]["serial"]))
     if found["refused"]:
         console.print(_refusals(found["refused"]))
     if found["validators"]:
@@ -170,6 +172,18 @@ def _process(console: Console, state: dict[str, Any]) -> None:
     ):
         if state[name]:
             console.print(f"{state[name]:,} {says}")
+
+
+def _ports(ports: list[dict[str, Any]]) -> Table:
+    table = Table(title="serial ports", title_justify="left")
+    counts = ("devices", "messages", "frames", "bad_frames", "resyncs", "repeated", "sent_again")
+    for column in ("port", "state", *counts):
+        table.add_column(column.replace("_", " "), overflow="fold")
+    for row in ports:
+        state = "in session" if row["session"] else "open" if row["open"] else "away"
+        shown = f"{state}: {_plain(row['error'])}" if row["error"] else state
+        table.add_row(_plain(row["port"]), shown, *(f"{row.get(name, 0):,}" for name in counts))
+    return table
 
 
 def _counts(found: dict[str, Any]) -> Table:
