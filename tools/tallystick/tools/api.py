@@ -115,10 +115,14 @@ class ValidatorApi:
 
     def current_epochs(self, device: bytes) -> list[bytes]:
         """The epochs of a device that it has not left, as far as this validator heard."""
+        return list(self.current_logs(device))
+
+    def current_logs(self, device: bytes) -> dict[bytes, int]:
+        """The same epochs, each with the number of records that this validator has verified."""
         known = self._json(f"/v1/devices/{b64u(device)}")
         with self._understood():
             logs = [log for log in known["logs"] if log["lost_at"] is None and log["size"]]
-            return [from_b64u(log["epoch"], EPOCH_BYTES) for log in logs]
+            return {from_b64u(log["epoch"], EPOCH_BYTES): int(log["size"]) for log in logs}
 
     def newest_heads(self, device: bytes) -> list[bytes]:
         """The newest signed head of each log of a device."""

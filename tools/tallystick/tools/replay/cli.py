@@ -16,18 +16,18 @@ from rich.table import Table
 
 from tallystick.evidence.errors import TallyError
 from tallystick.evidence.number import Dec, differs_by_at_most, from_text
-from tallystick.tools import device_library, micropython, mosquitto
+from tallystick.tools import mosquitto
 from tallystick.tools.api import Counts, ValidatorApi
 from tallystick.tools.export import Exported, export_all
 from tallystick.tools.fleetdir import Member
-from tallystick.tools.replay import mrclam_robot
+from tallystick.tools.replay import mrclam_robot, stage
 from tallystick.tools.replay.held import Hardware
 from tallystick.tools.replay.processes import Processes
-from tallystick.tools.replay.scene import NAMESPACE, Scene, build, robot_count
+from tallystick.tools.replay.scene import MRCLAM, Scene, build, robot_count
+from tallystick.tools.replay.sonar import recompute, sonar
 
 WAIT_S_MAX = 900
 POLL_S = 0.5
-START_S_MAX = 30
 # The robot that runs on MicroPython; the others run on CPython.
 MICROPYTHON_ROBOT = 1
 SHOWN = ("matched", "conflicting", "one_sided")
@@ -69,12 +69,17 @@ def count(data: Path, robots: int) -> Expected:
 
 @click.group(
     epilog="""\b
-Example:
+Examples:
   tally replay mrclam ../shared/data/mrclam1
+  tally replay sonar ../shared/data/wall-following-24.csv
 """
 )
 def replay() -> None:
-    """Send recorded robot data the whole way: robots, broker, gateway, three validators."""
+    """Send recorded robot data the whole way: robots, broker, gateway, validators."""
+
+
+replay.add_command(sonar)
+replay.add_command(recompute)
 
 
 @replay.command(
@@ -174,7 +179,7 @@ class _Run:
             self._apis[validator.name] = stack.enter_context(ValidatorApi(validator.url))
         processes.tally("gateway", "gateway", "run", "--config", str(scene.gateway))
         services = ["gateway", *(f"validator-{v.name}" for v in scene.validators)]
-        self._until_ready(processes, services)
+        stage.until_ready(processes, self._apis.values(), services)
         robots = [self._start_robot(processes, scene, member) for member in scene.robots]
         return self._until_closed(processes, services, robots)
 
@@ -183,23 +188,13 @@ class _Run:
         if self._scene is None:
             raise TallyError("replay-failed", "nothing was replayed")
         return export_all(
-            list(self._apis.values()), NAMESPACE, "conflicting", folder, self._scene.policy
+            list(self._apis.values()), MRCLAM.namespace, "conflicting", folder, self._scene.policy
         )
 
     def _made(self, name: str) -> Path:
         folder = self._folder / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
-
-    def _until_ready(self, processes: Processes, services: Sequence[str]) -> None:
-        end = time.monotonic() + START_S_MAX
-        while not all(api.ready() for api in self._apis.values()):
-            processes.check(services)
-            if time.monotonic() > end:
-                raise TallyError(
-                    "replay-failed", f"the validators did not start in {START_S_MAX} s"
-                )
-            time.sleep(POLL_S)
 
     def _start_robot(self, processes: Processes, scene: Scene, member: Member) -> str:
         number = int(member.label.removeprefix("robot-"))
@@ -209,19 +204,10 @@ class _Run:
             str(number),
             ",".join(robot.id_text for robot in scene.robots),
         ]
-        environment = dict(scene.environments.get(member.label, {}))
+        environment = scene.environments.get(member.label, {})
         if number == MICROPYTHON_ROBOT:
-            found = micropython.find(64)
-            path = [
-                device_library.device_library(),
-                device_library.micropython_lib(["umqtt.simple"]),
-                device_library.compiled(
-                    "mrclam-robot", {"mrclam_robot.py": Path(mrclam_robot.__file__)}
-                ),
-            ]
-            command = found.argv("-m", "mrclam_robot", *arguments)
-            environment |= found.environment(path)
-            processes.start(member.label, command, **environment)
+            program = Path(mrclam_robot.__file__)
+            stage.start_micropython(processes, member.label, 64, program, arguments, environment)
         else:
             module = [sys.executable, "-m", "tallystick.tools.replay.mrclam_robot"]
             processes.start(member.label, [*module, *arguments], **environment)

@@ -1,4 +1,4 @@
-"""What the replay runs on: five robots, a gateway and three validators of three organisations."""
+"""What a replay runs on: robots, a gateway, and validators of other organisations."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +10,26 @@ from tallystick.tools.mosquitto import free_port
 from tallystick.tools.replay.held import Hardware, Held
 from tallystick.verify import profiles as packaged
 
-NAMESPACE = "mrclam"
-ROBOT_FLEET = "utias"
-VALIDATOR_FLEETS = ("utias", "borealis", "assure")
 ROBOT_INTERVAL_S = 5
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Who takes part: whose robots, whose validators, and what is reconciled, if anything is."""
+
+    namespace: str
+    robot_fleet: str
+    validator_fleets: tuple[str, ...]
+    profile: str | None = None
+    # What the policy accepts.
+    states: tuple[str, ...] = ("matched",)
+
+
+# A conflict is what this replay looks for, so its policy accepts one that three attest.
+MRCLAM = Cast(
+    "mrclam", "utias", ("utias", "borealis", "assure"), "sighting", ("matched", "conflicting")
+)
+SONAR = Cast("sonar", "scitos", ("assure",))
 
 
 @dataclass(frozen=True)
@@ -30,7 +46,6 @@ class Scene:
     """All configurations of a replay."""
 
     folder: Path
-    profile: provision.ProfileFile
     robots: list[Member]
     gateway: Path
     validators: list[Validator]
@@ -47,47 +62,50 @@ def robot_count(data: Path) -> int:
     return count
 
 
-def build(folder: Path, broker: str, robots: int, hardware: Hardware | None = None) -> Scene:
+def build(
+    folder: Path, broker: str, robots: int, hardware: Hardware | None = None, cast: Cast = MRCLAM
+) -> Scene:
     """Make the fleets, enrol everyone, write every configuration.
 
     `hardware` makes the robots' keys; software keys are made without it.
     """
-    profile = provision.profile_file(packaged.text("sighting"))
-    fleets = {name: Fleet.init(folder / name, name) for name in VALIDATOR_FLEETS}
+    profiles = [provision.profile_file(packaged.text(cast.profile))] if cast.profile else []
+    names = dict.fromkeys((cast.robot_fleet, *cast.validator_fleets))
+    fleets = {name: Fleet.init(folder / name, name) for name in names}
     for fleet in fleets.values():
         for other in fleets.values():
             if other is not fleet:
                 fleet.trust(other.root_line)
     validators, peers = [], []
-    for name, fleet in fleets.items():
-        made, peer = _validator(fleet, name, profile)
+    for name in cast.validator_fleets:
+        made, peer = _validator(fleets[name], name, profiles)
         validators.append(made)
         peers.append(peer)
-    home = fleets[ROBOT_FLEET]
+    home = fleets[cast.robot_fleet]
     gateway = provision.gateway(home, home.enrol("gateway", "lab"), broker=broker, validators=peers)
     held = [hardware.key(home, n) if hardware else None for n in range(1, robots + 1)]
-    members = [_robot(home, n, key, profile, broker) for n, key in enumerate(held, 1)]
-    lines = [fleet.root_line for fleet in fleets.values()]
+    members = [
+        _robot(home, n, key, profiles, broker, cast.namespace) for n, key in enumerate(held, 1)
+    ]
     policy = folder / "policy.toml"
-    # A conflict is what the replay looks for, so its policy accepts one that three attest.
     policy.write_text(
         provision.policy(
-            lines[:1],
-            lines,
-            [profile],
-            at_least=len(lines),
+            [home.root_line],
+            [fleets[name].root_line for name in cast.validator_fleets],
+            profiles,
+            at_least=len(validators),
             custody="pkcs11" if hardware else "software",
-            states=("matched", "conflicting"),
+            states=cast.states,
         )
     )
     environments = {
         member.label: key.environment for member, key in zip(members, held, strict=True) if key
     }
-    return Scene(folder, profile, members, gateway, validators, policy, environments)
+    return Scene(folder, members, gateway, validators, policy, environments)
 
 
 def _validator(
-    fleet: Fleet, name: str, profile: provision.ProfileFile
+    fleet: Fleet, name: str, profiles: list[provision.ProfileFile]
 ) -> tuple[Validator, provision.ValidatorPeer]:
     bind = f"127.0.0.1:{free_port()}"
     member = fleet.enrol(
@@ -95,13 +113,18 @@ def _validator(
         "validator",
         details=lambda made: provision.validator_details(fleet, "validator", bind, made),
     )
-    config = provision.validator(fleet, member, bind=bind, profiles=[profile], open_reads=True)
+    config = provision.validator(fleet, member, bind=bind, profiles=profiles, open_reads=True)
     url = f"http://{bind}"
     return Validator(name, url, config), provision.ValidatorPeer(name, url, member.credential_path)
 
 
 def _robot(
-    fleet: Fleet, number: int, key: Held | None, profile: provision.ProfileFile, broker: str
+    fleet: Fleet,
+    number: int,
+    key: Held | None,
+    profiles: list[provision.ProfileFile],
+    broker: str,
+    namespace: str,
 ) -> Member:
     label = f"robot-{number}"
     signer = Signer.from_uri(key.uri) if key else None
@@ -118,6 +141,6 @@ def _robot(
             signer.close()
     settings = {"key": key.uri} if key else {}
     provision.device(
-        fleet, member, uplink=broker, namespace=NAMESPACE, profiles=[profile], settings=settings
+        fleet, member, uplink=broker, namespace=namespace, profiles=profiles, settings=settings
     )
     return member
