@@ -4,8 +4,8 @@ from tallystick.evidence.cbor import decode
 from tallystick.evidence.decisionwriter import encode_decision
 from tallystick.evidence.errors import TallyError
 from tallystick.evidence.eventwriter import encode_event
+from tallystick.tools._exact import plain
 from tallystick.tools.serve.lines import KINDS, parse
-from tallystick.tools.serve.work import plain
 
 SEEDS = (
     b"""{"decision": {"model": "net@1", "inputs": {"d_m": 0.1, "n": [1, -2.50, 1e-3, null, true]},

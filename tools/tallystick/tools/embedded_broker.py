@@ -1,4 +1,4 @@
-"""An MQTT broker inside this process, for the demo only.
+"""An MQTT broker inside this process, for the demo and `tally dev` only.
 
 amqtt is pure Python and installs everywhere; it may lose what it acknowledged (facts in
 docs/operations.md), which the protocol survives: devices resend until a custody receipt comes.
@@ -22,8 +22,8 @@ class EmbeddedBroker:
     Raises TransportError when it does not come up within `START_S_MAX`.
     """
 
-    def __init__(self) -> None:
-        self.port = free_port()
+    def __init__(self, port: int | None = None) -> None:
+        self.port = port or free_port()
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None

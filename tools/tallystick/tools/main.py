@@ -30,6 +30,7 @@ COMMANDS = {
     "library": ("library", "library", "board", "Write the recorder for MicroPython into a folder."),
     "replay": ("replay.cli", "replay", "all", "Send recorded robot data the whole way."),
     "demo": ("demo.cli", "demo", "demo", "Six robots, two gateways, three validators, three lies."),
+    "dev": ("dev.cli", "dev", "demo", "A whole site for development, in one process, live."),
     "bench": ("bench.cli", "bench", "all", "Measure the hot paths beside their peers."),
 }
 

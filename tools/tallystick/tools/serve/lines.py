@@ -12,10 +12,10 @@ from tallystick.evidence.ids import INTERACTION_SIZE
 from tallystick.evidence.keys import from_b64u
 from tallystick.evidence.limits import HALF_BYTES_MAX
 from tallystick.evidence.number import Dec, from_scaled
+from tallystick.tools._exact import BYTES
 
 LINE_BYTES_MAX = 65_536
 NUMBER_CHARS_MAX = 64
-BYTES = "$bytes"
 RELIED_MAX = 64
 
 # What an object may hold: kind -> (required, all) words; a claim also has its profile's fields.

@@ -2,23 +2,18 @@
 
 import sys
 import traceback
-from decimal import Decimal
 from typing import Any
-
-import msgspec
 
 from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.keys import b64u, device_text
-from tallystick.evidence.number import Dec
 from tallystick.recorder import Recorder, told
 from tallystick.recorder.told import Told
-from tallystick.tools.serve.lines import BYTES, LINE_BYTES_MAX, Request
+from tallystick.tools._exact import encoded, plain
+from tallystick.tools.serve.lines import LINE_BYTES_MAX, Request
 from tallystick.verify._text import printable
 
 MESSAGE_CHARS_MAX = 1_000
 TOO_LONG = Malformed("too-large", f"a line is longer than {LINE_BYTES_MAX:,} bytes")
-# Decimals as numbers, with all their digits.
-_encoder = msgspec.json.Encoder(decimal_format="number")
 _WHY = {
     "store-full": "not recorded: the journal is full, or the flash fails",
     "flash": "not recorded: the profile's file cannot be read",
@@ -40,7 +35,7 @@ class NotDone(TallyError):
 
 def ok(what: dict[str, Any]) -> bytes:
     """An answer that it is done."""
-    return _encoder.encode({"ok": what}) + b"\n"
+    return encoded({"ok": what}) + b"\n"
 
 
 def failed(error: TallyError) -> bytes:
@@ -50,7 +45,7 @@ def failed(error: TallyError) -> bytes:
         "message": printable(error.message, MESSAGE_CHARS_MAX),
         "recorded": isinstance(error, NotDone) and error.recorded,
     }
-    return _encoder.encode({"error": said}) + b"\n"
+    return encoded({"error": said}) + b"\n"
 
 
 def done(tally: Recorder, request: Request) -> bytes:
@@ -123,17 +118,3 @@ def _placed(record: Told) -> dict[str, Any]:
     if record.fault:
         raise NotDone(record)
     return {"epoch": b64u(record.epoch), "index": record.index, "signed": record.signed}
-
-
-def plain(value: Any) -> Any:
-    """A record's value for JSON, as lines.parse takes it back."""
-    if isinstance(value, Dec):
-        sign = 1 if value.mantissa < 0 else 0
-        return Decimal((sign, tuple(map(int, str(abs(value.mantissa)))), value.exponent))
-    if isinstance(value, bytes):
-        return {BYTES: b64u(value)}
-    if isinstance(value, dict):
-        return {name: plain(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [plain(one) for one in value]
-    return value

@@ -1,0 +1,1 @@
+"""`tally dev`: a whole site for one developer, in one process."""
