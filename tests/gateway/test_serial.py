@@ -4,7 +4,9 @@ import contextlib
 import os
 import re
 import select
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +18,9 @@ from click.testing import CliRunner
 from support import wire
 from support.devices import Fleet
 from support.serialsite import decisions, port_state, robot, serial_site
-from support.site import Site, until
+from support.site import Radio, Site, until
 from support.wire import Wire
-from tallystick.evidence.errors import Malformed
+from tallystick.evidence.errors import Malformed, TransportError
 from tallystick.evidence.serialline import MESSAGES_MAX
 from tallystick.gateway import limits
 from tallystick.gateway.check import check
@@ -29,6 +31,7 @@ from tallystick.gateway.store import open_reader
 from tallystick.recorder import Recorder
 from tallystick.recorder.serial_uplink import DeviceLine
 from tallystick.tools.gateway import gateway as command
+from tallystick.tools.mosquitto import Mosquitto
 
 ACME = Fleet("acme")
 WAIT_S = 40.0
@@ -97,7 +100,8 @@ def test_the_whole_way(site: Site, cable: Wire, tmp_path: Path) -> None:
         assert (state["open"], state["session"], state["devices"]) == (True, True, 1)
         assert (state["sessions"], state["bad_frames"], state["error"]) == (1, 0, "")
     assert decisions(site) == list(range(100))
-    assert site.status()["refused"] == {}
+    # A gateway that hears of a log for the first time asks for what is coming already.
+    assert set(site.status()["refused"]) <= {"replayed"}
 
 
 def test_a_noisy_line_costs_time_and_nothing_else(site: Site, cable: Wire, tmp_path: Path) -> None:
@@ -147,7 +151,7 @@ def test_unplugged_and_plugged_in_again(site: Site, cable: Wire, tmp_path: Path)
         delivered(tally)
     assert decisions(site) == list(range(100))
     # What the first receipts covered was not sent again.
-    assert site.status()["refused"] == {}
+    assert site.refused("replayed") <= 1
 
 
 def test_a_gateway_that_was_started_again_is_found_at_once(
@@ -275,3 +279,64 @@ def test_a_wrong_table_is_refused(tmp_path: Path, table: str, says: str) -> None
     site = Site(tmp_path, ACME, 1883, limits=f"[[serial]]\n{table}")
     with pytest.raises(Malformed, match=re.escape(says)):
         load(site.path)
+
+
+def test_a_rate_is_kept(site: Site, cable: Wire, tmp_path: Path) -> None:
+    rate = 10_000
+    config = robot(site, tmp_path / "robot", f"serial:{cable.device};rate={rate}")
+    with running(site):
+        began_s = time.monotonic()
+        tally = Recorder.open(config)
+        record(tally, 0, 100)
+        delivered(tally)
+        took_s = time.monotonic() - began_s
+        tally.close()
+    assert cable.carried_up > 25_000
+    assert cable.carried_up < rate * (took_s + 1)
+
+
+@pytest.mark.parametrize("uplink", ["serial:uart=1", "serial:stdio"])
+def test_a_boards_port_is_refused_on_a_computer(site: Site, tmp_path: Path, uplink: str) -> None:
+    with pytest.raises(Malformed, match="microcontroller"):
+        Recorder.open(robot(site, tmp_path / "robot", uplink))
+
+
+def test_without_pyserial_both_sides_say_what_to_install(
+    site: Site, cable: Wire, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = robot(site, tmp_path / "robot", f"serial:{cable.device}")
+    # As on a machine without it: neither found nor imported.
+    monkeypatch.setitem(sys.modules, "serial", None)
+    monkeypatch.setattr("tallystick.recorder.serial_posix.find_spec", lambda _name: None)
+    monkeypatch.setattr("tallystick.gateway.check.find_spec", lambda _name: None)
+    with pytest.raises(TransportError, match=re.escape("tallystick[serial]")):
+        Recorder.open(config)
+    (found,) = [item for item in check(site.config) if item.name == "serial"]
+    assert not found.good
+    assert "tallystick[serial]" in found.what_to_do
+    with running(site):
+        until(lambda: "tallystick[serial]" in port_state(site).get("error", ""), "the error")
+
+
+def test_a_port_takes_nothing_away_from_the_broker(
+    mosquitto: Mosquitto, cable: Wire, tmp_path: Path
+) -> None:
+    # Whoever holds a cable may say that it speaks for a device that is on MQTT.
+    prefix = f"tallystick/1/{tmp_path.name}"
+    victim = ACME.device("victim")
+    victim.record(4)
+    tables = f'[[serial]]\nport = "{cable.gateway}"'
+    site = Site(tmp_path / "gateway", ACME, mosquitto.port, limits=tables)
+    site.with_prefix(prefix)
+    site.enrol(victim)
+    with (
+        site.running() as gateway,
+        recording(site, cable, tmp_path / "robot") as tally,
+        Radio(mosquitto.port, victim, prefix) as radio,
+    ):
+        record(tally, 0, 20)
+        delivered(tally)
+        (port,) = gateway.serial._ports.values()
+        port.heard(victim.id)
+        radio.up(victim.hello(), *victim.segments())
+        until(radio.statements, "custody over MQTT")

@@ -67,6 +67,10 @@ class Serial(Uplink):
 
     def __init__(self, config: "dict[str, Any]", device: str) -> None:  # noqa: ARG002  # as others
         self._named = parse_serial(config["uplink"])
+        if not MICROPYTHON:
+            from tallystick.recorder.serial_posix import check  # noqa: PLC0415  # where it is used
+
+            check(self._named)
         self._rate = self._named["rate"]
         self._port: "Any" = None
         self.line = DeviceLine(0, CREDIT, MESSAGE_BYTES_MAX)
