@@ -242,6 +242,26 @@ def test_connections_are_counted(port: int) -> None:
         link.close()
 
 
+def test_silent_connections_keep_nobody_out(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "IDLE_S_MAX", 0.3)
+    busy = TcpI2C("127.0.0.1", port)
+    silent = [
+        socket.create_connection(("127.0.0.1", port), timeout=10)
+        for _ in range(server.CONNECTIONS_MAX - 1)
+    ]
+    # While all of them have spoken of late, there is no place.
+    extra = TcpI2C("127.0.0.1", port)
+    with pytest.raises(OSError):  # noqa: PT011 - closed or reset
+        extra.scan()
+    time.sleep(0.35)
+    busy.scan()
+    assert extra.scan() is not None  # connects anew, in the place of the one silent longest
+    assert silent[0].recv(1) == b""
+    assert busy.scan() is not None  # who speaks is not cut
+    for link in (busy, *silent, extra):
+        link.close()
+
+
 @contextlib.contextmanager
 def command_line(*args: "str | Path") -> Iterator["tuple[subprocess.Popen[str], int]"]:
     """`tally chip serve` in a process, and its port."""

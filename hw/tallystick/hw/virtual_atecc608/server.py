@@ -28,6 +28,8 @@ from tallystick.hw.virtual_atecc608.chip import VirtualAtecc608
 
 CONNECTIONS_MAX = 16
 LOCK_S_MAX = 10.0  # a peer that hangs must not keep the bus
+# Nor a silent one its place, when another needs it. A recorder signs more often than this.
+IDLE_S_MAX = 120.0
 HEAD_BYTES = 4
 
 
@@ -48,25 +50,43 @@ class ChipServer(socketserver.ThreadingTCPServer):
         self.chip = chip
         self.report = report
         self._guard = threading.Lock()
-        self._connections = 0
+        self._heard_s: "dict[socket.socket, float]" = {}  # when each connection last spoke
         self._holder: "object | None" = None
         self._held_until = 0.0
         super().__init__(place, _Connection)
 
     def process_request(self, request: "Any", client_address: "Any") -> None:
-        """Take a connection, if there is a place for it."""
+        """Take a connection, if there is a place for it or a silent one has it."""
+        now_s = time.monotonic()
         with self._guard:
-            full = self._connections >= CONNECTIONS_MAX
-            self._connections += not full
+            full = len(self._heard_s) >= CONNECTIONS_MAX and not self._cut_silent(now_s)
+            if not full:
+                self._heard_s[request] = now_s
         if full:
             self.shutdown_request(request)
         else:
             super().process_request(request, client_address)
 
-    def gone(self, peer: object) -> None:
+    def _cut_silent(self, now_s: float) -> bool:
+        quietest = min(self._heard_s, key=self._heard_s.__getitem__)
+        if now_s - self._heard_s[quietest] < IDLE_S_MAX:
+            return False
+        del self._heard_s[quietest]
+        with contextlib.suppress(OSError):
+            # It is open still: its thread closes it after gone(), which waits for the guard.
+            quietest.shutdown(socket.SHUT_RDWR)
+        return True
+
+    def heard(self, link: socket.socket) -> None:
+        """A connection spoke."""
+        with self._guard:
+            if link in self._heard_s:
+                self._heard_s[link] = time.monotonic()
+
+    def gone(self, peer: object, link: socket.socket) -> None:
         """A connection ended, and with it its hold on the bus."""
         with self._guard:
-            self._connections -= 1
+            self._heard_s.pop(link, None)
             if self._holder is peer:
                 self._holder = None
 
@@ -113,6 +133,7 @@ class _Connection(socketserver.BaseRequestHandler):
         with contextlib.suppress(ConnectionError):
             while True:
                 operation, address, high, low = self._read(HEAD_BYTES)
+                self.server.heard(self.request)
                 size = high << 8 | low
                 carries = size if operation == WRITE else 0
                 known = operation in (WRITE, READ, SCAN, LOCK, UNLOCK)
@@ -124,7 +145,7 @@ class _Connection(socketserver.BaseRequestHandler):
 
     def finish(self) -> None:
         """Give the place and the bus back."""
-        self.server.gone(self)
+        self.server.gone(self, self.request)
 
     def _read(self, size: int) -> bytes:
         data = b""
