@@ -71,15 +71,16 @@ class Following:
     def verdicts(self) -> list[tuple[str, bytes]]:
         """Further validators' names and signed verdicts, which the gateway has verified."""
         found = []
-        rows = self._connection.execute(
-            "SELECT validator, entry, data FROM verdicts ORDER BY validator, entry"
-        )
-        for validator, entry, data in rows:
-            if entry > self._verdicts.get(validator, -1):
-                self._verdicts[validator] = entry
-                found.append((validator, data))
-                if len(found) == ROWS_MAX:
-                    break
+        names = self._connection.execute("SELECT name FROM validators ORDER BY name").fetchall()
+        for (name,) in names:
+            rows = self._connection.execute(
+                "SELECT entry, data FROM verdicts WHERE validator = ? AND entry > ?"
+                " ORDER BY entry LIMIT ?",
+                (name, self._verdicts.get(name, -1), ROWS_MAX),
+            )
+            for entry, data in rows.fetchall():
+                self._verdicts[name] = entry
+                found.append((name, data))
         return found
 
     def refusals(self) -> list[Refusal]:
