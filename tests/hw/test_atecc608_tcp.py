@@ -258,7 +258,9 @@ def test_silent_connections_keep_nobody_out(port: int, monkeypatch: pytest.Monke
     assert extra.scan() is not None  # connects anew, in the place of the one silent longest
     assert silent[0].recv(1) == b""
     assert busy.scan() is not None  # who speaks is not cut
-    for link in (busy, *silent, extra):
+    busy.close()
+    extra.close()
+    for link in silent:
         link.close()
 
 
