@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from support import heldkeys
 from support.devices import VALID_S, Device, Fleet
@@ -99,3 +100,47 @@ def test_the_device_read_shows_level_evidence_and_what_was_not_checked(world: Wo
         {"type": "atecc608-config", "why": "the data zone is not locked"},
         {"type": "tropic-01", "why": "a type of evidence that is not known here"},
     ]
+
+
+def test_evidence_that_does_not_check_is_counted_and_said(tmp_path: Path) -> None:
+    world = World(tmp_path / "validator")
+    world.giver = world.fleet.device("held", ES256, heldkeys.in_tpm)
+    world.receiver = world.fleet.device("claimed", ES256, half_shown)
+    with capture_logs() as said:
+        world.fill()
+        # The same credential again adds nothing.
+        world.fill()
+    try:
+        assert world.http.get("/v1/status").json()["refusals"]["bad-custody"] == 2
+        told = [line for line in said if line["event"] == "custody-not-counted"]
+        assert {line["id"] for line in told} == {device_text(world.receiver.id)}
+        assert [line["why"] for line in told] == [
+            "the data zone is not locked",
+            "a type of evidence that is not known here",
+        ]
+    finally:
+        world.close()
+
+
+def in_chip(_fleet: Fleet, _signer: FileKey) -> tuple[int, list[Any]]:
+    return 3, [["atecc608-config", heldkeys.atecc608().encode()]]
+
+
+def test_one_slot_under_two_ids_is_shown_with_both(tmp_path: Path) -> None:
+    world = World(tmp_path / "validator")
+    world.giver = world.fleet.device("chip", ES256, in_chip)
+    world.receiver = world.fleet.device("the same chip", ES256, in_chip)
+    world.fill()
+    try:
+        for one, other in ((world.giver, world.receiver), (world.receiver, world.giver)):
+            (key,) = world.http.get(f"/v1/devices/{device_text(one.id)}").json()["keys"]
+            (line,) = [line for line in key["not_proven"] if device_text(other.id) in line]
+            assert heldkeys.SERIAL.hex().upper() in line and "slot" in line
+    finally:
+        world.close()
+
+
+def test_a_slot_of_one_id_is_shared_with_nobody(world: World) -> None:
+    for device in (world.giver, world.receiver):
+        (key,) = world.http.get(f"/v1/devices/{device_text(device.id)}").json()["keys"]
+        assert not [line for line in key["not_proven"] if "is enrolled with" in line]

@@ -31,7 +31,7 @@ from tallystick.evidence.enrolmentrequest import EnrolmentRequest, VerifiedReque
 from tallystick.evidence.errors import Malformed, TallyError, Unverified
 from tallystick.evidence.keys import EDDSA, PublicKey, device_text
 from tallystick.hw.signer import Signer
-from tallystick.tools import rootkey
+from tallystick.tools import chipslots, rootkey
 from tallystick.tools._files import read_text
 from tallystick.tools.rootkey import ROOT_LINE_BYTES_MAX, RootKey
 
@@ -304,6 +304,7 @@ class Fleet:
                 raise Unverified(
                     "already-enrolled", f"this key is enrolled already, as {member.label}"
                 )
+        chipslots.check_free(self.members(), asked.evidence)
         return asked.verify(self.name)
 
     def _check_custody(self, asked: VerifiedRequest, since_s: int) -> None:

@@ -22,6 +22,7 @@ from tallystick.hw.signer import Signer
 from tallystick.recorder.files import Files
 from tallystick.recorder.journal import Journal
 from tallystick.recorder.replay import open_journal
+from tallystick.tools import chipslots
 from tallystick.tools.fleetdir import Fleet, Member, read_credential, uncounted, write_private
 from tallystick.tools.provision import CONFIGS
 
@@ -148,6 +149,8 @@ def sign_rotation(fleet: Fleet, member: Member, rotation: Rotation) -> Member:
     for other in fleet.members():
         if any(period.key == rotation.key for period in other.identity.keys):
             raise Unverified("already-enrolled", f"this key is enrolled already, as {other.label}")
+    others = (other for other in fleet.members() if other.id != member.id)
+    chipslots.check_free(others, rotation.evidence)
     if len(read_credential(member.credential_path).statements) >= CREDENTIAL_STATEMENTS_MAX - 1:
         raise Malformed(
             "too-large",

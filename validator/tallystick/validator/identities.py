@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 import sqlalchemy as sa
+import structlog
 
 from tallystick.evidence import cose, credential, enrolment, keycustody
-from tallystick.evidence.credential import Credential, Identity
+from tallystick.evidence.credential import Credential, Identity, KeyPeriod
 from tallystick.evidence.errors import Malformed, Unverified
-from tallystick.evidence.keys import PublicKey
+from tallystick.evidence.keys import PublicKey, device_text
 from tallystick.evidence.kinds import ENROLMENT, KEY_CHANGE
 from tallystick.evidence.limits import STATEMENT_BYTES_MAX
 from tallystick.validator import schema
@@ -15,6 +16,7 @@ from tallystick.validator.limits import IDENTITIES_CACHED_MAX
 from tallystick.validator.settled import reason_left
 from tallystick.validator.work import Recent, Work
 
+_log = structlog.get_logger("tallystick.validator.identities")
 COUNTED = ("decisions", "claims", "events", "halves")
 
 
@@ -218,6 +220,20 @@ class Identities:
                 work.connection.execute(
                     sa.insert(schema.keys), {"key": key, "kid": period.key.kid(), "id": identity.id}
                 )
+                self._count_custody(work, identity, period)
+
+    @staticmethod
+    def _count_custody(work: Work, identity: Identity, period: KeyPeriod) -> None:
+        """Evidence that does not check refuses no credential: it is counted, and said once."""
+        for kind, why in keycustody.of_period(identity, period).not_checked:
+            work.refuse("bad-custody")
+            _log.warning(
+                "custody-not-counted",
+                id=device_text(identity.id),
+                key=device_text(period.key.thumbprint()),
+                type=kind,
+                why=why,
+            )
 
     def learn_all(self, work: Work, credentials: Sequence[Sequence[bytes]]) -> None:
         """Learn what can be learnt; a bad one is counted and affects no other."""

@@ -48,6 +48,7 @@ READERS_MAX = 8
 ANSWERS_KEPT_PER_GATEWAY_MAX = 64
 RECEIPTS_PER_ANSWER_MAX = 4_096
 FORKS_KEPT_PER_DEVICE_MAX = 16
+SHARING_READ_MAX = 16  # others whose evidence names one chip
 APART_KEPT_PER_DEVICE_MAX = 64  # segments by an old key; more are refused and not kept
 FORK_SEGMENT_BYTES_MAX = 65_536  # a longer one is kept by its heads alone, which are the proof
 GATEWAY_FORKS_KEPT_MAX = 16

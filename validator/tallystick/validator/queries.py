@@ -15,10 +15,11 @@ from tallystick.validator import answers, schema
 from tallystick.validator.devicelog import statement_of
 from tallystick.validator.forks import portable
 from tallystick.validator.keysheld import keys_held
-from tallystick.validator.limits import ENTRIES_BYTES_MAX
+from tallystick.validator.limits import ENTRIES_BYTES_MAX, SHARING_READ_MAX
 from tallystick.validator.problem import Problem
 from tallystick.validator.receipts import build_receipts, newest_head, node_reader
 from tallystick.validator.schema import BEYOND
+from tallystick.verify.chipslots import named, slot_of, slots_of
 
 Found = Any  # a row of a query
 
@@ -108,7 +109,35 @@ class Devices:
         row = connection.execute(sa.select(table).where(table.c.id == id_)).one_or_none()
         if row is None:
             raise missing("id")
-        return self._shown(connection, row)
+        shown = self._shown(connection, row)
+        identity = self._identity(row.credential)
+        if identity is not None:
+            self._say_shared(connection, identity, shown.keys)
+        return shown
+
+    def _say_shared(
+        self, connection: Connection, identity: Identity, keys: list[answers.HeldKey]
+    ) -> None:
+        """Which other ids' evidence names the same chip and slot: it holds one of those keys."""
+        table = schema.identities
+        for period, key in zip(identity.keys, keys, strict=True):
+            slot = slot_of(period.evidence)
+            if slot is None:
+                continue
+            # The serial number stands in a credential as it is; what is found is read anew.
+            rows = connection.execute(
+                sa.select(table.c.id, table.c.credential)
+                .where(table.c.id != identity.id, sa.func.instr(table.c.credential, slot[0]) > 0)
+                .order_by(table.c.id)
+                .limit(SHARING_READ_MAX)
+            )
+            for row in rows:
+                other = self._identity(row.credential)
+                if other is not None and slot in slots_of(other):
+                    key.not_proven.append(
+                        f"that the key is in the chip: {device_text(other.id)} is enrolled with "
+                        f"{named(slot)} too, and it holds one key"
+                    )
 
     def _shown(self, connection: Connection, row: Found) -> answers.Device:
         identity = self._identity(row.credential)
