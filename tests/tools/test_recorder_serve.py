@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -17,14 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from support.station import Fleet, Station, read_credential
 from tallystick.evidence import record
 from tallystick.evidence.decision import Decision
 from tallystick.evidence.errors import CouldNotCheck, Malformed, TransportError
+from tallystick.evidence.keys import device_text
 from tallystick.evidence.number import Dec
 from tallystick.recorder import Recorder
 from tallystick.recorder.memory_uplink import MemoryUplink
+from tallystick.tools.main import cli
 from tallystick.tools.serve import service
 from tallystick.tools.serve.doors import PATH_BYTES_MAX, Allowed, Door, peer_of
 from tallystick.tools.serve.lines import LINE_BYTES_MAX, LineBuffer, parse
@@ -165,7 +169,7 @@ def test_an_urgent_decision_is_answered_when_it_is_signed(tmp_path: Path, fleet:
         assert client.ask("decision", {**GRIP, "urgent": True})["ok"]["signed"] is True
         after = client.ask("health", True)["ok"]
     assert after["health"]["checkpoints"] > before["health"]["checkpoints"]
-    assert after["device"] == Station(fleet, read_credential(config)).device or after["device"]
+    assert after["device"] == device_text(Station(fleet, read_credential(config)).device)
 
 
 def test_two_robots_exchange_halves_over_their_sockets(tmp_path: Path, fleet: Fleet) -> None:
@@ -391,6 +395,40 @@ def test_lines_are_cut_wherever_bytes_come_apart() -> None:
         assert found == [b"one", b"", None, b"two"]
         assert buffer.partial and buffer.last() == [b"rest"] and not buffer.partial
     assert parse(b'{"health": true}').kind == "health"
+
+
+def test_the_examples_of_the_help_work(tmp_path: Path, fleet: Fleet) -> None:
+    shown = CliRunner().invoke(cli, ["recorder", "serve", "--help"]).output
+    python = shown.partition("python3 -c '...'):\n")[2].partition("From C++:")[0]
+    shell = shown.partition("From a shell:\n")[2]
+    with serving(tmp_path, fleet.device("one")) as path:
+        for command, code in (
+            ([sys.executable, "-c"], textwrap.dedent(python)),
+            (["/bin/sh", "-c"], textwrap.dedent(shell).replace("python3", sys.executable)),
+        ):
+            done = subprocess.run(
+                [*command, code.replace("/run/tallystick/recorder.sock", str(path))],
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=False,
+            )
+            assert done.stdout.startswith('{"ok":{'), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--mode", "0888"), "a mode is octal"),
+        (("--mode", "7777"), "a mode is octal"),
+        (("--allow-user", "nobody-of-this-name"), "there is no user"),
+        (("--allow-group", "nobody-of-this-name"), "there is no group"),
+        (("--group", "nobody-of-this-name"), "there is no group"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence(args: tuple[str, str], said: str) -> None:
+    done = CliRunner().invoke(cli, ["recorder", "serve", *args])
+    assert done.exit_code == 2 and said in done.output
 
 
 @pytest.fixture

@@ -58,6 +58,7 @@ def _number(text: str, *, group: bool) -> int:
 Examples:
   tally recorder serve --config robot-1/tallystick.json --socket /tmp/recorder.sock
   tally recorder serve --group robots --allow-group robots
+
 \b
 A decision from Python (a shell runs it as python3 -c '...'):
   import json, socket
@@ -66,6 +67,7 @@ A decision from Python (a shell runs it as python3 -c '...'):
   link.sendall(json.dumps({"decision": {"model": "grasp-net@1",
       "inputs": {"distance_m": 0.1}, "output": "grip"}}).encode() + b"\\n")
   print(link.makefile().readline())
+
 \b
 From C++:
   int link = socket(AF_UNIX, SOCK_STREAM, 0);
@@ -73,6 +75,7 @@ From C++:
   connect(link, reinterpret_cast<sockaddr *>(&to), sizeof to);
   std::string line = R"({"decision": {"model": "grasp-net@1", "output": "grip"}})" "\\n";
   send(link, line.data(), line.size(), MSG_NOSIGNAL);  // then read one line
+
 \b
 From a shell:
   printf '%s\\n' '{"health": true}' | python3 -c 'import socket, sys
