@@ -39,6 +39,7 @@ COMMAND = [sys.executable, "-c", "from tallystick.tools.main import main; main()
 ANYONE = Allowed(frozenset([os.getuid()]), frozenset())
 GRIP = {"model": "grasp-net@1", "output": "grip"}
 NOBODY = 65534
+STARTED: list[subprocess.Popen[str]] = []
 
 
 class Client:
@@ -74,6 +75,17 @@ def fleet(tmp_path: Path) -> Fleet:
     return Fleet(tmp_path / "fleet")
 
 
+@pytest.fixture(autouse=True)
+def nothing_runs_on() -> Iterator[None]:
+    """What a failing test left running ends with it."""
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
 @contextlib.contextmanager
 def serving(tmp_path: Path, config: Any, name: str = "s", wait: float = 20) -> Iterator[Path]:
     """A service in this process."""
@@ -102,6 +114,7 @@ def start(
         stderr=subprocess.PIPE,
         text=True,
     )
+    STARTED.append(process)
     assert process.stderr is not None
     said = process.stderr.readline()
     assert "records at" in said, said + process.stderr.read()
