@@ -10,14 +10,16 @@ from random import Random
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from tallystick.evidence import decision
 from tallystick.evidence.decision import Decision
 from tallystick.evidence.decisionwriter import encode_decision
-from tallystick.evidence.errors import Malformed, Unverified
+from tallystick.evidence.errors import Malformed, TallyError, Unverified
 from tallystick.tools import device_library
 from tallystick.tools.micropython import MicroPython
-from tallystick.tools.replay.sonar_model import Model, shipped
+from tallystick.tools.replay import sonar
+from tallystick.tools.replay.sonar_model import Model, Question, shipped
 
 TOP = Path(__file__).parents[2]
 TALLY = [sys.executable, "-c", "from tallystick.tools.main import main; main()"]
@@ -50,13 +52,16 @@ def run(*command: "str | Path", code: int = 0, cwd: Path = TOP) -> subprocess.Co
 
 
 def made_rows(count: int, seed: int = 4711) -> list[tuple[list[int], str]]:
-    """Rows with a rule to learn, and ranges at the edges of what is stored."""
+    """Rows with a rule to learn, and ranges at the edges: of what is stored, and of the tree's."""
     random = Random(seed)
+    nodes = Model(WEIGHTS.read_bytes()).nodes
+    questions = [node for node in nodes if isinstance(node, Question)]
     rows = []
-    for _ in range(count):
-        ranges = [
-            random.choice([0, 1, 340, 9999, 65_535, random.randrange(6000)]) for _ in range(SONARS)
-        ]
+    for number in range(count):
+        edges = [0, 1, 340, 9999, 65_535]
+        ranges = [random.choice([*edges, random.randrange(6000)]) for _ in range(SONARS)]
+        for node in (questions[0], questions[number % len(questions)]):
+            ranges[node.sonar] = node.limit_mm + random.choice([0, 0, 1])
         front, right = ranges[12], ranges[6]
         action = "Sharp-Right-Turn" if front < 900 else "Move-Forward"
         if right < 400 and front >= 900:
@@ -122,6 +127,7 @@ def test_the_stored_weights_are_what_the_data_give_and_as_accurate_as_stated() -
     assert "1,364 rows, of which 1,347 are decided as recorded, 98.75%" in said
 
 
+@pytest.mark.slow
 @needs_data
 def test_every_interpreter_is_as_accurate_as_stated(
     tmp_path: Path, micropython64: MicroPython, micropython32: MicroPython
@@ -234,6 +240,41 @@ def test_a_limit_whose_result_is_wrong_is_refused() -> None:
     lying.constraints["nearest"][4] = not lying.constraints["nearest"][4]
     with pytest.raises(Unverified, match="does not follow"):
         Model(WEIGHTS.read_bytes()).recompute(lying)
+
+
+def test_a_record_of_other_inputs_than_the_data_is_refused(tmp_path: Path) -> None:
+    model = Model(WEIGHTS.read_bytes())
+    answer = model.recompute(recorded())
+
+    def found(given: list[sonar.Row]) -> sonar.Robot:
+        run_ = sonar._Run(tmp_path, tmp_path, given, model, Console())
+        robot = sonar.Robot("robot-1", 64)
+        assert run_._recompute(robot, recorded()) == 0
+        return robot
+
+    robot = found([sonar.Row(RANGES, answer.action)])
+    assert (robot.recomputed, robot.as_recorded) == (1, 1)
+    assert found([sonar.Row(RANGES, "another")]).as_recorded == 0
+    with pytest.raises(TallyError, match="other inputs than the data"):
+        found([sonar.Row([*RANGES[:23], RANGES[23] + 1], answer.action)])
+    with pytest.raises(TallyError, match="no row of the data"):
+        found([])
+
+
+@pytest.mark.parametrize("steps", [[0, 1], [0, 1, 1], [0, 2, 1], [0, 1, 2, 3]])
+def test_rows_left_out_or_decided_twice_are_found(steps: list[int]) -> None:
+    sonar.all_in_order("robot-1", [0, 1, 2], 3)
+    with pytest.raises(TallyError, match="decided once, in order"):
+        sonar.all_in_order("robot-1", steps, 3)
+
+
+def test_robots_that_do_not_decide_alike_are_found() -> None:
+    first, second = sonar.Robot("robot-1", 64), sonar.Robot("robot-2", 32)
+    first.answers = {0: "left", 1: "right", 3: "right"}
+    second.answers = {0: "left", 2: "left", 3: "right"}
+    assert first.differs_from(second) == []
+    second.answers[1] = "left"
+    assert first.differs_from(second) == [1]
 
 
 def replayed(data: Path, folder: Path, *options: str) -> dict[str, Any]:

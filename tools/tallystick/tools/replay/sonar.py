@@ -49,6 +49,8 @@ FETCHING_MAX = 2
 CHUNK_RECORDS = 512
 # Robot N runs on words of so many bits.
 BITS = (64, 32)
+# Of 32 bits: a Pico W has more.
+HEAP_32 = "160k"
 TRAINED_QUARTERS = 3
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
@@ -75,7 +77,13 @@ class Robot:
     as_recorded: int = 0
     held_out: int = 0
     held_out_as_recorded: int = 0
-    answers: list[str] = field(default_factory=list)
+    # Step to action.
+    answers: dict[int, str] = field(default_factory=dict)
+
+    def differs_from(self, other: "Robot") -> list[int]:
+        """The steps that were disclosed of both, and decided otherwise by the other."""
+        both = self.answers.keys() & other.answers.keys()
+        return sorted(step for step in both if self.answers[step] != other.answers[step])
 
 
 def rows(data: Path, sonars: int) -> list[Row]:
@@ -153,8 +161,9 @@ def sonar(
         decisions = run.play(stack)
         robots = run.disclose(every, export_to)
     _show(model, given, decisions, robots, as_json=as_json)
-    if any(robot.answers != robots[0].answers for robot in robots):
-        click.echo("the robots did not all decide alike", err=True)
+    differing = robots[0].differs_from(robots[1])
+    if differing:
+        click.echo(f"the robots did not decide alike, first at step {differing[0]}", err=True)
         sys.exit(1)
 
 
@@ -188,7 +197,8 @@ class _Run:
             config = str(member.path / "tallystick.json")
             arguments = [str(self._data), str(shipped(WEIGHTS)), config]
             program = shipped(PROGRAM)
-            stage.start_micropython(processes, member.label, bits, program, arguments, {})
+            heap = HEAP_32 if bits == 32 else None
+            stage.start_micropython(processes, member.label, bits, program, arguments, {}, heap)
         return self._until_verified(processes, services, [m.label for m in scene.robots], api)
 
     def _made(self, name: str) -> Path:
@@ -247,9 +257,8 @@ class _Run:
                         if export_to is not None:
                             (export_to / f"{member.label}-{index}.tally").write_bytes(data)
                     bar[0].update(bar[1], advance=1)
-            if every == 1 and steps != list(range(len(self._rows))):
-                message = f"{member.label}: not each row of the data was decided once, in order"
-                raise TallyError("replay-failed", message)
+            if every == 1:
+                all_in_order(member.label, steps, len(self._rows))
             robots.append(robot)
         return robots
 
@@ -274,13 +283,20 @@ class _Run:
         if decision.inputs != {"sonar_mm": row.ranges}:
             message = f"{robot.name}: step {step} has other inputs than the data"
             raise TallyError("replay-failed", message)
-        robot.answers.append(f"{step} {answer.action}")
+        robot.answers[step] = answer.action
         robot.limits_missed += any(not limit[4] for limit in decision.constraints.values())
         robot.as_recorded += answer.action == row.action
         if step >= len(self._rows) * TRAINED_QUARTERS // 4:
             robot.held_out += 1
             robot.held_out_as_recorded += answer.action == row.action
         return step
+
+
+def all_in_order(name: str, steps: Sequence[int], count: int) -> None:
+    """Raise unless each row of the data was decided once, in order."""
+    if list(steps) != list(range(count)):
+        message = f"{name}: not each of {count} rows was decided once, in order"
+        raise TallyError("replay-failed", message)
 
 
 def _one_record(data: bytes, policy: Policy, member: Member, index: int) -> object:
@@ -304,7 +320,7 @@ def _show(
         "model": b64u(model.digest),
         "robots": [
             {name: of for name, of in vars(robot).items() if name != "answers"}
-            | {"actions": dict(Counter(one.split(" ", 1)[1] for one in robot.answers))}
+            | {"actions": dict(Counter(robot.answers.values()))}
             for robot in robots
         ],
     }

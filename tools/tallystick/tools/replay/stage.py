@@ -34,13 +34,17 @@ def start_micropython(
     program: Path,
     arguments: Sequence[str],
     environment: Mapping[str, str],
+    heap: str | None = None,
 ) -> None:
-    """Start a robot's program, compiled as for a board, on MicroPython with words of `bits`."""
+    """Start a robot's program, compiled as for a board, on MicroPython with words of `bits`.
+
+    `heap` as MicroPython takes it ("160k"), its default if None.
+    """
     found = micropython.find(bits)
     path = [
         device_library.device_library(),
         device_library.micropython_lib(["umqtt.simple"]),
         device_library.compiled(program.stem.replace("_", "-"), {program.name: program}),
     ]
-    command = found.argv("-m", program.stem, *arguments)
+    command = found.argv("-m", program.stem, *arguments, heap=heap)
     processes.start(name, command, **{**environment, **found.environment(path)})
