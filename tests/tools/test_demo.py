@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tallystick.tools.demo import judge, play
+from tallystick.tools.demo import judge, play, scene
 from tallystick.tools.main import cli
+from tallystick.validator import config
 
 COMMAND = [sys.executable, "-c", "from tallystick.tools.main import main; main()", "demo"]
 SECONDS_MAX = 60
@@ -65,6 +66,14 @@ def test_the_demo_ends_as_the_script_expects(tmp_path: Path) -> None:
     # The policy asks for `matched`: the evidence of a conflict is sound and not enough for it.
     conflict = [str(folder / "order-4713.tally"), "--policy", str(folder / "policy.toml")]
     assert CliRunner().invoke(cli, ["verify", *conflict]).exit_code == 1
+
+
+def test_the_validators_follow_one_another(tmp_path: Path) -> None:
+    made = scene.build(tmp_path, "mqtt://127.0.0.1:1883")
+    urls = {site.name: site.url for site in made.validators}
+    for site in made.validators:
+        peers = {peer.name: peer.url for peer in config.load(site.config).peers}
+        assert peers == {name: url for name, url in urls.items() if name != site.name}
 
 
 @pytest.mark.timeout(90)

@@ -267,6 +267,15 @@ def validator(
     return path
 
 
+def follow(config: Path, others: Sequence[tuple[str, str]], poll_s: float) -> None:
+    """Let the validator of this `validator.toml` ask others, by (name, URL), what they heard."""
+    lines = config.read_text().splitlines()
+    for name, url in others:
+        lines += ["", "[[peers]]", f"name = {_toml_text(name)}", f"url = {_toml_text(url)}"]
+        lines.append(f"poll_s = {poll_s}")
+    write_private(config, ("\n".join(lines) + "\n").encode())
+
+
 def policy(
     roots: Sequence[str],
     validator_roots: Sequence[str],

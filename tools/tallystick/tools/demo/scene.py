@@ -1,8 +1,8 @@
 """The scene: three organisations, their fleets, and every configuration, in one folder.
 
 acme and borealis each have three robots, a gateway and a validator; assure is a third organisation
-that only validates. Nothing here is special to the demo but the deadline of its profile, which is
-seconds, because nobody waits an hour for a demo.
+that only validates; the three validators follow one another. Nothing here is special to the demo
+but the deadline of its profile, which is seconds, because nobody waits an hour for a demo.
 """
 
 import re
@@ -19,6 +19,8 @@ from tallystick.verify import profiles as packaged
 
 DEADLINE_S = 8
 INTERVAL_S = 1
+# Validators ask one another that often, so that a fork shows while one looks on.
+PEER_POLL_S = 2.0
 ROBOTS_PER_FLEET = 3
 NAMESPACE = "demo-site"
 ROBOT_FLEETS = ("acme", "borealis")
@@ -72,6 +74,9 @@ def build(folder: Path, broker: str) -> Scene:
             if other is not fleet:
                 fleet.trust(other.root_line)
     validators = [_validator(fleets[name], profile) for name in VALIDATOR_FLEETS]
+    for site in validators:
+        others = [(other.name, other.url) for other in validators if other is not site]
+        provision.follow(site.config, others, PEER_POLL_S)
     peers = [provision.ValidatorPeer(v.name, v.url, v.member.credential_path) for v in validators]
     gateways = {}
     for name in ROBOT_FLEETS:
