@@ -1,7 +1,6 @@
 # A folder of its own for a test on either interpreter, removed afterwards.
 
 import os
-from binascii import hexlify
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ def remove(path: str) -> None:
 
 def within(function: "Callable[[str], None]") -> None:
     """Call it with the path of a new folder."""
-    path = "/tmp/tally-" + hexlify(os.urandom(8)).decode()
+    path = "/tmp/tally-%015d" % int.from_bytes(os.urandom(6), "big")
     os.mkdir(path)
     try:
         function(path)

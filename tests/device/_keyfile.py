@@ -1,13 +1,14 @@
 # A software key's file, for the tests of the whole recorder.
 
 import os
-from binascii import unhexlify
 
 # What `file_key.create` wrote once; making a key needs code that a recorder never loads.
 KEY = (
-    "857074616c6c79737469636b2d6b65792f31275820ffb0c917014d7af17badf413a98ddb243373ca"
-    "d8401b24289184108c6900ebc95820d527a2eb917e9f9e6c211eeac957afc943798376d7e08b4e02"
-    "6bd57e2003092348c24e3c67e91b11e0"
+    b"\x85\x70\x74\x61\x6c\x6c\x79\x73\x74\x69\x63\x6b\x2d\x6b\x65\x79\x2f\x31\x27\x58\x20\xff"
+    b"\xb0\xc9\x17\x01\x4d\x7a\xf1\x7b\xad\xf4\x13\xa9\x8d\xdb\x24\x33\x73\xca\xd8\x40\x1b\x24"
+    b"\x28\x91\x84\x10\x8c\x69\x00\xeb\xc9\x58\x20\xd5\x27\xa2\xeb\x91\x7e\x9f\x9e\x6c\x21\x1e"
+    b"\xea\xc9\x57\xaf\xc9\x43\x79\x83\x76\xd7\xe0\x8b\x4e\x02\x6b\xd5\x7e\x20\x03\x09\x23\x48"
+    b"\xc2\x4e\x3c\x67\xe9\x1b\x11\xe0"
 )
 
 TYPE_CHECKING = False
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def config(path: str, **more: "Any") -> "dict[str, Any]":
     """A recorder's configuration in this folder, with its key."""
     with open(path + "/key", "wb") as file:
-        file.write(unhexlify(KEY))
+        file.write(KEY)
     if hasattr(os, "chmod"):  # CPython's; a key that others may read is refused there
         os.chmod(path + "/key", 0o600)
     more.update(fleet="acme", key="file:" + path + "/key", journal=path + "/journal")

@@ -1,16 +1,15 @@
 """A recorder under a new key: it notes the key once, and signs with it."""
 
 from _folder import within
-from _rekeyed import kid_of, record, settings
-from tallystick.recorder import Recorder
+from _rekeyed import kid_of, opened, record
 
-RUNS_ON = ("cpython", "micropython64")
-RUNS_ON_BECAUSE = "the keys of a longer credential need more than 64 KiB: tests/recorder runs it"
+RUNS_ON = ("cpython", "micropython64", "micropython32")
+RUNS_ON_BECAUSE = "the browser's MicroPython has no files for a journal"
 
 
 def test_a_rotated_device_records_under_its_new_key() -> None:
     def run(path: str) -> None:
-        tally = Recorder.open(settings(path, rotated=True), background=False)
+        tally = opened(path, rotated=True)
         # The epoch, the boot, and the new key.
         assert tally.health.records == 3
         log = tally._ledger.log

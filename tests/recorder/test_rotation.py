@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from recorder.test_recorder import Site
-from support.device_suite import DEVICE_TESTS, DeviceTest, run_on_micropython
 from support.station import FLEET, Fleet, Station, read_credential
 from tallystick.evidence import checkpoint, keychange, segment
 from tallystick.evidence.cbor import encode
@@ -21,9 +20,6 @@ from tallystick.evidence.segment import verify_segment
 from tallystick.hw.signer import Signer
 from tallystick.recorder import Recorder
 from tallystick.tools import keychanges
-from tallystick.tools.micropython import MicroPython
-
-HEAP = "68k"  # of a board with 32 bits whose key was rotated once
 
 
 class Under(Station):
@@ -172,14 +168,6 @@ def test_the_keys_are_known_after_the_files_that_named_them_are_gone(tmp_path: P
 
 def _files(config: dict[str, Any]) -> list[Path]:
     return sorted(Path(config["journal"]).glob("*.tally"))
-
-
-def test_a_rotated_device_of_32_bits_needs_little_more_than_64_kib(
-    micropython32: MicroPython, device_library: Path
-) -> None:
-    test = DeviceTest(DEVICE_TESTS / "test_recorder_rekeyed.py")
-    (outcome,) = run_on_micropython(test, micropython32, device_library, heap=HEAP)
-    assert outcome.ok, outcome.said
 
 
 def test_a_journal_that_is_in_use_gives_no_head(tmp_path: Path) -> None:

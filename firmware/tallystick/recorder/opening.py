@@ -36,11 +36,12 @@ IDENTIFIED = (
     "hw.atecc608_commands",
     "hw.signer",
 )
-READ = ("recorder.replay", "recorder.walking")
+READ = ("recorder.replay", "recorder.walking", "evidence._cborreader", "evidence._text")
 OPENED = (
     "recorder.opening",
     "recorder.epochs",
     "recorder.filing",
+    "recorder.newkey",
     "evidence.eventwriter",
     "evidence._cborreader",
     "evidence._shape",
@@ -167,7 +168,7 @@ def _open_ledger(
     elif found is None:
         epochs.begin(ledger, "new", None)
     if "rekeyed" in config:
-        from tallystick.recorder.rekeying import begin  # noqa: PLC0415  # after a rotation only
+        from tallystick.recorder.newkey import begin  # noqa: PLC0415  # after a rotation only
 
         begin(ledger, forms, config["rekeyed"])  # type: ignore[arg-type]  # identity.rekeyed's
     epochs.boot(ledger, config)
