@@ -81,6 +81,58 @@ def test_64_bits_noisy_and_unplugged(
     whole_way(micropython64, device_library, tmp_path, 300, faults=True)
 
 
+# What a port of MicroPython offers as a UART, over a path: any() bytes wait, read() and write()
+# never do, and pins are numbers that somebody made into Pins.
+MACHINE = """
+import select
+
+class Pin:
+    def __init__(self, number):
+        self.number = number
+
+class UART:
+    def __init__(self, number, baudrate, timeout, rxbuf, txbuf, tx, rx):
+        assert (number, baudrate, timeout, tx.number, rx.number) == (1, 57600, 0, 4, 5)
+        assert rxbuf == 512 and txbuf == 512
+        self.file = open({path!r}, "r+b", 0)
+        self.poll = select.poll()
+        self.poll.register(self.file, select.POLLIN)
+        self.waiting = b""
+
+    def any(self):
+        while len(self.waiting) < 512 and self.poll.poll(0):
+            self.waiting += self.file.read(1)
+        return len(self.waiting)
+
+    def read(self, size):
+        data, self.waiting = self.waiting[:size], self.waiting[size:]
+        return data or None
+
+    def write(self, data):
+        # As one whose buffer is nearly full.
+        return self.file.write(data[:40])
+
+    def deinit(self):
+        self.file.close()
+"""
+
+
+def test_a_uart(tmp_path: Path, micropython64: MicroPython, device_library: Path) -> None:
+    with Wire(tmp_path / "dev", buffer_bytes=512) as cable:
+        site = serial_site(tmp_path / "gateway", ACME, str(cable.gateway))
+        robot(site, tmp_path / "robot", "serial:uart=1;tx=4;rx=5;baud=57600")
+        (tmp_path / "board").mkdir()
+        source = MACHINE.format(path=str(cable.device))
+        (tmp_path / "board" / "machine.py").write_text(source)
+        argv = (str(ROBOT), str(tmp_path / "robot" / "tallystick.json"), "60")
+        with running(site):
+            done = micropython64.run(
+                *argv, path=[tmp_path / "board", device_library], timeout_s=WAIT_S
+            )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert decisions(site) == list(range(60))
+
+
 def test_the_terminal_is_the_line(
     tmp_path: Path, micropython32: MicroPython, device_library: Path
 ) -> None:

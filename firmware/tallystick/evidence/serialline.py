@@ -31,6 +31,8 @@ class Line:
         self._ours = ours
         self._window = credit
         self._bytes_max = bytes_max
+        # What is kept for sending again, whatever the credit.
+        self.pending_max = serialframe.CREDIT_MAX
         self.session = b""
         self.up = False
         self.heard_ms = 0
@@ -230,7 +232,7 @@ class Line:
         if self._sent < min(len(self._unacked), max(self._credit, 1)):
             self._sent += 1
             return self._unacked[self._sent - 1]
-        if self._pieces is not None and len(self._unacked) < self._credit:
+        if self._pieces is not None and len(self._unacked) < min(self._credit, self.pending_max):
             return self._new(now_ms)
         return b""
 

@@ -22,13 +22,15 @@ OPEN_MS_MAX = 10000
 SILENT_MS_MAX = 15000
 # A program that did not poll for so long has not listened either.
 AWAY_MS = 1000
-# Read, and written, in one step.
-SLICE_BYTES = 2048
+# Read, and written, in one step; a microcontroller's heap is small.
+SLICE_BYTES = 512 if MICROPYTHON else 2048
 MESSAGE_BYTES_MAX = 66048
 # Of a rate, what may be saved up: a frame, or a quarter of a second.
 BURST_BYTES_MIN = 256
 # Pieces that may be on their way here: a UART's buffer is small, that of an operating system not.
 CREDIT = 1 if MICROPYTHON else 8
+# Frames that are kept for sending again, of 256 bytes each.
+PENDING_MAX = 4 if MICROPYTHON else 64
 
 
 class DeviceLine(Line):
@@ -74,6 +76,7 @@ class Serial(Uplink):
         self._rate = self._named["rate"]
         self._port: "Any" = None
         self.line = DeviceLine(0, CREDIT, MESSAGE_BYTES_MAX)
+        self.line.pending_max = PENDING_MAX
         self._frame = b""
         self._at = 0
         self._allowed = 0
