@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from tallystick.evidence.errors import TransportError
+from tallystick.tools._bound import bound
 from tallystick.tools._interrupt import uninterrupted
 
 HOST = "127.0.0.1"
@@ -74,7 +75,7 @@ class Daemon:
             message = f"this {self.name} runs already, on port {self.port}"
             raise TransportError(self.failed, message)
         self.folder.mkdir(parents=True, exist_ok=True)
-        command = self.command()
+        command = bound(self.command())
         try:
             with self.log_file.open("ab") as log, uninterrupted():
                 self._process = subprocess.Popen(
