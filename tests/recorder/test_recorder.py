@@ -1,5 +1,6 @@
 """The recorder against an honest gateway, over an uplink in memory."""
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,23 @@ def test_a_second_boot_goes_on(fleet: Fleet) -> None:
     assert second.decisions() == list(range(11))
     assert [one.details["boot"] for one in second.events("boot")] == [1, 2]
     assert len(second.events("epoch")) == 1
+
+
+def test_what_a_crash_left_unsealed_is_sealed_as_soon_as_anything(fleet: Fleet) -> None:
+    config = fleet.device("one", checkpoint_s=0.05, checkpoint_records=1000, interval_s=3600)
+    first = Recorder.open({**config, "checkpoint_s": 3600}, background=False)
+    first.decision(model="m@1", inputs={"n": 1}, output={})
+    first._ledger.journal.sync(first._ledger.lock)
+    assert first.health.checkpoints == 0
+    left = f"{config['journal']}-left"
+    shutil.copytree(config["journal"], left)
+    first.close()
+    again = Recorder.open({**config, "journal": left}, background=False)
+    time.sleep(0.06)
+    while again.poll():
+        pass
+    assert again.health.checkpoints == 1
+    again.close()
 
 
 def test_urgent_is_durable_and_signed_on_return(fleet: Fleet) -> None:

@@ -160,6 +160,9 @@ def _open_ledger(
         Health(),
         _lock(),
     )
+    if ledger.log.unsealed:
+        # What was left without a checkpoint waits no longer than what is recorded now.
+        policy.added(ledger.clock.uptime_ms())
     if journal.damage:
         ledger.fault("journal", "damaged")
         # What it knew of the counter may be as old as what is left of it.
