@@ -22,6 +22,7 @@ from tallystick.validator import schema
 from tallystick.validator.devicelog import held_over
 from tallystick.validator.forks import portable
 from tallystick.validator.limits import FORKS_ANSWERED_MAX, HALVES_PER_EVIDENCE_MAX
+from tallystick.validator.namedheads import NamedHeads, first_record
 from tallystick.validator.problem import Problem
 from tallystick.validator.receipts import Head, build_receipts, newest_head, node_reader
 from tallystick.validator.work import CHUNK
@@ -102,6 +103,9 @@ class _File:
         self._identities: dict[bytes, tuple[list[bytes], Identity] | None] = {}
         self._entries: set[int] = {0}
         self._halves: list[Half] = []
+        # The same records under the heads that revocations name: at most as many again.
+        self._named: list[Half] = []
+        self._heads = NamedHeads(connection)
         self._left_out = 0
         self._shown: set[tuple[int, int]] = set()
         self.profiles: dict[bytes, bytes] = {}
@@ -200,8 +204,9 @@ class _File:
             self._left_out += 1
             return
         self.want(row.entry)
+        head = checkpoint.parse(row.data)
         try:
-            digest = _credential_digest(known[1], checkpoint.parse(row.data))
+            digest = _credential_digest(known[1], head)
             half = Half(record, salt, index, path, row.data, digest)
             half.encode()
         except TallyError:
@@ -209,6 +214,21 @@ class _File:
             self._left_out += 1
         else:
             self._halves.append(half)
+            self._under_named(known[1], head, half)
+
+    def _under_named(self, identity: Identity, head: checkpoint.Checkpoint, half: Half) -> None:
+        """Of a compromised key: the record under the head that its revocation names, too."""
+        found = self._heads.path_to(identity, head, half)
+        if found is None:
+            return
+        digest = _credential_digest(identity, checkpoint.parse(found.checkpoint))
+        made = Half(half.record, half.salt, half.index, found.path, found.checkpoint, digest)
+        try:
+            made.encode()
+        except TallyError:
+            return  # longer than a half may be: then the file does not show it there
+        self._named.append(made)
+        self.want(found.entry)
 
     def silences(self, numbers: Sequence[int]) -> None:
         """The time evidence that findings used: checkpoints and custody receipts."""
@@ -251,7 +271,7 @@ class _File:
         return EvidenceFile(
             credentials,
             [self.profiles[digest] for digest in sorted(self.profiles)],
-            self._halves,
+            [*self._halves, *self._named],
             self._proven(head),
             [],
             [head.note],
@@ -277,9 +297,8 @@ class _File:
             log = self._connection.execute(
                 sa.select(table.c.log).where(table.c.device == device, table.c.epoch == epoch)
             ).scalar_one_or_none()
-            held = None if log is None else held_over(self._connection, log, 0)
-            first = held.stretch.items[0] if held is not None and held.stretch.items else None
-            previous = previous_of(first) if isinstance(first, bytes) else None
+            first = first_record(self._connection, device, epoch)
+            previous = None if first is None else previous_of(first)
             if log is None or previous is None:
                 return
             if (log, 0) not in self._shown:

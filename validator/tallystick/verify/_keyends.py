@@ -6,15 +6,28 @@ and from which epochs the named head descends. What is not shown does not count.
 
 from __future__ import annotations
 
+from typing import Any
+
 from tallystick.evidence import forkproof
 from tallystick.evidence.checkpoint import VerifiedCheckpoint
 from tallystick.evidence.credential import Identity, KeyPeriod
 from tallystick.evidence.event import Event
-from tallystick.evidence.keys import device_text
+from tallystick.evidence.keys import PublicKey, device_text
 from tallystick.verify._identities import Identities
 from tallystick.verify._logs import Logs
 from tallystick.verify.report import PinnedValidator, Record, Report
-from tallystick.verify.standing import HEAD_SUSPECT, Left, left_before, proves_nothing, status_of
+from tallystick.verify.standing import (
+    EPOCHS_FOLLOWED_MAX,
+    HEAD_COMPROMISED,
+    HEAD_SUSPECT,
+    Left,
+    left_before,
+    previous_of,
+    proves_nothing,
+    status_of,
+)
+
+Named = tuple[bytes, int, bytes]  # epoch, size and root of a head
 
 
 class KeyEnds:
@@ -25,28 +38,69 @@ class KeyEnds:
         self.logs = logs
         self.report = report
         self.forked: set[bytes] = set()
-        self._heads: dict[bytes, bytes] = {}
+        # The heads that disclose a record, by its reference.
+        self._heads: dict[bytes, list[VerifiedCheckpoint]] = {}
         self._first: dict[tuple[bytes, bytes], bytes] = {}
+        # First records by device, and by epoch, size and root of a head over them.
+        self._first_under: dict[tuple[bytes, Named], bytes] = {}
 
-    def opened(self, record: Record) -> None:
-        """Remember a verified first record: it names the epoch that was left."""
+    def opened(self, record: Record, head: VerifiedCheckpoint) -> None:
+        """Remember a disclosed record's head; a verified first record names the epoch left."""
+        self._heads.setdefault(record.reference, []).append(head)
         if record.index == 0 and isinstance(record.body, Event):
-            self._first[record.device, record.epoch] = record.body.encode()
+            first = record.body.encode()
+            self._first[record.device, record.epoch] = first
+            self._first_under[record.device, (head.epoch, head.size, head.root)] = first
 
     def judge(self, record: Record, head: VerifiedCheckpoint) -> None:
         """Set the record's status, and which validators had logged it before a revocation."""
-        self._heads.setdefault(record.reference, head.digest)
         identity = record.identity
         period = identity.period(head.key.thumbprint())
+        if period.reason == HEAD_COMPROMISED:
+            record.prior = self._prior(record, head.key, period)
+            record.status = "prior" if record.prior else HEAD_COMPROMISED
+            return
         left = self._left(identity, period)
         record.status = status_of(identity, head, head.key, left, before=False)
-        if period.reason == "compromised":
-            if status_of(identity, head, head.key, left, before=True) == "prior":
-                record.prior = self._before(period, head)
-            if record.prior:
-                record.status = "prior"
-        elif record.device in self.forked:
+        if record.device in self.forked:
             record.status = HEAD_SUSPECT
+
+    def _prior(
+        self, record: Record, key: PublicKey, period: KeyPeriod
+    ) -> frozenset[PinnedValidator]:
+        """Who had logged a record of a compromised key before, if it is shown in the prefix."""
+        if period.end is None:
+            return frozenset()
+        named = self._shown(record.identity, period.end)
+        heads = self._heads[record.reference]
+        # A head that is only smaller may be of whoever took the key (docs/protocol.md, 5.2).
+        if not any((one.size, one.root) == named.get(record.epoch) for one in heads):
+            self.report.leave(
+                f"that {record.name} is in the prefix of the head that its key's revocation names",
+                "no disclosed path leads to a checkpoint of exactly that head",
+            )
+            return frozenset()
+        found: frozenset[PinnedValidator] = frozenset()
+        for one in heads:
+            inside = status_of(record.identity, one, one.key, named, before=True) == "prior"
+            if inside and one.key == key:
+                found |= self._before(period, one)
+        if not found:
+            self.report.leave(
+                f"that {record.name} was logged before its key was revoked as compromised",
+                "no receipt of an accepted validator shows it",
+            )
+        return found
+
+    def _shown(self, identity: Identity, end: list[Any]) -> dict[bytes, tuple[int, bytes]]:
+        """The named head and those that its epoch descends from, each shown by a path to it."""
+        found: dict[bytes, tuple[int, bytes]] = {}
+        named: Named | None = (end[0], end[1], end[2])
+        while named is not None and named[0] not in found and len(found) <= EPOCHS_FOLLOWED_MAX:
+            found[named[0]] = named[1:]
+            first = self._first_under.get((identity.id, named))
+            named = None if first is None else previous_of(first)
+        return found
 
     def _left(self, identity: Identity, period: KeyPeriod) -> Left:
         if period.end is None:
@@ -73,10 +127,12 @@ class KeyEnds:
     def wrongly_prior(self, record: Record, validator: PinnedValidator) -> bool:
         """Whether a validator's own log shows that it had the revocation before the record."""
         log = self.logs.by_validator.get(validator)
-        at = None if log is None else log.statements.get(self._heads[record.reference])
-        period = record.identity.period(record.key)
-        revoked = None if log is None else log.statements.get(period.ended_by or b"")
-        return at is not None and revoked is not None and revoked < at
+        if log is None:
+            return False
+        revoked = log.statements.get(record.identity.period(record.key).ended_by or b"")
+        places = [log.statements.get(head.digest) for head in self._heads[record.reference]]
+        shown = [at for at in places if at is not None]
+        return revoked is not None and bool(shown) and revoked < min(shown)
 
     def add_fork(self, data: bytes) -> None:
         """One fork proof of the file; Unverified when it is none."""

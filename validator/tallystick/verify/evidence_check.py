@@ -34,6 +34,8 @@ from tallystick.verify.policy import Policy
 from tallystick.verify.reconcile import find
 from tallystick.verify.report import CheckedSet, PinnedValidator, Record, Report, Said
 
+Disclosed = tuple[Record, VerifiedCheckpoint]
+
 
 def load_evidence(data: bytes) -> EvidenceFile:
     """The evidence file in these bytes; Malformed when they are none.  Nothing is verified yet."""
@@ -88,7 +90,7 @@ class _Checking:
         disclosed = [one for half in evidence.halves if (one := self._half(half)) is not None]
         for data in evidence.forks:
             self.ends.add_fork(data)
-        for record, head in disclosed:
+        for record, head in _smallest_first(disclosed):
             self._record(record, head)
         self._logged_claims()
         self._firmware()
@@ -117,7 +119,7 @@ class _Checking:
                     "no signed log checkpoint of every receipt's size is in the file",
                 )
 
-    def _half(self, half: Half) -> tuple[Record, VerifiedCheckpoint] | None:
+    def _half(self, half: Half) -> Disclosed | None:
         try:
             record, checkpoint = verify_disclosure(half, self.known)
         except (CouldNotCheck, Unverified) as error:
@@ -129,7 +131,7 @@ class _Checking:
             self.report.unverified_records.append((what, why))
             self.report.leave(what, why)
             return None
-        self.ends.opened(record)
+        self.ends.opened(record, checkpoint)
         return record, checkpoint
 
     def _record(self, record: Record, checkpoint: VerifiedCheckpoint) -> None:
@@ -315,6 +317,14 @@ class _Checking:
         self.report.leave(
             "whether the claims are true", "that they agree does not show it; parties may collude"
         )
+
+
+def _smallest_first(disclosed: list[Disclosed]) -> list[Disclosed]:
+    # In the file's order; of one record's checkpoints the smallest tells the boot of the record.
+    places: dict[bytes, int] = {}
+    for record, _ in disclosed:
+        places.setdefault(record.reference, len(places))
+    return sorted(disclosed, key=lambda one: (places[one[0].reference], one[1].size))
 
 
 def tolerances(profile: Profile) -> list[str]:
