@@ -24,6 +24,7 @@ ARROWS = {
     "verify": {"evidence"},
     "validator": {"evidence", "hw", "verify"},
     "tools": {"evidence", "hw", "recorder", "gateway", "verify", "validator"},
+    "testing": {"evidence", "hw", "recorder", "verify"},
 }
 PURE = ("evidence", "verify")
 FUNCTION_LINES_MAX = 70

@@ -61,7 +61,8 @@ def accept(tally: "Recorder", half: bytes, wait: bool) -> "Any":  # noqa: FBT001
         if len(tally.accepts) >= ACCEPTS_MAX:
             raise TallyError("over-quota", "too many halves wait: poll() first")
         tally.accepts.append(work)
-        tally.wake()
+        if not MICROPYTHON:
+            tally.wake()
         return handle
     for _ in work:
         pass

@@ -10,7 +10,7 @@ from tallystick.evidence.limits import (
     HALF_BYTES_MAX,
     RECORD_DEVICE_BYTES_MAX,
 )
-from tallystick.recorder.files import Loaded
+from tallystick.recorder.files import MICROPYTHON, Loaded
 from tallystick.recorder.handle import Handle, add_sealed, wait_for
 
 TYPE_CHECKING = False
@@ -89,7 +89,8 @@ def claim(
     if handle.fault == "memory":
         tally._ledger.starved("claim")
     if not wait:
-        tally.wake()
+        if not MICROPYTHON:
+            tally.wake()
         return handle
     return handle.result() if wait_for(tally, handle) else b""
 

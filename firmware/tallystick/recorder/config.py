@@ -65,7 +65,14 @@ def _wrong(where: str, what: str) -> Malformed:
 
 
 def load(source: "str | dict[str, Any] | None") -> "dict[str, Any]":
-    """A checked configuration from a path, a dict, or the usual places; Malformed says what."""
+    """A checked configuration from a path, a dict, or the usual places; Malformed says what.
+
+    {"off": why} where the environment or the configuration says that nothing is to be recorded.
+    """
+    if not MICROPYTHON and os.environ.get("TALLY"):  # a board has no environment
+        if os.environ["TALLY"] != "off":
+            raise _wrong("TALLY", "is off, or not set")
+        return {"off": "TALLY=off"}
     if type(source) is dict:
         return check(source, "the configuration", "")
     path = str(source) if source is not None else _find()
@@ -74,7 +81,7 @@ def load(source: "str | dict[str, Any] | None") -> "dict[str, Any]":
 
 
 def _find() -> str:
-    given = os.getenv(ENVIRONMENT)
+    given = os.getenv(ENVIRONMENT) if hasattr(os, "getenv") else None  # a board has none
     if given:
         return given
     places = [NAME, "/" + NAME]
@@ -112,8 +119,11 @@ def check(given: "Any", where: str, folder: str) -> "dict[str, Any]":
     """All keys with their defaults; unknown ones are refused, for they are mistyped ones."""
     if type(given) is not dict:
         raise _wrong(where, "must be a JSON object")
+    if given.get("off") is True:
+        return {"off": where}
     for name in given:
-        if name not in KEYS:
+        # `off` stands apart from KEYS, of which the log has a digest.
+        if name not in KEYS and (name != "off" or given[name] is not False):
             raise _wrong(
                 where, "there is no setting %r; known: %s" % (name, " ".join(sorted(KEYS)))
             )

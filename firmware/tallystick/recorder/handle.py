@@ -3,6 +3,7 @@
 import time
 
 from tallystick.evidence.errors import CouldNotCheck, TallyError
+from tallystick.recorder.files import MICROPYTHON
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,5 +119,6 @@ def wait_for(tally: "Recorder", handle: Handle) -> bool:
                 tally._ledger.fault("key", "late")
                 return False
             time.sleep(STEP_S)
-    tally.wake()
+    if not MICROPYTHON:
+        tally.wake()
     return handle.kept

@@ -52,11 +52,13 @@ OPENED = (
 
 def open_all(
     source: "Any", signer: "Any", clock: "Any", files: Files | None
-) -> "tuple[dict[str, Any], Ledger, list[bytes]]":
-    """(configuration, ledger, credential)."""
+) -> "tuple[dict[str, Any], Ledger | None, list[bytes]]":
+    """(configuration, ledger, credential); no ledger where the configuration is `off`."""
     preload(LASTING)
     config = _configure(source)
     forget(CONFIGURED)
+    if "off" in config:
+        return config, None, []
     if signer is None:
         preload(KEPT_OF_DRIVERS.get(config["key"].partition(":")[0], ()))
     signer, device, forms, credential = _identify(config, signer)
@@ -82,6 +84,8 @@ def _configure(source: "Any") -> "dict[str, Any]":
     from tallystick.recorder import config as configuration  # noqa: PLC0415  # forgotten again
 
     config = configuration.load(source)
+    if "off" in config:
+        return config
     config["digest"] = configuration.digest(config)
     if config["firmware"] is not None:
         from binascii import unhexlify  # noqa: PLC0415  # once

@@ -12,7 +12,7 @@ from tallystick.recorder.health import reason_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-    from typing import Any
+    from typing import Any, TypeVar
 
     from tallystick.evidence.credential import Keyring
     from tallystick.evidence.halfmaker import Maker
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from tallystick.recorder.link import Link
     from tallystick.recorder.sending import Sender
     from tallystick.recorder.uplink import Uplink
+
+    F = TypeVar("F")
 
 MICROPYTHON = sys.implementation.name == "micropython"
 POLL_MS = 10
@@ -66,7 +68,8 @@ class Recorder:
         self._clock = ledger.clock
         # The hot path of a microcontroller has no lock to take.
         self._add = ledger.add_alone if MICROPYTHON else ledger.add
-        self._worker: "Any" = None
+        if not MICROPYTHON:
+            self._worker: "Any" = None
         self._turn: "Any" = ledger.lock.__class__()
         self.accepts: "list[Generator[None, None, Any]]" = []
         # Who was verified by accept().
@@ -101,9 +104,13 @@ class Recorder:
 
         loaded, ledger, credential = opening.open_all(config, signer, clock, files)
         del opening
+        if ledger is None:
+            from tallystick.recorder import off  # noqa: PLC0415  # seldom
+
+            return off.begin(loaded)
         _compare_counter(ledger, loaded)
         recorder = cls(loaded, ledger, credential, uplink)
-        if background if background is not None else not MICROPYTHON:
+        if not MICROPYTHON and background is not False:
             from tallystick.recorder.background import Background  # noqa: PLC0415  # CPython's
 
             recorder._worker = Background(recorder)
@@ -139,6 +146,34 @@ class Recorder:
         from tallystick.recorder.handle import add_urgent  # noqa: PLC0415  # rarely
 
         add_urgent(self, record)
+
+    # A board has no thread, and takes decides() from recorder.deciding, so that it has not to lie
+    # in the heap of who does not use it.
+    if not MICROPYTHON:
+
+        def decides(
+            self,
+            model: "Any",
+            inputs: "Any" = (),
+            constraints: "Any" = None,
+            output: "Any" = None,
+            context: "Any" = None,
+        ) -> "Callable[[F], F]":
+            """Decorate a function whose call is a decision; inputs: names, or (name, how)."""
+            from tallystick.recorder.deciding import decides  # noqa: PLC0415  # where used
+
+            return decides(self, model, inputs, constraints, output, context)
+
+        def wake(self) -> None:
+            """There is work for the thread, where there is one."""
+            if self._worker is not None:
+                self._worker.wake()
+
+        def stop(self) -> None:
+            """End the thread."""
+            worker, self._worker = self._worker, None
+            if worker is not None:
+                worker.close()
 
     def event(self, name: str, **details: "Any") -> None:
         """Record an event of the application: a name with a dot, or `config`."""
@@ -232,11 +267,6 @@ class Recorder:
             self.accepts.pop(0)
         return True
 
-    def wake(self) -> None:
-        """There is work for the thread, where there is one."""
-        if self._worker is not None:
-            self._worker.wake()
-
     def flush(self) -> bool:
         """Seal, and wait until every record is signed; False when the key or flash is late."""
         try:
@@ -276,12 +306,6 @@ class Recorder:
         except MemoryError:
             # As after a power cut: what is on flash is there when it is opened again.
             self._ledger.starved("close")
-
-    def stop(self) -> None:
-        """End the thread."""
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            worker.close()
 
 
 def _compare_counter(ledger: "Ledger", config: "dict[str, Any]") -> None:

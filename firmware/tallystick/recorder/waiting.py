@@ -2,7 +2,7 @@
 
 import time
 
-from tallystick.recorder.files import forget
+from tallystick.recorder.files import MICROPYTHON, forget
 from tallystick.recorder.handle import STEP_S
 
 TYPE_CHECKING = False
@@ -32,13 +32,15 @@ def flush(tally: "Recorder") -> bool:
             if ledger.clock.uptime_ms() >= end:
                 return False
             time.sleep(STEP_S)
-    tally.wake()
+    if not MICROPYTHON:
+        tally.wake()
     return True
 
 
 def close(tally: "Recorder") -> None:
     """See Recorder.close."""
-    tally.stop()
+    if not MICROPYTHON:
+        tally.stop()
     flush(tally)
     ledger = tally._ledger
     from tallystick.recorder.filing import close as close_journal  # noqa: PLC0415  # costs heap

@@ -3,7 +3,7 @@
 MicroPython keeps a function's parameters by name, in heap and for ever, since a caller may name
 them. So what is always given by position is called by one of WORDS instead. A parameter keeps its
 name when anything in the library gives it by name, when it must be given so, and in what programs
-call by name: constructors of public classes, and the methods of classes in BY_NAME.
+call by name: constructors of public classes, methods of the classes and functions in BY_NAME.
 """
 
 import ast
@@ -13,7 +13,7 @@ WORDS = (
     *("append", "clear", "close", "copy", "count", "endswith", "extend", "find", "format", "get"),
     *("index", "insert", "items", "join", "key", "keys", "lower", "pop", "popitem", "read"),
 )
-BY_NAME = {"Recorder", "Signer"}
+BY_NAME = {"Off", "Recorder", "Signer", "decides"}
 
 Function = ast.FunctionDef | ast.Lambda
 
@@ -46,7 +46,7 @@ class _Shorten(ast.NodeVisitor):
         self.generic_visit(node)  # what stands within it first
         self.owner = outside
         public = node.name == "__init__" and self.owner[:1] != "_"
-        if not public and self.owner not in BY_NAME:
+        if not public and not {self.owner, node.name} & BY_NAME:
             self._shorten(node)
 
     def _shorten(self, node: Function) -> None:
