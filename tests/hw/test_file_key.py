@@ -40,6 +40,18 @@ def test_both_algorithms_sign_and_open_again(
             made.public_key().verify(signature, b"other")
 
 
+def test_a_signature_that_failed_can_be_begun_again(tmp_path: Path) -> None:
+    key = Signer.create(uri(tmp_path))
+    whole, key._secret = key._secret, None  # type: ignore[attr-defined]
+    key.begin(b"message")
+    with pytest.raises(TypeError):
+        key.poll()
+    key._secret = whole  # type: ignore[attr-defined]
+    key.begin(b"message")
+    assert key.poll()
+    key.public_key().verify(key.signature(), b"message")
+
+
 def test_only_the_owner_can_read_the_file(tmp_path: Path) -> None:
     old = os.umask(0)
     try:

@@ -77,11 +77,14 @@ class FileKey(Signer):
             if self._signature is None:
                 raise KeyDriverError("not-signing", "the software key signs nothing: begin() first")
             return True
+        work = self._work
+        # Where a step raises, as for want of heap, signing is over, and begin() may try again.
+        self._work = None
         for _ in range(self.steps_a_poll):
-            if self._work.step():
-                self._signature = self._work.result
-                self._work = None
+            if work.step():
+                self._signature = work.result
                 return True
+        self._work = work
         return False
 
     def signature(self) -> bytes:
