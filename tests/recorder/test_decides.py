@@ -53,6 +53,13 @@ def test_names_defaults_and_keywords(bench: BenchRecorder) -> None:
     assert first.inputs == {"speed": 0.4, "limit": 0.5, "mode": "slow"}
     assert second.inputs == {"speed": 0.4, "limit": 2, "mode": "fast"}
     assert (first.output, second.output) == ("slow 2", "fast 2")
+
+    @bench.decides("m@1", inputs=("mode",))
+    def many(*given: int, mode: str = "slow") -> None:
+        pass
+
+    many(1, 2, 3)
+    assert bench.recorded.decisions[-1].inputs == {"mode": "slow"}
     with pytest.raises(TypeError):
         choose()  # type: ignore[call-arg]  # as the undecorated function
     assert bench.recorded.decisions[-1].output == {"raised": "TypeError"}

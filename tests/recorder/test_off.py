@@ -75,6 +75,9 @@ def test_off_in_a_whole_configuration(tmp_path: Path, monkeypatch: pytest.Monkey
     config: dict[str, Any] = Fleet(tmp_path / "fleet").device("one")
     Recorder.open({**config, "off": True}).close()
     assert not Path(config["journal"]).exists()
+    for wrong in ("yes", 1, None):
+        with pytest.raises(Malformed, match="off"):
+            Recorder.open({**config, "off": wrong})
     on = Recorder.open({**config, "off": False}, background=False)
     on.close()
     assert Path(config["journal"]).exists() and "off" not in on.health.as_dict()

@@ -1,5 +1,6 @@
 """tallystick.testing, as a robot's developer uses it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -50,7 +51,7 @@ def run(folder: Path, tests: str, **environment: str) -> "subprocess.CompletedPr
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
         cwd=folder,
-        env={"PATH": "/usr/bin:/bin", **environment},
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=60,
