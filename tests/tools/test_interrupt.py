@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tallystick.tools._bound import bound
 from tallystick.tools._interrupt import uninterrupted
 from tallystick.tools.mosquitto import Mosquitto
 from tallystick.tools.replay.processes import Processes
@@ -37,6 +38,7 @@ def test_an_interrupt_comes_after_the_block() -> None:
 def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
     """Every process that is started from now on; each start is interrupted as soon as it forked."""
     found: list[subprocess.Popen[bytes]] = []
+    bound([])  # looks once what setpriv can do, by a process that is none of these
     real = subprocess.Popen
 
     def interrupted(*args: Any, **kwargs: Any) -> Any:

@@ -194,7 +194,8 @@ class Load:
         while not ledger.settled():
             if self._log.unsealed and not self._log.pending:
                 ledger.seal()
-                self._tally.wake()
+                if not MICROPYTHON:
+                    self._tally.wake()
             self._pause()
             self._check_late(since_us(self._begin) - ended_us)
         self._watch.look(since_us(self._begin))
