@@ -101,6 +101,42 @@ def test_failures_on_a_device_are_seen(
     assert "MemoryError" in too_big.said
 
 
+BOOTS = """
+import sys
+
+STATE = []
+
+def boot_first(path):
+    STATE.append(1)
+    with open(path + "/kept", "w") as file:
+        file.write("first")
+
+def boot_again(path):
+    assert not STATE, "one process"
+    with open(path + "/kept") as file:
+        assert file.read() == "first"
+
+def boot_wrong(path):
+    assert False, "wrong"
+
+def test_boots():
+    assert False, "CPython's"
+"""
+
+
+def test_boots_are_processes_of_one_device(
+    tmp_path: Path, micropython32: MicroPython, device_library: Path
+) -> None:
+    path = tmp_path / "test_boots.py"
+    path.write_text(BOOTS)
+    outcomes = run_on_micropython(DeviceTest(path), micropython32, device_library, heap=HEAP_32)
+    assert [(one.name, one.ok) for one in outcomes] == [
+        ("boot_first", True),
+        ("boot_again", True),
+        ("boot_wrong", False),
+    ]
+
+
 def test_a_restriction_needs_its_reason(tmp_path: Path) -> None:
     path = tmp_path / "test_some.py"
     path.write_text('RUNS_ON = ("cpython", "micropython64")\n')

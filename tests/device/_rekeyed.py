@@ -3,8 +3,6 @@
 import gc
 import sys
 
-from _keyfile import config
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -22,6 +20,7 @@ def opened(path: str, *, rotated: bool) -> "Recorder":
 def settings(path: str, *, rotated: bool) -> "dict[str, Any]":
     # By hand, so that a small heap need not hold what encodes: an array of one or two byte strings.
     # Nor what is written: a board has it in its files.
+    from _keyfile import config
     from _rekeyedmade import ENROLMENT, KEY_2, ROTATION
 
     with open(path + "/credential.cbor", "wb") as file:
@@ -34,8 +33,8 @@ def settings(path: str, *, rotated: bool) -> "dict[str, Any]":
     if rotated:
         with open(made["key"][5:], "wb") as file:
             file.write(KEY_2)
-    del ENROLMENT, KEY_2, ROTATION
-    del sys.modules["_rekeyedmade"]
+    del config, ENROLMENT, KEY_2, ROTATION
+    del sys.modules["_keyfile"], sys.modules["_rekeyedmade"]
     gc.collect()
     return made
 
@@ -45,7 +44,7 @@ def record(tally: "Recorder", count: int) -> None:
         tally.decision(model="m@1", inputs={"n": number}, output={"action": "grip"})
         while tally.poll(1):
             pass
-    assert tally.flush()
+    assert tally.flush(), tally.health.faults
 
 
 def kid_of(statement: bytes) -> bytes:

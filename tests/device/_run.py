@@ -1,5 +1,6 @@
 # Runs on the device: the functions of one test file, each with a line that the host reads.
 #   micropython -m _run test_file [function ...]
+# A boot (`boot_*`) is given the folder of its device, which lasts from one process to the next.
 # Prints `#RESULT <function> <ok|failed> <free bytes of heap, -1 where unknown>`; a traceback
 # stands before the line of the function that it belongs to.
 import gc
@@ -7,6 +8,7 @@ import sys
 
 # Collecting early keeps the heap in one piece: loading modules into a full one leaves holes.
 GC_THRESHOLD_BYTES = 4096
+DEVICE = "device"
 
 
 def run(module_name: str, names: list[str]) -> None:
@@ -16,7 +18,10 @@ def run(module_name: str, names: list[str]) -> None:
         gc.collect()
         outcome = "failed"
         try:
-            getattr(module, name)()
+            if name.startswith("boot_"):
+                getattr(module, name)(DEVICE)
+            else:
+                getattr(module, name)()
             outcome = "ok"
         except Exception as error:  # noqa: BLE001 -- whatever a test raises is its failure
             sys.print_exception(error)  # type: ignore[attr-defined]  # MicroPython's own

@@ -3,8 +3,10 @@
 import os
 from binascii import unhexlify
 
-from _folder import remove, within
-from _reset import reset
+from _boots import copy, follow, note, noted
+from _counter import FileCounter, SteppingClock, with_counter
+from _folder import remove
+from tallystick.recorder import Recorder
 
 # As in test_recorder_small.py.
 KEY = (
@@ -13,26 +15,11 @@ KEY = (
     "6bd57e2003092348c24e3c67e91b11e0"
 )
 MINUTE_MS = 60000
-# On 32 bits tests/recorder/test_counter_held.py boots in a process each.
-RUNS_ON = ("cpython", "micropython64")
-RUNS_ON_BECAUSE = "it boots three times in one process, whose 32-bit heap keeps what a reset clears"
 
 
-def copy(source: str, target: str) -> None:
-    os.mkdir(target)
-    for name in os.listdir(source):
-        with open(source + "/" + name, "rb") as file:
-            data = file.read()
-        with open(target + "/" + name, "wb") as file:
-            file.write(data)
-
-
-def boot(path: str) -> "tuple[bytes, int | None, dict[str, int]]":
+def live(path: str) -> "tuple[bytes, int | None, dict[str, int]]":
     """One boot of an hour: epoch, counter, faults."""
-    # There again after a reset.
-    from tallystick.recorder import Recorder  # noqa: I001  # what lasts first
-    from _counter import FileCounter, SteppingClock, with_counter
-    from tallystick.hw.file_key import open_signer
+    from tallystick.hw.file_key import open_signer  # after what lasts
 
     settings = {"fleet": "acme", "key": "file:" + path + "/key", "journal": path + "/journal"}
     signer = with_counter(open_signer(path + "/key"), FileCounter(path + "/counter"))
@@ -50,23 +37,28 @@ def boot(path: str) -> "tuple[bytes, int | None, dict[str, int]]":
     return found
 
 
-def test_an_older_image_opens_the_next_epoch() -> None:
-    def run(path: str) -> None:
-        with open(path + "/key", "wb") as file:
-            file.write(unhexlify(KEY))
-        if hasattr(os, "chmod"):  # CPython's; a key that others may read is refused there
-            os.chmod(path + "/key", 0o600)
-        epoch, counter, faults = boot(path)
-        reset("_counter")
-        assert counter == 1 and faults == {}
-        copy(path + "/journal", path + "/image")
-        again, counter, faults = boot(path)
-        reset("_counter")
-        assert again == epoch and counter == 2 and faults == {}
-        remove(path + "/journal")
-        os.rename(path + "/image", path + "/journal")
-        other, counter, faults = boot(path)
-        assert other != epoch and faults == {"counter:rollback": 1}
-        assert counter == 3
+def boot_first(path: str) -> None:
+    note(path, "key", unhexlify(KEY))
+    if hasattr(os, "chmod"):  # CPython's; a key that others may read is refused there
+        os.chmod(path + "/key", 0o600)
+    epoch, counter, faults = live(path)
+    assert counter == 1 and faults == {}
+    note(path, "epoch", epoch)
+    copy(path + "/journal", path + "/image")
 
-    within(run)
+
+def boot_again(path: str) -> None:
+    epoch, counter, faults = live(path)
+    assert epoch == noted(path, "epoch") and counter == 2 and faults == {}
+
+
+def boot_of_the_older_image(path: str) -> None:
+    remove(path + "/journal")
+    os.rename(path + "/image", path + "/journal")
+    epoch, counter, faults = live(path)
+    assert epoch != noted(path, "epoch") and faults == {"counter:rollback": 1}
+    assert counter == 3
+
+
+def test_an_older_image_opens_the_next_epoch() -> None:
+    follow(boot_first, boot_again, boot_of_the_older_image)

@@ -4,6 +4,8 @@ A file of tests/device holds plain functions `test_*` with `assert`. CPython run
 test file (tests/conftest.py leaves out what is not for it). Here it is compiled, beside the
 compiled library, and run on MicroPython, one process a file: 64 bits; 32 bits in a 64 KiB heap; and
 the newest MicroPython, from source, as WebAssembly. A file that 64 KiB do not hold is two files.
+A file with functions `boot_*` is several boots of one device: a process for each, and one folder
+(tests/device/_boots.py).
 """
 
 import ast
@@ -42,11 +44,8 @@ class DeviceTest:
         self.path = path
         self.name = path.stem
         tree = ast.parse(path.read_text(), str(path))
-        self.functions = [
-            node.name
-            for node in tree.body
-            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
-        ]
+        self.functions = _functions(tree, "test_")
+        self.boots = _functions(tree, "boot_")
         self.imports = _imports(tree)
         constants = _constants(tree)
         self.runs_on = constants.get("RUNS_ON") or self._default_runtimes()
@@ -80,7 +79,7 @@ def helper_files() -> list[Path]:
 def run_on_micropython(
     test: DeviceTest, interpreter: MicroPython, library: Path, heap: str | None = None
 ) -> list[Outcome]:
-    """All functions of `test`, one after the other in one process and heap."""
+    """All functions of `test` in one process and heap, or each boot in its own, in their order."""
     modules = {path.name: path for path in [test.path, *helper_files()]}
     compiled = device_library.compiled(f"device-test-{test.name}", modules)
     with tempfile.TemporaryDirectory(prefix="tally-device.") as temporary:
@@ -88,17 +87,23 @@ def run_on_micropython(
         # As on a board: /lib. MicroPython keeps each module's path in its heap.
         (folder / "lib").symlink_to(library)
         (folder / "test").symlink_to(compiled)
-        said = _said(test, interpreter, folder, heap)
-    return read_outcomes(test.functions, said)
+        (folder / "device").mkdir()
+        outcomes = []
+        for names in [[boot] for boot in test.boots] or [test.functions]:
+            said = _said(test, names, interpreter, folder, heap)
+            outcomes += read_outcomes(names, said)
+    return outcomes
 
 
-def _said(test: DeviceTest, interpreter: MicroPython, folder: Path, heap: str | None) -> str:
+def _said(
+    test: DeviceTest, names: list[str], interpreter: MicroPython, folder: Path, heap: str | None
+) -> str:
     try:
         done = interpreter.run(
             "-m",
             "_run",
             test.name,
-            *test.functions,
+            *names,
             heap=heap,
             path=[Path("test"), Path("lib")],
             cwd=folder,
@@ -125,6 +130,11 @@ def read_outcomes(names: list[str], said: str) -> list[Outcome]:
 
 def _text(output: bytes | str | None) -> str:
     return output.decode(errors="replace") if isinstance(output, bytes) else output or ""
+
+
+def _functions(tree: ast.Module, prefix: str) -> list[str]:
+    found = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return [name for name in found if name.startswith(prefix)]
 
 
 def _imports(tree: ast.Module) -> set[str]:
