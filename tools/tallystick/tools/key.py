@@ -292,7 +292,8 @@ def list_boards(as_json: bool) -> None:  # noqa: FBT001 - click passes flags by 
     for name, board in known.items():
         click.echo(f"{name}: {board.title}")
         click.echo(f"  {board.wiring}")
-        click.echo(f"  {boards.expand(f'atecc608:board={name}')}")
+        if board.secure_element is not None:
+            click.echo(f"  {boards.expand(f'atecc608:board={name}')}")
 
 
 key.add_command(rotate_request)
