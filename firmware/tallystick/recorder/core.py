@@ -97,6 +97,13 @@ class Log:
             return before + leaf[:4] + bytes((0x58, size)) + record
         return before + leaf[:4] + head(2, size) + record
 
+    def elided(self, record: bytes) -> bytes:
+        """What to append in place of frame(), made just before: the leaf without the record."""
+        before = b""
+        if self.tree.size == self.sealed_size:
+            before = frames.control([SEED, self.tree.size, self.seed])
+        return before + frames.leaf_frame(record[1], self.leaf)
+
     def added(self, record: bytes) -> int:
         """The record of the last frame() is on flash; how many no payload covers now."""
         tree = self.tree

@@ -3,7 +3,8 @@
 # A record's item is the byte string that a segment carries, so sending is copying.  Its check is
 # the begin of its leaf hash, which is made anyway and binds its place and its salt.  All else is an
 # item of major type 3 (no record is text) whose content is an array, and whose check is the begin
-# of its SHA-256.
+# of its SHA-256: docs/recorder.md, "The journal", has them all.  A leaf frame stands for a record
+# whose body was given up, a subtree frame for an aligned run of such leaves within one stretch.
 
 from tallystick.evidence.cbor import encode, head
 from tallystick.evidence.digest import sha256
@@ -25,6 +26,8 @@ PAST = 5
 BOOT = 6
 COUNTER = 7
 KEY = 8
+LEAF = 9
+SUBTREE = 10
 VERSION = 1
 RECORD_MAJOR = 2
 CONTROL_MAJOR = 3
@@ -34,3 +37,13 @@ def control(values: "list[Any]") -> bytes:
     """A frame of ours."""
     content = encode(values)
     return sha256(content)[:CHECK_SIZE] + head(CONTROL_MAJOR, len(content)) + content
+
+
+def leaf_frame(kind: int, leaf: bytes) -> bytes:
+    """The frame of a record without its body: its leaf hash, and its kind."""
+    return control([LEAF, leaf, kind])
+
+
+def subtree_frame(level: int, node: bytes, claims: int) -> bytes:
+    """The frame of 2**level leaves in a row, of which so many were claims."""
+    return control([SUBTREE, level, node, claims])

@@ -3,9 +3,10 @@
 
 from tallystick.evidence.cbor import decode
 from tallystick.evidence.errors import KeyDriverError, Malformed
+from tallystick.evidence.kinds import CLAIM
 from tallystick.evidence.tree import Tree
 from tallystick.recorder import frames
-from tallystick.recorder.core import Log
+from tallystick.recorder.core import RECORD_ROOM, Log
 from tallystick.recorder.files import BLOCK
 from tallystick.recorder.filing import cut, mark_past
 from tallystick.recorder.frames import (
@@ -15,11 +16,13 @@ from tallystick.recorder.frames import (
     CUSTODY,
     HEADER,
     KEY,
+    LEAF,
     PAST,
     PAYLOAD,
     RECORD_MAJOR,
     SEED,
     SIGNATURE,
+    SUBTREE,
 )
 from tallystick.recorder.journal import CUT, SUFFIX, TEMPORARY, Journal, JournalFile, file_name
 from tallystick.recorder.walking import Walker
@@ -185,6 +188,10 @@ def replay_control(log: Log, values: "list[Any]") -> None:
             raise Malformed("bad-value", "the journal's seed stands at a wrong place")
         log.seed = values[2]
         log._pair_index = -1
+    elif kind == LEAF:
+        _replay_elided(log, 0, values[1], int(values[2] == CLAIM))
+    elif kind == SUBTREE:
+        _replay_elided(log, values[1], values[2], values[3])
     elif kind == PAYLOAD:
         _replay_payload(log, values[1], values[2])
     elif kind == SIGNATURE:
@@ -205,10 +212,18 @@ def replay_control(log: Log, values: "list[Any]") -> None:
         raise Malformed("unknown-kind", "the journal has a frame that this version does not know")
 
 
+def _replay_elided(log: Log, level: int, node: bytes, claims: int) -> None:
+    # What its payload signs has it: a wrong hash or a wrong count does not give the root.
+    log.tree.push_subtree(level, node)
+    log.claims += claims
+    log.stretch_room -= RECORD_ROOM
+
+
 def _replay_payload(log: Log, ordinal: int, payload: bytes) -> None:
     values = decode(payload)
     root = log.tree.root()
-    if ordinal <= log.ordinal or values[2] != log.tree.size or values[3] != root:
+    place = [log.tree.size, root, log.claims]
+    if ordinal <= log.ordinal or values[2:5] != place:
         raise Malformed("bad-root", "a payload of the journal does not fit its records")
     log._sealed(ordinal, payload, log.tree.size, root)
     if log.intent is not None:

@@ -8,10 +8,12 @@ from tallystick.recorder.files import BLOCK
 from tallystick.recorder.frames import (
     CONTROL_MAJOR,
     HEADER,
+    LEAF,
     PAYLOAD,
     RECORD_MAJOR,
     SEED,
     SIGNATURE,
+    SUBTREE,
 )
 from tallystick.recorder.journal import Journal
 from tallystick.recorder.walking import Walker
@@ -34,7 +36,10 @@ class Stretch:
         self.at = at
         self.end = at
         self.first = first
+        # Leaves; the items that stand for them, and those of them that are records.
         self.count = 0
+        self.items = 0
+        self.records = 0
         self.items_bytes = 0
         self.seed: bytes | None = None
         self.ordinal = 0
@@ -80,16 +85,28 @@ def _read(walker: Walker, stretch: Stretch) -> "Generator[None, None, bool]":
             yield
         if frame.major == RECORD_MAJOR:
             stretch.count += 1
+            stretch.items += 1
+            stretch.records += 1
             stretch.items_bytes += frame.end - frame.at - 4
             continue
         values = walker.values(frame)
-        if values[0] == SEED:
+        if values[0] in (LEAF, SUBTREE):
+            level, node = elided(values)
+            stretch.count += 1 << level
+            stretch.items += 1
+            stretch.items_bytes += len(writer.elided_item(level, node))
+        elif values[0] == SEED:
             stretch.seed = values[2]
         elif values[0] == PAYLOAD:
             stretch.ordinal = values[1]
             stretch.payload = values[2]
             stretch.end = walker.at
             return True
+
+
+def elided(values: "list[Any]") -> "tuple[int, bytes]":
+    """(level, hash) of a leaf frame or a subtree frame."""
+    return (0, values[1]) if values[0] == LEAF else (values[1], values[2])
 
 
 def read_signature(
@@ -155,8 +172,8 @@ class Outgoing:
         self._journal = journal
         self._stretch = stretch
         before = writer.open_bytes(device, epoch, stretch.first, edge, 1)
-        self._before = before + writer.stretch_head(stretch.count)
-        self._after = writer.stretch_tail(stretch.seed if stretch.count else None, checkpoint)
+        self._before = before + writer.stretch_head(stretch.items)
+        self._after = writer.stretch_tail(stretch.seed if stretch.records else None, checkpoint)
         self.size = len(self._before) + stretch.items_bytes + len(self._after)
         # Told of what reading the flash raises, for the link takes it for its own.
         self.failed: "Callable[[Exception], None] | None" = None
@@ -165,7 +182,7 @@ class Outgoing:
         """In order; a record longer than a block comes in several."""
         yield self._before
         stretch = self._stretch
-        if stretch.count:
+        if stretch.items:
             try:
                 yield from self._items(stretch)
             except Exception as error:
@@ -188,6 +205,10 @@ class Outgoing:
                 if frame.major == RECORD_MAJOR:
                     # Check aside, the frame is the item.
                     yield from walker.pieces(frame.at + 4, frame.end, BLOCK)
+                    continue
+                values = walker.values(frame)
+                if values[0] in (LEAF, SUBTREE):
+                    yield writer.elided_item(*elided(values))
         finally:
             walker.close()
 

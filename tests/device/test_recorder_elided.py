@@ -1,0 +1,128 @@
+"""Leaves without their records, and runs of them: replayed, and sent as a segment's items."""
+
+from _folder import within
+from tallystick.evidence import leaf
+from tallystick.evidence import segmentwriter as writer
+from tallystick.evidence.steps import finish
+from tallystick.evidence.tree import root_of
+from tallystick.recorder import filing, frames, stretches
+from tallystick.recorder.core import Log
+from tallystick.recorder.files import Files
+from tallystick.recorder.journal import Journal
+from tallystick.recorder.ledger import NoLock
+from tallystick.recorder.replay import open_journal
+
+DEVICE = bytes(range(32))
+EPOCH = b"epoch-01"
+SEED = b"s" * 32
+CLAIMS = (3, 9)
+
+
+def record(number: int) -> bytes:
+    return bytes([0x84, 1 if number in CLAIMS else 0]) + bytes([number]) * 30
+
+
+def leaf_of(number: int) -> bytes:
+    return leaf.leaf(leaf.salt(SEED, number), record(number))
+
+
+def new(path: str) -> "tuple[Journal, Log]":
+    journal = Journal(Files(path), 1 << 20, 1 << 16)
+    open_journal(journal, DEVICE)
+    log = Log(DEVICE, EPOCH)
+    filing.begin_file(journal, log)
+    return journal, log
+
+
+def add(journal: Journal, log: Log, number: int, whole: bool) -> None:
+    frame = log.frame(record(number), lambda size: SEED[:size])
+    journal.append(frame if whole else log.elided(record(number)))
+    log.added(record(number))
+
+
+def seal(journal: Journal, log: Log) -> None:
+    journal.append(log.seal(5, None), reserved=True)
+    ordinal = log.sealed()
+    journal.append(log.signature(ordinal, bytes([ordinal]) * 64), reserved=True)
+    log.signed_one(ordinal)
+
+
+def sent(journal: Journal, log: Log, stretch: stretches.Stretch) -> bytes:
+    out = stretches.Outgoing(journal, stretch, DEVICE, EPOCH, None, b"checkpoint")
+    data = b"".join(out.pieces())
+    assert out.size == len(data)
+    return data
+
+
+def test_leaves_without_records_are_replayed_and_sent() -> None:
+    def run(path: str) -> None:
+        journal, log = new(path)
+        # The first leaf of a stretch has no body either, and the next one needs the seed.
+        for number in range(10):
+            add(journal, log, number, whole=number % 3 == 1)
+        seal(journal, log)
+        filing.close(journal, NoLock())
+        again = Journal(Files(path), 1 << 20, 1 << 16)
+        found = open_journal(again, DEVICE)
+        assert found is not None and not again.damage and not again.torn_bytes
+        assert found.tree.root() == log.tree.root() == root_of([leaf_of(n) for n in range(10)])
+        assert found.claims == log.claims == 2
+        stretch = finish(stretches.read_stretch(again, (1, 0), 0))
+        assert stretch is not None
+        assert (stretch.count, stretch.items, stretch.records, stretch.to) == (10, 10, 3, 10)
+        parts = [writer.open_bytes(DEVICE, EPOCH, 0, None, 1), writer.stretch_head(10)]
+        for number in range(10):
+            if number % 3 == 1:
+                parts += [writer.item_head(len(record(number))), record(number)]
+            else:
+                parts.append(writer.elided_item(0, leaf_of(number)))
+        parts.append(writer.stretch_tail(SEED, b"checkpoint"))
+        assert sent(again, found, stretch) == b"".join(parts)
+
+    within(run)
+
+
+def test_a_run_is_one_frame_and_one_item() -> None:
+    def run(path: str) -> None:
+        journal, log = new(path)
+        node = root_of([leaf_of(n) for n in range(8)])
+        journal.append(frames.subtree_frame(3, node, 1))
+        log.tree.push_subtree(3, node)
+        for number in (8, 9):
+            journal.append(frames.leaf_frame(record(number)[1], leaf_of(number)))
+            log.tree.push(leaf_of(number))
+        log.claims = 2
+        seal(journal, log)
+        filing.close(journal, NoLock())
+        again = Journal(Files(path), 1 << 20, 1 << 16)
+        found = open_journal(again, DEVICE)
+        assert found is not None and not again.damage
+        assert (found.tree.edge, found.claims) == (log.tree.edge, 2)
+        stretch = finish(stretches.read_stretch(again, (1, 0), 0))
+        assert stretch is not None
+        assert (stretch.count, stretch.items, stretch.records) == (10, 3, 0)
+        parts = [writer.open_bytes(DEVICE, EPOCH, 0, None, 1), writer.stretch_head(3)]
+        parts.append(writer.elided_item(3, node))
+        parts += [writer.elided_item(0, leaf_of(number)) for number in (8, 9)]
+        # Nothing is disclosed, so nothing needs a seed.
+        parts.append(writer.stretch_tail(None, b"checkpoint"))
+        assert sent(again, found, stretch) == b"".join(parts)
+
+    within(run)
+
+
+def test_a_wrong_hash_or_count_is_damage() -> None:
+    def run(path: str) -> None:
+        journal, log = new(path)
+        add(journal, log, 0, whole=False)
+        node = root_of([leaf_of(1)])
+        # Said to be a claim, which its checkpoint does not count.
+        journal.append(frames.leaf_frame(1, node))
+        log.tree.push(node)
+        seal(journal, log)
+        filing.close(journal, NoLock())
+        again = Journal(Files(path), 1 << 20, 1 << 16)
+        open_journal(again, DEVICE)
+        assert again.damage == "bad-root"
+
+    within(run)
