@@ -161,7 +161,8 @@ def install() -> None:
     modules: Any = sys.modules
     version = tuple([int(part) for part in _VERSION.split(".")]) + ("",)
     names = ("name", "version", "_machine", "_mpy", "_build")
-    words: Any = namedtuple("implementation", names)  # type: ignore[misc]  # MicroPython's
+    make: Any = namedtuple
+    words = make("implementation", names)
     own = words("micropython", version, _MACHINE, sys.implementation._mpy, _BUILD)
     unique = bytes.fromhex(_UNIQUE) if hasattr(bytes, "fromhex") else _UNIQUE.encode()
     modules["sys"] = Words(sys, platform=_PLATFORM, implementation=own, argv=[])
