@@ -28,9 +28,13 @@ from tallystick.evidence import (
     evidencefile,
     finding,
     half,
+    invitation,
+    joinanswer,
+    joinrequest,
     limits,
     note,
     profile,
+    queueorder,
     receipt,
     segment,
     statement,
@@ -105,6 +109,12 @@ def an_event(padding: int) -> bytes:
     return event.Event(0, "a.b", {"x": bytes(padding + 300)}).encode()
 
 
+def an_answer(
+    settings: str = "{}", profiles: dict[str, bytes] | None = None, ca: bytes | None = None
+) -> joinanswer.JoinAnswer:
+    return joinanswer.JoinAnswer(HASH, HASH, [b"x"], settings, profiles or {}, ca)
+
+
 # Limit -> something of that size, given to what must bound it.
 BOUNDED: dict[str, Callable[[int], Any]] = {
     "depth_max": lambda n: cbor.decode(nested(n - 1)),
@@ -128,6 +138,10 @@ BOUNDED: dict[str, Callable[[int], Any]] = {
     "log_checkpoint_signatures_max": a_note,
     "finding_rows_max": lambda n: a_check(values=rows(n)),
     "finding_checks_max": lambda n: a_finding(checks=[a_check(name=f"n{k}") for k in range(n)]),
+    "join_profiles_max": lambda n: an_answer(profiles={f"p{k}": b"x" for k in range(n)}),
+    "join_settings_bytes_max": lambda n: an_answer(settings='{"a":"' + "x" * (n - 8) + '"}'),
+    "join_ca_bytes_max": lambda n: an_answer(ca=bytes(n)),
+    "invitation_uses_max": lambda n: invitation.Invitation(bytes(16), HASH, n, [1, 2]),
     "uninvited_max": lambda n: verdict.Verdict(ex.the_finding(), 1, None, hashes(n), 1),
 }
 
@@ -154,7 +168,14 @@ READ: dict[str, list[Callable[[bytes], Any]]] = {
         custody_pkcs11.parse,
         attester.parse,
     ],
-    "checkpoint_bytes_max": [checkpoint.parse, custody.parse],
+    "checkpoint_bytes_max": [
+        checkpoint.parse,
+        custody.parse,
+        invitation.parse,
+        queueorder.parse,
+    ],
+    "join_request_bytes_max": [joinrequest.parse],
+    "join_answer_bytes_max": [joinanswer.parse],
     "segment_bytes_max": [segment.parse],
     "half_bytes_max": [half.parse],
     "batch_bytes_max": [batch.parse, batchanswer.parse],

@@ -570,7 +570,8 @@ def everything() -> tuple[Example, ...]:
     found = [Example(name, rule, data, record.parse) for name, rule, data in _records()]
     found += [Example(*row) for row in _signed()]
     found += [Example(*row) for row in _plain()]
-    from support import heldkeys  # it is made of this module's keys
+    from support import heldkeys, joins  # they are made of this module's keys
 
     found += [Example(*row) for row in heldkeys.examples()]
+    found += [Example(*row) for row in joins.examples()]
     return tuple(found)

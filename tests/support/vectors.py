@@ -31,6 +31,10 @@ from tallystick.evidence import (
     half,
     hello,
     ids,
+    invitation,
+    joinanswer,
+    joincode,
+    joinrequest,
     keycustody,
     keys,
     leaf,
@@ -40,6 +44,7 @@ from tallystick.evidence import (
     number,
     profile,
     proof,
+    queueorder,
     receipt,
     record,
     resend,
@@ -237,6 +242,42 @@ def enrolment_request(given: Given) -> Given:
 def signed_attester(given: Given) -> Given:
     verified = attester.parse(_bytes(given)).verify(_key(given, "root"))
     return {**_signed(verified), "key": cbor.encode(verified.key.cose_key()).hex()}
+
+
+@operation
+def join_code(given: Given) -> Given:
+    code = joincode.parse(given["text"])
+    iss, _ = code.check_root(given["line"])
+    keys_ = {"door": code.door_key().hex(), "fleet": code.fleet_key().hex()}
+    return {"text": code.text(), "name": code.name().hex(), **keys_, "iss": iss}
+
+
+@operation
+def join_request(given: Given) -> Given:
+    asked = joinrequest.parse(_bytes(given)).verify_door(_bytes(given, "door"))
+    asked.verify_fleet(_bytes(given, "fleet"))
+    return {"code": asked.code.hex(), "digest": asked.digest.hex()}
+
+
+@operation
+def join_invitation(given: Given) -> Given:
+    verified = invitation.parse(_bytes(given)).verify(_key(given, "root"))
+    return {**_signed(verified), "code": verified.code.hex(), "uses": verified.uses}
+
+
+@operation
+def join_answer(given: Given) -> Given:
+    verified = joinanswer.parse(_bytes(given)).verify(_key(given, "root"))
+    return {**_signed(verified), "settings": verified.config(), "profiles": [*verified.profiles]}
+
+
+@operation
+def queue_order(given: Given) -> Given:
+    order = queueorder.parse(_bytes(given))
+    verified = order.verify(
+        _key(given, "root"), _bytes(given, "gateway"), _bytes(given, "challenge")
+    )
+    return {**_signed(verified), "after": verified.after}
 
 
 @operation

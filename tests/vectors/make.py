@@ -23,13 +23,17 @@ from support.scenarios import (  # noqa: E402  # as above
     forks,
     gateways,
     identities,
+    joining,
     lines,
     logs,
     records,
     verdicts,
 )
 
-PARTS = (encodings, records, devices, identities, custodies, forks, gateways, lines, logs, verdicts)
+PARTS = (
+    *(encodings, records, devices, identities, custodies, joining),
+    *(forks, gateways, lines, logs, verdicts),
+)
 
 
 def build() -> dict[str, str]:
