@@ -44,6 +44,8 @@ class Log:
         # Of the newest verified receipt: to, digest, statement, time_ms.
         self.custody: "tuple[int, bytes, bytes, int] | None" = None
         self.past: "list[bytes]" = []
+        # [from, to): where indexes without a record may lie, in this journal or when it was sent.
+        self.hollow: "list[int]" = []
         # After a rotation: [number of the first payload, hint of the key that signs it], in order.
         self.keys: "list[Any]" = []
         # The hardware counter (recorder/counting.py): its value, the value up to which the journal
@@ -99,10 +101,23 @@ class Log:
 
     def elided(self, record: bytes) -> bytes:
         """What to append in place of frame(), made just before: the leaf without the record."""
+        index = self.tree.size
         before = b""
-        if self.tree.size == self.sealed_size:
-            before = frames.control([SEED, self.tree.size, self.seed])
+        if index == self.sealed_size:
+            before = frames.control([SEED, index, self.seed])
+        self.hollowed(index, index + 1)
         return before + frames.leaf_frame(record[1], self.leaf)
+
+    def hollowed(self, begin: int, end: int) -> None:
+        """Records of these indexes have no body here any more."""
+        hollow = self.hollow
+        self.hollow = [min(hollow[0], begin), max(hollow[1], end)] if hollow else [begin, end]
+
+    def hollow_in(self, size: int) -> bool:
+        """Whether there may be such a record below `size` and not in custody yet."""
+        hollow = self.hollow
+        known = self.custody[0] if self.custody else 0
+        return bool(hollow) and hollow[1] > known and hollow[0] < size
 
     def added(self, record: bytes) -> int:
         """The record of the last frame() is on flash; how many no payload covers now."""

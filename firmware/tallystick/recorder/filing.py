@@ -15,8 +15,10 @@ PAST_MAX = 8
 
 def header(log: Log) -> bytes:
     """The first frame of a file that begins here: at a payload, or at the very begin."""
-    # Left out where no key was rotated, as before there were such.
-    keys = [log.keys] if log.keys else []
+    # Left out where there is none, as before there were such.
+    more = [log.keys, log.hollow]
+    while more and not more[-1]:
+        more.pop()
     return control(
         [
             HEADER,
@@ -34,7 +36,7 @@ def header(log: Log) -> bytes:
             log.past,
             None if log.intent is None else [log.intent, log.credit_ms, log.credited_ms],
         ]
-        + keys
+        + more
     )
 
 

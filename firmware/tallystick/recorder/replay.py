@@ -159,6 +159,7 @@ def from_header(values: "list[Any]") -> Log:
     if len(values) > 13 and values[13]:
         log.intent, log.credit_ms, log.credited_ms = values[13]
     log.keys = values[14] if len(values) > 14 else []
+    log.hollow = values[15] if len(values) > 15 else []
     log.sealed_size = log.tree.size
     log.sealed_root = log.tree.root() if log.tree.size else b""
     return log
@@ -214,7 +215,9 @@ def replay_control(log: Log, values: "list[Any]") -> None:
 
 def _replay_elided(log: Log, level: int, node: bytes, claims: int) -> None:
     # What its payload signs has it: a wrong hash or a wrong count does not give the root.
+    begin = log.tree.size
     log.tree.push_subtree(level, node)
+    log.hollowed(begin, log.tree.size)
     log.claims += claims
     log.stretch_room -= RECORD_ROOM
 
