@@ -24,11 +24,11 @@ def test_the_kind_is_the_second_byte() -> None:
 
 
 def test_events() -> None:
-    data = eventwriter.encode_event(7, "clock", {"before_ms": 1.5, "after_ms": None})
-    assert data == cbor.encode([2, 7, "clock", {"before_ms": Dec(15, -1), "after_ms": None}])
+    data = eventwriter.encode_event(7, "acme.level", {"before_mm": 1.5, "after_mm": None})
+    assert data == cbor.encode([2, 7, "acme.level", {"before_mm": Dec(15, -1), "after_mm": None}])
     got = record.parse(data)
     assert type(got) is Event and got == event.parse(data)
-    assert (got.uptime_ms, got.event, got.details["before_ms"]) == (7, "clock", Dec(15, -1))
+    assert (got.uptime_ms, got.event, got.details["before_mm"]) == (7, "acme.level", Dec(15, -1))
     event.parse(eventwriter.encode_event(7, "acme.lights", {}))
     for wrong, reason in (("lights", "bad-value"), ("", "bad-value"), (5, "bad-type")):
         assert refused(eventwriter.encode_event, 7, wrong, {}) == reason

@@ -5,6 +5,7 @@
 from tallystick.evidence import _shape as shape
 from tallystick.evidence import value
 from tallystick.evidence._wire import Wire
+from tallystick.evidence.eventdetails import check_details
 from tallystick.evidence.eventwriter import check_event
 from tallystick.evidence.kinds import EVENT
 from tallystick.evidence.limits import RECORD_BYTES_MAX
@@ -31,5 +32,6 @@ class Event(Wire):
 def parse(data: bytes) -> Event:
     """Strict; Malformed with a reason of section 1.7."""
     event = Event(*shape.fields(data, EVENT, 3, RECORD_BYTES_MAX, "event"))
+    check_details(event.event, event.details)
     event._data = data
     return event

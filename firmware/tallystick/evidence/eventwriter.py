@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-NAMES = ("epoch", "boot", "gap", "clock", "counter", "key", "config", "uplink", "fault")
+NAMES = ("epoch", "boot", "gap", "clock", "counter", "key", "config", "uplink", "space", "fault")
 
 
 def check_event(name: "Any") -> str:
