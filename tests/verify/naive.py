@@ -14,7 +14,7 @@ from tallystick.evidence import cbor
 from tallystick.evidence.number import Dec, to_text
 from tallystick.verify.inputs import KnownClaim, PartySetInputs
 
-KNOWN_CHECKS = ("agree", "limit")
+KNOWN_CHECKS = ("agree", "limit", "order", "within", "quorum")
 GOOD = {"active", "rotated", "retired", "lost", "prior"}
 NOTHING_THERE = object()
 
@@ -130,6 +130,10 @@ class Naive:
         for check in map(list, self.profile.checks):
             if check[0] not in KNOWN_CHECKS:
                 text = f"The profile names the check {check[0]}, which is not known."
+                return "profile", "known", text
+            # Of what cannot be read, the random worlds have this one only.
+            if check[0] == "within" and len(check[2]["claims"]) < 2:
+                text = f"The parameters of the check {check[1]} cannot be read."
                 return "profile", "known", text
         parties = self.given.parties
         fits = set(parties) <= set(self.profile.roles)
@@ -271,9 +275,10 @@ class Naive:
 
     def run(self, check: list[Any]) -> tuple[str, str, list[list[Any]], list[bytes], str | None]:
         kind, _, parameters = check
+        places = parameters.get("fields") or parameters.get("claims")
         there, obstacle = [], None
-        for place in parameters["fields"]:
-            role, claim, field = place.split(".")
+        for place in places or [parameters["first"], parameters["then"]]:
+            role, claim, field = [*place.split("."), ""][:3]
             for (a, _, b), (state, counting, _) in self.slots.items():
                 if (a, b) == (role, claim) and state == "filled":
                     body = counting[0].claim
@@ -286,14 +291,100 @@ class Naive:
             if obstacle:
                 return "not_evaluated", obstacle, [], [], "slot"
             return "pass", "There is nothing to compare.", [], [], None
-        failed, lack, passed = getattr(self, kind)(parameters, there)
+        if kind == "quorum":
+            return self.quorum(parameters, there, obstacle)
+        failed, lack, passed, unsure = (*getattr(self, kind)(parameters, there), None)[:4]
         if failed:
             return ("fail", *failed, None)
         if obstacle:
             return "not_evaluated", obstacle, [], [], "slot"
         if lack:
-            return "not_evaluated", lack, [], [], "lacks"
+            reason, values = lack if isinstance(lack, tuple) else (lack, [])
+            return "not_evaluated", reason, values, [], "lacks"
+        if unsure:
+            return ("not_evaluated", *unsure, [], "undecided")
         return "pass", passed, [], [], None
+
+    # Moments as fractions of nothing: plain integers, None without an interval.
+
+    @staticmethod
+    def span(row: Any) -> tuple[int, int] | None:
+        interval = row[2].claim.interval
+        if interval is None:
+            return None
+        return interval[0] - interval[2], interval[1] + interval[2]
+
+    @staticmethod
+    def told(*rows: Any) -> list[list[Any]]:
+        return [[row[2].reference, "interval", row[2].claim.interval] for row in rows]
+
+    def order(self, parameters: dict[str, Any], there: list[Any]) -> Any:
+        first, then = parameters["first"], parameters["then"]
+        failed: Any = None
+        lack: Any = None
+        unsure: Any = None
+        pairs = [(a, b) for a in there if a[0] == first for b in there if b[0] == then]
+        for a, b in pairs:
+            span_a, span_b = self.span(a), self.span(b)
+            if a[2].reference in b[2].claim.relied:
+                continue
+            if b[2].reference in a[2].claim.relied:
+                failed = failed or (f"{then} came before {first}.", self.told(a, b), [])
+            elif span_a is None or span_b is None:
+                who = first if span_a is None else then
+                text = f"{who} has no interval, and neither claim names the other."
+                lack = lack or (text, self.told(a, b))
+            elif span_b[1] < span_a[0]:
+                failed = failed or (f"{then} came before {first}.", self.told(a, b), [])
+            elif not span_a[1] < span_b[0]:
+                text = f"The intervals of {first} and {then} overlap."
+                unsure = unsure or (text, self.told(a, b))
+        passed = f"{first} came before {then}." if pairs else "There is nothing to compare."
+        return failed, lack, passed, unsure
+
+    def within(self, parameters: dict[str, Any], there: list[Any]) -> Any:
+        allowed = parameters["duration_ms"]
+        rows = [(row, self.span(row)) for row in there]
+        spans = [(row, span) for row, span in rows if span is not None]
+        failed: Any = None
+        lack: Any = None
+        unsure: Any = None
+        if any(late[0] - early[1] > allowed for _, late in spans for _, early in spans):
+            early = min(spans, key=lambda one: one[1][1])[0]
+            highest = max(span[0] for _, span in spans)
+            late = next(row for row, span in spans if span[0] == highest)
+            text = f"{early[0]} and {late[0]} are more than {allowed} ms apart."
+            failed = (text, self.told(early, late), [])
+        if len(rows) < 2:
+            return failed, None, "There is nothing to compare."
+        bare = [row for row, span in rows if span is None]
+        if bare:
+            lack = (f"{bare[0][0]} has no interval.", self.told(bare[0]))
+        elif any(late[1] - early[0] > allowed for _, late in spans for _, early in spans):
+            early = min(spans, key=lambda one: one[1][0])[0]
+            highest = max(span[1] for _, span in spans)
+            late = next(row for row, span in spans if span[1] == highest)
+            told = self.told(early) if early is late else self.told(early, late)
+            unsure = (f"{early[0]} and {late[0]} may be more than {allowed} ms apart.", told)
+        return failed, lack, f"The claims lie within {allowed} ms.", unsure
+
+    def quorum(
+        self, parameters: dict[str, Any], there: list[Any], obstacle: str | None
+    ) -> tuple[str, str, list[list[Any]], list[bytes], str | None]:
+        rows = [row for row in there if row[3] is not NOTHING_THERE]
+        most = 0
+        for one in rows:
+            pairs = [[one, other] for other in rows]
+            most = max(most, sum(self.agree(parameters, pair)[0] is None for pair in pairs))
+        needed = parameters["at_least"]
+        if most >= needed:
+            words = self.agree(parameters, there)[2].removeprefix("The values agree")
+            return "pass", f"{most} of {len(rows)} values agree{words}", [], [], None
+        if obstacle:
+            return "not_evaluated", obstacle, [], [], "slot"
+        values = [[row[2].reference, row[1], row[3]] for row in rows]
+        text = f"At most {most} of {len(rows)} values agree; {needed} are needed."
+        return "fail", text, values, [], None
 
     def spec(self, place: str) -> Any:
         assert self.profile is not None

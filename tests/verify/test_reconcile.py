@@ -12,10 +12,8 @@ from tallystick.evidence.finding import Finding, parse
 from tallystick.evidence.number import from_text
 from tallystick.evidence.profile import Profile
 from tallystick.verify import profiles
-from tallystick.verify.checks import CHECKS, Check
 from tallystick.verify.inputs import KnownClaim, PartySetInputs, TimeEvidence
 from tallystick.verify.reconcile import find
-from tallystick.verify.view import NOT_EVALUATED, UNDECIDED, Outcome, View
 from verify import naive, worlds
 from verify.worlds import DEVICES, known, make_claim
 
@@ -288,21 +286,12 @@ def test_parameters_that_nobody_can_read_leave_all_insufficient(
     assert results(finding) == {"known": "The parameters of the check the-check cannot be read."}
 
 
-def test_what_claims_do_not_decide_is_unresolved(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A real registered check; `order` joins the table later.
-    def overlapping(parameters: dict[str, Any], view: View) -> Outcome:
-        values, hindrance = view.gather([parameters["first"], parameters["then"]])
-        assert len(values) == 2 or hindrance is not None
-        return hindrance or Outcome(NOT_EVALUATED, "The intervals overlap.", cause=UNDECIDED)
-
-    check = Check(overlapping, lambda parameters, _plan: "first" in parameters)
-    monkeypatch.setitem(CHECKS, "order", check)
+def test_what_claims_do_not_decide_is_unresolved() -> None:
     profile = with_check("order", {"first": "giver.released", "then": "receiver.acquired"})
-    claims = claims_under(profile)
-    finding = find(inputs(*claims, profile=profile))
+    claims = claims_under(profile, interval=[1, 2, 0])
+    finding = both(inputs(*claims, profile=profile))
     assert finding.state == "unresolved"
-    assert parse(finding.encode()) == finding
-    assert find(inputs(*claims[:1], profile=profile, closed=True)).state == "one_sided"
+    assert both(inputs(*claims[:1], profile=profile, closed=True)).state == "one_sided"
 
 
 def test_a_violated_constraint_conflicts_whatever_the_device_says() -> None:

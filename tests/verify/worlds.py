@@ -34,6 +34,7 @@ def make_claim(
     task: str = "order-1",
     namespace: str = NAMESPACE,
     relied: list[bytes] | None = None,
+    interval: list[int] | None = None,
 ) -> Claim:
     return Claim(
         uptime_ms,
@@ -45,7 +46,7 @@ def make_claim(
         fields,
         constraints or {},
         parties,
-        None,
+        interval,
         sorted(set(relied or [])),
     )
 
@@ -59,8 +60,41 @@ def known(
     return KnownClaim(reference, device, epoch, index, leaf, claim, status, custody)
 
 
+def _random_checks(
+    rng: random.Random, claims: dict[str, Any], places: dict[str, list[str]]
+) -> list[list[Any]]:
+    checks: list[list[Any]] = []
+    for field, named in places.items():
+        if rng.random() < 0.8:
+            some = rng.sample(named, rng.randint(1, len(named)))
+            parameters: dict[str, Any] = {"fields": some}
+            if field in "nv" and rng.random() < 0.7:
+                key = rng.choice(("within", "within_rel"))
+                parameters[key] = from_scaled(rng.choice((0, 25, 100)), -2)
+            checks.append(["agree", f"agree-{field}", parameters])
+    if rng.random() < 0.5:
+        checks.append(["limit", "limit-n", {"fields": rng.sample(places["n"], 1)}])
+    whole = [f"{role}.{name}" for role, names in claims.items() for name in names]
+    if len(whole) > 1 and rng.random() < 0.3:
+        first, then = rng.sample(whole, 2)
+        checks.append(["order", "in-turn", {"first": first, "then": then}])
+    if len(whole) > 1 and rng.random() < 0.3:
+        some = rng.sample(whole, rng.randint(2, len(whole)))
+        checks.append(["within", "soon", {"claims": some, "duration_ms": rng.choice((0, 5, 20))}])
+    if rng.random() < 0.3:
+        field = rng.choice(sorted(places))
+        parameters = {"fields": rng.sample(places[field], rng.randint(1, len(places[field])))}
+        if field in "nv" and rng.random() < 0.7:
+            parameters[rng.choice(("within", "within_rel"))] = from_scaled(rng.choice((0, 100)), -2)
+        checks.append(["quorum", "most", {**parameters, "at_least": rng.choice((1, 2, 3))}])
+    if rng.random() < 0.05:
+        checks.append(["within", "unread", {"claims": ["giver.said"], "duration_ms": 5}])
+    rng.shuffle(checks)
+    return checks
+
+
 def random_profile(rng: random.Random) -> Profile:
-    """One or two roles, one or two claims each; agree and limit checks, now and then another."""
+    """One or two roles, one or two claims each; checks of every kind."""
     roles: dict[str, list[int]] = {"giver": [1, rng.choice((1, 2))]}
     if rng.random() < 0.9:
         least = rng.choice((0, 1, 1, 1))
@@ -82,19 +116,7 @@ def random_profile(rng: random.Random) -> Profile:
                 fields["flag"] = ["bool", None, None, False]
                 places.setdefault("flag", []).append(f"{role}.{name}.flag")
             claims[role][name] = fields
-    checks: list[list[Any]] = []
-    for field, named in places.items():
-        if rng.random() < 0.8:
-            some = rng.sample(named, rng.randint(1, len(named)))
-            parameters: dict[str, Any] = {"fields": some}
-            if field in "nv" and rng.random() < 0.7:
-                key = rng.choice(("within", "within_rel"))
-                parameters[key] = from_scaled(rng.choice((0, 25, 100)), -2)
-            checks.append(["agree", f"agree-{field}", parameters])
-    if rng.random() < 0.5:
-        checks.append(["limit", "limit-n", {"fields": rng.sample(places["n"], 1)}])
-    if rng.random() < 0.05:
-        checks.append(["within", "soon", {"claims": ["giver.said"], "duration_ms": 5}])
+    checks = _random_checks(rng, claims, places)
     return Profile("p", 1, "acme", rng.choice((1000, 2000)), roles, claims, checks)
 
 
@@ -113,7 +135,11 @@ def _value(rng: random.Random, kind: str) -> Any:
 
 
 def _claim(
-    rng: random.Random, profile: Profile, parties: dict[str, list[bytes]], device: bytes
+    rng: random.Random,
+    profile: Profile,
+    parties: dict[str, list[bytes]],
+    device: bytes,
+    relied: list[bytes],
 ) -> KnownClaim:
     roles = [role for role, devices in parties.items() if device in devices] or list(parties)
     role = rng.choice(roles)
@@ -134,6 +160,10 @@ def _claim(
     if numeric and rng.random() < 0.7:
         unit = rng.choice((None, None, "m", "km"))
         constraints["n"] = [rng.choice(OPERATORS), limit, unit, rng.random() < 0.7]
+    interval = None
+    if rng.random() < 0.85:
+        begin = rng.choice((100, 103, 110, 130))
+        interval = [begin, begin + rng.choice((0, 2, 10)), rng.choice((0, 1, 5))]
     digest = profile.digest if rng.random() < 0.95 else sha256(b"another profile")
     claim = make_claim(
         digest,
@@ -145,6 +175,8 @@ def _claim(
         uptime_ms=rng.choice((1, 2, 3)),
         task=rng.choice(["order-1"] * 9 + ["order-2"]),
         namespace=rng.choice([NAMESPACE] * 19 + ["site-2"]),
+        interval=interval,
+        relied=rng.sample(relied, min(len(relied), rng.choice((0, 0, 1, 2)))),
     )
     status = rng.choice(STATUSES)
     return known(claim, device, index=rng.choice((1, 2)), status=status, custody=rng.randrange(4))
@@ -167,7 +199,9 @@ def random_inputs(rng: random.Random) -> PartySetInputs:
     claims: list[KnownClaim] = []
     for device in members:
         some = range(rng.choice((0, 1, 1, 1, 1, 2, 3)))
-        claims += [_claim(rng, profile, parties, device) for _ in some]
+        for _ in some:
+            relied = [one.reference for one in claims]
+            claims.append(_claim(rng, profile, parties, device, relied))
     # The same thing said again: another index and uptime, no contradiction.
     for one in list(claims):
         if rng.random() < 0.1 and one.claim is not None:
@@ -180,7 +214,7 @@ def random_inputs(rng: random.Random) -> PartySetInputs:
     if rng.random() < 0.3:
         elsewhere = dict(parties, **{rng.choice(sorted(parties)): sorted(devices[:2])})
         twofold = [device for device in members if rng.random() < 0.5]
-        others = [_claim(rng, profile, elsewhere, device) for device in twofold]
+        others = [_claim(rng, profile, elsewhere, device, []) for device in twofold]
     silence = [
         TimeEvidence(device, sha256(b"c%d" % n), sha256(b"r%d" % n), rng.choice((5000, 6000)))
         for device in devices
@@ -189,7 +223,7 @@ def random_inputs(rng: random.Random) -> PartySetInputs:
     ]
     # Somebody must name the profile where it is not known.
     if not any(one.claim is not None for one in claims):
-        claims.append(_claim(rng, profile, parties, members[0]))
+        claims.append(_claim(rng, profile, parties, members[0], []))
     interaction = make_claim(profile.digest, parties, "giver", "said", {}).interaction_id()
     shown = profile if rng.random() < 0.97 else None
     closed = rng.random() < 0.6

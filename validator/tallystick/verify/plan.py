@@ -121,6 +121,16 @@ class Plan:
                 return []
         return [self.place(text) for text in texts]
 
+    def claim_places(self, texts: Any) -> list[Place]:
+        """The places `role.claim`, each once, that parameters name; none when it cannot be read."""
+        if type(texts) is not list or not all(type(text) is str for text in texts):
+            return []
+        for text in texts:
+            role, _, claim = text.partition(".")
+            if (role, claim) not in self._claims or texts.count(text) > 1:
+                return []
+        return [self.place(text) for text in texts]
+
     def place(self, text: str) -> Place:
         """The place that a check's parameter names."""
         place = self._places.get(text)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from tallystick.verify.checks import agree, limit
+from tallystick.verify.checks import agree, limit, order, quorum, within
 from tallystick.verify.plan import Plan
 from tallystick.verify.view import Outcome, View
 
@@ -24,5 +24,8 @@ class Check(NamedTuple):
 
 CHECKS: dict[str, Check] = {
     "agree": Check(agree.evaluate, agree.readable),
+    "order": Check(order.evaluate, order.readable),
+    "within": Check(within.evaluate, within.readable),
     "limit": Check(limit.evaluate, limit.readable),
+    "quorum": Check(quorum.evaluate, quorum.readable),
 }

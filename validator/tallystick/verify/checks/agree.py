@@ -37,18 +37,15 @@ class Comparison:
         within, relative = parameters.get("within"), parameters.get("within_rel")
         if within is not None:
             amount = to_text(within) + (f" {unit}" if unit else "")
-            self.agreed = f"The values agree within {amount}."
-            self.apart = f"differ by more than {amount}."
             self._near = partial(_within, tolerance=within)
         elif relative is not None:
-            amount = f"{to_text(relative)} of the larger one."
-            self.agreed = f"The values agree within {amount}"
-            self.apart = f"differ by more than {amount}"
+            amount = f"{to_text(relative)} of the larger one"
             self._near = partial(_within_rel, tolerance=relative)
         else:
-            self.agreed = "The values agree."
-            self.apart = "are not equal."
+            amount = ""
             self._near = eq
+        self.extent = f" within {amount}" if amount else ""
+        self.apart = f"differ by more than {amount}." if amount else "are not equal."
 
     def disagreement(self, a: Any, b: Any) -> str | None:
         """What to say of two values that do not agree; None when they do."""
@@ -61,7 +58,7 @@ class Comparison:
         return self.apart
 
 
-def readable(parameters: dict[str, Any], plan: Plan) -> bool:
+def comparable(parameters: dict[str, Any], plan: Plan) -> bool:
     """Places of one type and unit; at most one tolerance, not negative, for numbers."""
     places = plan.places(parameters.get("fields"))
     if not places or len({(place.kind, place.unit) for place in places}) > 1:
@@ -74,6 +71,9 @@ def readable(parameters: dict[str, Any], plan: Plan) -> bool:
         if not exact or places[0].kind not in NUMERIC or compare(tolerance, 0) < 0:
             return False
     return True
+
+
+readable = comparable
 
 
 def evaluate(parameters: dict[str, Any], view: View) -> Outcome:
@@ -94,4 +94,4 @@ def evaluate(parameters: dict[str, Any], view: View) -> Outcome:
     for value in values:
         if value.value is ABSENT:
             return Outcome(NOT_EVALUATED, f"{value.place.text} is not given.", cause=LACKS)
-    return Outcome(PASS, comparison.agreed)
+    return Outcome(PASS, f"The values agree{comparison.extent}.")
