@@ -1,0 +1,1 @@
+"""`tally device`: boards on a cable, by the mpremote library."""
