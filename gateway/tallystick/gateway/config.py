@@ -17,6 +17,10 @@
     port = "/dev/ttyACM*"                   # a path or a pattern; looked for again each second
     baud = 115200
 
+    [join]                                  # devices may ask to be enrolled here; off without it
+    bind = "127.0.0.1:8471"                 # TLS with cert and key (PEM files)
+    inbox = "join"                          # a folder for what `tally fleet approve` brings
+
     [[validators]]
     name = "insurer"
     url = "https://validator.insurer.example"
@@ -39,7 +43,7 @@ import msgspec
 from tallystick.evidence import cbor, root
 from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.keys import PublicKey
-from tallystick.gateway import limits
+from tallystick.gateway import joinconfig, limits
 
 Send = Literal["full", "claims", "hashes"]
 
@@ -97,6 +101,7 @@ class _File(_Struct):
     enrolments: str | None = None
     broker: _Broker = msgspec.field(default_factory=_Broker)
     serial: list[_Serial] = msgspec.field(default_factory=list)
+    join: joinconfig.JoinTable | None = None
     validators: list[_Validator] = msgspec.field(default_factory=list)
     limits: _Limits = msgspec.field(default_factory=_Limits)
 
@@ -154,6 +159,7 @@ class Config:
     key_pin_file: Path | None = None
     enrolments: Path | None = None
     serial: tuple[SerialConfig, ...] = ()
+    join: joinconfig.JoinConfig | None = None
     validators: tuple[ValidatorConfig, ...] = ()
     parked_device_bytes_max: int = limits.PARKED_DEVICE_BYTES_MAX
     parked_bytes_max: int = limits.PARKED_BYTES_MAX
@@ -219,6 +225,7 @@ def _resolve(raw: _File, path: Path) -> Config:
         broker=_broker(raw.broker, f"{raw.fleet}-{raw.name}", folder),
         enrolments=None if raw.enrolments is None else folder / raw.enrolments,
         serial=_serial(raw.serial),
+        join=joinconfig.resolve(raw.join, folder),
         validators=tuple(_validator(item, folder) for item in raw.validators),
         parked_device_bytes_max=raw.limits.parked_device_bytes_max,
         parked_bytes_max=raw.limits.parked_bytes_max,

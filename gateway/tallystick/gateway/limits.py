@@ -88,3 +88,29 @@ VERDICTS_PAGE_MAX = 1_000
 # --- the store -----------------------------------------------------------------------------
 BUSY_TIMEOUT_MS = 10_000
 WAL_PAGES = 4_000
+
+# --- devices that join ---------------------------------------------------------------------
+JOINS_QUEUED_MAX = 10_000
+JOINS_PER_KEY_MAX = 8
+JOIN_KEPT_DAYS = 90  # requests, and invitations after their end
+INVITATIONS_MAX = 10_000
+JOIN_PAGE_ROWS_MAX = 128
+JOIN_STATEMENTS_MAX = 64  # invitations and answers of one request
+JOIN_STATEMENTS_BYTES_MAX = 4 << 20
+JOIN_HEADER_BYTES_MAX = 8_192
+JOIN_CONNECTIONS_MAX = 128
+JOIN_CONNECTION_S_MAX = 20.0  # from its first byte to its last
+JOIN_KEEP_ALIVE_S = 2
+JOIN_STOP_S_MAX = 3
+JOIN_START_S_MAX = 10.0
+JOIN_BACKLOG = 64
+JOIN_RETRY_S = 5  # how long a device that waits shall wait before it asks again
+JOIN_PER_S = 200.0  # requests, of all senders
+JOIN_BURST = 400.0
+JOIN_PER_SENDER_PER_S = 50.0  # a hundred robots may share one address
+JOIN_PER_SENDER_BURST = 200.0
+JOIN_BAD_PER_SENDER_PER_S = 0.2  # refusals: who guesses codes is slow
+JOIN_BAD_PER_SENDER_BURST = 20.0
+JOIN_SENDERS_MAX = 4_096  # who is remembered; the one not heard for longest is forgotten
+JOIN_INBOX_FILES_MAX = 1_024  # looked at in one turn
+CHALLENGE_S_MAX = 60.0

@@ -1,5 +1,5 @@
--- The gateway's store, version 1 (PRAGMA user_version). A change here raises VERSION in store.py
--- and comes with a migration. Times end in `_ms`; `at` is an index in the gateway's own log.
+-- The gateway's store, version 1 (PRAGMA user_version). Later versions add to it: schema_2.sql, and
+-- so on; store.py runs what is missing. Times end in `_ms`; `at` is an index in the gateway's own log.
 
 CREATE TABLE meta (
   name TEXT PRIMARY KEY,

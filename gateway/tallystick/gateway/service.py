@@ -4,12 +4,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
 
-from tallystick.evidence.errors import CouldNotCheck, TransportError
+from tallystick.evidence.errors import CouldNotCheck, TransportError, Unverified
 from tallystick.gateway import limits
 from tallystick.gateway.apply import Applier
 from tallystick.gateway.broker import Broker
@@ -27,6 +27,9 @@ from tallystick.gateway.store import Store, meta, set_meta
 from tallystick.gateway.verdicts import VerdictPoller
 from tallystick.gateway.view import StoreView
 from tallystick.gateway.worker import Worker
+
+if TYPE_CHECKING:
+    from tallystick.gateway.joining import Joining
 
 _log = structlog.get_logger("tallystick.gateway")
 _PORT = ("port", "open", "session", "error")
@@ -77,6 +80,7 @@ class Gateway:
                 self._stop,
                 self._wake,
             )
+            self.joining = self._joining()
         except BaseException:
             self.store.close()
             self.signing.close()
@@ -93,6 +97,24 @@ class Gateway:
             self.config.broker.prefix,
             parked_device_bytes_max=self.config.parked_device_bytes_max,
             parked_bytes_max=self.config.parked_bytes_max,
+        )
+
+    def _joining(self) -> "Joining | None":
+        config = self.config
+        if config.join is None:
+            return None
+        if config.fleet not in config.roots:
+            raise Unverified("wrong-key", f"join: `roots` must have the root of {config.fleet}")
+        # Imported where it is used: most gateways have no door.
+        from tallystick.gateway.joining import Joining  # noqa: PLC0415
+
+        return Joining(
+            config.join,
+            self.store,
+            (config.fleet, config.roots[config.fleet]),
+            self.signing.gateway,
+            config.name,
+            self.worker.add_credential,
         )
 
     def _check_owner(self) -> None:
@@ -126,6 +148,9 @@ class Gateway:
             thread.start()
             self._threads.append(thread)
         self._read_folder()
+        if self.joining is not None:
+            self.joining.start()
+            self._threads += self.joining.threads
         self.broker.start()
         _log.info(
             "started",
@@ -141,6 +166,8 @@ class Gateway:
         while not stop.wait(limits.WATCHDOG_TICK_S):
             self.broker.watch()
             self._tell()
+            if self.joining is not None:
+                self.joining.watch()
             if time.monotonic() - read_s >= limits.ENROLMENTS_RESCAN_S:
                 read_s = time.monotonic()
                 self._read_folder()
@@ -182,6 +209,8 @@ class Gateway:
         }
         if self.config.serial:
             state["serial"] = self.serial.state()
+        if self.joining is not None:
+            state["join"] = self.joining.state()
         return state
 
     def _read_folder(self) -> None:
@@ -193,6 +222,8 @@ class Gateway:
         self._stop.set()
         self.broker.stop()
         self.serial.stop()
+        if self.joining is not None:
+            self.joining.stop()
         self.inbox.close()
         self._wake()
         for poller in self.pollers:

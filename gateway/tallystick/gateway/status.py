@@ -1,6 +1,7 @@
 """What a gateway knows and did, read from its store, also while it runs."""
 
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tallystick.gateway.config import Config
 from tallystick.gateway.store import meta, open_reader
 
 REFUSALS_SHOWN_MAX = 200
+JOIN_VERSION = 2
 
 
 def status(config: Config) -> dict[str, Any]:
@@ -57,11 +59,26 @@ def _status(connection: sqlite3.Connection) -> dict[str, Any]:
         "refused": _refused(connection),
         "refused_by_device": _refused_by_device(connection),
         "validators": _validators(connection, segments),
+        "join": _join(connection),
     }
 
 
 def _one(connection: sqlite3.Connection, sql: str, *values: object) -> int:
     return int(connection.execute(sql, values).fetchone()[0])
+
+
+def _join(connection: sqlite3.Connection) -> dict[str, int]:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version < JOIN_VERSION:  # a store that an older gateway still has open
+        return {}
+    waiting = "SELECT count(DISTINCT key) FROM join_requests WHERE answer IS NULL"
+    answered = "SELECT count(DISTINCT key) FROM join_requests WHERE answer IS NOT NULL"
+    invited = "SELECT count(*) FROM invitations WHERE withdrawn = 0 AND until_s >= ?"
+    return {
+        "waiting": _one(connection, waiting),
+        "answered": _one(connection, answered),
+        "codes": _one(connection, invited, int(time.time())),
+    }
 
 
 def _suspect(connection: sqlite3.Connection) -> list[dict[str, str]]:

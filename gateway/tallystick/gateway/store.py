@@ -18,8 +18,12 @@ from pathlib import Path
 from tallystick.evidence.errors import CouldNotCheck, Malformed
 from tallystick.gateway import limits
 
-VERSION = 1
+VERSION = 2
 APPLICATION_ID = 0x7A11_9A7E  # the file command and other programs see whose file this is
+# What makes version n + 1 of version n.
+_SCHEMAS = [
+    resources.files("tallystick.gateway").joinpath(name) for name in ("schema.sql", "schema_2.sql")
+]
 _FULL = 2
 _NORMAL = 1
 
@@ -164,12 +168,12 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == VERSION:
         return
-    if version != 0:
+    if not 0 <= version < VERSION:
         raise Malformed("bad-value", f"{path}: no way from store version {version} is known")
-    schema = resources.files("tallystick.gateway").joinpath("schema.sql").read_text()
-    # One transaction: a store is complete or not there.
+    steps = "\n".join(_SCHEMAS[version].read_text() for version in range(version, VERSION))
+    # One transaction: a store is of one version, or not there.
     connection.executescript(
-        f"BEGIN IMMEDIATE;\n{schema}\nPRAGMA application_id={APPLICATION_ID};\n"
+        f"BEGIN IMMEDIATE;\n{steps}\nPRAGMA application_id={APPLICATION_ID};\n"
         f"PRAGMA user_version={VERSION};\nCOMMIT;"
     )
 

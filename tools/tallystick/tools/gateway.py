@@ -145,6 +145,7 @@ def status(path: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes fl
     _process(console, found["process"])
     if found["process"].get("serial"):
         console.print(_ports(found["process"]["serial"]))
+    _join(console, found)
     if found["refused"]:
         console.print(_refusals(found["refused"]))
     if found["validators"]:
@@ -172,6 +173,22 @@ def _process(console: Console, state: dict[str, Any]) -> None:
     ):
         if state[name]:
             console.print(f"{state[name]:,} {says}")
+
+
+def _join(console: Console, found: dict[str, Any]) -> None:
+    counts = found["join"]
+    door = found["process"].get("join")
+    if door is None and not any(counts.values()):
+        return
+    where = f" at {door['url']}" if door and found["process"]["running"] else ""
+    waiting, codes = counts["waiting"], counts["codes"]
+    console.print(
+        f"join door{where}: {waiting:,} wait, {counts['answered']:,} were let in, "
+        f"{codes:,} codes are valid",
+        markup=False,
+    )
+    if waiting:
+        console.print("let them in with `tally fleet approve`", markup=False)
 
 
 def _ports(ports: list[dict[str, Any]]) -> Table:
