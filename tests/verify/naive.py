@@ -132,7 +132,7 @@ class Naive:
                 text = f"The profile names the check {check[0]}, which is not known."
                 return "profile", "known", text
             # Of what cannot be read, the random worlds have this one only.
-            if check[0] == "within" and len(check[2]["claims"]) < 2:
+            if check[0] == "order" and check[2]["first"] == check[2]["then"]:
                 text = f"The parameters of the check {check[1]} cannot be read."
                 return "profile", "known", text
         parties = self.given.parties

@@ -225,7 +225,7 @@ def test_a_quorum_without_tolerance_and_with_a_relative_one() -> None:
         ("order", {"first": "actor.acted", "then": "observer.saw.x"}),
         ("order", {"first": "actor.acted", "then": 7}),
         ("order", {"first": "actor.acted", "then": "observer.saw", "stray": 1}),
-        ("within", {"claims": ["actor.acted"], "duration_ms": 1}),
+        ("within", {"claims": [], "duration_ms": 1}),
         ("within", {"claims": ["actor.acted", "actor.acted"], "duration_ms": 1}),
         ("within", {"claims": ["actor.acted", "nobody.saw"], "duration_ms": 1}),
         ("within", {"claims": ["actor.acted", "observer.saw"], "duration_ms": -1}),

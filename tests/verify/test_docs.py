@@ -8,7 +8,8 @@ from pathlib import Path
 from support.story import Story
 from tallystick.evidence.enrolment import CUSTODIES
 from tallystick.evidence.finding import STATES
-from tallystick.verify import Policy, profile_toml, reconcile
+from tallystick.verify import Policy, profile_toml, profiles, reconcile
+from tallystick.verify.profile_examples import parse_examples, try_example
 from tallystick.verify.profile_toml import parse_profile
 
 STORY = Story()
@@ -22,9 +23,18 @@ def blocks(text: str, kind: str) -> list[str]:
 
 
 def test_the_example_profile_is_one() -> None:
-    (example,) = blocks(RECONCILIATION, "toml")
+    example, examples = blocks(RECONCILIATION, "toml")
     made = parse_profile(example)
     assert f'"{made.name}@{made.version}"' in example
+    assert [try_example(one).faults for one in parse_examples(examples, made)] == [[]]
+
+
+def test_every_shipped_profile_stands_in_the_page_with_its_checks() -> None:
+    rows = re.findall(r"^\| `([\w-]+)` \| .* \| (`.*`) \|$", RECONCILIATION, re.MULTILINE)
+    named = {name: set(re.findall(r"\w+", kinds)) for name, kinds in rows if name in profiles.NAMES}
+    assert set(named) == set(profiles.NAMES)
+    for name, kinds in named.items():
+        assert {check[0] for check in map(list, profiles.load(name).checks)} == kinds
 
 
 def test_the_states_are_those_of_the_format() -> None:

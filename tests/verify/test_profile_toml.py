@@ -138,7 +138,7 @@ def test_an_error_names_the_line_and_the_key(old: str, new: str, line: int, word
     ("old", "new"),
     [
         ('then = "receiver.acquired"', 'then = "giver.released"'),
-        ('claims = ["giver.released", "receiver.acquired"]', 'claims = ["giver.released"]'),
+        ('claims = ["giver.released", "receiver.acquired"]', "claims = []"),
         ('fields = ["giver.released.speed_m_s"]', 'fields = ["giver.released.item"]'),
         ("at_least = 2", "at_least = 0"),
         ('item = "item"', 'item = "position_m"'),

@@ -78,8 +78,8 @@ def _random_checks(
     if len(whole) > 1 and rng.random() < 0.3:
         first, then = rng.sample(whole, 2)
         checks.append(["order", "in-turn", {"first": first, "then": then}])
-    if len(whole) > 1 and rng.random() < 0.3:
-        some = rng.sample(whole, rng.randint(2, len(whole)))
+    if rng.random() < 0.3:
+        some = rng.sample(whole, rng.randint(1, len(whole)))
         checks.append(["within", "soon", {"claims": some, "duration_ms": rng.choice((0, 5, 20))}])
     if rng.random() < 0.3:
         field = rng.choice(sorted(places))
@@ -88,7 +88,7 @@ def _random_checks(
             parameters[rng.choice(("within", "within_rel"))] = from_scaled(rng.choice((0, 100)), -2)
         checks.append(["quorum", "most", {**parameters, "at_least": rng.choice((1, 2, 3))}])
     if rng.random() < 0.05:
-        checks.append(["within", "unread", {"claims": ["giver.said"], "duration_ms": 5}])
+        checks.append(["order", "unread", {"first": "giver.said", "then": "giver.said"}])
     rng.shuffle(checks)
     return checks
 

@@ -114,15 +114,25 @@ class Table:
 
     def texts(self, key: str, *, default: Any = ..., items_max: int = 64) -> list[str]:
         """A list of texts."""
-        value = self._get(key, list, "a list of texts", default)
+        value = self.items(key, default=default, items_max=items_max)
         if value is default:
             return value  # type: ignore[no-any-return]  # the caller's own default
-        if len(value) > items_max:
-            raise self.fail(key, f"must have at most {items_max} items")
         for item in value:
             if type(item) is not str or not item:
                 raise self.fail(key, "must be a list of texts in quotes")
-        return value  # type: ignore[no-any-return]  # checked item by item
+        return value
+
+    def items(self, key: str, *, default: Any = ..., items_max: int = 64) -> list[Any]:
+        """A list whose items the caller checks."""
+        value = self._get(key, list, "a list", default)
+        if value is not default and len(value) > items_max:
+            raise self.fail(key, f"must have at most {items_max} items")
+        return value  # type: ignore[no-any-return]  # _get has checked the type
+
+    def value(self, key: str) -> Any:
+        """Whatever stands there; the caller checks it."""
+        self._asked.add(key)
+        return self.values[key]
 
     def table(self, key: str, *, default: Any = ...) -> Table:
         """A table below this one."""

@@ -12,7 +12,7 @@ from tallystick.evidence.errors import Malformed
 from tallystick.evidence.profile import Profile
 from tallystick.verify.profile_toml import parse_profile
 
-NAMES = ("handover", "sighting")
+NAMES = ("handover", "sighting", "joint-lift", "sensor-act", "trade", "triage")
 
 
 def text(name: str) -> str:
@@ -20,6 +20,12 @@ def text(name: str) -> str:
     if name not in NAMES:
         raise Malformed("bad-value", f"no shipped profile {name!r}: there are {', '.join(NAMES)}")
     return resources.files(__name__).joinpath(name + ".toml").read_text("utf-8")
+
+
+def examples(name: str) -> str:
+    """The TOML text of the examples beside a shipped profile."""
+    text(name)
+    return resources.files(__name__).joinpath(name + ".examples.toml").read_text("utf-8")
 
 
 def load(name: str) -> Profile:
