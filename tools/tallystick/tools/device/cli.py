@@ -23,11 +23,20 @@ class Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one command."""
+        """Import one command; UsageError says which extra is missing."""
         if cmd_name not in COMMANDS:
             return None
         module, attribute, _ = COMMANDS[cmd_name]
-        loaded = importlib.import_module("tallystick.tools.device." + module)
+        try:
+            loaded = importlib.import_module("tallystick.tools.device." + module)
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("tallystick"):
+                raise
+            message = (
+                f"`tally device {cmd_name}` needs the package {error.name}: "
+                "pip install 'tallystick[device]'"
+            )
+            raise click.UsageError(message) from error
         command = getattr(loaded, attribute)
         if not isinstance(command, click.Command):
             message = f"tallystick.tools.device.{module}.{attribute} is no command"

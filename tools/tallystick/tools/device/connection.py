@@ -83,6 +83,12 @@ def _read(path):
             if not data:
                 break
             print(_txt(data).decode(), end="")
+def _there(path):
+    try:
+        os.stat(path)
+        return True
+    except OSError:
+        return False
 def _remove(path):
     try:
         kind = os.stat(path)[0]
