@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from support.devices import Fleet, key
+from support.devices import VALID_S, Fleet, key
 from tallystick.evidence import enrolmentrequest, joinanswer, joincode, joinrequest, queueorder
 from tallystick.evidence.digest import sha256
+from tallystick.evidence.enrolment import Enrolment
 from tallystick.evidence.invitation import Invitation
 from tallystick.evidence.joincode import Code
 from tallystick.evidence.joinrequest import JoinRequest
@@ -97,3 +98,43 @@ def door(queue: Queue, folder: Path, **changed: object) -> Iterator[JoinDoor]:
 def robot(name: str) -> FileKey:
     """A device's key."""
     return key(f"joining {name}")
+
+
+class Operator:
+    """Lets in who waits, every time that `look` is called, as `tally fleet approve` would."""
+
+    def __init__(self, queue: Queue, **settings: object) -> None:
+        self._queue = queue
+        self._settings = {"fleet": queue.fleet.name, "roots": [queue.fleet.root_line], **settings}
+        self.ca: bytes | None = None
+        self.requests: list[bytes] = []
+
+    def look(self) -> int:
+        """Answer all that waits; how many."""
+        queue, fleet = self._queue, self._queue.fleet
+        rows, _ = queue.joins.queue(order(fleet, queue.joins.challenge()))
+        for row in rows:
+            self.requests.append(row.data)
+            refused = queue.joins.take(self.answer(row.data))
+            if refused is not None:
+                raise AssertionError(refused)
+        return len(rows)
+
+    def answer(self, data: bytes) -> bytes:
+        """The signed answer to a join request."""
+        fleet = self._queue.fleet
+        asked = joinrequest.parse(data)
+        wanted = enrolmentrequest.parse(asked.request).verify(fleet.name)
+        enrolled = Enrolment(
+            0, wanted.id, wanted.key, 0, [], wanted.details, [], 60, VALID_S, wanted.possession
+        )
+        credential = [enrolled.sign(fleet.root, fleet.name, wanted.id)]
+        made = joinanswer.JoinAnswer(
+            wanted.id,
+            asked.digest,
+            credential,
+            json.dumps(self._settings),
+            {"handover@1.cbor": b"\x00"},
+            self.ca,
+        )
+        return made.sign(fleet.root, fleet.name, wanted.id)

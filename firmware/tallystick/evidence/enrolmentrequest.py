@@ -96,7 +96,10 @@ def make(
     """The request of a signer's key, with its evidence; `id` None: the key's own; blocks."""
     key = signer.public_key()
     mine = key.thumbprint() if id is None else id
-    evidence = signer.evidence(custody_context(key, iss, mine))
+    evidence: list[Any] = []
+    # A software key of a board has not even the method.
+    if hasattr(signer, "evidence"):
+        evidence = signer.evidence(custody_context(key, iss, mine))
     possession = signer.sign(possession_message(key.alg, mine, iss))
     custody = CUSTODIES.index(signer.custody)
     return EnrolmentRequest(iss, mine, key, custody, evidence, possession, details or {})
