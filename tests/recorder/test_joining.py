@@ -187,11 +187,9 @@ def test_a_wrong_code_ends_it(run: Run, queue: Queue, tmp_path: Path) -> None:
 # What follows looks at the steps themselves, on CPython.
 
 
-def stepped(path: Path, times: int = 100_000) -> joins.Joining:
+def stepped(path: Path) -> joins.Joining:
     work = joins.Joining(str(path))
-    for _ in range(times):
-        if work.step():
-            break
+    until(work.step, "the end of joining")
     return work
 
 
@@ -265,7 +263,8 @@ def test_a_gateway_that_is_away_is_asked_again_and_the_code_is_shown_nowhere(
     queue.joins.take(invite(queue.fleet, code))
     with door(queue, tmp_path) as opened:
         path = asks(tmp_path / "robot", opened, code.text())
-    work = stepped(path, 50)
+    work = joins.Joining(str(path))
+    until(lambda: work.step() or work.trouble, "trouble")
     assert work.trouble.startswith("no-link") and not work.joined
     assert work.idle_until_ms > 0
     work.close()
