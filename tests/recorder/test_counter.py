@@ -94,7 +94,8 @@ class Robot:
     @property
     def checkpoints(self) -> list[int | None]:
         """The counters of the payloads that are on flash, in order."""
-        frames = [frame for name in sorted(self.files.names()) for frame in controls(self, name)]
+        names = [name for name in sorted(self.files.names()) if name.endswith(".tally")]
+        frames = [frame for name in names for frame in controls(self, name)]
         return [decode(frame[2])[8] for frame in frames if frame[0] == PAYLOAD]
 
 

@@ -211,7 +211,7 @@ def test_an_index_is_used_again_when_what_left_was_not_synced(
     monkeypatch.setattr(CutFiles, "holds", lambda _self, _data: True)
     monkeypatch.setattr(CutFiles, "_synced", lambda _self, _handle: None)
     seen = set()
-    for at in range(40, 76, 3):
+    for at in range(40, 100, 3):
         life = new_life(tmp_path / str(at))
         life.boot(at, seed=at)
         try:

@@ -94,7 +94,7 @@ def opened(fleet: Fleet, **settings: Any) -> tuple[Recorder, MoodyKey, MoodyFile
 
 def records_of(files: Files) -> list[Any]:
     found = []
-    for name in files.names():
+    for name in (name for name in files.names() if name.endswith(".tally")):
         walker = Walker(files, name)
         while True:
             frame = walker.next()

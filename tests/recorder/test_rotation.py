@@ -98,7 +98,8 @@ def test_the_log_goes_on_under_the_new_key(tmp_path: Path, alg: int | None) -> N
     again.settle()
     assert again.decisions() == list(range(40))
     thumbprint = Signer.from_uri(config["key"]).public_key().thumbprint()
-    assert events(station, epoch, "key") == [{"thumbprint": thumbprint}]
+    told = {"thumbprint": thumbprint, "driver": "file", "custody": "software"}
+    assert events(station, epoch, "key") == [told]
     # Each head under the key that could sign it; none of the old key's is beyond the named one.
     statuses = {one.size: station.identity.status_at(one, one.key) for one in station.heads}
     assert set(statuses.values()) == {"rotated", "active"}

@@ -161,7 +161,7 @@ class Counting:
         ledger = self.ledger
         ledger.fault("counter", "rollback")
         epochs.begin(ledger, "rollback", epochs.head_of(ledger.log))
-        epochs.boot(ledger, self._config)
+        epochs.boot(ledger, self._config, {})
 
     def _failed(self, now_ms: int, error: Exception) -> bool:
         # Not readable: nothing is signed before it was compared once.

@@ -267,6 +267,6 @@ class Downlink:
 
         self._ledger.fault("journal", "older")
         epochs.begin(self._ledger, "rollback", previous)
-        epochs.boot(self._ledger, self._config)
+        epochs.boot(self._ledger, self._config, {})
         self._sender.rewind(0)
         self._link.greet_again()

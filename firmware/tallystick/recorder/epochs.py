@@ -54,29 +54,10 @@ def begin(ledger: "Ledger", reason: str, previous: "list[Any] | None") -> None:
         handle.lose("frozen-epoch")
 
 
-def boot(ledger: "Ledger", config: "dict[str, Any]") -> None:
-    """Count the boot and record it."""
+def boot(ledger: "Ledger", config: "dict[str, Any]", details: "dict[str, Any]") -> None:
+    """Count the boot and record it, in a log that begins anew once more, without `details`."""
     ledger.append_control(mark_boot(ledger.log))
-    ledger.event(
-        "boot",
-        {
-            "boot": ledger.log.boot,
-            "cause": _cause(),
-            "firmware": config["firmware"],
-            "config": config["digest"],
-        },
-    )
-
-
-def _cause() -> str:
-    try:
-        import machine  # noqa: PLC0415  # a board's
-    except ImportError:
-        return "start"
-    ask = getattr(machine, "reset_cause", None)
-    if ask is None:
-        return "start"
-    for name in ("PWRON_RESET", "HARD_RESET", "WDT_RESET", "DEEPSLEEP_RESET", "SOFT_RESET"):
-        if getattr(machine, name, None) == ask():
-            return name.lower()
-    return "start"
+    details["boot"] = ledger.log.boot
+    details["config"] = config["digest"]
+    details["firmware"], details["cause"] = config["firmware"]
+    ledger.event("boot", details)

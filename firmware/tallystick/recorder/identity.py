@@ -105,7 +105,7 @@ def rekeyed(current: Forms, credential: list[bytes], config: "dict[str, Any]") -
         key = from_cose_key(item)
         before.append((key.kid(), form(Forms, key.alg, key.kid(), iss, sub)))
     key = from_cose_key(keys[-1])
-    config["rekeyed"] = (key.alg, key.kid(), key.thumbprint())
+    config["rekeyed"] = (key.alg, key.kid())
     made = form(RekeyedForms, key.alg, key.kid(), iss, sub)
     made.before = before  # type: ignore[attr-defined]  # it is rekeyed
     return made

@@ -1,4 +1,4 @@
-# The first start under a new key: noted in the journal and recorded, once; then forgotten again.
+# The first start under a new key: noted in the journal, once; then forgotten again.
 
 from tallystick.evidence.errors import TallyError
 from tallystick.recorder.frames import KEY, control
@@ -9,9 +9,10 @@ if TYPE_CHECKING:
     from tallystick.recorder.rekeying import RekeyedForms
 
 
-def begin(ledger: "Ledger", forms: "RekeyedForms", key: "tuple[int, bytes, bytes]") -> None:
-    """Note in the journal where the current key begins, and record it, once."""
+def begin(ledger: "Ledger", forms: "RekeyedForms", key: "tuple[int, bytes]") -> bool:
+    """Note in the journal where the current key begins, once; whether it begins now."""
     log = ledger.log
+    begins = False
     # A journal that names none was signed by the first key.
     if (log.keys[-1][1] if log.keys else forms.before[0][0]) != key[1]:
         # What waits for a signature gets the new key's.
@@ -22,5 +23,6 @@ def begin(ledger: "Ledger", forms: "RekeyedForms", key: "tuple[int, bytes, bytes
         log.keys.append(mark)
         # Another chip counts otherwise: what was known of the old one says nothing of it.
         log.intent = None
-        ledger.event("key", {"thumbprint": key[2]})
+        begins = True
     forms.marks = log.keys
+    return begins

@@ -61,7 +61,7 @@ def open_all(
         return config, None, []
     if signer is None:
         preload(KEPT_OF_DRIVERS.get(config["key"].partition(":")[0], ()))
-    signer, device, forms, credential = _identify(config, signer)
+    signer, key, device, forms, credential = _identify(config, signer)
     forget(IDENTIFIED)
     locked = ledger = None
     try:
@@ -70,7 +70,7 @@ def open_all(
         locked = files
         journal, found = _open_journal(config, files, device)
         forget(READ)
-        ledger = _open_ledger(config, journal, found, device, forms, signer, clock)
+        ledger = _open_ledger(config, journal, found, device, forms, signer, clock, key)
     except OSError as error:
         raise TallyError("no-journal", "journal %s: %s" % (config["journal"], error))
     finally:
@@ -94,10 +94,14 @@ def _configure(source: "Any") -> "dict[str, Any]":
     return config
 
 
-def _identify(config: "dict[str, Any]", signer: "Any") -> "tuple[Any, bytes, Forms, list[bytes]]":
+def _identify(
+    config: "dict[str, Any]", signer: "Any"
+) -> "tuple[Any, tuple[str, bytes], bytes, Forms, list[bytes]]":
     from tallystick.recorder import identity  # noqa: PLC0415  # forgotten again
 
+    driver = "program"
     if signer is None:
+        driver = config["key"].partition(":")[0]
         from tallystick.hw.signer import Signer  # noqa: PLC0415  # may be given
 
         signer = Signer.from_uri(config["key"])
@@ -115,7 +119,7 @@ def _identify(config: "dict[str, Any]", signer: "Any") -> "tuple[Any, bytes, For
     forms = identity.forms(key, config["fleet"], config["device"])
     if len(credential) > 1:
         forms = identity.rekeyed(forms, credential, config)
-    return signer, device, forms, credential
+    return signer, (driver, key.thumbprint()), device, forms, credential
 
 
 def _open_journal(
@@ -142,6 +146,7 @@ def _open_ledger(
     forms: "Forms",
     signer: "Any",
     clock: "Any",
+    key: "tuple[str, bytes]",
 ) -> "Ledger":
     from tallystick.recorder import epochs  # noqa: PLC0415  # forgotten again
     from tallystick.recorder.checkpointing import Policy  # noqa: PLC0415  # in turn
@@ -174,17 +179,39 @@ def _open_ledger(
         epochs.begin(ledger, "damaged", epochs.head_of(ledger.log))
     elif found is None:
         epochs.begin(ledger, "new", None)
+    new_key = False
     if "rekeyed" in config:
-        from tallystick.recorder.newkey import begin  # noqa: PLC0415  # after a rotation only
+        from tallystick.recorder import newkey  # noqa: PLC0415  # after a rotation only
 
-        begin(ledger, forms, config["rekeyed"])  # type: ignore[arg-type]  # identity.rekeyed's
-    epochs.boot(ledger, config)
+        new_key = newkey.begin(ledger, forms, config["rekeyed"])  # type: ignore[arg-type]  # its own
+        del newkey
+    told = _look(ledger, config, key, new_key)
+    epochs.boot(ledger, config, told[0])
+    for name, details in told[1:]:
+        ledger.event(name, details)
     if journal.unreadable:
         ledger.fault("journal", "unreadable")
     if journal.torn_bytes and not journal.damage:
         # What was torn was never synced, so nobody can say how many records it was.
         ledger.event("gap", {"dropped": 0, "reason": "torn"})
     return ledger
+
+
+def _look(
+    ledger: "Ledger",
+    config: "dict[str, Any]",
+    key: "tuple[str, bytes]",
+    new_key: bool,  # noqa: FBT001  # of newkey.py
+) -> "list[Any]":
+    # One after another: a small heap has not room for this and what encodes events.
+    forget(("recorder.newkey", "evidence.eventwriter"))
+    from tallystick.recorder import booting  # noqa: PLC0415  # forgotten again
+
+    try:
+        return booting.look(ledger, config, key, new_key)
+    finally:
+        del booting
+        forget(("recorder.booting",))
 
 
 def _lock() -> "Any":
