@@ -202,10 +202,10 @@ def test_a_board_tells_what_flash_left_beside_the_library(tmp_path: Path) -> Non
     library = sha256(b"a manifest").hexdigest()
     (tmp_path / "lib/tallystick/firmware.txt").write_text(library + "\n")
     alone = f"{library}  tallystick\n"
-    assert said()[0] == f"{sha256(alone.encode()).digest()} True"
+    assert said()[0] == f"{sha256(alone.encode()).digest()!r} True"
     program.write_text("print('robot')\n" * 100)
     line = f"{sha256(program.read_bytes()).hexdigest()}  {str(program)[1:]}\n"
-    assert said()[0] == f"{sha256((line + alone).encode()).digest()} True"
+    assert said()[0] == f"{sha256((line + alone).encode()).digest()!r} True"
     runtime = said()[1]
     assert runtime.startswith("['micropython', '1.") and "linux" in runtime
     (tmp_path / "lib/tallystick/firmware.txt").write_text("short")
