@@ -59,16 +59,24 @@ class Fleet:
         return format_root(FLEET, self.root.public_key())
 
     def device(
-        self, name: str, alg: int = EDDSA, signer: Any = None, **settings: Any
+        self,
+        name: str,
+        alg: int = EDDSA,
+        signer: Any = None,
+        promised_s: int = 60,
+        **settings: Any,
     ) -> dict[str, Any]:
-        """A configuration as `tally fleet enroll` would write it; `signer` holds its key."""
+        """A configuration as `tally fleet enroll` would write it; `signer` holds its key.
+
+        promised_s: the enrolment's longest time between checkpoints.
+        """
         folder = self.folder / name
         (folder / "profiles").mkdir(parents=True)
         signer = signer or Signer.create(f"file:{folder / 'key'}", alg=alg)
         key, possession = request(signer, FLEET)
         device = key.thumbprint()
         enrolled = Enrolment(
-            0, device, key, 0, [], {"name": name}, [], 60, [0, 2**40], possession
+            0, device, key, 0, [], {"name": name}, [], promised_s, [0, 2**40], possession
         ).sign(self.root, FLEET, device)
         (folder / "credential.cbor").write_bytes(encode([enrolled]))
         (folder / "profiles" / "handover@1.cbor").write_bytes(PROFILE.encode())

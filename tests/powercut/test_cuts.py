@@ -1,0 +1,82 @@
+"""F01, F02, F04, F05, F25: the power goes at every operation of an hour's flash, for three blocks.
+
+Real MicroPython, its LittleFS, the compiled recorder; key, counter and gateway survive on this
+side. TALLY_POWERCUT=long tears each operation in every way, on 32 bits too.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from powercut.bench import FLASHES, LONG, Bench, Case, Script, Site, judged
+from powercut.world import judge_cut
+from tallystick.tools.micropython import MicroPython
+
+# As bits: undone; torn with what was there behind the tear; torn with rubbish behind it.
+TORN = [7] if LONG else [1 | 2, 1 | 4]
+BLOCKS = pytest.mark.parametrize(("block", "size"), FLASHES, ids=[str(one[0]) for one in FLASHES])
+
+
+def every_cut(bench: Bench, block: int, size: int) -> None:
+    script = bench.hour(block, size)
+    all_of_it_happened(script)
+    count = judged(bench.cuts(script, 0, script.operations, TORN), cut)
+    assert count == script.operations * (3 if LONG else 2)
+
+
+def cut(case: Case) -> None:
+    judge_cut(case.world, case.said)
+
+
+def all_of_it_happened(script: Script) -> None:
+    """The hour that is cut holds what it must, or its cuts prove little."""
+    world = script.worlds[-1][1]
+    assert script.operations > 300
+    assert script.report["backlog"] == script.report["dropped"] == 0
+    assert len(world.acknowledged) == 3
+    assert len(world.claimed) == len(world.kept) == 1
+    assert [one["value"] for one in world.events("counter")] == [0, 1, 2]
+    assert [one["state"] for one in world.events("uplink")][-2:] == ["down", "up"]
+    # Set to 1970, and to a year ahead.
+    assert len(world.events("clock")) == 2
+    faults = [(one["part"], one["reason"]) for one in world.events("fault")]
+    assert sorted(faults) == [("key", "no-answer"), ("uplink", "no-link")]
+    # Files of the journal were begun, and freed.
+    newest, kept = script.report["files"]
+    assert kept < newest > 3
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@BLOCKS
+def test_every_cut_of_an_hour(bench: Bench, block: int, size: int) -> None:
+    every_cut(bench, block, size)
+
+
+@pytest.mark.slow
+def test_cut_after_cut(bench: Bench) -> None:
+    """A boot that repairs what a cut left is cut too, and the one after it."""
+    chains = [[at] for at in range(1, 60)]
+    chains += [[at % 17 + 1, at % 5 + 3, at] for at in range(1, 60)]
+    for block, size in FLASHES if LONG else FLASHES[:1]:
+        script = bench.hour(block, size)
+        for third in range(3):
+            begin = script.operations * third // 3
+            cases = bench.cases(script, begin, "again", chains[:: 1 if LONG else 2])
+            assert judged(cases, cut) >= len(chains) // 2
+
+
+if LONG:
+
+    @pytest.mark.timeout(1800)
+    @BLOCKS
+    def test_every_cut_on_32_bits(
+        tmp_path: Path,
+        site: Site,
+        micropython32: MicroPython,
+        device_library: Path,
+        block: int,
+        size: int,
+    ) -> None:
+        with Bench(micropython32, device_library, tmp_path, site) as running:
+            every_cut(running, block, size)
