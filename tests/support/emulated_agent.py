@@ -172,6 +172,7 @@ def install() -> None:
         unique_id=lambda: unique,
         reset=lambda: freeze(f"hard {flash.done}"),
         soft_reset=soft_reset,
+        bootloader=lambda: freeze("loader"),
         reset_cause=lambda: CAUSES[_CAUSE],
         PWRON_RESET=1,
         HARD_RESET=2,
@@ -205,7 +206,7 @@ def run(code: "str | bytes", name: str, form: str = "exec") -> "str | BaseExcept
         return error
     finally:
         micropython.kbd_intr(3)
-        tell("idle")
+        tell(f"idle {flash.done}")
     return None
 
 
@@ -311,7 +312,7 @@ def friendly() -> None:
             line = bytearray()
             _out.write(b">>> ")
         elif byte == b"\x04":
-            tell("idle")
+            tell(f"idle {flash.done}")
         elif byte != b"\x02":
             _out.write(byte)
             line += byte
@@ -337,5 +338,5 @@ install()
 run_file("boot.py")
 if _MODE == "friendly":
     run_file("main.py")
-tell("idle")
+tell(f"idle {flash.done}")
 serve(_MODE)

@@ -12,12 +12,15 @@ import select
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import Any
+
+import pytest
 
 from tallystick.tools.micropython import MicroPython
 
@@ -50,6 +53,47 @@ walk("/flash")
 """
 
 
+LOAD = """
+import vfs, os, sys
+blocks, size = int(sys.argv[2]), int(sys.argv[3])
+class Flash:
+    def readblocks(self, n, buffer, offset=0):
+        f.seek(n * size + offset)
+        f.readinto(buffer)
+    def writeblocks(self, n, data, offset=0):
+        f.seek(n * size + offset)
+        f.write(data)
+    def ioctl(self, what, n):
+        if what == 6:
+            f.seek(n * size)
+            f.write(b"\\xff" * size)
+        return {4: blocks, 5: size, 6: 0}.get(what)
+try:
+    f = open(sys.argv[1], "r+b")
+except OSError:
+    with open(sys.argv[1], "wb") as f:
+        for _ in range(blocks):
+            f.write(b"\\xff" * size)
+    f = open(sys.argv[1], "r+b")
+    vfs.VfsLfs2.mkfs(Flash())
+vfs.mount(vfs.VfsLfs2(Flash()), "/flash")
+def copy(source, target):
+    for name, kind, *_ in os.ilistdir(source):
+        if kind == 0x4000:
+            try:
+                os.mkdir(target + "/" + name)
+            except OSError:
+                pass
+            copy(source + "/" + name, target + "/" + name)
+        else:
+            with open(source + "/" + name, "rb") as a, open(target + "/" + name, "wb") as b:
+                b.write(a.read())
+copy(sys.argv[4], "/flash")
+vfs.umount("/flash")
+f.close()
+"""
+
+
 @dataclass(frozen=True)
 class Words:
     """What a board says of itself: sys.platform, and _machine, _build, version of implementation.
@@ -62,6 +106,13 @@ class Words:
     build: str = "ESP32_GENERIC_S3"
     version: str = "1.25.0"
     unique: str = "7cdfa1b2c3d4"
+
+
+@pytest.fixture
+def quick_cables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the third of a second that pyserial waits after it closed a socket."""
+    quick = SimpleNamespace(sleep=lambda _seconds: None)
+    monkeypatch.setattr("serial.urlhandler.protocol_socket.time", quick)
 
 
 class EmulatedDevice:
@@ -90,7 +141,7 @@ class EmulatedDevice:
         self.words = words or Words()
         # All that the board ever said, on the cable or to nobody.
         self.said = bytearray()
-        self.operations = 0  # flash programs and erases until the last reset
+        self.operations = 0  # flash programs and erases since power_on(), when last told
         self.cut = False  # whether the power was cut at the operation that was asked for
         self._cut_at = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -179,7 +230,7 @@ class EmulatedDevice:
         self._plugged = True
 
     def wait(self, *states: str, timeout_s: float = READY_TIMEOUT_S) -> str:
-        """Wait for `idle` (REPL), `runs` (a program), `off`; returns which."""
+        """Wait for `idle` (REPL), `runs` (a program), `off`, `loader`; returns which."""
         limit = time.monotonic() + timeout_s
         while self._state not in states:
             if time.monotonic() > limit:
@@ -201,6 +252,22 @@ class EmulatedDevice:
             raise OSError(message)
         lines = [line.removeprefix("/flash").partition(" ") for line in done.stdout.splitlines()]
         return {path: bytes.fromhex(data) for path, _, data in lines}
+
+    def load(self, files: dict[str, bytes]) -> None:
+        """Put files on the flash of a board without power, by their paths on the board."""
+        if self._process is not None:
+            message = "a board is loaded while it has no power"
+            raise RuntimeError(message)
+        with tempfile.TemporaryDirectory(prefix="tally-load.") as folder:
+            for path, data in files.items():
+                target = Path(folder) / path.lstrip("/")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(data)
+            words = [str(self.image), str(self.blocks), str(self.block_bytes), folder]
+            done = self.interpreter.run("-c", LOAD, *words, heap="8m")
+        if done.returncode:
+            message = f"the flash was not loaded: {done.stderr or done.stdout}"
+            raise OSError(message)
 
     # ----- the process
 
@@ -249,7 +316,6 @@ class EmulatedDevice:
         self._line = None
         os.close(self._told)
         self._told, self._state = -1, "off"
-        self._to_device.clear()
 
     def _drain(self) -> None:
         """What the board had said when it ended."""
@@ -264,6 +330,7 @@ class EmulatedDevice:
             self._host.close()
         self._host = None
         self._to_host.clear()
+        self._to_device.clear()
 
     # ----- the cable
 
@@ -290,8 +357,6 @@ class EmulatedDevice:
             with self._lock:
                 if self._wake_read in ready:
                     os.read(self._wake_read, CHUNK_BYTES)
-                if self._listener in ready:
-                    self._accept()
                 if line is self._line and line is not None:
                     if line in ready:
                         self._from_device(line)
@@ -299,14 +364,20 @@ class EmulatedDevice:
                         self._from_agent(told)
                 if host is self._host and host is not None and host in ready:
                     self._from_host(host)
+                if self._listener in ready:
+                    self._accept()
                 self._pump()
 
     def _accept(self) -> None:
         came, _ = self._listener.accept()
+        # The one before may be gone, and its last words not read yet.
+        while self._host is not None and select.select([self._host], [], [], 0)[0]:
+            self._from_host(self._host)
         if self._host is not None or not self._plugged or self._process is None:
             came.close()
             return
         came.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        came.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         came.setblocking(False)
         self._host = came
 
@@ -342,6 +413,12 @@ class EmulatedDevice:
                 self._end()
                 self._hang_up()
                 return
+            elif word == "loader":
+                # It waits for an image, and is another USB device meanwhile.
+                self._end()
+                self._hang_up()
+                self._state = word
+                return
             elif word in {"soft", "hard"}:
                 self.operations = int(more[-1])
                 self._end()
@@ -351,10 +428,14 @@ class EmulatedDevice:
                 return
             else:
                 self._state = word
+                if more:
+                    self.operations = int(more[0])
 
     def _from_host(self, host: socket.socket) -> None:
         try:
             data = host.recv(CHUNK_BYTES)
+            # The host's next small write waits for this (Nagle), which no cable does.
+            host.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         except BlockingIOError:
             return
         except OSError:

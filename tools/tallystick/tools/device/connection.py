@@ -23,6 +23,7 @@ from tallystick.evidence.errors import TransportError
 # What the board may take for one thing, and to say that it is there.
 ANSWER_S_MAX = 30.0
 PROMPT_S_MAX = 10.0
+READ_S_MAX = 5.0
 # Of a file in one statement, and of statements in one go; the board's heap holds both.
 CHUNK_BYTES = 2048
 GO_CHARS = 4096
@@ -277,9 +278,13 @@ def _packed(steps: Iterable[tuple[str, int]]) -> Iterator[list[tuple[str, int]]]
 
 def _open(port: str) -> Any:
     try:
-        return SerialTransport(port, timeout=ANSWER_S_MAX)
+        wire = SerialTransport(port, timeout=READ_S_MAX)
     except (serial.SerialException, OSError, MpremoteError) as error:
         raise _not_opened(port, error) from error
+    # As the library reads from a terminal of QEMU: it waits for a byte, and does not look each
+    # hundredth of a second whether there is one.
+    wire.is_pty = True
+    return wire
 
 
 def _not_opened(port: str, error: Exception) -> TransportError:

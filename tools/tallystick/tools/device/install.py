@@ -16,9 +16,11 @@ from tallystick.tools.device.manifest import Library, hiding, sha256
 
 NEW = LIBRARY + ".new"
 OLD = LIBRARY + ".old"
-# LittleFS: a file takes whole blocks, a folder a pair of them for some two dozen names; what is
-# written anew needs a block to go to before the old one is free.
+# LittleFS: a file takes whole blocks, a folder a pair of them (which its statvfs counts twice) and
+# another pair for some two dozen names; what is written anew needs a block to go to before the old
+# one is free.
 ENTRIES_A_PAIR = 24
+FOLDER_BLOCKS = 4
 MARGIN_BLOCKS = 6
 MPY_VERSION = 6
 KIB = 1024
@@ -69,20 +71,24 @@ def plan(connection: Connection, found: Found, library: Library) -> Plan:
     :raises TransportError: `wrong-format`, `hidden`. Full: there is no room.
     """
     _check_format(connection, found, library)
-    for path in hiding(library.others):
-        if connection.ask(f"_there({path!r})"):
-            message = (
-                f"{connection.port}: {path} on the board would be imported in place of the "
-                f"recorder's: remove it (mpremote rm -r :{path}); nothing was changed"
-            )
-            raise TransportError("hidden", message)
+    unwanted = hiding(library.others)
+    hidden = connection.ask(f"[path for path in {unwanted!r} if _there(path)]")
+    if hidden:
+        message = (
+            f"{connection.port}: {hidden[0]} on the board would be imported in place of the "
+            f"recorder's: remove it (mpremote rm -r :{hidden[0]}); nothing was changed"
+        )
+        raise TransportError("hidden", message)
     old, new, left = (connection.files(folder) for folder in (LIBRARY, NEW, OLD))
     wanted = {path: sha256(data) for path, data in library.files.items()}
-    others = []
-    for path, data in library.others.items():
-        if not connection.ask(f"_there({path!r}) and _hash({path!r}) == {sha256(data)!r}"):
-            others.append(path)
-    leftovers = [name for name, files in ((NEW, new), (OLD, left)) if files]
+    names = list(library.others)
+    there = connection.ask(f"[_there(path) and _hash(path) for path in {names!r}]")
+    others = [
+        path
+        for path, digest in zip(names, there, strict=True)
+        if digest != sha256(library.others[path])
+    ]
+    leftovers = connection.ask(f"[path for path in {[NEW, OLD]!r} if _there(path)]")
     if _hashes(old, LIBRARY) == wanted:
         return Plan(library, there=True, beside=True, others=others, leftovers=leftovers)
     beside = _plan(library, wanted, old, new, beside=True)
@@ -204,7 +210,7 @@ def _need(plan: Plan, found: Found, others: list[str]) -> int:
     data += [plan.library.others[path] for path in others]
     folders = {path.rpartition("/")[0] for path in [*plan.copy, *plan.write, *others]}
     blocks = sum(_blocks(len(one), block) for one in data) + MARGIN_BLOCKS
-    return block * (blocks + 2 * (len(folders) + len(data) // ENTRIES_A_PAIR))
+    return block * (blocks + FOLDER_BLOCKS * (len(folders) + len(data) // ENTRIES_A_PAIR))
 
 
 def _room(found: Found, given: list[Files]) -> int:
