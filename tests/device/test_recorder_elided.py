@@ -36,7 +36,11 @@ def new(path: str) -> "tuple[Journal, Log]":
 
 def add(journal: Journal, log: Log, number: int, whole: bool) -> None:
     frame = log.frame(record(number), lambda size: SEED[:size])
-    journal.append(frame if whole else log.elided(record(number)))
+    if not whole:
+        # Whatever stands before it, as the seed of the stretch, stays.
+        before = frame[: len(frame) - 4 - 2 - len(record(number))]
+        frame = before + frames.leaf_frame(record(number)[1], log.leaf)
+    journal.append(frame)
     log.added(record(number))
 
 
@@ -86,7 +90,7 @@ def test_a_run_is_one_frame_and_one_item() -> None:
     def run(path: str) -> None:
         journal, log = new(path)
         node = root_of([leaf_of(n) for n in range(8)])
-        journal.append(frames.subtree_frame(3, node, 1))
+        journal.append(frames.control([10, 3, node, 1]))
         log.tree.push_subtree(3, node)
         for number in (8, 9):
             journal.append(frames.leaf_frame(record(number)[1], leaf_of(number)))

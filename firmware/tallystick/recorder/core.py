@@ -46,6 +46,10 @@ class Log:
         self.past: "list[bytes]" = []
         # [from, to): where indexes without a record may lie, in this journal or when it was sent.
         self.hollow: "list[int]" = []
+        # The last file and level of which is noted what it gives up, and what no `gap` event tells
+        # yet: first, to, and the numbers of decisions, claims, events and accepted halves.
+        self.told: "list[int]" = []
+        self.untold: "list[int]" = []
         # After a rotation: [number of the first payload, hint of the key that signs it], in order.
         self.keys: "list[Any]" = []
         # The hardware counter (recorder/counting.py): its value, the value up to which the journal
@@ -57,7 +61,7 @@ class Log:
         # Begun by this process, so no image of it can have been put back.
         self.fresh = False
         self.seed = b""
-        self.stretch_room = STRETCH_ROOM
+        self.room_max = self.stretch_room = STRETCH_ROOM
         self._pair = b""
         self._pair_index = -1
         self.leaf = b""
@@ -98,26 +102,6 @@ class Log:
             # Most records: this head is two bytes.
             return before + leaf[:4] + bytes((0x58, size)) + record
         return before + leaf[:4] + head(2, size) + record
-
-    def elided(self, record: bytes) -> bytes:
-        """What to append in place of frame(), made just before: the leaf without the record."""
-        index = self.tree.size
-        before = b""
-        if index == self.sealed_size:
-            before = frames.control([SEED, index, self.seed])
-        self.hollowed(index, index + 1)
-        return before + frames.leaf_frame(record[1], self.leaf)
-
-    def hollowed(self, begin: int, end: int) -> None:
-        """Records of these indexes have no body here any more."""
-        hollow = self.hollow
-        self.hollow = [min(hollow[0], begin), max(hollow[1], end)] if hollow else [begin, end]
-
-    def hollow_in(self, size: int) -> bool:
-        """Whether there may be such a record below `size` and not in custody yet."""
-        hollow = self.hollow
-        known = self.custody[0] if self.custody else 0
-        return bool(hollow) and hollow[1] > known and hollow[0] < size
 
     def added(self, record: bytes) -> int:
         """The record of the last frame() is on flash; how many no payload covers now."""
@@ -165,7 +149,7 @@ class Log:
         self.sealed_size = size
         self.sealed_root = root
         self.seed = b""
-        self.stretch_room = STRETCH_ROOM
+        self.stretch_room = self.room_max
 
     def passed(self, uptime_ms: int) -> None:
         """Save up this boot's uptime for raises of the counter."""

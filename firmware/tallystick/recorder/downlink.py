@@ -46,6 +46,11 @@ class Downlink:
         self.received: "list[tuple[str, bytes]]" = []
         self.listener: "Callable[[str, bytes], None] | None" = None
 
+    @property
+    def reading(self) -> bool:
+        """Whether a message is being worked on, which may read the journal."""
+        return self._work is not None
+
     def step(self, now_ms: int) -> bool:
         """One bounded piece of work; False when nothing came."""
         self._now_ms = now_ms
@@ -168,12 +173,12 @@ class Downlink:
         if receipt.to > log.sealed_size:
             self._older([receipt.epoch, receipt.to, receipt.root])
             return
-        if not receipt.bodies and not log.hollow_in(receipt.to):
+        if not receipt.bodies and not self._hollow_in(receipt.to):
             # Where this device gave bodies up itself, what it still holds of those stretches it
             # held when it sent them, so the gateway has at least that.
             raise Unverified("bad-value", "a custody receipt over hashes frees no bodies")
         if receipt.from_ > (log.custody[0] if log.custody is not None else 0):
-            if log.hollow_in(receipt.from_):
+            if self._hollow_in(receipt.from_):
                 return  # another one, over the hashes before it, frees
             raise Unverified("bad-value", "a custody receipt that begins behind a hole")
         with ledger.lock:
@@ -182,6 +187,14 @@ class Downlink:
             ledger.health.custody += 1
             self._sender.confirmed(receipt.to, self._now_ms)
             freeing.release(ledger.journal, log.epoch, receipt.to, self._sender.reading)
+
+    def _hollow_in(self, size: int) -> bool:
+        log = self._ledger.log
+        if not log.hollow:
+            return False
+        from tallystick.recorder.giving import hollow_in  # noqa: PLC0415  # seldom
+
+        return hollow_in(log, size)
 
     # Welcome.
 

@@ -1,7 +1,7 @@
 # Files of a journal: beginning one, opening it again, cutting it, closing it; and the frames that
 # remember what is no record.
 
-from tallystick.recorder.core import Log
+from tallystick.recorder.core import STRETCH_ROOM, Log
 from tallystick.recorder.files import BLOCK, Files
 from tallystick.recorder.frames import BOOT, CUSTODY, HEADER, PAST, VERSION, control
 from tallystick.recorder.journal import CUT, TEMPORARY, Journal, JournalFile
@@ -16,7 +16,7 @@ PAST_MAX = 8
 def header(log: Log) -> bytes:
     """The first frame of a file that begins here: at a payload, or at the very begin."""
     # Left out where there is none, as before there were such.
-    more = [log.keys, log.hollow]
+    more = [log.keys, log.hollow, log.told, log.untold]
     while more and not more[-1]:
         more.pop()
     return control(
@@ -57,6 +57,15 @@ def begin_file(journal: Journal, log: Log) -> None:
     journal.unnamed = True
     journal.list.append(JournalFile(number, log.epoch, log.tree.size, len(first)))
     journal.used += len(first)
+    journal.begun = len(first)
+    bound(log, journal)
+
+
+def bound(log: Log, journal: Journal) -> None:
+    """A stretch takes a file of the journal at most, so that files have a bound too."""
+    taken = log.room_max - log.stretch_room
+    log.room_max = min(STRETCH_ROOM, journal.file_bytes_max)
+    log.stretch_room = log.room_max - taken
 
 
 def reopen(journal: Journal) -> None:
@@ -76,6 +85,9 @@ def reopen(journal: Journal) -> None:
 
 def close(journal: Journal, lock: "Any") -> None:
     """Sync and close."""
+    if journal.work is not None:
+        journal.work.close()
+        journal.work = None
     try:
         journal.sync(lock)
     finally:

@@ -28,6 +28,7 @@ COUNTER = 7
 KEY = 8
 LEAF = 9
 SUBTREE = 10
+GIVEN = 11
 VERSION = 1
 RECORD_MAJOR = 2
 CONTROL_MAJOR = 3
@@ -42,8 +43,3 @@ def control(values: "list[Any]") -> bytes:
 def leaf_frame(kind: int, leaf: bytes) -> bytes:
     """The frame of a record without its body: its leaf hash, and its kind."""
     return control([LEAF, leaf, kind])
-
-
-def subtree_frame(level: int, node: bytes, claims: int) -> bytes:
-    """The frame of 2**level leaves in a row, of which so many were claims."""
-    return control([SUBTREE, level, node, claims])

@@ -14,6 +14,9 @@ def first_index(journal: Journal, epoch: bytes) -> int:
 def release(journal: Journal, epoch: bytes, size: int, before: int) -> int:
     """Free files that end at or below `size` and lie before file number `before`."""
     freed = 0
+    # Of a file that is being compacted, what it gives up is told already.
+    if journal.compacting:
+        before = min(before, journal.compacting)
     while len(journal.list) > 1:
         file, following = journal.list[0], journal.list[1]
         if file.number >= before or (file.epoch == epoch and following.first > size):

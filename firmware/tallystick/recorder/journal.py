@@ -1,6 +1,7 @@
 # The journal: numbered files, each begun at a payload (or at the begin of an epoch) with all that
 # is needed to go on from there.  Nothing is ever changed in place; what is not needed any more is
-# freed a file at a time.
+# freed a file at a time, and what a full journal gives up goes when a file is compacted
+# (compacting.py).
 
 from tallystick.recorder.files import MICROPYTHON, Files, forget
 
@@ -11,10 +12,13 @@ if TYPE_CHECKING:
 SUFFIX = ".tally"
 TEMPORARY = "new" + SUFFIX
 CUT = "cut" + SUFFIX
-# Kept for payloads, signatures and custody receipts, so that a full journal can still be sealed,
-# sent and freed.
+LESS = "less" + SUFFIX
+# Kept for payloads, signatures, custody receipts and what tells of gaps, so that a full journal can
+# still be sealed, sent and freed.
 RESERVE_BYTES = 8192
 RESERVE_SHARE = 4  # at most a quarter of a small journal
+# Kept for compacting: a file's length, and at most an eighth.
+COMPACTION_SHARE = 8
 
 
 class Full(Exception):  # a state, told apart from a fault of the flash
@@ -22,23 +26,19 @@ class Full(Exception):  # a state, told apart from a fault of the flash
 
 
 class JournalFile:
-    """One file: number, epoch, first index, and bytes that are known to be good."""
+    """One file: number, epoch, first index, known good bytes, how often it was compacted."""
 
-    def __init__(self, number: int, epoch: bytes, first: int, size: int) -> None:
+    def __init__(self, number: int, epoch: bytes, first: int, size: int, level: int = 0) -> None:
         self.number = number
         self.epoch = epoch
         self.first = first
         self.size = size
+        self.level = level
 
     @property
     def name(self) -> str:
-        """In the folder."""
-        return file_name(self.number)
-
-
-def file_name(number: int) -> str:
-    """The name of a journal's file."""
-    return "%08d%s" % (number, SUFFIX)
+        """In the folder; opening a journal reads these and one file."""
+        return "%08d-%d-%d%s" % (self.number, self.first, self.level, SUFFIX)
 
 
 class Journal:
@@ -48,7 +48,22 @@ class Journal:
         self.files = files
         self.bytes_max = bytes_max
         self.file_bytes_max = file_bytes_max
-        self.limit = bytes_max - min(RESERVE_BYTES, bytes_max // RESERVE_SHARE)
+        reserve = min(RESERVE_BYTES, bytes_max // RESERVE_SHARE)
+        self.file_room = min(file_bytes_max, bytes_max // COMPACTION_SHARE)
+        self.limit = bytes_max - reserve - self.file_room
+        # At the limit: refuse what comes, in place of giving up what is there.
+        self.refuses = False
+        # What compacting writes beside what is there, of which file, and the newest file when
+        # nothing was left to give up.
+        self.aside = 0
+        self.compacting = 0
+        self.stuck = 0
+        # Of compacting.py: what is under way, when to try again, and what did not pay.
+        self.work: "Any" = None
+        self.retry_ms = 0
+        self.tried: dict[int, int] = {}
+        # The newest file's header.
+        self.begun = 0
         self.list: list[JournalFile] = []
         self.used = 0
         # What opening found: why the newest file ends its epoch, how many older ones cannot be
@@ -65,12 +80,24 @@ class Journal:
 
     def wants_file(self) -> bool:
         """Whether the file is long enough to begin another one at the next payload."""
-        return self.list[-1].size >= self.file_bytes_max and not self.unnamed
+        # A header with many payloads that wait for the key is long itself.
+        wanted = max(self.file_bytes_max, 2 * self.begun)
+        return self.list[-1].size >= wanted and not self.unnamed
+
+    def room(self) -> int:
+        """Bytes of frames that records may still take."""
+        return self.limit - self.used
+
+    def tight(self) -> bool:
+        """Whether it is time to give something up."""
+        if self.refuses or self.used <= self.limit - self.file_room:
+            return False
+        return self.list[-1].number != self.stuck and self.left is None and not self.unnamed
 
     def append(self, data: bytes, reserved: bool = False) -> None:  # noqa: FBT001, FBT002
         """Whole or not at all; Full at the limit, `reserved` for what seals and frees."""
         size = len(data)
-        if self.used + size > (self.bytes_max if reserved else self.limit):
+        if self.used + size > (self.bytes_max - self.aside if reserved else self.limit):
             raise Full
         if self.broken or self.handle is None:
             from tallystick.recorder.filing import reopen  # noqa: PLC0415  # forgotten again

@@ -8,7 +8,7 @@ from gc import collect
 from os import urandom
 
 from tallystick.evidence.errors import KeyDriverError, Unverified
-from tallystick.recorder.core import Forms, Log
+from tallystick.recorder.core import STRETCH_ROOM, Forms, Log
 from tallystick.recorder.files import MICROPYTHON, forget
 from tallystick.recorder.journal import Journal
 
@@ -229,7 +229,8 @@ class Ledger:
             return self._begin_signing(now_ms)
         if log.ordinal > self._durable or log.signed > self.sendable:
             return self._sync(now_ms)
-        if not log.pending and self.policy.due(now_ms, log.unsealed, log.stretch_room):
+        room = log.stretch_room + STRETCH_ROOM - log.room_max
+        if not log.pending and self.policy.due(now_ms, log.unsealed, room):
             self._look_at_clock()
             return bool(self.seal())
         return False

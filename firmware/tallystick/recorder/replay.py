@@ -3,17 +3,18 @@
 
 from tallystick.evidence.cbor import decode
 from tallystick.evidence.errors import KeyDriverError, Malformed
-from tallystick.evidence.kinds import CLAIM
+from tallystick.evidence.kinds import CLAIM, EVENT
 from tallystick.evidence.tree import Tree
 from tallystick.recorder import frames
 from tallystick.recorder.core import RECORD_ROOM, Log
 from tallystick.recorder.files import BLOCK
-from tallystick.recorder.filing import cut, mark_past
+from tallystick.recorder.filing import bound, cut, mark_past
 from tallystick.recorder.frames import (
     BOOT,
     CONTROL_MAJOR,
     COUNTER,
     CUSTODY,
+    GIVEN,
     HEADER,
     KEY,
     LEAF,
@@ -24,7 +25,7 @@ from tallystick.recorder.frames import (
     SIGNATURE,
     SUBTREE,
 )
-from tallystick.recorder.journal import CUT, SUFFIX, TEMPORARY, Journal, JournalFile, file_name
+from tallystick.recorder.journal import CUT, LESS, SUFFIX, TEMPORARY, Journal, JournalFile
 from tallystick.recorder.walking import Walker
 
 TYPE_CHECKING = False
@@ -33,50 +34,106 @@ if TYPE_CHECKING:
 
 # Bytes of a signature's frame before its content: check, and the head of 69 to 77 bytes.
 SIGNATURE_CONTENT = frames.CHECK_SIZE + 2
+# No file of ours is shorter: its header holds a device and an epoch.
+HEADER_BYTES_MIN = 64
 
 
 def open_journal(journal: Journal, device: bytes) -> Log | None:
     """The log as the newest file tells it; None without one. `journal.damage` ends its epoch."""
     names = journal.files.names()
-    for name in (TEMPORARY, CUT):
+    for name in (TEMPORARY, CUT, LESS):
         # Left by a stop before its rename: nothing in it was ever relied upon.
         if name in names:
             journal.files.remove(name)
-    stems = [name[: -len(SUFFIX)] for name in names if name.endswith(SUFFIX)]
-    numbers = sorted([int(stem) for stem in stems if stem.isdigit()])
-    log = None
-    for number in numbers:
-        log = _open_file(journal, number, newest=number == numbers[-1])
-    if log is not None and log.device != device:
-        raise KeyDriverError(
-            "wrong-key",
-            "the journal in %s belongs to another device: restore its key, or name another"
-            " journal folder" % journal.files.folder,
-        )
+    for name in names:
+        file = _named(journal, name)
+        if file is not None:
+            journal.list.append(file)
+    journal.list.sort(key=_order)
+    _drop_replaced(journal)
+    if not journal.list:
+        return None
+    newest = journal.list[-1]
+    log = _open_newest(journal, newest)
+    epoch = newest.epoch
+    later = newest
+    for at in range(len(journal.list) - 2, -1, -1):
+        file = journal.list[at]
+        if not later.first:
+            epoch = b""  # of an epoch that was left
+        file.epoch = epoch
+        journal.unreadable += later.number - file.number - 1 + (file.size < HEADER_BYTES_MIN)
+        later = file
+    if log is not None:
+        if log.device != device:
+            raise KeyDriverError(
+                "wrong-key",
+                "the journal in %s belongs to another device: restore its key, or name another"
+                " journal folder" % journal.files.folder,
+            )
+        bound(log, journal)
+        for file in journal.list:
+            if log.told and file.number == log.told[0] and file.level < log.told[1]:
+                journal.compacting = file.number
     return log
 
 
-def _open_file(journal: Journal, number: int, *, newest: bool) -> Log | None:
-    file = JournalFile(number, b"", 0, journal.files.size(file_name(number)))
-    journal.list.append(file)
-    journal.used += file.size
+def _order(file: JournalFile) -> "tuple[int, int]":
+    return file.number, file.level
+
+
+def _named(journal: Journal, name: str) -> JournalFile | None:
+    # What a file's name tells; None for a file that is none of ours.
+    parts = name[: -len(SUFFIX)].split("-")
+    if not name.endswith(SUFFIX) or len(parts) not in (1, 3):
+        return None
+    for part in parts:
+        if not part.isdigit():
+            return None
+    size = journal.files.size(name)
+    file = JournalFile(int(parts[0]), b"", 0, size)
+    if len(parts) == 1:
+        _rename(journal, file, name)
+    else:
+        file.first, file.level = int(parts[1]), int(parts[2])
+    journal.used += size
+    return file
+
+
+def _rename(journal: Journal, file: JournalFile, name: str) -> None:
+    # As journals were named before names told where a file begins.
+    walker = Walker(journal.files, name)
+    try:
+        file.first = _header(walker)[4]
+    except (Malformed, IndexError):
+        return  # what it is will show when it is read
+    finally:
+        walker.close()
+    journal.files.rename(name, file.name)
+
+
+def _drop_replaced(journal: Journal) -> None:
+    # The power went between a file's compaction and the removal of what it replaced.
+    for at in range(len(journal.list) - 2, -1, -1):
+        if journal.list[at].number == journal.list[at + 1].number:
+            file = journal.list.pop(at)
+            journal.files.remove(file.name)
+            journal.used -= file.size
+
+
+def _open_newest(journal: Journal, file: JournalFile) -> Log | None:
     walker = Walker(journal.files, file.name)
     log = None
     try:
         log = from_header(_header(walker))
+        journal.begun = walker.at
         file.epoch = log.epoch
-        file.first = log.tree.size
-        if newest:
-            _replay(journal, walker, log, file)
+        _replay(journal, walker, log, file)
     except Malformed as error:
-        # An older file that cannot be read is not sent; the newest one ends its epoch.
-        if newest:
-            journal.damage = error.reason
-        else:
-            journal.unreadable += 1
+        journal.damage = error.reason
     finally:
         walker.close()
-    if newest and journal.torn_bytes and not journal.damage:
+    if journal.torn_bytes and not journal.damage:
         cut(journal.files, file.name, file.size)
     return log
 
@@ -160,6 +217,8 @@ def from_header(values: "list[Any]") -> Log:
         log.intent, log.credit_ms, log.credited_ms = values[13]
     log.keys = values[14] if len(values) > 14 else []
     log.hollow = values[15] if len(values) > 15 else []
+    log.told = values[16] if len(values) > 16 else []
+    log.untold = values[17] if len(values) > 17 else []
     log.sealed_size = log.tree.size
     log.sealed_root = log.tree.root() if log.tree.size else b""
     return log
@@ -175,17 +234,26 @@ def replay_record(log: Log, check: bytes, record: bytes) -> None:
     if log.leaf[:4] != check:
         raise Malformed("bad-value", "the journal is damaged in record %d" % log.tree.size)
     log.added(record)
+    if log.untold and record[1] == EVENT and b"cgap" in record[:16]:
+        giving().mark_told(log, decode(record)[3])
 
 
 def _no_seed(size: int) -> bytes:
     raise Malformed("bad-value", "the journal has no seed of %d bytes" % size)
 
 
+def giving() -> "Any":
+    """Loaded where a journal has more than records, and forgotten with the rest."""
+    from tallystick.recorder import giving as module  # noqa: PLC0415  # seldom
+
+    return module
+
+
 def replay_control(log: Log, values: "list[Any]") -> None:
     """A frame of ours that was found on flash; Malformed when it does not follow."""
     kind = values[0]
     if kind == SEED:
-        if values[1] != log.tree.size or log.unsealed:
+        if values[1] != log.sealed_size:
             raise Malformed("bad-value", "the journal's seed stands at a wrong place")
         log.seed = values[2]
         log._pair_index = -1
@@ -193,6 +261,8 @@ def replay_control(log: Log, values: "list[Any]") -> None:
         _replay_elided(log, 0, values[1], int(values[2] == CLAIM))
     elif kind == SUBTREE:
         _replay_elided(log, values[1], values[2], values[3])
+    elif kind == GIVEN:
+        giving().mark_given(log, *values[1:])
     elif kind == PAYLOAD:
         _replay_payload(log, values[1], values[2])
     elif kind == SIGNATURE:
@@ -217,7 +287,7 @@ def _replay_elided(log: Log, level: int, node: bytes, claims: int) -> None:
     # What its payload signs has it: a wrong hash or a wrong count does not give the root.
     begin = log.tree.size
     log.tree.push_subtree(level, node)
-    log.hollowed(begin, log.tree.size)
+    giving().hollowed(log, begin, log.tree.size)
     log.claims += claims
     log.stretch_room -= RECORD_ROOM
 

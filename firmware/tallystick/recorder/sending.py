@@ -65,6 +65,22 @@ class Sender:
         """The number of the oldest file that is read now or from now on."""
         return min(self.position[0], self._busy_number)
 
+    def let_go(self, number: int, link: "Link") -> bool:
+        """Read nothing of this file, which becomes another one; False while it is handed over."""
+        if self._work is not None:
+            if self._busy_number == number and (link.greeted or link.uplink.busy):
+                return False
+            work, self._work = self._work, None
+            work.close()
+        if self.position[0] == number and self.position[1]:
+            # Its frames lie elsewhere then; what went before is passed over.
+            self.position = (number, 0)
+            self._skip_to = max(self._skip_to, self._first)
+            for file in self._ledger.journal.list:
+                if file.number == number:
+                    self._first = file.first
+        return True
+
     def request(self, epoch: bytes, size: int, now_ms: int) -> bool:
         """A resend request; harmless when forged, so only its rate is bounded."""
         log = self._ledger.log

@@ -62,10 +62,10 @@ class Walker:
         self.at = end
         return Frame(major, data[:CHECK_SIZE], at, at + used, end)
 
-    def content(self, frame: Frame) -> bytes:
-        """The bytes of a frame."""
+    def content(self, frame: Frame, most: int = CONTENT_BYTES_MAX) -> bytes:
+        """The bytes of a frame, or the first ones."""
         self._seek(frame.begin)
-        data = self._handle.read(frame.end - frame.begin)
+        data = self._handle.read(min(most, frame.end - frame.begin))
         self._place += len(data)
         return data
 
