@@ -25,6 +25,9 @@ KEY_RETRY_MS_MIN = 500
 SIGNATURE_SIZE = 64
 # A wall clock that moves against uptime by more than this was set.
 CLOCK_STEP_MS_MIN = 2000
+# Shares of the journal that are told: when one is reached, and when it is left.
+SPACE_PERCENT_LOW = 80
+SPACE_PERCENT_RELIEVED = 70
 
 
 SPARE_BYTES = 512 if MICROPYTHON else 0
@@ -81,6 +84,8 @@ class Ledger:
         self.unrecorded: "list[tuple[str, str]]" = []
         self.record_after_ms = 0
         self.wall_offset_ms: int | None = None
+        # The share of the journal that is told next.
+        self.space_percent = SPACE_PERCENT_LOW
         # Where the key has a counter.
         self.counting: "Counting | None" = None
 
@@ -231,7 +236,7 @@ class Ledger:
             return self._sync(now_ms)
         room = log.stretch_room + STRETCH_ROOM - log.room_max
         if not log.pending and self.policy.due(now_ms, log.unsealed, room):
-            self._look_at_clock()
+            self._look_around()
             return bool(self.seal())
         return False
 
@@ -310,7 +315,12 @@ class Ledger:
                     handle.checkpoint = self.forms.checkpoint(payload, signature)
         return True
 
-    def _look_at_clock(self) -> None:
+    def _look_around(self) -> None:
+        journal = self.journal
+        percent = journal.used * 100 // journal.limit
+        low = self.space_percent > SPACE_PERCENT_LOW
+        if percent >= self.space_percent or (low and percent < SPACE_PERCENT_RELIEVED):
+            self._troubles().space_changed(self, percent)
         wall = self.clock.wall()
         if wall is not None:
             offset = wall[0] - self.clock.uptime_ms()

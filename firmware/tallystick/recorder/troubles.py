@@ -17,6 +17,10 @@ KEY_RETRY_MS_MAX = 60000
 # Of one kind of fault, however often it comes and goes.
 FAULT_EVENT_MS_MIN = 60000
 FAULT_KINDS_MAX = 16
+CLOCK_EVENT_MS_MIN = 10000
+# As ledger.py begins with the first one.
+SPACE_PERCENTS = (80, 95)
+NEVER = 1 << 30
 OTHERS = "others"
 
 
@@ -141,7 +145,36 @@ def key_failed(ledger: "Ledger", now_ms: int, error: Exception) -> bool:
     return False
 
 
+def space_changed(ledger: "Ledger", percent: int) -> None:
+    """The journal reached a share that is told, or has room again; each checkpoint asks anew."""
+    if not _may_tell(ledger, "space", FAULT_EVENT_MS_MIN):
+        return
+    journal = ledger.journal
+    steps = [step for step in SPACE_PERCENTS if percent >= step]
+    details = {
+        "state": "low" if steps else "relieved",
+        "percent": min(percent, 100),
+        "used_bytes": journal.used,
+        "limit_bytes": journal.limit,
+    }
+    ledger.space_percent = (SPACE_PERCENTS + (NEVER,))[len(steps)]
+    ledger.event("space", details)
+
+
+def _may_tell(ledger: "Ledger", name: str, ms_min: int) -> bool:
+    now = ledger.clock.uptime_ms()
+    told = ledger.fault_events
+    if name in told and now - told[name] < ms_min:
+        return False
+    told[name] = now
+    return True
+
+
 def clock_stepped(ledger: "Ledger", wall: "tuple[int, int]", offset_ms: int) -> None:
     """Somebody set the wall clock; order never depends on it."""
+    if not _may_tell(ledger, "clock", CLOCK_EVENT_MS_MIN):
+        # It is seen again at the next checkpoint.
+        ledger.wall_offset_ms = offset_ms
+        return
     before = offset_ms + ledger.clock.uptime_ms()
     ledger.event("clock", {"before_ms": before, "after_ms": wall[0]})
