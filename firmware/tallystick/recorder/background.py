@@ -1,6 +1,7 @@
 # CPython only
 """The thread that polls a recorder."""
 
+import atexit
 import threading
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ class Background:
         self._event = threading.Event()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="tallystick", daemon=True)
+        recorder._ledger.alarm = self.wake
+        # A program that ends without close() loses nothing that it recorded.
+        atexit.register(self._leave)
         self._thread.start()
 
     def _run(self) -> None:
@@ -48,8 +52,16 @@ class Background:
         """There is work now."""
         self._event.set()
 
+    def _leave(self) -> None:
+        self.close()
+        try:
+            self._recorder._ledger.drain()
+        except Exception as error:  # noqa: BLE001 -- the program ends, and nobody else can say it
+            self._recorder.health.last_fault = f"background:{error!r}"
+
     def close(self) -> None:
         """End the thread."""
+        atexit.unregister(self._leave)
         self._closing = True
         self._event.set()
         self._thread.join(JOIN_S)

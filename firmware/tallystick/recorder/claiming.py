@@ -78,10 +78,8 @@ def claim(
         _seal(tally, record, handle)
     except OSError as error:
         # The flash's fault, not the caller's: seen in health, and in the log as a gap.
-        from tallystick.recorder.troubles import drop  # noqa: PLC0415  # rarely
-
         tally._ledger.fault("flash", "profile", error)
-        drop(tally._ledger, None)
+        tally._ledger.refuse("flash")
         handle.lose("flash")
     except MemoryError:
         handle.lose("memory")
@@ -170,9 +168,11 @@ def _record(
     ).encode()
     if len(record) > RECORD_DEVICE_BYTES_MAX:
         raise Malformed("too-large", "a record is longer than 4096 bytes")
-    # Before anything is recorded: the path of the newest leaf is the tree's edge before it.
-    edge = tally._ledger.log.tree.edge
-    if len(record) + HALF_ROOM_BYTES + HASH_BYTES * len(edge) > HALF_BYTES_MAX:
+    # Before anything is recorded: the path of the newest leaf is the edge of the tree before it,
+    # of a hash for each bit that is set in its index.
+    ledger = tally._ledger
+    path = bin(ledger.log.tree.size + ledger.queued()).count("1")
+    if len(record) + HALF_ROOM_BYTES + HASH_BYTES * path > HALF_BYTES_MAX:
         raise Malformed("too-large", "a claim whose half would be longer than 4000 bytes")
     return record
 
@@ -231,6 +231,8 @@ def _reference(relied: "Any") -> bytes:
 
 def _seal(tally: "Recorder", record: bytes, handle: Handle) -> None:
     handle.make = lambda checkpoint: _half(record, handle, checkpoint, tally._credential)
+    if tally._refuse is not None:
+        tally._refuse(tally._ledger, record)
     add_sealed(tally._ledger, record, handle)
 
 

@@ -19,6 +19,9 @@ MS_PER_S = 1000
 SECONDS_MAX = 31536000
 RECORDS_MAX = 1024
 BYTES_MIN = 16384
+# Records that wait in memory to be written.
+BUFFER_BYTES = 2048 if MICROPYTHON else 1048576
+BUFFER_BYTES_MIN = 256
 
 # Name -> (types, default; REQUIRED where there is none).
 REQUIRED = object()
@@ -42,6 +45,8 @@ KEYS: "dict[str, tuple[Any, Any]]" = {
     "wait_s": (_NUMBER, 10),
     "clock_uncertainty_ms": (int, 1000),
     "journal_bytes": (int, None),
+    "full": (str, "drop"),
+    "buffer_bytes": (int, BUFFER_BYTES),
     "release": (str, "custody"),
     "firmware": (str, None),
 }
@@ -57,6 +62,7 @@ _RANGES = {
     "wait_s": (0.01, SECONDS_MAX),
     "clock_uncertainty_ms": (0, 86400000),
     "journal_bytes": (BYTES_MIN, 1 << 40),
+    "buffer_bytes": (BUFFER_BYTES_MIN, 1 << 26),
 }
 
 
@@ -167,6 +173,8 @@ def _check_texts(config: "dict[str, Any]", where: str) -> None:
             parse_uplink(uplink)
         if config["credential"] is None:
             raise _wrong(where, "an uplink needs the credential that `tally fleet enroll` writes")
+    if config["full"] not in ("drop", "refuse"):
+        raise _wrong(where, 'full must be "drop" or "refuse"')
     if config["release"] != "custody":
         raise _wrong(where, 'release must be "custody"')
     if config["firmware"] is not None and not _is_hash(config["firmware"]):

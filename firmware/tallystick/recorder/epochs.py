@@ -46,10 +46,15 @@ def begin(ledger: "Ledger", reason: str, previous: "list[Any] | None") -> None:
         journal.sync(ledger.lock)
         begin_file(journal, log)
         waiting = ledger.take_log(log)
-        ledger.event("epoch", {"previous": previous, "reason": reason})
+        if ledger.leaves:
+            from tallystick.recorder.overflow import leave  # noqa: PLC0415  # rarely
+
+            lost += leave(ledger)
+        # Before what waits to be written.
+        ledger.event("epoch", {"previous": previous, "reason": reason}, 0)
         if lost:
             ledger.health.dropped += lost
-            ledger.event("gap", {"dropped": lost, "reason": "epoch"})
+            ledger.event("gap", {"dropped": lost, "reason": "epoch"}, 1)
     for handle in waiting:
         handle.lose("frozen-epoch")
 

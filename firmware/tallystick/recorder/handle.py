@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from tallystick.recorder.recorder import Recorder
 
 STEP_S = 0.001
+# Claims, accepted halves and urgent decisions that wait for their place.
+HANDLES_MAX = 16 if MICROPYTHON else 128
 
 
 class Handle:
@@ -28,7 +30,8 @@ class Handle:
         self.fault = ""
         # The signed checkpoint, kept from the signature to its sync.
         self.checkpoint = b""
-        # Where the record lies: index, salt, inclusion path.
+        # Where the record lies: epoch, and index, salt, inclusion path.
+        self.epoch = b""
         self.place: "tuple[int, bytes, list[bytes]]" = (0, b"", [])
         # Makes the result of the signed checkpoint.
         self.make: "Callable[[bytes], Any] | None" = None
@@ -75,30 +78,83 @@ class Handle:
         self.ready = True
 
 
-def add_sealed(ledger: "Ledger", record: bytes, handle: Handle) -> None:
-    """Append and seal in one; the handle gets its place and waits, or has lost."""
-    with ledger.lock:
-        log = ledger.log
-        # What may go before the record goes now, so that the path is that of its place.
-        if ledger.dropped:
-            from tallystick.recorder.troubles import add_gap  # noqa: PLC0415  # rarely
+def add_sealed(ledger: "Ledger", record: bytes, handle: Handle, seal: bool = True) -> None:  # noqa: FBT001, FBT002
+    """Queue a record; the handle is ready once it is signed, or written where not to `seal`."""
+    refused = False
+    if ledger.journal.refuses:
+        from tallystick.recorder.refusing import takes  # noqa: PLC0415  # where it is so
 
-            add_gap(ledger)
-        if log.stretch_room <= 0:
-            ledger.seal()
-        index = log.tree.size
-        # A newest leaf's left-hand siblings are the perfect subtrees before it (RFC 9162, 2.1.3).
-        path = log.tree.edge[:]
-        path.reverse()
-        if not ledger.add(record):
+        refused = not takes(ledger, record)
+    with ledger.gate:
+        if refused or ledger.handles >= HANDLES_MAX:
+            ledger.refuse("buffer")
             handle.lose("store-full")
             return
-        handle.place = (index, log.salt, path)
+        ledger.queue.append((record, handle, seal))
+        ledger.held += len(record)
+        ledger.handles += 1
+        ledger.health.records += 1
+
+
+def write(ledger: "Ledger", front: "tuple[bytes, Handle, bool]") -> bool:
+    """Write the queue's first record and seal behind it; False when it cannot be now."""
+    record, handle, seal = front
+    log = ledger.log
+    index = log.tree.size
+    # A newest leaf's left-hand siblings are the perfect subtrees before it (RFC 9162, 2.1.3).
+    path = log.tree.edge[:]
+    path.reverse()
+    if not ledger.write_records([record]):
+        return False
+    handle.epoch = log.epoch
+    handle.place = (index, log.salt, path)
+    ledger.handles -= 1
+    ledger.took(1, len(record))
+    if not seal:
+        handle.done()
+        return True
+    try:
         ordinal = ledger.seal()
         if ordinal:
             ledger.waiters.append((ordinal, handle))
         else:
             handle.lose("key-behind")
+    except MemoryError:
+        handle.lose("memory")
+        ledger.starved("seal")
+    return True
+
+
+def lose_all(ledger: "Ledger") -> None:
+    """The journal takes nothing now: who waits is told, and nothing of it is recorded later."""
+    with ledger.gate:
+        at = len(ledger.queue)
+        while at:
+            at -= 1
+            if type(ledger.queue[at]) is tuple:
+                _lose(ledger, at)
+
+
+def _lose(ledger: "Ledger", at: int) -> None:
+    # A gap in its place: leaves behind it are salted for theirs.
+    with ledger.gate:
+        record, handle, _ = ledger.queue[at]
+        ledger.held -= len(record)
+        ledger.handles -= 1
+        ledger.health.records -= 1
+        ledger.health.dropped += 1
+        gap = {"dropped": 1, "reason": "flash"}
+        queue = ledger.queue
+        queue[at] = gap
+        # One gap for many, where no leaf's place depends on it.
+        last = at + 1 == len(queue)
+        other = at - 1 if last else at + 1
+        if (last and at) or (not last and not ledger.leaves):
+            found = queue[other]
+            if type(found) is dict and "to" not in found and found["reason"] == gap["reason"]:
+                found["dropped"] += 1
+                del queue[at]
+    handle.lose("store-full")
 
 
 def add_urgent(tally: "Recorder", record: bytes) -> None:

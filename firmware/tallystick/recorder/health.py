@@ -2,6 +2,10 @@
 
 from tallystick.evidence.errors import TallyError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tallystick.recorder.journal import Journal
+
 NAMES_MAX = 32
 OTHERS = "others"
 
@@ -12,6 +16,11 @@ class Health:
     def __init__(self) -> None:
         self.records = 0
         self.dropped = 0
+        # Of which only the hash is kept.
+        self.elided = 0
+        # Bodies that a full journal gave up, by kind.
+        self.given_up: dict[str, int] = {}
+        self.journal: "Journal | None" = None
         self.checkpoints = 0
         self.sent = 0
         self.resent = 0
@@ -29,14 +38,21 @@ class Health:
         self.refused: dict[str, int] = {}
         self.notices: dict[str, int] = {}
 
+    @property
+    def journal_percent(self) -> int:
+        """How much of `journal_bytes` is used."""
+        journal = self.journal
+        return 100 * journal.used // journal.bytes_max if journal is not None else 0
+
     def __repr__(self) -> str:
         return "Health(%s)" % self.as_dict()
 
     def as_dict(self) -> "dict[str, int | bool | str | dict[str, int] | None]":
         """All counters by name."""
         names = (
-            "records dropped checkpoints sent resent custody connected flash_ok key_ok"
-            " counter counter_left counter_years last_fault faults refused notices"
+            "records dropped elided given_up journal_percent checkpoints sent resent custody"
+            " connected flash_ok key_ok counter counter_left counter_years last_fault faults"
+            " refused notices"
         )
         return {name: getattr(self, name) for name in names.split()}
 

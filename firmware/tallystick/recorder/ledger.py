@@ -1,13 +1,15 @@
 # The order sync, sign, sync (send): the log, its journal and its key, moved by bounded steps.
 #
-# `add` and `seal` only write.  `step` does the rest: a payload is signed when it and its records
-# are durable, and counts as sendable when its signature is.  The lock is held for short moments
-# only, so that a sync or a signature in another thread never holds up the control loop.
+# What is recorded waits in memory (buffer.py).  `step` does the rest: it writes records in order; a
+# payload is signed when it and its records are durable, and counts as sendable when its signature
+# is.  The lock is for who writes, and held over writes, not over a sync or a signature; who records
+# takes the buffer's gate only, so none of these holds up a control loop.
 
 from gc import collect
 from os import urandom
 
 from tallystick.evidence.errors import KeyDriverError, Unverified
+from tallystick.recorder.buffer import OWN_BYTES_MAX, Buffer
 from tallystick.recorder.core import STRETCH_ROOM, Forms, Log
 from tallystick.recorder.files import MICROPYTHON, forget
 from tallystick.recorder.journal import Journal
@@ -22,15 +24,14 @@ if TYPE_CHECKING:
     from tallystick.recorder.health import Health
 
 KEY_RETRY_MS_MIN = 500
+# For the event of what was given up.
+GAP_ROOM = 512
 SIGNATURE_SIZE = 64
 # A wall clock that moves against uptime by more than this was set.
 CLOCK_STEP_MS_MIN = 2000
 # Shares of the journal that are told: when one is reached, and when it is left.
 SPACE_PERCENT_LOW = 80
 SPACE_PERCENT_RELIEVED = 70
-
-
-SPARE_BYTES = 512 if MICROPYTHON else 0
 
 
 class NoLock:
@@ -43,7 +44,7 @@ class NoLock:
         pass
 
 
-class Ledger:
+class Ledger(Buffer):
     """One device's records on their way to a signature."""
 
     def __init__(
@@ -56,24 +57,25 @@ class Ledger:
         policy: "Policy",
         health: "Health",
         lock: "Any",
+        buffer_bytes: int,
     ) -> None:
+        Buffer.__init__(self, buffer_bytes, lock.__class__())
         self.journal = journal
         self.log = log
+        self.written = log.tree.size
         self.forms = forms
         self.device = log.device
         self.signer = signer
         self.clock = clock
         self.policy = policy
         self.health = health
+        health.journal = journal
         self.lock = lock
         # Ordinals up to which payloads, and signatures, are durable.
         self._durable = 0
         self.sendable = 0
         self._signing: "tuple[int, bytes] | None" = None
-        # Given up when a record is on flash and the heap has no room for its place in the tree.
-        self._spare = bytes(SPARE_BYTES)
         self.waiters: "list[tuple[int, Handle]]" = []
-        self.dropped = 0
         self.flash_after_ms = 0
         self._sync_after_ms = 0
         self.key_after_ms = 0
@@ -82,67 +84,127 @@ class Ledger:
         self.fault_events: dict[str, int] = {}
         self.failing: list[str] = []
         self.unrecorded: "list[tuple[str, str]]" = []
-        self.record_after_ms = 0
         self.wall_offset_ms: int | None = None
+        # For whose frame the heap had no room.
+        self._short: "Any" = None
+        # Where the key has a counter.
         # The share of the journal that is told next.
         self.space_percent = SPACE_PERCENT_LOW
-        # Where the key has a counter.
         self.counting: "Counting | None" = None
 
     # Writing.
 
-    def add(self, record: bytes) -> bool:
-        """Append a record; False (counted, recorded when it is possible again) when it cannot."""
+    def write(self) -> bool:
+        """Write a bounded piece of what waits in memory; False when none is, or can be."""
         with self.lock:
-            return self.add_alone(record)
-
-    def add_alone(self, record: bytes) -> bool:
-        """As add, where there are no threads: the hot path of a microcontroller."""
-        log = self.log
-        if self.dropped and not self._troubles().add_gap(self):
-            return self._drop(None)
-        if log.stretch_room <= 0 and not self.seal():
-            return self._drop(None)
-        # Attributes and calls are what costs there, so the usual case of _append stands here too.
-        try:
-            frame = log.frame(record, urandom)
-        except MemoryError:
-            return self.unheld()
-        if self.flash_after_ms:
-            if not self.append(frame):
-                return self._drop(None)
-        else:
+            if not self.queue:
+                return False
             try:
-                self.journal.append(frame)
-            except Exception as error:  # noqa: BLE001  # Full, or whatever a flash driver raises
-                return self._drop(error)
-        try:
-            unsealed = log.added(record)
-        except MemoryError:
-            unsealed = self._added_at_last(record)
-        if unsealed == 1:
-            self.policy.added(self.clock.uptime_ms())
-        self.health.records += 1
+                return self._write()
+            except MemoryError:
+                return self._starved()
+
+    def _write(self) -> bool:
+        # Leaves that are salted for this stretch must go into it, whatever its room.
+        if self.log.stretch_room <= 0 and not self._tied() and not self.seal():
+            return self._stalled()
+        front = self.queue[0]
+        if type(front) is not bytes:
+            return self._write_other(front)
+        records = [front]
+        held = len(front)
+        if not MICROPYTHON:
+            from tallystick.recorder.batching import more  # noqa: PLC0415  # CPython's
+
+            held += more(self, records)
+        if not self.write_records(records):
+            return self._stalled()
+        self.took(len(records), held)
         return True
 
-    def unheld(self) -> bool:
-        """The heap had no room for a record: one that was dropped."""
-        self.dropped += 1
-        self.health.dropped += 1
-        self.starved("record")
+    def _write_other(self, front: "Any") -> bool:
+        if type(front) is tuple:
+            from tallystick.recorder import handle  # noqa: PLC0415  # rarely
+
+            worked = handle.write(self, front)
+            forget(("recorder.handle",))
+        else:
+            from tallystick.recorder import overflow  # noqa: PLC0415  # rarely
+
+            worked = overflow.write(self, front)
+            if type(front) is dict:
+                forget(("recorder.overflow", "evidence.eventwriter"))
+        return worked or self._stalled()
+
+    def _starved(self) -> bool:
+        # Twice, and it is given up, lest nothing behind it be written ever again.
+        self.starved("write")
+        front = self.queue[0]
+        short, self._short = self._short, front
+        if front is short and type(front) is not list and type(front) is not dict:
+            with self.gate:
+                # In its place, for leaves behind it are salted for theirs.
+                self.queue[0] = {"dropped": 1, "reason": "memory"}
+                self.held -= len(front if type(front) is bytes else front[0])
+                self.health.records -= 1
+                self.health.dropped += 1
+            if type(front) is tuple:
+                self.handles -= 1
+                front[1].lose("memory")
         return False
 
-    def _added_at_last(self, record: bytes) -> int:
-        # The record is on flash, so the tree must have it, or the log would contradict itself.
-        self._spare = b""
-        collect()
-        unsealed = self.log.added(record)
-        self.starved("add")
-        return unsealed
+    def _tied(self) -> bool:
+        if not self.leaves:
+            return False
+        from tallystick.recorder import overflow  # noqa: PLC0415  # rarely
 
-    def _drop(self, error: Exception | None) -> bool:
-        self._troubles().drop(self, error)
+        return overflow.tied(self)
+
+    def _stalled(self) -> bool:
+        # Records stay and are tried again; who waits for a signature is told.
+        if self.handles:
+            from tallystick.recorder import handle  # noqa: PLC0415  # rarely
+
+            handle.lose_all(self)
         return False
+
+    def write_records(self, records: "list[bytes]") -> bool:
+        """Append these, whole or not at all; False when that is impossible now."""
+        log = self.log
+        before = self.mark()
+        done = False
+        try:
+            if MICROPYTHON:
+                data = log.frame(records[0], urandom)
+                log.added(records[0])
+            else:
+                from tallystick.recorder.batching import frames  # noqa: PLC0415  # CPython's
+
+                data = frames(log, records)
+            done = self.append(data)
+        finally:
+            if not done:
+                self.back(before)
+        if done and before[0] == log.sealed_size:
+            self.policy.added(self.clock.uptime_ms())
+        return done
+
+    def mark(self) -> "tuple[int, list[bytes], int, int, int]":
+        """The log as it is now, and how long the journal's file is."""
+        log = self.log
+        size = self.journal.list[-1].size
+        return log.tree.size, log.tree.edge[:], log.stretch_room, log.claims, size
+
+    def back(self, before: "tuple[int, list[bytes], int, int, int]") -> None:
+        """The log as it was, unless its frames are in the journal after all."""
+        log = self.log
+        if self.journal.list[-1].size == before[4]:
+            log.tree.size, log.tree.edge, log.stretch_room, log.claims = before[:4]
+
+    def drain(self) -> None:
+        """Write all that waits, as far as it can be now."""
+        while self.write():
+            pass
 
     def append(self, frame: bytes, reserved: bool = False) -> bool:  # noqa: FBT001, FBT002
         """Append a frame; False (counted) when it cannot. `reserved`: what seals and frees."""
@@ -156,17 +218,38 @@ class Ledger:
             self._troubles().not_appended(self, error)
             return False
         self.health.flash_ok = not self._sync_after_ms
+        if "journal:full" in self.failing and not reserved:
+            self._troubles().works(self, "journal:full")
         return True
+
+    def wants_room(self) -> bool:
+        """Whether compacting.py has something to do."""
+        journal = self.journal
+        if journal.work is not None or journal.compacting or journal.tight():
+            return True
+        if not self.log.untold or self.leaves or self.flash_after_ms:
+            return False
+        return journal.room() >= GAP_ROOM
 
     def append_control(self, frame: bytes) -> bool:
         """Append a frame of ours; losing it costs a repetition, never a record."""
-        return self.append(frame, reserved=True)
+        with self.lock:
+            return self.append(frame, reserved=True)
 
-    def event(self, name: str, details: "dict[str, Any]") -> bool:
-        """Append an event."""
+    def event(self, name: str, details: "dict[str, Any]", at: int | None = None) -> None:
+        """Record an event of the recorder's own; `at` the queue's begin for those of an epoch."""
         from tallystick.evidence.eventwriter import encode_event  # noqa: PLC0415  # costs heap
 
-        return self.add(encode_event(self.clock.uptime_ms(), name, details))
+        record = encode_event(self.clock.uptime_ms(), name, details)
+        with self.gate:
+            if at is None:
+                if self.held > self.held_max + OWN_BYTES_MAX:
+                    self.refuse("buffer")
+                    return
+                at = len(self.queue)
+            self.queue.insert(at, record)
+            self.held += len(record)
+            self.health.records += 1
 
     def fault(self, part: str, reason: str, error: Exception | None = None) -> None:
         """Count a fault, and record it where it begins, each kind at most once a minute."""
@@ -187,23 +270,33 @@ class Ledger:
         return troubles
 
     def seal(self) -> int:
-        """Write a payload over all records; its number, 0 when that is impossible now."""
+        """Write a payload over all that is written; its number, 0 when that is impossible now."""
         with self.lock:
-            log = self.log
-            now = self.clock.uptime_ms()
+            with self.gate:
+                self.sealing = True
+                if self._tied():
+                    return 0
             try:
-                frame = log.seal(now, self.clock.wall())
-            except Unverified as error:
-                self.fault("key", error.reason)
-                return 0
-            if not self.append(frame, reserved=True):
-                return 0
-            ordinal = log.sealed()
-            self.policy.sealed(now)
-            self.health.checkpoints += 1
-            if self.journal.wants_file():
-                self._begin_file()
-            return ordinal
+                return self._seal()
+            finally:
+                self.sealing = False
+
+    def _seal(self) -> int:
+        log = self.log
+        now = self.clock.uptime_ms()
+        try:
+            frame = log.seal(now, self.clock.wall())
+        except Unverified as error:
+            self.fault("key", error.reason)
+            return 0
+        if not self.append(frame, reserved=True):
+            return 0
+        ordinal = log.sealed()
+        self.policy.sealed(now)
+        self.health.checkpoints += 1
+        if self.journal.wants_file():
+            self._begin_file()
+        return ordinal
 
     def _begin_file(self) -> None:
         from tallystick.recorder.filing import begin_file  # noqa: PLC0415  # forgotten again
@@ -220,11 +313,18 @@ class Ledger:
     # Steps.
 
     def step(self, now_ms: int) -> bool:
-        """One bounded piece of sealing, syncing or signing; False when there is nothing to do."""
-        log = self.log
-        if self.unrecorded and self._troubles().record(self, now_ms):
+        """A bounded piece of writing, and one of sealing, syncing or signing; False for nothing."""
+        if (self.over or self.dropped) and self.held <= self.held_max >> 1:
+            from tallystick.recorder import overflow  # noqa: PLC0415  # rarely
+
+            overflow.end_gap(self)
+        if self.unrecorded and self._troubles().record(self):
             forget(("recorder.troubles",))
-            return True
+        worked = bool(self.queue) and self.write()
+        return self._advance(now_ms) or worked
+
+    def _advance(self, now_ms: int) -> bool:
+        log = self.log
         if self._signing is not None:
             return self._step_signing(now_ms)
         # A chip does one thing at a time.
@@ -332,6 +432,7 @@ class Ledger:
     def take_log(self, log: Log) -> "list[Handle]":
         """Go on with another epoch's log; the handles that wait for a signature in this one."""
         self.log = log
+        self.written = 0
         waiting = [handle for _, handle in self.waiters]
         self.waiters.clear()
         return waiting
@@ -339,4 +440,6 @@ class Ledger:
     def settled(self) -> bool:
         """Whether every record is covered by a durable signature."""
         log = self.log
+        if self.queue or self.over or self.dropped:
+            return False
         return not log.unsealed and not log.pending and self.sendable >= log.ordinal

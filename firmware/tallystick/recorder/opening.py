@@ -36,7 +36,13 @@ IDENTIFIED = (
     "hw.atecc608_commands",
     "hw.signer",
 )
-READ = ("recorder.replay", "recorder.walking", "evidence._cborreader", "evidence._text")
+READ = (
+    "recorder.replay",
+    "recorder.giving",
+    "recorder.walking",
+    "evidence._cborreader",
+    "evidence._text",
+)
 OPENED = (
     "recorder.opening",
     "recorder.epochs",
@@ -135,6 +141,7 @@ def _open_journal(
     file_bytes = min(FILE_BYTES, max(bytes_max // FILES_MIN, FILE_BYTES_MIN))
     file_bytes = max(file_bytes, bytes_max // FILES_MAX)
     journal = Journal(files, bytes_max, file_bytes)
+    journal.refuses = config["full"] == "refuse"
     return journal, open_journal(journal, device)
 
 
@@ -168,6 +175,7 @@ def _open_ledger(
         policy,
         Health(),
         _lock(),
+        config["buffer_bytes"],
     )
     if ledger.log.unsealed:
         # What was left without a checkpoint waits no longer than what is recorded now.
@@ -194,6 +202,7 @@ def _open_ledger(
     if journal.torn_bytes and not journal.damage:
         # What was torn was never synced, so nobody can say how many records it was.
         ledger.event("gap", {"dropped": 0, "reason": "torn"})
+    ledger.drain()
     return ledger
 
 

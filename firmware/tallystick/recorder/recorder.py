@@ -67,9 +67,14 @@ class Recorder:
         self.health = ledger.health
         self._clock = ledger.clock
         # The hot path of a microcontroller has no lock to take.
-        self._add = ledger.add_alone if MICROPYTHON else ledger.add
+        self._add = ledger.put if MICROPYTHON else ledger.put_safely
         if not MICROPYTHON:
             self._worker: "Any" = None
+        self._refuse: "Any" = None
+        if ledger.journal.refuses:
+            from tallystick.recorder.refusing import check  # noqa: PLC0415  # where it is so
+
+            self._refuse = check
         self._turn: "Any" = ledger.lock.__class__()
         self.accepts: "list[Generator[None, None, Any]]" = []
         # Who was verified by accept().
@@ -109,6 +114,7 @@ class Recorder:
 
             return off.begin(loaded)
         _compare_counter(ledger, loaded)
+        ledger.drain()
         recorder = cls(loaded, ledger, credential, uplink)
         if not MICROPYTHON and background is not False:
             from tallystick.recorder.background import Background  # noqa: PLC0415  # CPython's
@@ -137,6 +143,8 @@ class Recorder:
                 context or _NOTHING,
                 output,
             )
+            if self._refuse is not None:
+                self._refuse(self._ledger, record)
             if not urgent:
                 self._add(record)
                 return
@@ -179,7 +187,15 @@ class Recorder:
         """Record an event of the application: a name with a dot, or `config`."""
         if "." not in name and name != "config":
             raise Malformed("bad-value", "an application's event has a name with a dot in it")
-        self._ledger.event(name, details)
+        from tallystick.evidence.eventwriter import encode_event  # noqa: PLC0415  # costs heap
+
+        try:
+            record = encode_event(self._clock.uptime_ms(), name, details)
+            if self._refuse is not None:
+                self._refuse(self._ledger, record)
+            self._add(record)
+        except MemoryError:
+            self._ledger.unheld()
 
     def claim(
         self,
@@ -236,10 +252,15 @@ class Recorder:
 
     def _step_ledger(self, now_ms: int) -> bool:
         try:
-            return self._ledger.step(now_ms)
+            worked = self._ledger.step(now_ms)
+            if self._ledger.wants_room():
+                from tallystick.recorder import compacting  # noqa: PLC0415  # the journal is full
+
+                worked = compacting.step(self, now_ms) or worked
         except MemoryError:
             self._ledger.starved("step")
             return False
+        return worked
 
     def step(self) -> bool:
         """One round of bounded steps; False when there was nothing to do."""
@@ -279,8 +300,11 @@ class Recorder:
 
     def backlog(self) -> int:
         """Records that no verified custody receipt covers yet."""
-        log = self._ledger.log
-        return log.tree.size - (log.custody[0] if log.custody is not None else 0)
+        ledger = self._ledger
+        log = ledger.log
+        with ledger.gate:
+            size = ledger.written + ledger.queued()
+        return size - (log.custody[0] if log.custody is not None else 0)
 
     @property
     def epoch(self) -> bytes:

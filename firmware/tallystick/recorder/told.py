@@ -65,12 +65,8 @@ def event(tally: "Recorder", name: Any, details: Any = None) -> Told:
 
 def claim(tally: "Recorder", words: "dict[str, Any]") -> Told:
     """As Recorder.claim; `value` is the half."""
-    ledger = tally._ledger
-    # The epoch is that of the record's place; the lock is a thread's own to take again.
-    with ledger.lock:
-        handle = tally.claim(**words, wait=False)
-        epoch = ledger.log.epoch
-    return Told(epoch, 0, "memory") if handle is None else _awaited(tally, handle, epoch)
+    handle = tally.claim(**words, wait=False)
+    return Told(tally.epoch, 0, "memory") if handle is None else _awaited(tally, handle)
 
 
 def accept(tally: "Recorder", half: bytes) -> Told:
@@ -78,25 +74,36 @@ def accept(tally: "Recorder", half: bytes) -> Told:
     handle = tally.accept(half, wait=False)
     if handle is None:
         return Told(tally.epoch, 0, "memory")
-    return _awaited(tally, handle, tally.epoch)
+    return _awaited(tally, handle)
 
 
 def _written(tally: "Recorder", record: bytes) -> Told:
     ledger = tally._ledger
-    with ledger.lock:
-        kept = ledger.add(record)
-        log = ledger.log
-        told = Told(log.epoch, log.tree.size - 1, "" if kept else "store-full")
-    if kept and ledger.journal.unnamed and not _named(tally):
+    handle = Handle()
+    add_sealed(ledger, record, handle, seal=False)
+    end = _end_ms(tally)
+    while not handle.ready:
+        # By this thread, so that nobody waits for a sync or a signature.
+        if not ledger.write() and not handle.ready:
+            if ledger.clock.uptime_ms() >= end:
+                return Told(tally.epoch, 0, LATE)
+            time.sleep(STEP_S)
+    told = Told(handle.epoch, handle.place[0], handle.fault)
+    if handle.kept and ledger.journal.unnamed and not _named(tally):
         told.fault = UNSYNCED
     return told
+
+
+def _end_ms(tally: "Recorder") -> int:
+    now: int = tally._clock.uptime_ms()
+    return now + int(tally._config["wait_s"] * 1000)
 
 
 def _named(tally: "Recorder") -> bool:
     # A new file of the journal has a temporary name until its first sync, and what stands in it is
     # lost with the process. So the first answers after a new file wait for that sync.
     ledger = tally._ledger
-    end = ledger.clock.uptime_ms() + int(tally._config["wait_s"] * 1000)
+    end = _end_ms(tally)
     if not ledger.log.pending:
         ledger.seal()
     while ledger.journal.unnamed:
@@ -108,16 +115,14 @@ def _named(tally: "Recorder") -> bool:
 
 
 def _signed(tally: "Recorder", record: bytes) -> Told:
-    ledger = tally._ledger
     handle = Handle()
-    with ledger.lock:
-        add_sealed(ledger, record, handle)
-        epoch = ledger.log.epoch
-    return _awaited(tally, handle, epoch)
+    add_sealed(tally._ledger, record, handle)
+    return _awaited(tally, handle)
 
 
-def _awaited(tally: "Recorder", handle: Handle, epoch: bytes) -> Told:
+def _awaited(tally: "Recorder", handle: Handle) -> Told:
     wait_for(tally, handle)
+    epoch = handle.epoch or tally.epoch
     if not handle.ready:
         return Told(epoch, handle.place[0], LATE)
     # What is wrong with the half that was given raises.

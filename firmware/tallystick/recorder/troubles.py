@@ -1,10 +1,7 @@
 # What goes wrong with flash, key, uplink and clock: counted in `health`, recorded as soon as the
 # flash takes it, and never raised.  Loaded when there is trouble.
 
-from os import urandom
-
 from tallystick.evidence.errors import TallyError
-from tallystick.evidence.eventwriter import encode_event
 from tallystick.recorder.health import count, reason_of
 from tallystick.recorder.journal import Full
 
@@ -35,7 +32,7 @@ def fault(ledger: "Ledger", part: str, reason: str, error: Exception | None = No
     name = part + ":" + reason
     count(ledger.health.faults, name)
     ledger.health.last_fault = name if error is None else "%s (%s)" % (name, _said(error))
-    with ledger.lock:
+    with ledger.gate:
         told = ledger.fault_events
         if name not in told and len(told) >= FAULT_KINDS_MAX:
             # Reasons are a driver's words, so their number is bounded here too.
@@ -56,43 +53,15 @@ def works(ledger: "Ledger", *begins: str) -> None:
         ledger.failing = [name for name in ledger.failing if not name.startswith(begin)]
 
 
-def record(ledger: "Ledger", now_ms: int) -> bool:
-    """Record the faults that were noted; False when the flash does not take them now."""
-    with ledger.lock:
-        if now_ms < ledger.record_after_ms:
+def record(ledger: "Ledger") -> bool:
+    """Record the faults that were noted; False when there is no room for them now."""
+    while ledger.unrecorded:
+        if ledger.held > ledger.held_max:
             return False
-        if ledger.dropped and not add_gap(ledger):
-            ledger.record_after_ms = now_ms + RETRY_MS
-            return False
-        while ledger.unrecorded:
-            part, reason = ledger.unrecorded[0]
-            details = {"part": part, "reason": reason}
-            if not _keep(ledger, encode_event(ledger.clock.uptime_ms(), "fault", details)):
-                ledger.record_after_ms = now_ms + RETRY_MS
-                return False
-            ledger.unrecorded.pop(0)
-        works(ledger, "journal:full")
+        part, reason = ledger.unrecorded[0]
+        ledger.event("fault", {"part": part, "reason": reason})
+        ledger.unrecorded.pop(0)
     return True
-
-
-def _keep(ledger: "Ledger", record: bytes) -> bool:
-    # As Ledger.add, but what cannot be kept now comes again and is not counted as dropped.
-    log = ledger.log
-    room = log.stretch_room > 0 or ledger.seal()
-    if not room or not ledger.append(log.frame(record, urandom)):
-        return False
-    if log.added(record) == 1:
-        ledger.policy.added(ledger.clock.uptime_ms())
-    ledger.health.records += 1
-    return True
-
-
-def drop(ledger: "Ledger", error: Exception | None) -> None:
-    """A record could not be kept."""
-    if error is not None:
-        not_appended(ledger, error)
-    ledger.dropped += 1
-    ledger.health.dropped += 1
 
 
 def not_appended(ledger: "Ledger", error: Exception) -> None:
@@ -116,15 +85,6 @@ def sync_failed(ledger: "Ledger", now_ms: int, error: Exception) -> int:
     ledger.health.flash_ok = False
     fault(ledger, "flash", "sync", error)
     return now_ms + RETRY_MS
-
-
-def add_gap(ledger: "Ledger") -> bool:
-    """Record how many records were dropped; False while that fails."""
-    details = {"dropped": ledger.dropped, "reason": "flash"}
-    if not _keep(ledger, encode_event(ledger.clock.uptime_ms(), "gap", details)):
-        return False
-    ledger.dropped = 0
-    return True
 
 
 def key_failed(ledger: "Ledger", now_ms: int, error: Exception) -> bool:

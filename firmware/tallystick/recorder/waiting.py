@@ -2,6 +2,7 @@
 
 import time
 
+from tallystick.recorder.buffer import LEAVES_MAX
 from tallystick.recorder.files import MICROPYTHON, forget
 from tallystick.recorder.handle import STEP_S
 
@@ -26,12 +27,14 @@ def flush(tally: "Recorder") -> bool:
     if ledger.unrecorded:
         tally.step_ledger()
     while not ledger.settled():
-        if ledger.log.unsealed and not ledger.log.pending:
-            ledger.seal()
-        if not tally.step_ledger():
-            if ledger.clock.uptime_ms() >= end:
-                return False
-            time.sleep(STEP_S)
+        if tally.step_ledger():
+            continue
+        log = ledger.log
+        if log.unsealed and not log.pending and ledger.seal():
+            continue
+        if ledger.clock.uptime_ms() >= end:
+            return False
+        time.sleep(STEP_S)
     if not MICROPYTHON:
         tally.wake()
     return True
@@ -49,10 +52,21 @@ def close(tally: "Recorder") -> None:
     forget(("recorder.filing",))
     # Another program may have the journal now: what comes late is counted as dropped.
     ledger.flash_after_ms = NEVER_MS
+    _end(ledger)
     _last(ledger, "flash", ledger.journal.files.unlock)
     if tally._link is not None:
         _last(ledger, "uplink", tally._link.uplink.close)
     _last(ledger, "key", ledger.signer.close)
+
+
+def _end(ledger: "Ledger") -> None:
+    # What still waits is lost, and what comes is refused.
+    with ledger.gate:
+        ledger.health.dropped += ledger.queued()
+        ledger.health.records -= ledger.queued()
+        ledger.queue = []
+        ledger.over = True
+        ledger.leaves = LEAVES_MAX
 
 
 def _last(ledger: "Ledger", part: str, function: "Callable[..., None]", *args: "Any") -> None:
