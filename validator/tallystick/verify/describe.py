@@ -20,6 +20,7 @@ from tallystick.evidence import (
     root,
 )
 from tallystick.evidence.errors import Malformed, TallyError
+from tallystick.evidence.event import Event
 from tallystick.evidence.keys import b64u
 from tallystick.evidence.kinds import KEY_CHANGE
 from tallystick.evidence.limits import BATCH_BYTES_MAX, EVIDENCE_BYTES_MAX
@@ -38,6 +39,7 @@ from tallystick.verify._objects import (
 )
 from tallystick.verify._own_proofs import shown_by
 from tallystick.verify._text import printable, utc
+from tallystick.verify.eventtext import told
 from tallystick.verify.profile_toml import parse_profile
 
 Described = dict[str, Any]
@@ -139,10 +141,12 @@ def _describe(data: bytes, depth: int) -> Described:
         raise Malformed("unknown-kind", "an array that begins like none of our objects")
     if kind == KEY_CHANGE:
         return _describe_rotation_request(data, depth)
-    found.parse(data)
+    parsed = found.parse(data)
     values = cbor.decode(data)
     verified, left = shown_by(kind, data)
     fields = _fields(found.name, found.fields, values[1:], depth)
+    if isinstance(parsed, Event) and (said := told(parsed)):
+        fields = {"says": said, **fields}
     if kind == 11:
         fields = {"digest": b64u(profile.parse(data).digest), **fields}
     return _described(found.name, len(data), fields, ["it is in its one encoding", *verified], left)

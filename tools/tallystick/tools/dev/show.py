@@ -18,6 +18,7 @@ from tallystick.gateway.following import Refusal, Taken
 from tallystick.tools._exact import encoded, plain
 from tallystick.tools.dev.place import Place
 from tallystick.verify._text import printable
+from tallystick.verify.eventtext import told
 
 VALUE_CHARS_MAX = 120
 ID_CHARS_SHOWN = 8
@@ -79,7 +80,7 @@ class Show:
             return "accepted", "yellow", said, more
         if isinstance(read, Event):
             details = plain(read.details)
-            said = f"{read.event} {_short(details) if details else ''}".rstrip()
+            said = told(read) or f"{read.event} {_short(details) if details else ''}".rstrip()
             return "event", "dim", said, {"event": read.event, "details": details}
         return "record", "dim", type(read).__name__, {}
 
