@@ -41,6 +41,35 @@ def parse_url(url: str) -> "tuple[str, str, int]":
     return scheme, host.strip("[]"), int(port)
 
 
+def parse_head(head: bytes) -> "tuple[int, dict[str, str], int]":
+    """(status, headers, bytes of the body) of an answer's head; OSError for what is none."""
+    lines = head.split(b"\r\n")
+    first = lines[0].split(b" ")
+    if len(first) < 2 or not first[0].startswith(b"HTTP/1.") or not _is_number(first[1], 3, 3):
+        raise OSError("no HTTP")
+    headers = {}
+    for line in lines[1:]:
+        name, colon, value = line.partition(b":")
+        if colon:
+            try:
+                headers[name.decode().lower()] = value.decode().strip()
+            except UnicodeError:
+                raise OSError("no HTTP")
+    length = headers.get("content-length", "")
+    if "transfer-encoding" in headers or not _is_number(length.encode(), 1, 6):
+        raise OSError("no length")
+    if int(length) > BODY_BYTES_MAX:
+        raise OSError("too long")
+    return int(first[1]), headers, int(length)
+
+
+def _is_number(text: bytes, least: int, most: int) -> bool:
+    for byte in text:
+        if not 48 <= byte <= 57:
+            return False
+    return least <= len(text) <= most
+
+
 class Exchange:
     """step() until it says True; then status, headers (names in lower case) and body."""
 
@@ -171,24 +200,8 @@ class Exchange:
         return self._body_at == len(self._body)
 
     def _read_head(self) -> None:
-        lines = bytes(self._head).split(b"\r\n")
-        first = lines[0].split(b" ")
-        if len(first) < 2 or not first[0].startswith(b"HTTP/1.") or len(first[1]) != 3:
-            raise OSError("no HTTP")
-        self.status = int(first[1])
-        for line in lines[1:]:
-            name, colon, value = line.partition(b":")
-            if colon:
-                self.headers[name.decode().lower()] = value.decode().strip()
-        length = self.headers.get("content-length", "")
-        if "transfer-encoding" in self.headers or not length or len(length) > 6:
-            raise OSError("no length")
-        for char in length:
-            if not "0" <= char <= "9":
-                raise OSError("no length")
-        if int(length) > BODY_BYTES_MAX:
-            raise OSError("too long")
-        self._body = bytearray(int(length))
+        self.status, self.headers, length = parse_head(bytes(self._head))
+        self._body = bytearray(length)
         self._body_at = 0
 
     def _lost(self, error: Exception) -> TransportError:

@@ -10,6 +10,8 @@ import msgspec
 from tallystick.evidence.errors import Malformed
 
 BIND = "127.0.0.1:8471"
+# Files in the inbox that are complete.
+INBOX_SUFFIX = ".statements"
 
 
 class JoinTable(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

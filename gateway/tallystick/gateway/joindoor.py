@@ -249,21 +249,14 @@ class JoinDoor:
         self._config = config
         self._joins = joins
         self._name = name
+        # Where it listens, with the port that was given where the configured one is 0.
+        self.url = ""
         self._socket: socket.socket | None = None
         self._server: uvicorn.Server | None = None
         self.thread: threading.Thread | None = None
         self._counted: Counter[str] = Counter()
         self._said: dict[str, str] = {}
         self._turn = threading.Lock()
-
-    @property
-    def url(self) -> str:
-        """Where it listens, with the port that was given where the configured one is 0."""
-        if self._socket is None:
-            return ""
-        host, port = self._socket.getsockname()[:2]
-        scheme = "http" if self._config.cert is None else "https"
-        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     def count(self, reason: str, message: str) -> None:
         """Count a refusal, in memory."""
@@ -300,6 +293,9 @@ class JoinDoor:
         if not self._server.started:
             self.stop()
             raise TransportError("bad-value", "join: the HTTP server did not start")
+        host, port = self._socket.getsockname()[:2]
+        scheme = "http" if config.cert is None else "https"
+        self.url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
         return self.url
 
     def _settings(self) -> uvicorn.Config:

@@ -11,9 +11,9 @@ import structlog
 from tallystick.evidence import cbor
 from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.gateway import limits
+from tallystick.gateway.joinconfig import INBOX_SUFFIX
 from tallystick.gateway.joins import Joins
 
-SUFFIX = ".statements"
 REFUSED = ".refused"
 _log = structlog.get_logger("tallystick.gateway.joininbox")
 
@@ -41,7 +41,7 @@ class JoinInbox:
         """Take every file, remove it, and give the number of statements that were taken."""
         taken = 0
         try:
-            paths = sorted(self._folder.glob(f"*{SUFFIX}"))[: limits.JOIN_INBOX_FILES_MAX]
+            paths = sorted(self._folder.glob(f"*{INBOX_SUFFIX}"))[: limits.JOIN_INBOX_FILES_MAX]
         except OSError as error:
             _log.warning("the join inbox cannot be read", error=str(error))
             return 0

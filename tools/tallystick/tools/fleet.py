@@ -12,7 +12,9 @@ from tallystick.tools import fleet_keys, fleetdir, provision, rootkey, secrets
 from tallystick.tools._files import read_text
 from tallystick.tools._screen import screen
 from tallystick.tools.attester import attester
+from tallystick.tools.fleet_approve import approve
 from tallystick.tools.fleet_enroll import ALGORITHMS, FOLDER, enroll, say_unaware
+from tallystick.tools.fleet_invite import invite
 from tallystick.verify.policy import CUSTODY_DEFAULT
 
 
@@ -34,6 +36,8 @@ def fleet() -> None:
 
 fleet.add_command(attester)
 fleet.add_command(enroll)
+fleet.add_command(invite)
+fleet.add_command(approve)
 
 
 @fleet.command(

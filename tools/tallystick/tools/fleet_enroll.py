@@ -108,6 +108,11 @@ Examples:
     help="A validator that this gateway sends to, repeatable.",
 )
 @click.option(
+    "--join",
+    metavar="ADDRESS:PORT",
+    help="Where this gateway lets devices ask to join; not at all unless given.",
+)
+@click.option(
     "--note-key",
     "note_uri",
     metavar="URI",
@@ -144,6 +149,7 @@ class _Given:
     profiles: tuple[str, ...]
     bind: str
     validators: tuple[str, ...]
+    join: str | None
     note_uri: str | None
     pin_file: Path | None
 
@@ -230,6 +236,7 @@ class _Given:
                 validators=peers,
                 key=key,
                 pin_file=self.pin_file,
+                join=self.join,
             )
         return provision.validator(
             opened,

@@ -102,18 +102,43 @@ def device(
     """
     folder = member.path / "profiles"
     folder.mkdir(exist_ok=True)
-    for item in profiles:
-        (folder / f"{item.filename}.cbor").write_bytes(item.profile.device_profile().encode())
-    if gateways is None:
-        gateways = [m for m in fleet.members() if m.kind == "gateway"]
+    for name, data in device_profiles(profiles).items():
+        (folder / name).write_bytes(data)
     config = {
-        "fleet": fleet.name,
         "key": "file:key",
         "journal": "journal",
         "credential": "credential.cbor",
+        "profiles": "profiles",
+        **device_settings(
+            fleet, member, uplink=uplink, namespace=namespace, gateways=gateways, settings=settings
+        ),
+    }
+    path = member.path / "tallystick.json"
+    path.write_text(json.dumps(config, indent=2) + "\n")
+    return path
+
+
+def device_profiles(profiles: Sequence[ProfileFile]) -> dict[str, bytes]:
+    """What a device gets of profiles, by file name."""
+    return {f"{item.filename}.cbor": item.profile.device_profile().encode() for item in profiles}
+
+
+def device_settings(
+    fleet: Fleet,
+    member: Member,
+    *,
+    uplink: str,
+    namespace: str,
+    gateways: Sequence[Member] | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What the fleet says in a device's configuration; its key and files are its own affair."""
+    if gateways is None:
+        gateways = [m for m in fleet.members() if m.kind == "gateway"]
+    return {
+        "fleet": fleet.name,
         "roots": fleet.root_lines(),
         "gateways": [gateway_pin(gateway) for gateway in gateways],
-        "profiles": "profiles",
         "namespace": namespace,
         "uplink": uplink,
         "prefix": topic_prefix(fleet),
@@ -122,9 +147,6 @@ def device(
         "interval_s": member.identity.enrolment.interval_s,
         **(settings or {}),
     }
-    path = member.path / "tallystick.json"
-    path.write_text(json.dumps(config, indent=2) + "\n")
-    return path
 
 
 def gateway_pin(gateway: Member) -> dict[str, str]:
@@ -159,8 +181,9 @@ def gateway(
     key: str = "file:key",
     pin_file: Path | None = None,
     limits: Mapping[str, float] | None = None,
+    join: str | None = None,
 ) -> Path:
-    """Write a gateway's `gateway.toml`; returns its path."""
+    """Write a gateway's `gateway.toml`; returns its path. join: where devices may ask to join."""
     lines = [
         f"name = {_toml_text(member.label)}",
         f"fleet = {_toml_text(fleet.name)}",
@@ -187,6 +210,8 @@ def gateway(
             f"send = {_toml_text(peer.send)}",
         ]
     path = member.path / "gateway.toml"
+    if join is not None:
+        lines += ["", "[join]", f"bind = {_toml_text(join)}"]
     if limits:
         lines += ["", "[limits]", *(f"{name} = {value}" for name, value in limits.items())]
     path.write_text("\n".join(lines) + "\n")
