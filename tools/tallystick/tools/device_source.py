@@ -10,6 +10,7 @@ import ast
 
 from tallystick.tools._cache import ToolMissing
 from tallystick.tools.device_branches import only_micropython
+from tallystick.tools.device_lean import lean
 from tallystick.tools.device_names import fewer_names
 
 # Modules of nothing but numbers: their names are replaced wherever they are used.
@@ -34,8 +35,11 @@ def slim(source: str, known: dict[str, dict[str, int]]) -> str:
     return ast.unparse(ast.fix_missing_locations(tree)) + "\n"
 
 
-def slim_all(modules: dict[str, bytes]) -> dict[str, bytes]:
-    """Slim every module (path below the library to source), with the numbers of all of them."""
+def slim_all(modules: dict[str, bytes], *, board: bool = False) -> dict[str, bytes]:
+    """Slim every module (path below the library to source), with the numbers of all of them.
+
+    `board`: with nothing but what a recorder's program needs (device_lean.py).
+    """
     known = {}
     for name in CONSTANT_MODULES:
         source = modules.get(name.replace(".", "/") + ".py")
@@ -48,7 +52,8 @@ def slim_all(modules: dict[str, bytes]) -> dict[str, bytes]:
         except SyntaxError as error:
             message = f"{place} is no Python: {error}"
             raise ToolMissing("device-syntax", message) from error
-    return {place: source.encode() for place, source in fewer_names(found).items()}
+    shrunk = lean(found) if board else fewer_names(found)
+    return {place: source.encode() for place, source in shrunk.items()}
 
 
 class _Slim(ast.NodeTransformer):

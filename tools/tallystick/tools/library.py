@@ -30,16 +30,22 @@ Examples:
     show_default=True,
     help="Of the MicroPython that PROGRAM runs on.",
 )
+@click.option(
+    "--whole",
+    is_flag=True,
+    help="All of tallystick.evidence and its names, for a program that uses more than the recorder;"
+    " on 32 bits some 8 KiB of heap more.",
+)
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.argument("program", nargs=-1, metavar="[PROGRAM [ARGS]...]")
-def library(bits: str, folder: Path, program: tuple[str, ...]) -> None:
+def library(*, bits: str, whole: bool, folder: Path, program: tuple[str, ...]) -> None:
     """Write the recorder, compiled for MicroPython 1.22 or newer, into FOLDER: a board's /lib.
 
     With it comes micropython-lib's MQTT client, which pip fetches once. The same files serve every
     board. With PROGRAM, run that on the MicroPython of this machine, with FOLDER on its path; on
     Debian one is fetched into the cache where none is installed.
     """
-    _write(folder)
+    _write(folder, whole=whole)
     if not program:
         size = sum(path.stat().st_size for path in folder.rglob("*.mpy"))
         click.echo(f"{folder}: {size // KIB:,} KiB; it belongs in a board's /lib")
@@ -50,7 +56,7 @@ def library(bits: str, folder: Path, program: tuple[str, ...]) -> None:
     click.get_current_context().exit(done.returncode)
 
 
-def _write(folder: Path) -> None:
+def _write(folder: Path, *, whole: bool) -> None:
     """Nothing of an older version may stay, and nothing that is not ours may go."""
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
         message = f"{folder} holds something else: name a new folder"
@@ -58,5 +64,5 @@ def _write(folder: Path) -> None:
     modules = device_library.micropython_lib()
     for old in ("tallystick", *(path.name for path in modules.iterdir())):
         shutil.rmtree(folder / old, ignore_errors=True)
-    device_library.device_library(out=folder)
+    device_library.device_library(out=folder, board=not whole)
     shutil.copytree(modules, folder, dirs_exist_ok=True)

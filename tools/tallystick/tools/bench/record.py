@@ -182,7 +182,7 @@ def library(modules: Sequence[str] = MODULES) -> Path:
     """The device library with the bench's own device code in it, compiled."""
     here = Path(__file__).parent
     own = {f"tallystick/tools/bench/{name}.py": here / f"{name}.py" for name in modules}
-    return compiled("bench-library", {**sources(), **own}, slim=True)
+    return compiled("bench-library", {**sources(), **own}, slim=True, board=True)
 
 
 def _on_micropython(site: Site, bits: int, seconds: float) -> dict[str, Any]:

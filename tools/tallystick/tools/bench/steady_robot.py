@@ -1,0 +1,84 @@
+"""A robot that decides and decides, to see whether its free memory falls: device code.
+
+micropython -m tallystick.tools.bench.steady_robot CONFIG DECISIONS [linked]
+
+With `linked` it waits for custody receipts, as far as its backlog grows. What is free is looked at
+where a checkpoint was made, in each tenth of the way. Prints one JSON object.
+"""
+
+# This file is device code: it runs on MicroPython.
+
+import gc
+import sys
+
+from tallystick.recorder import Recorder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+TENTHS = 10
+# In each tenth, at most; each look costs a collection.
+LOOKS = 40
+CHECKPOINT_RECORDS = 64
+POLL_MS = 10
+# Records that no receipt covers yet: who makes more than chip and line can carry waits.
+BACKLOG_HOLD = 1024
+IDLE_POLLS_MAX = 1_000_000
+
+
+def run(config: str, count: int, linked: bool) -> str:  # noqa: FBT001  # a word of its own
+    """The JSON object, by hand: the heap has no room for a library that is needed once."""
+    tally = Recorder.open(config)
+    health = tally.health
+    least = [0] * TENTHS
+    most = [0] * TENTHS
+    seen = 0
+    every = max(1, count // CHECKPOINT_RECORDS // TENTHS // LOOKS)
+    for number in range(count):
+        tally.decision(
+            "grasp-net@3f2a91",
+            {"camera": b"x" * 32, "n": number},
+            {"speed_m_s": (0.25, "<=", "0.5", "m/s")},
+            {"action": "grip", "x": 0.125, "y": -1.5},
+        )
+        tally.poll(1)
+        if linked:
+            drain(tally, BACKLOG_HOLD)
+        if health.checkpoints - seen >= every:
+            seen = health.checkpoints
+            gc.collect()
+            free = gc.mem_free()  # type: ignore[attr-defined]  # MicroPython's
+            at = number * TENTHS // count
+            least[at] = min(least[at] or free, free)
+            most[at] = max(most[at], free)
+    tally.flush()
+    if linked:
+        drain(tally, 0)
+    if health.faults:
+        print(health.faults, file=sys.stderr)
+    made = '{"records": %d, "dropped": %d, "checkpoints": %d, "custody": %d, ' % (
+        health.records,
+        health.dropped,
+        health.checkpoints,
+        health.custody,
+    )
+    made += '"least": %r, "most": %r, "backlog": %d, "faults": %d}' % (
+        least,
+        most,
+        tally.backlog() if linked else 0,
+        sum(health.faults.values()),
+    )
+    tally.close()
+    return made
+
+
+def drain(tally: "Any", backlog: int) -> None:
+    """Poll until no more records than these wait for a custody receipt."""
+    idle = 0
+    while tally.backlog() > backlog and idle < IDLE_POLLS_MAX:
+        idle = 0 if tally.poll(POLL_MS) else idle + 1
+
+
+if __name__ == "__main__":
+    print(run(sys.argv[1], int(sys.argv[2]), "linked" in sys.argv))
