@@ -55,7 +55,8 @@ class Background:
     def _leave(self) -> None:
         self.close()
         try:
-            self._recorder._ledger.drain()
+            while self._recorder._ledger.write():
+                pass
         except Exception as error:  # noqa: BLE001 -- the program ends, and nobody else can say it
             self._recorder.health.last_fault = f"background:{error!r}"
 

@@ -58,6 +58,8 @@ class Buffer:
         # The newest run, while it waits, and whether the stretch is, or ought to be, sealed.
         self.run: "list[Any] | None" = None
         self.sealing = False
+        # For what the heap had no room when it was to be written.
+        self.short: "Any" = None
         if not MICROPYTHON:
             # Wakes the thread, where there is one.
             self.alarm: "Any" = None

@@ -3,6 +3,7 @@
 
 from os import urandom
 
+from tallystick.evidence.eventwriter import encode_event
 from tallystick.recorder.core import Log
 from tallystick.recorder.filing import begin_file, mark_boot, mark_past
 
@@ -45,18 +46,28 @@ def begin(ledger: "Ledger", reason: str, previous: "list[Any] | None") -> None:
         lost = old.tree.size - (old.custody[0] if old.custody else 0)
         journal.sync(ledger.lock)
         begin_file(journal, log)
-        waiting = ledger.take_log(log)
+        ledger.log = log
+        ledger.written = 0
+        waiting = [handle for _, handle in ledger.waiters]
+        ledger.waiters.clear()
         if ledger.leaves:
             from tallystick.recorder.overflow import leave  # noqa: PLC0415  # rarely
 
             lost += leave(ledger)
-        # Before what waits to be written.
-        ledger.event("epoch", {"previous": previous, "reason": reason}, 0)
         if lost:
             ledger.health.dropped += lost
-            ledger.event("gap", {"dropped": lost, "reason": "epoch"}, 1)
+            _first(ledger, "gap", {"dropped": lost, "reason": "epoch"})
+        _first(ledger, "epoch", {"previous": previous, "reason": reason})
     for handle in waiting:
         handle.lose("frozen-epoch")
+
+
+def _first(ledger: "Ledger", name: str, details: "dict[str, Any]") -> None:
+    # Before what waits to be written.
+    with ledger.gate:
+        ledger.queue.insert(0, encode_event(ledger.clock.uptime_ms(), name, details))
+        ledger.held += len(ledger.queue[0])
+        ledger.health.records += 1
 
 
 def boot(ledger: "Ledger", config: "dict[str, Any]", details: "dict[str, Any]") -> None:

@@ -10,6 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from tallystick.recorder.ledger import Ledger
+
 PAST_MAX = 8
 
 
@@ -59,6 +61,21 @@ def begin_file(journal: Journal, log: Log) -> None:
     journal.used += len(first)
     journal.begun = len(first)
     bound(log, journal)
+
+
+def rotate(ledger: "Ledger") -> None:
+    """Begin a new file behind a payload."""
+    try:
+        begin_file(ledger.journal, ledger.log)
+    except Exception as error:  # noqa: BLE001  # a flash driver's
+        from tallystick.recorder.troubles import flash_failed  # noqa: PLC0415  # rarely
+
+        flash_failed(ledger, "rotate", error)
+    else:
+        if ledger.failing:
+            from tallystick.recorder.troubles import works  # noqa: PLC0415  # rarely
+
+            works(ledger, "flash:rotate")
 
 
 def bound(log: Log, journal: Journal) -> None:

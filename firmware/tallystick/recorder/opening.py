@@ -202,7 +202,8 @@ def _open_ledger(
     if journal.torn_bytes and not journal.damage:
         # What was torn was never synced, so nobody can say how many records it was.
         ledger.event("gap", {"dropped": 0, "reason": "torn"})
-    ledger.drain()
+    while ledger.write():
+        pass
     return ledger
 
 

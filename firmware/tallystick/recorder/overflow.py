@@ -1,11 +1,10 @@
 # What a full buffer left behind: leaves without bodies, and gaps, on their way to the journal.
 # Loaded when there is such.
 
-from tallystick.evidence.eventwriter import encode_event
 from tallystick.recorder import frames
 from tallystick.recorder.buffer import LEAF_SIZE
 from tallystick.recorder.core import RECORD_ROOM
-from tallystick.recorder.files import MICROPYTHON
+from tallystick.recorder.files import MICROPYTHON, forget
 from tallystick.recorder.giving import hollowed
 
 TYPE_CHECKING = False
@@ -22,12 +21,19 @@ def write(ledger: "Ledger", front: "Any") -> bool:
     """Write the queue's first entry, or a piece of it; False when it cannot be now."""
     if type(front) is list:
         return _write_leaves(ledger, front)
-    record = encode_event(ledger.clock.uptime_ms(), "gap", front)
-    if not ledger.write_records([record]):
-        return False
-    ledger.health.records += 1
-    ledger.took(1, 0)
-    return True
+    if type(front) is tuple:
+        from tallystick.recorder import handle  # noqa: PLC0415  # costs heap
+
+        worked = handle.write(ledger, front)
+    else:
+        from tallystick.evidence.eventwriter import encode_event  # noqa: PLC0415  # costs heap
+
+        worked = ledger.write_records([encode_event(ledger.clock.uptime_ms(), "gap", front)])
+        if worked:
+            ledger.health.records += 1
+            ledger.took(1, 0)
+    forget(("recorder.handle", "evidence.eventwriter", "recorder.overflow"))
+    return worked
 
 
 def _write_leaves(ledger: "Ledger", run: "list[Any]") -> bool:
@@ -43,21 +49,24 @@ def _write_leaves(ledger: "Ledger", run: "list[Any]") -> bool:
             log._pair_index = -1
     count = min((len(leaves) - begin) // LEAF_SIZE, LEAVES_STEP)
     end = begin + count * LEAF_SIZE
-    before = ledger.mark()
+    tree = log.tree
+    file = ledger.journal.list[-1]
+    size = file.size
+    before = (tree.size, tree.edge[:], log.stretch_room)
     data = b""
-    if log.tree.size == log.sealed_size:
-        data = frames.control([frames.SEED, log.tree.size, log.seed])
+    if tree.size == log.sealed_size:
+        data = frames.control([frames.SEED, tree.size, log.seed])
     done = False
     try:
         for at in range(begin, end, LEAF_SIZE):
             leaf = bytes(leaves[at : at + LEAF_SIZE - 1])
             data += frames.leaf_frame(leaves[at + LEAF_SIZE - 1], leaf)
-            log.tree.push(leaf)
+            tree.push(leaf)
             log.stretch_room -= RECORD_ROOM
         done = ledger.append(data)
     finally:
-        if not done:
-            ledger.back(before)
+        if not done and file.size == size:
+            tree.size, tree.edge, log.stretch_room = before
     if not done:
         return False
     if before[0] == log.sealed_size:
@@ -76,6 +85,24 @@ def _write_leaves(ledger: "Ledger", run: "list[Any]") -> bool:
         else:
             ledger.took(0, 0)
     return True
+
+
+def starved(ledger: "Ledger") -> None:
+    """The heap had no room to write the first entry."""
+    ledger.starved("write")
+    front = ledger.queue[0]
+    # The second time it is given up, lest nothing behind it be written ever again.
+    if front is ledger.short and type(front) is not list and type(front) is not dict:
+        with ledger.gate:
+            # In its place, for leaves behind it are salted for theirs.
+            ledger.queue[0] = {"dropped": 1, "reason": "memory"}
+            ledger.held -= len(front if type(front) is bytes else front[0])
+            ledger.health.records -= 1
+            ledger.health.dropped += 1
+        if type(front) is tuple:
+            ledger.handles -= 1
+            front[1].lose("memory")
+    ledger.short = front
 
 
 def tied(ledger: "Ledger") -> bool:

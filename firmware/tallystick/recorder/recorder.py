@@ -114,7 +114,8 @@ class Recorder:
 
             return off.begin(loaded)
         _compare_counter(ledger, loaded)
-        ledger.drain()
+        while ledger.write():
+            pass
         recorder = cls(loaded, ledger, credential, uplink)
         if not MICROPYTHON and background is not False:
             from tallystick.recorder.background import Background  # noqa: PLC0415  # CPython's
