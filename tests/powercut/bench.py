@@ -4,6 +4,7 @@ import json
 import os
 import select
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ HEAP = "4m"
 # A command that says nothing for so long hangs.
 SILENCE_S = 30
 ASKED = "svcu"
+KINDS = ASKED + "nahkofxbpde"
 
 
 class BoardError(AssertionError):
@@ -116,7 +118,7 @@ class Bench:
             self._argv,
             env=self._env,
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             bufsize=0,
         )
@@ -137,16 +139,15 @@ class Bench:
     # --- frames -----------------------------------------------------------------------------
 
     def _read(self, size: int) -> bytes:
-        pipe: IO[bytes] = self._process.stdout  # type: ignore[assignment]  # a pipe
+        pipe: IO[bytes] = self._process.stderr  # type: ignore[assignment]  # a pipe
         while len(self._taken) < size:
             if not select.select([pipe], [], [], SILENCE_S)[0]:
                 raise BoardError(f"the board said nothing for {SILENCE_S} s")
             data = os.read(pipe.fileno(), 65536)
             if not data:
                 self._process.wait(10)
-                said = self._process.stderr.read().decode() if self._process.stderr else ""
                 code = self._process.returncode
-                raise BoardError(f"the board ended with code {code}: {said[-2000:]}")
+                raise BoardError(f"the board ended with code {code}: {bytes(self._taken)!r}")
             self._taken += data
         data = bytes(self._taken[:size])
         del self._taken[:size]
@@ -167,6 +168,11 @@ class Bench:
         while True:
             head = self._read(9)
             kind = chr(head[0])
+            if kind not in KINDS:
+                time.sleep(0.1)
+                self._process.kill()
+                said = head + self._taken + (self._process.communicate()[1] or b"")
+                raise BoardError(f"the board printed {said!r}")
             data = self._read(int.from_bytes(head[5:9], "big"))
             if kind == "e":
                 self._busy = False

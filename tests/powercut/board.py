@@ -147,6 +147,7 @@ class Board:
                     pass
         unmount()
         self.host.flash = None
+        self.flash.leave()
 
 
 def mount(flash: Flash) -> None:
@@ -349,14 +350,15 @@ class Bench:
         for failing in range(begin, end):
             over = True
             for count, raises in kinds:
-                flash = Flash(self.block, bytearray(image))
+                data = bytearray(image)
+                flash = Flash(self.block, data)
                 flash.fails = (failing, failing + count if count else FOREVER)
                 flash.raises = bool(raises)
                 self.host.tell("b", encode([failing, count * 2 + raises]))
                 self.run(busy, Board(self, flash, BUSY_NUMBERS))
-                over = over and flash.count < failing
+                over = over and flash.count < failing  # what there is was tried
                 self.host.tell("p")
-                self.run(life, Board(self, Flash(self.block, flash.data), LIFE_NUMBERS))
+                self.run(life, Board(self, Flash(self.block, data), LIFE_NUMBERS))
                 self.host.tell("d")
             if over:
                 return

@@ -1,5 +1,5 @@
 # The board's surroundings: its key and counter, the gateway and the records' author are on the
-# host, behind this process's standard input and output, so that they survive its power cuts.
+# host, behind this process's standard input and error output, so that they survive its power cuts.
 # Runs on MicroPython.
 
 import sys
@@ -29,7 +29,8 @@ class Host:
 
     def __init__(self) -> None:
         self._in = sys.stdin.buffer
-        self._out = sys.stdout.buffer
+        # Standard output is MicroPython's own, where it says what closing a lost file raised.
+        self._out = sys.stderr.buffer
         self.flash: "Flash | None" = None
 
     def tell(self, kind: str, data: bytes = b"") -> None:
