@@ -197,17 +197,27 @@ def mount() -> None:
 
 def run(code: "str | bytes", name: str, form: str = "exec") -> "str | BaseException | None":
     """Run it; the exception that ended it, or None. SystemExit is a soft reset, as on a board."""
+    ended: "str | BaseException | None" = None
     tell("runs")
     try:
         exec(compile(code, name, form), globals_)
     except SystemExit:
-        return "exit"
+        ended = "exit"
     except BaseException as error:
-        return error
-    finally:
-        micropython.kbd_intr(3)
-        tell(f"idle {flash.done}")
-    return None
+        ended = error
+    idle()
+    return ended
+
+
+def idle() -> None:
+    # Ctrl-C may come when what it was for is over.
+    while True:
+        try:
+            micropython.kbd_intr(3)
+            tell(f"idle {flash.done}")
+        except KeyboardInterrupt:
+            continue
+        return
 
 
 def run_file(name: str) -> None:
@@ -320,7 +330,6 @@ def friendly() -> None:
 
 def serve(mode: str) -> None:
     while True:
-        # What Ctrl-C meant may be over when it comes.
         try:
             if mode == "raw":
                 raw()
@@ -328,15 +337,22 @@ def serve(mode: str) -> None:
             friendly()
             mode = "raw"
         except KeyboardInterrupt:
-            pass
+            idle()
+
+
+def boot() -> None:
+    try:
+        run_file("boot.py")
+        if _MODE == "friendly":
+            run_file("main.py")
+    except KeyboardInterrupt:
+        pass
+    idle()
 
 
 globals_: "dict[str, object]" = {"__name__": "__main__"}
 flash = Flash()
 mount()
 install()
-run_file("boot.py")
-if _MODE == "friendly":
-    run_file("main.py")
-tell(f"idle {flash.done}")
+boot()
 serve(_MODE)

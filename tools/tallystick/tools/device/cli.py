@@ -8,6 +8,8 @@ import click
 COMMANDS = {
     "list": ("listing", "list_boards", "Show the boards on this computer's ports."),
     "flash": ("flash", "flash", "Put MicroPython and the recorder on a board."),
+    "provision": ("provision", "provision", "Enrol a board and write its configuration."),
+    "join": ("join", "join", "Ask a gateway to enrol this computer's robot."),
     "info": ("info", "info", "Show what a board is, and what is on it."),
     "monitor": ("monitor", "monitor", "Print decisions as a board makes them."),
     "pull": ("pull", "pull", "Fetch the journal of a board without a network."),
@@ -55,6 +57,7 @@ class Commands(click.Group):
 Examples:
   tally device list
   tally device flash --image ESP32_GENERIC_S3.bin
+  tally device provision acme robot-1 --broker mqtt://10.0.0.2:1883
   tally device info --port /dev/ttyACM0
   tally device pull robot-1
 """,

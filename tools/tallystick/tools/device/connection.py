@@ -310,15 +310,20 @@ def _not_opened(port: str, error: Exception) -> TransportError:
 def _enter(wire: Any, port: str) -> None:
     # The library prints what it got instead of a prompt; that is no use to anybody.
     heard = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(heard):
-            wire.enter_raw_repl(soft_reset=True, timeout_overall=PROMPT_S_MAX)
-    except MpremoteError as error:
-        message = (
-            f"{port}: no MicroPython answers there; press the board's reset button and run this "
-            "again, or put MicroPython on it (tally device flash --image FILE)"
-        )
-        raise TransportError("no-micropython", message) from error
+    for last in (False, True):
+        try:
+            with contextlib.redirect_stdout(heard):
+                wire.enter_raw_repl(soft_reset=True, timeout_overall=PROMPT_S_MAX)
+        except MpremoteError as error:
+            # A program may take the first Ctrl-C for itself.
+            if last:
+                message = (
+                    f"{port}: no MicroPython answers there; press the board's reset button and run "
+                    "this again, or put MicroPython on it (tally device flash --image FILE)"
+                )
+                raise TransportError("no-micropython", message) from error
+        else:
+            return
 
 
 def _raised(port: str, trace: str) -> TransportError:

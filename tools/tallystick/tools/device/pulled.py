@@ -19,7 +19,7 @@ from tallystick.recorder.core import Forms, Log
 from tallystick.recorder.identity import forms, rekeyed
 from tallystick.recorder.journal import Journal
 from tallystick.recorder.stretches import Stretch
-from tallystick.tools.device.onboard import open_copy
+from tallystick.tools.device.onboard import header, open_copy
 
 NAMES = {
     kinds.DECISION: "decisions",
@@ -70,6 +70,8 @@ def read(folder: Path, who: Identity, credential: list[bytes]) -> Pulled:
                 reader.read(pulled)
             except TallyError as error:
                 pulled.broken[epoch.hex()] = str(error)
+        if journal.unreadable:
+            pulled.broken["?"] = f"{journal.unreadable} files of the journal are missing"
         if journal.damage:
             pulled.broken[log.epoch.hex()] = f"the newest file is damaged ({journal.damage})"
         pulled.unsigned += log.tree.size - log.sealed_size
@@ -83,9 +85,13 @@ def _forms(who: Identity, credential: list[bytes]) -> Forms:
 
 
 def _epochs(journal: Journal) -> list[bytes]:
-    """In the order in which they were opened; an unreadable file has none."""
+    """In the order in which they were opened; a recorder knows its newest one only."""
     found: list[bytes] = []
     for file in journal.list:
+        try:
+            file.epoch = header(journal.files, file.name)[3]
+        except Malformed:
+            file.epoch = b""
         if file.epoch and file.epoch not in found:
             found.append(file.epoch)
     return found

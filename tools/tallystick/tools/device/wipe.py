@@ -13,6 +13,8 @@ from tallystick.tools.device.connection import Connection
 from tallystick.tools.device.install import NEW, OLD
 
 PROFILE = ".cbor"
+# What a recorder keeps in its journal's folder beside the journal.
+BESIDE = ("about", "lock")
 
 
 @click.command(
@@ -121,7 +123,8 @@ def _remove(
         gone += [there.key_path] if there.key_path else []
     if journal and there is not None:
         # Oldest first, as a recorder frees them.
-        gone += [f"{there.journal_folder}/{name}" for name in sorted(there.journal)]
+        names = [*sorted(there.journal), *BESIDE]
+        gone += [f"{there.journal_folder}/{name}" for name in names]
         folders.append(there.journal_folder)
     if library:
         # In one step, so that a part of it is never imported.
