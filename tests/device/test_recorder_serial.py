@@ -49,11 +49,10 @@ def test_an_idle_end_speaks() -> None:
 
 
 def test_uris() -> None:
-    named = parse_serial("serial:/dev/ttyACM0;rate=4000")
-    assert named == {"path": "/dev/ttyACM0", "baud": 115200, "rate": 4000}
+    assert parse_serial("serial:/dev/ttyACM0") == {"path": "/dev/ttyACM0", "baud": 115200}
     named = parse_serial("serial:uart=1;tx=4;rx=5;baud=9600")
-    assert named == {"uart": 1, "tx": 4, "rx": 5, "baud": 9600, "rate": 0}
-    assert parse_serial("serial:stdio") == {"stdio": True, "baud": 115200, "rate": 0}
+    assert named == {"uart": 1, "tx": 4, "rx": 5, "baud": 9600}
+    assert parse_serial("serial:stdio") == {"stdio": True, "baud": 115200}
     for wrong in (
         "serial:",
         "serial:ttyACM0",
@@ -65,7 +64,7 @@ def test_uris() -> None:
         "serial:stdio;baud=-1",
         "serial:stdio;baud=12000001",
         "serial:stdio;speed=1",
-        "serial:stdio;rate=1;rate=2",
+        "serial:stdio;baud=1;baud=2",
         "serial:uart=256",
     ):
         assert refused(parse_serial, wrong) == "bad-config", wrong

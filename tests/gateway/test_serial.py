@@ -283,7 +283,8 @@ def test_a_wrong_table_is_refused(tmp_path: Path, table: str, says: str) -> None
 
 def test_a_rate_is_kept(site: Site, cable: Wire, tmp_path: Path) -> None:
     rate = 10_000
-    config = robot(site, tmp_path / "robot", f"serial:{cable.device};rate={rate}")
+    uplink = f"serial:{cable.device}"
+    config = robot(site, tmp_path / "robot", uplink, uplink_bytes_s=rate)
     with running(site):
         began_s = time.monotonic()
         tally = Recorder.open(config)

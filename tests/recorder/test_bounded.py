@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from recorder.test_uplinks import Gateway, tls, tls_broker, tls_paths
+from support.authority import Authority
+from support.mqttstation import Gateway, SecureBroker
 from support.station import Fleet, Station, read_credential
 from tallystick.evidence.keys import device_text
 from tallystick.evidence.welcome import Welcome
@@ -23,7 +24,6 @@ ROBOT = Path(__file__).parent / "slow_robot.py"
 # A step of a signature in pure Python, a slice to the socket and a scheduler that is busy with
 # other tests; what waits for a network takes seconds.
 POLL_MS_MAX = 250.0
-__all__ = ["tls", "tls_broker"]
 
 
 @pytest.fixture
@@ -226,42 +226,36 @@ def test_a_long_stretch_to_a_real_broker(
         resend_s=30,
         journal_bytes=1 << 23,
     )
-    with Gateway(mosquitto, Station(fleet, read_credential(config))) as gateway:
+    with Gateway(mosquitto.port, Station(fleet, read_credential(config))) as gateway:
         longest, health = run(micropython64, device_library, tmp_path, config, 8, 110)
         assert longest < POLL_MS_MAX
         assert health["custody"] >= 1
         assert max(len(one.segment.encode()) for one in gateway.station.segments) > 100_000
 
 
+@pytest.mark.usefixtures("mosquitto")  # which skips where there is none
 def test_tls_to_a_real_broker(
-    tls_broker: Mosquitto,
-    tls: Path,
-    fleet: Fleet,
-    tmp_path: Path,
-    micropython32: MicroPython,
-    device_library: Path,
+    fleet: Fleet, tmp_path: Path, micropython32: MicroPython, device_library: Path
 ) -> None:
-    config = fleet.device(
-        "one",
-        uplink=f"mqtts://{tls_broker.host}:{tls_broker.port}",
-        tls=tls_paths(tls, "ca"),
-        checkpoint_records=1024,
-        checkpoint_s=2,
-        journal_bytes=1 << 23,
-    )
-    with Gateway(tls_broker, Station(fleet, read_credential(config)), tls):
-        longest, health = run(micropython32, device_library, tmp_path, config, 8, 60)
-        assert longest < POLL_MS_MAX
-        assert health["custody"] >= 1
+    authority = Authority(tmp_path / "tls")
+    config = fleet.device("one", checkpoint_records=1024, checkpoint_s=2, journal_bytes=1 << 23)
+    station = Station(fleet, read_credential(config))
+    config["tls"] = authority.tls(device_text(station.device))
+    with SecureBroker(tmp_path / "broker", authority, [authority.server()]) as broker:
+        (port,) = broker.ports
+        config["uplink"] = f"mqtts://{broker.host}:{port}"
+        with Gateway(port, station, authority):
+            longest, health = run(micropython32, device_library, tmp_path, config, 8, 60)
+    assert longest < POLL_MS_MAX
+    assert health["custody"] >= 1
 
 
 def test_tls_with_a_peer_that_does_not_shake_hands(
-    tls: Path, fleet: Fleet, tmp_path: Path, micropython64: MicroPython, device_library: Path
+    fleet: Fleet, tmp_path: Path, micropython64: MicroPython, device_library: Path
 ) -> None:
     broker = SilentBroker()
-    config = fleet.device(
-        "one", uplink=f"mqtts://127.0.0.1:{broker.port}", tls=tls_paths(tls, "ca")
-    )
+    tls = Authority(tmp_path / "tls").tls("one")
+    config = fleet.device("one", uplink=f"mqtts://127.0.0.1:{broker.port}", tls=tls)
     longest, health = run(micropython64, device_library, tmp_path, config, 5)
     assert longest < POLL_MS_MAX
     assert broker.accepted == 1

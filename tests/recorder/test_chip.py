@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from recorder.test_uplinks import Gateway, run_micropython
+from recorder.test_uplinks import run_micropython
 from support.chips608 import key_on, our_chip, set_up
+from support.mqttstation import Gateway
 from support.station import Fleet, Station, read_credential
 from tallystick.evidence.errors import KeyDriverError
 from tallystick.evidence.keys import ES256
@@ -222,7 +223,7 @@ def test_micropython_checks_receipts_in_the_chip(
     tap.packets()
     path = tmp_path / "tallystick.json"
     station = Station(fleet, read_credential(config))
-    with serving(tap) as port, Gateway(mosquitto, station) as gateway:  # type: ignore[arg-type]  # as above
+    with serving(tap) as port, Gateway(mosquitto.port, station) as gateway:  # type: ignore[arg-type]  # as above
         config["key"] = f"atecc608:tcp=127.0.0.1:{port}"
         path.write_text(json.dumps(config))
         done = run_micropython(micropython64, device_library, path, 100)

@@ -9,6 +9,22 @@ WALL_S_MIN = 1704067200
 EPOCH_2000_S = 946684800
 
 MICROPYTHON = sys.implementation.name == "micropython"
+# Not empty while the machine's clock is put to a time that is none (recorder/clockput.py).
+put: list[int] = []
+
+
+def raw_s() -> int:
+    """What the machine's clock says, set or not, in whole seconds since 1970."""
+    seconds = int(time.time())
+    if MICROPYTHON and time.gmtime(0)[0] == 2000:
+        seconds += EPOCH_2000_S
+    return seconds
+
+
+def machine_s() -> int | None:
+    """Seconds since 1970 by the machine's clock, None while that is not set."""
+    seconds = raw_s()
+    return seconds if seconds > WALL_S_MIN and not put else None
 
 
 class SystemClock:
@@ -18,10 +34,8 @@ class SystemClock:
         self.uncertainty_ms = uncertainty_ms
         self._ticks: int = 0
         self._passed_ms = 0
-        self._shift_s = 0
         if MICROPYTHON:
             self._ticks = time.ticks_ms()  # type: ignore[attr-defined]  # MicroPython's
-            self._shift_s = EPOCH_2000_S if time.gmtime(0)[0] == 2000 else 0
         else:
             self._ticks = time.monotonic_ns()
 
@@ -37,8 +51,8 @@ class SystemClock:
     def wall(self) -> "tuple[int, int] | None":
         """(milliseconds since 1970, uncertainty), or None while the clock is not set."""
         if MICROPYTHON:
-            seconds = time.time() + self._shift_s
             # Whole seconds on many boards.
-            return (int(seconds) * 1000, self.uncertainty_ms) if seconds > WALL_S_MIN else None
+            seconds = machine_s()
+            return None if seconds is None else (seconds * 1000, self.uncertainty_ms)
         now_ms = time.time_ns() // 1000000
         return (now_ms, self.uncertainty_ms) if now_ms > WALL_S_MIN * 1000 else None

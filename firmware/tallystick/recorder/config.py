@@ -38,6 +38,7 @@ KEYS: "dict[str, tuple[Any, Any]]" = {
     "uplink": (str, None),
     "prefix": (str, "tallystick/1"),
     "tls": (dict, None),
+    "uplink_bytes_s": (int, None),
     "checkpoint_records": (int, 64),
     "checkpoint_s": (_NUMBER, 5),
     "interval_s": (_NUMBER, 60),
@@ -62,6 +63,7 @@ _RANGES = {
     "wait_s": (0.01, SECONDS_MAX),
     "clock_uncertainty_ms": (0, 86400000),
     "journal_bytes": (BYTES_MIN, 1 << 40),
+    "uplink_bytes_s": (100, 1 << 30),
     "buffer_bytes": (BUFFER_BYTES_MIN, 1 << 26),
 }
 

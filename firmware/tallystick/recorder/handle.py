@@ -116,6 +116,7 @@ def write(ledger: "Ledger", front: "tuple[bytes, Handle, bool]") -> bool:
     try:
         ordinal = ledger.seal()
         if ordinal:
+            ledger.urgent = ordinal
             ledger.waiters.append((ordinal, handle))
         else:
             handle.lose("key-behind")

@@ -1,6 +1,8 @@
 # The state of the link: connect, greet, wait for the welcome.  Nothing else is sent before it, for
 # it may show that this journal is older than something that this device once sent.
 
+from os import urandom
+
 from tallystick.evidence.cbor import encode
 from tallystick.evidence.errors import TransportError
 from tallystick.evidence.kinds import HELLO
@@ -20,6 +22,8 @@ CONNECT_RETRY_MS_MAX = 60000
 HELLO_RETRY_MS_MIN = 2000
 HELLO_RETRY_MS_MAX = 60000
 UPLINK_EVENT_MS_MIN = 10000
+# So many without a welcome are told.
+HELLOS_MAX = 3
 
 
 class Link:
@@ -36,6 +40,7 @@ class Link:
         self._retry_ms = CONNECT_RETRY_MS_MIN
         self._hello_ms = 0
         self._hello_retry_ms = HELLO_RETRY_MS_MIN
+        self._hellos = 0
         # What the log says of the link: nothing yet.
         self._event_ms = ledger.clock.uptime_ms()
         self._event_state = ""
@@ -63,6 +68,8 @@ class Link:
         """One piece of connecting, greeting or sending; False when there is nothing to do."""
         uplink = self.uplink
         self._ledger.health.connected = uplink.connected
+        if uplink.bucket is not None:
+            uplink.bucket.passed(now_ms)
         self._tell("up" if uplink.connected else "down", now_ms)
         if not uplink.connected:
             self.greeted = False
@@ -76,27 +83,48 @@ class Link:
         worked = bool(self.call(uplink.step))
         if uplink.session != self._session:
             self._session = uplink.session
-            self._retry_ms = CONNECT_RETRY_MS_MIN
             self._hello_retry_ms = HELLO_RETRY_MS_MIN
             self.greet_again()
-            if self._ledger.failing:
-                from tallystick.recorder.troubles import works  # noqa: PLC0415  # rarely
-
-                works(self._ledger, "uplink:")
-        if not self.greeted and now_ms >= self._hello_ms and not uplink.busy:
+            self._works()
+            if uplink.undated is not None:
+                self._ledger.fault("uplink", "dates-unchecked")
+        if self.greeted:
+            # Not before: a broker may take a connection and end it, again and again.
+            self._retry_ms = CONNECT_RETRY_MS_MIN
+            if self._hellos > HELLOS_MAX:
+                self._works()
+            self._hellos = 0
+        elif now_ms >= self._hello_ms and not uplink.busy:
             self._hello_ms = now_ms + self._hello_retry_ms
             self._hello_retry_ms = min(2 * self._hello_retry_ms, HELLO_RETRY_MS_MAX)
-            return bool(self.call(uplink.publish, self._hello()))
+            if not self.call(uplink.publish, self._hello()):
+                return False
+            self._hellos += 1
+            if self._hellos > HELLOS_MAX:
+                # What the broker's access list denies MQTT 3.1.1 does not tell.
+                error = TransportError(
+                    "no-welcome",
+                    "no gateway answers: does one run there, and is this device, with this"
+                    " certificate, in the broker's access list",
+                )
+                self._ledger.fault("uplink", error.reason, error)
+            return True
         return worked
+
+    def _works(self) -> None:
+        if self._ledger.failing:
+            from tallystick.recorder.troubles import works  # noqa: PLC0415  # rarely
+
+            works(self._ledger, "uplink:")
 
     def _connect(self, now_ms: int) -> bool:
         if now_ms < self._connect_ms:
             return False
-        from random import getrandbits  # noqa: PLC0415  # rarely
-
-        # Devices that lost one broker together must not come back together.
-        jitter = self._retry_ms * getrandbits(8) // 512
-        self._connect_ms = now_ms + self._retry_ms + jitter
+        # Devices that lost one broker together must not come back together: half of the pause is
+        # chance, and not that of a generator which boards seed alike.
+        chance = int.from_bytes(urandom(2), "big")
+        half = self._retry_ms // 2
+        self._connect_ms = now_ms + half + (self._retry_ms - half) * chance // 65535
         self._retry_ms = min(2 * self._retry_ms, CONNECT_RETRY_MS_MAX)
         try:
             self.call(self.uplink.connect)

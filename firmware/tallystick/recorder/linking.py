@@ -21,6 +21,10 @@ def open_link(
 ) -> "tuple[Link, Sender, Downlink]":
     """For a device that is enrolled."""
     sender = Sender(ledger, int(config["resend_s"] * MS_PER_S))
+    if config["uplink_bytes_s"] is not None:
+        from tallystick.recorder.pacing import Bucket  # noqa: PLC0415  # where there is a limit
+
+        uplink.bucket = Bucket(config["uplink_bytes_s"])
     link = Link(uplink, ledger, credential)
     gateways = pinned_gateways(config["gateways"])
     for kid, key in gateways.items():

@@ -11,6 +11,8 @@ from umqtt.simple import MQTTClient
 
 from tallystick.evidence.errors import TransportError
 from tallystick.recorder.config import parse_uplink
+from tallystick.recorder.files import forget
+from tallystick.recorder.mqtt_packet import Packet
 from tallystick.recorder.uplink import Uplink
 
 TYPE_CHECKING = False
@@ -38,34 +40,9 @@ RETAIN = 1
 TYPE_BITS = 0xF0
 TCP_NODELAY = 1
 EINPROGRESS = (115, 119)  # Linux and lwIP; newlib
-# What a connection goes through.
-CLOSED, CONNECTING, GREETING, SUBSCRIBING, UP = range(5)
-
-
-class _Packet:
-    # What umqtt takes for its socket: one packet that came, and what it answers.
-
-    def __init__(self) -> None:
-        self.out = bytearray()
-        self._data = b""
-        self._at = 0
-
-    def load(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    def read(self, size: int) -> bytes:
-        data = bytes(memoryview(self._data)[self._at : self._at + size])
-        if len(data) != size:
-            raise OSError("a packet that ends too early")
-        self._at += size
-        return data
-
-    def write(self, data: bytes, size: int | None = None) -> None:
-        self.out += data if size is None else data[:size]
-
-    def setblocking(self, blocking: bool) -> None:  # noqa: FBT001  # umqtt's call
-        pass
+# What a connection goes through; LOOKING only where the dates of the broker's certificate must be
+# known before it can be checked (recorder/mqtt_tls.py).
+CLOSED, CONNECTING, LOOKING, GREETING, SUBSCRIBING, UP = range(6)
 
 
 def _now() -> int:
@@ -88,6 +65,8 @@ class Mqtt(Uplink):
         self._state = CLOSED
         self._raw: "Any" = None
         self._sock: "Any" = None
+        # The TLS of this connection.
+        self._secure: "Any" = None
         self._messages: list[bytes] = []
         self._id = 0
         self.connected = False
@@ -108,14 +87,17 @@ class Mqtt(Uplink):
                 if error.args[0] not in EINPROGRESS:
                     raise
         except (OSError, IndexError) as error:
-            raise self._lost(error)
-        self._packet = _Packet()
+            self._drop()
+            raise TransportError("no-link", "%s: %r" % (self._host, error))
+        self._packet = Packet()
         self._client = MQTTClient(self._device, self._host)
         self._client.sock = self._packet
         self._client.set_callback(self._received)
         # What goes out now, how much of it has gone, and the rest of a segment.
         self._chunk: bytes = b""
         self._chunk_at = 0
+        # What was offered and not taken: TLS wants the same again, and no more.
+        self._offered = 0
         self._pieces: "Iterator[bytes] | None" = None
         self._pieces_bytes = 0
         # What comes in now: the header's bytes, then the packet and how much of it is here.
@@ -137,9 +119,14 @@ class Mqtt(Uplink):
         raw.setsockopt(getattr(socket, "IPPROTO_TCP", 6), TCP_NODELAY, 1)
         self._sock = raw
         if self._scheme == "mqtts":
-            from tallystick.recorder.mqtt_tls import wrap  # noqa: PLC0415  # costs heap
+            from tallystick.recorder.mqtt_tls import Secure  # noqa: PLC0415  # costs heap
 
-            self._sock = wrap(raw, self._tls, self._host)
+            if self._secure is None:
+                self._secure = Secure(self._tls, self._host)
+            self._sock = self._secure.wrap(raw)
+            if self._secure.looks:
+                self._state = LOOKING
+                return
         name = self._device.encode()
         body = b"\x00\x04MQTT\x04\x02" + KEEPALIVE_S.to_bytes(2, "big")
         body += len(name).to_bytes(2, "big") + name
@@ -156,7 +143,11 @@ class Mqtt(Uplink):
             self._state = SUBSCRIBING
         elif self._state == SUBSCRIBING and kind == SUBACK and len(packet) == 5:
             if packet[4] & 0x80:
-                raise TransportError("refused", "the broker refused the subscription")
+                from tallystick.recorder.mqtt_reasons import not_allowed  # noqa: PLC0415  # rarely
+
+                raise not_allowed(self._host)
+            if self._secure is not None:
+                self.undated = self._secure.established(self._sock)
             self._state = UP
             self.opening = False
             self.connected = True
@@ -173,18 +164,23 @@ class Mqtt(Uplink):
         try:
             return self._step()
         except Exception as error:  # noqa: BLE001  # sockets and TLS of many ports
-            raise self._lost(error)
+            told = self._lost(error)
+            if told is not None:
+                raise told
+            return True
 
     def _step(self) -> bool:
         if self._state == CONNECTING:
             self._open()
             worked = self._state != CONNECTING
+        elif self._state == LOOKING:
+            worked = self._secure.look(self._sock)
         else:
             worked = self._write()
             if self._state != UP:
                 worked = self._read() or worked
         if self._state != UP and _since(self._opened_ms) > OPEN_MS_MAX:
-            raise TransportError("no-answer", "%s does not answer" % self._host)
+            raise OSError("timed out")
         if self._waiting() and _since(self._moved_ms) > STALL_MS_MAX:
             raise OSError("stalled")
         return worked
@@ -193,15 +189,27 @@ class Mqtt(Uplink):
         return self._chunk_at < len(self._chunk) or self._pieces is not None
 
     def _write(self) -> bool:
-        # At most SLICE_BYTES, and a flash block more.
+        # At most SLICE_BYTES.
+        room = SLICE_BYTES
+        bucket = self.bucket if self._state == UP else None
+        if bucket is not None:
+            room = min(room, bucket.room())
+            if not room:
+                self._moved_ms = _now()
         moved = 0
-        while moved < SLICE_BYTES and (self._chunk_at < len(self._chunk) or self._next_chunk()):
-            view = memoryview(self._chunk)[self._chunk_at : self._chunk_at + SLICE_BYTES]
-            count = self._sock.write(view)
+        while moved < room and (self._chunk_at < len(self._chunk) or self._next_chunk()):
+            size = self._offered or min(room - moved, len(self._chunk) - self._chunk_at)
+            count = self._sock.write(
+                memoryview(self._chunk)[self._chunk_at : self._chunk_at + size]
+            )
             if not count:
+                self._offered = size
                 break
+            self._offered = 0
             self._chunk_at += count
             moved += count
+        if moved and bucket is not None:
+            bucket.take(moved)
         if moved:
             self._moved_ms = _now()
         return moved > 0
@@ -316,7 +324,7 @@ class Mqtt(Uplink):
             try:
                 self._listen()
             except Exception as error:  # noqa: BLE001  # umqtt's too, over a packet that is wrong
-                raise self._lost(error)
+                raise self._lost(error) or error
         return self._messages.pop(0) if self._messages else None
 
     def _listen(self) -> None:
@@ -331,14 +339,21 @@ class Mqtt(Uplink):
 
     # The end.
 
-    def _lost(self, error: Exception) -> TransportError:
+    def _lost(self, error: Exception) -> TransportError | None:
+        from tallystick.recorder import mqtt_reasons  # noqa: PLC0415  # rarely
+
+        state, secure = self._state, self._secure
+        phase = mqtt_reasons.UP
+        if secure is not None and state in (LOOKING, GREETING):
+            spoken = secure.spoken(self._sock, self._raw)
+            phase = mqtt_reasons.GREETING if spoken else mqtt_reasons.SHAKING
         self._drop()
-        if isinstance(error, TransportError):
-            return error
-        if isinstance(error, ValueError):
-            # What MicroPython raises for a certificate that is not the authority's.
-            return TransportError("bad-tls", "%s: %s" % (self._host, error))
-        return TransportError("no-link", "%s: %r" % (self._host, error))
+        told = mqtt_reasons.of_error(error, self._host, phase)
+        forget(("recorder.mqtt_reasons",))
+        if secure is not None and secure.failed(told.reason):
+            self.connect()
+            return None
+        return told
 
     def _drop(self) -> None:
         self.connected = False
@@ -352,6 +367,8 @@ class Mqtt(Uplink):
                 except OSError:
                     pass
         self._sock = self._raw = None
+        if self._secure is not None:
+            self._secure.ended()
 
     def refresh(self) -> None:
         """As close, without a word to a broker that may be gone."""

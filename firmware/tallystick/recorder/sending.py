@@ -112,6 +112,10 @@ class Sender:
         """A bounded piece of finding and handing over a stretch; False when there is none."""
         ledger = self._ledger
         self._now_ms = now_ms
+        bucket = link.uplink.bucket
+        if bucket is not None:
+            # What is urgent is sent after what came before it, and none of that waits.
+            bucket.hurry = self._ordinal < ledger.urgent
         if link.uplink.busy:
             # Link.step() hands it over; it is not yet late.
             self._progress_ms = now_ms
@@ -121,6 +125,8 @@ class Sender:
             if self.window and now_ms - self._progress_ms >= self._resend_ms * self._factor:
                 return self._again(link)
             if len(self.window) >= WINDOW_SEGMENTS_MAX or self._ordinal >= ledger.sendable:
+                return False
+            if bucket is not None and not bucket.room():
                 return False
             self._work = self._sending(link)
         try:

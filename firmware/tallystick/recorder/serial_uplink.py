@@ -25,8 +25,6 @@ AWAY_MS = 1000
 # Read, and written, in one step; a microcontroller's heap is small.
 SLICE_BYTES = 512 if MICROPYTHON else 2048
 MESSAGE_BYTES_MAX = 66048
-# Of a rate, what may be saved up: a frame, or a quarter of a second.
-BURST_BYTES_MIN = 256
 # Pieces that may be on their way here: a UART's buffer is small, that of an operating system not.
 CREDIT = 1 if MICROPYTHON else 8
 # Frames that are kept for sending again, of 256 bytes each.
@@ -73,13 +71,11 @@ class Serial(Uplink):
             from tallystick.recorder.serial_posix import check  # noqa: PLC0415  # where it is used
 
             check(self._named)
-        self._rate = self._named["rate"]
         self._port: "Any" = None
         self.line = DeviceLine(0, CREDIT, MESSAGE_BYTES_MAX)
         self.line.pending_max = PENDING_MAX
         self._frame = b""
         self._at = 0
-        self._allowed = 0
         self._now_ms = 0
         self._ticks = _ticks()
         self._session = b""
@@ -112,9 +108,6 @@ class Serial(Uplink):
         self._now_ms += passed
         if passed > AWAY_MS:
             self.line.heard_ms += passed
-        if self._rate:
-            most = max(self._rate // 4, BURST_BYTES_MIN) * 1000
-            self._allowed = min(most, self._allowed + passed * self._rate)
 
     def step(self) -> bool:
         """Read and write at most SLICE_BYTES."""
@@ -160,16 +153,16 @@ class Serial(Uplink):
                 if not self._frame:
                     break
             end = len(self._frame)
-            if self._rate:
-                end = min(end, self._at + self._allowed // 1000)
+            if self.bucket is not None:
+                end = min(end, self._at + self.bucket.room())
                 if end == self._at:
                     break
             count = self._port.write(memoryview(self._frame)[self._at : end])
             if not count:
                 break
             self._at += count
-            if self._rate:
-                self._allowed -= count * 1000
+            if self.bucket is not None:
+                self.bucket.take(count)
             moved += count
         return moved > 0
 

@@ -1,6 +1,6 @@
-# serial:/dev/ttyACM0;baud=115200;rate=4000    a port by its path
-# serial:uart=1;tx=4;rx=5;baud=115200          a UART of a microcontroller
-# serial:stdio                                 its USB port, where MicroPython has the terminal
+# serial:/dev/ttyACM0;baud=115200       a port by its path
+# serial:uart=1;tx=4;rx=5;baud=115200   a UART of a microcontroller
+# serial:stdio                          its USB port, where MicroPython has the terminal
 
 from tallystick.evidence.errors import Malformed
 
@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from typing import Any
 
 BAUD = 115200
-# Name -> most; `rate` in bytes a second, 0 for no limit.
-NUMBERS = {"uart": 255, "tx": 255, "rx": 255, "baud": 12000000, "rate": 12000000}
+# Name -> most.
+NUMBERS = {"uart": 255, "tx": 255, "rx": 255, "baud": 12000000}
 URI_CHARS_MAX = 256
 
 
 def parse_serial(uri: str) -> "dict[str, Any]":
-    """`path`, `uart` (with `tx` and `rx`, or neither) or `stdio`; `baud` and `rate` always."""
+    """`path`, `uart` (with `tx` and `rx`, or neither) or `stdio`; `baud` always."""
     if not uri.startswith("serial:") or len(uri) > URI_CHARS_MAX:
         raise _wrong(uri)
     place, *rest = uri[7:].split(";")
@@ -35,7 +35,6 @@ def parse_serial(uri: str) -> "dict[str, Any]":
     if places != 1 or ("tx" in named) != ("rx" in named) or ("tx" in named and "uart" not in named):
         raise _wrong(uri)
     named["baud"] = named.get("baud") or BAUD
-    named["rate"] = named.get("rate", 0)
     return named
 
 
@@ -51,6 +50,6 @@ def _number(uri: str, text: str, most: int) -> int:
 def _wrong(uri: str) -> Malformed:
     return Malformed(
         "bad-config",
-        "uplink: serial:/dev/NAME, serial:uart=N;tx=N;rx=N or serial:stdio, then ;baud=N;rate=N, "
+        "uplink: serial:/dev/NAME, serial:uart=N;tx=N;rx=N or serial:stdio, then ;baud=N, "
         "and not %r" % uri[:URI_CHARS_MAX],
     )

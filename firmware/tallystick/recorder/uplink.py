@@ -6,6 +6,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from tallystick.recorder.pacing import Bucket
+
 DRIVERS = {"mqtt": ("mqtt_paho", "mqtt_umqtt"), "mqtts": ("mqtt_paho", "mqtt_umqtt")}
 
 
@@ -20,6 +22,11 @@ class Uplink:
     # A connection is being made; a message is still being handed over.
     opening = False
     busy = False
+    # The bandwidth limit, where there is one.
+    bucket: "Bucket | None" = None
+    # When the other end's certificate is valid, in seconds since 1970, where that was not checked
+    # because this device does not know the time.
+    undated: "tuple[int, int] | None" = None
 
     def connect(self) -> None:
         """Connect, or begin to; TransportError when it fails at once."""
