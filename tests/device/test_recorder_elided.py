@@ -12,6 +12,10 @@ from tallystick.recorder.journal import Journal
 from tallystick.recorder.ledger import NoLock
 from tallystick.recorder.replay import open_journal
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 DEVICE = bytes(range(32))
 EPOCH = b"epoch-01"
 SEED = b"s" * 32
@@ -128,5 +132,59 @@ def test_a_wrong_hash_or_count_is_damage() -> None:
         again = Journal(Files(path), 1 << 20, 1 << 16)
         open_journal(again, DEVICE)
         assert again.damage == "bad-root"
+
+    within(run)
+
+
+def values(frame: bytes) -> "list[Any]":
+    from tallystick.evidence.cbor import decode, read_head
+
+    found: "list[Any]" = decode(frame[read_head(frame, 4)[2] :])
+    return found
+
+
+def test_a_file_goes_on_with_what_is_told_and_untold() -> None:
+    def run(path: str) -> None:
+        from tallystick.recorder.giving import hollow_in, mark_given, mark_told
+        from tallystick.recorder.replay import from_header, replay_control
+
+        _, log = new(path)
+        frame = mark_given(log, 3, 1, 5, 9, 2, 0, 1, 0)
+        mark_given(log, 4, 1, 9, 12, 1, 0, 0, 0)
+        again = from_header(values(filing.header(log)))
+        for one in (log, again):
+            assert (one.told, one.hollow) == ([4, 1], [5, 12])
+            assert one.untold == [5, 12, 3, 0, 1, 0]
+            assert hollow_in(one, 6) and not hollow_in(one, 5)
+            mark_told(one, {"reason": "flash", "dropped": 4})
+            mark_told(one, {"reason": "full", "bodies": 3, "decisions": 2, "events": 1})
+            assert one.untold == [5, 12, 1, 0, 0, 0]
+            mark_told(one, {"reason": "full", "bodies": 1, "decisions": 1})
+            assert one.untold == []
+            one.custody = (12, b"", b"", 0)
+            assert not hollow_in(one, 20)
+        replayed = Log(DEVICE, EPOCH)
+        replay_control(replayed, values(frame))
+        assert (replayed.told, replayed.untold) == ([3, 1], [5, 9, 2, 0, 1, 0])
+
+    within(run)
+
+
+def test_a_file_that_is_being_compacted_is_not_freed() -> None:
+    def run(path: str) -> None:
+        from tallystick.recorder.freeing import release
+
+        journal, log = new(path)
+        for _ in range(3):
+            add(journal, log, log.tree.size, whole=True)
+            seal(journal, log)
+            journal.sync(NoLock())
+            filing.begin_file(journal, log)
+        journal.sync(NoLock())
+        journal.compacting = 2
+        assert release(journal, EPOCH, log.tree.size, 100) == 1
+        journal.compacting = 0
+        assert release(journal, EPOCH, log.tree.size, 100) == 2
+        assert len(Files(path).names()) == 1
 
     within(run)

@@ -5,6 +5,7 @@ from typing import Any
 
 from support.devices import Device, Fleet
 from support.gateways import MemoryGateway
+from support.station import PROFILE
 from tallystick.evidence import cbor
 from tallystick.evidence.keys import b64u, device_text
 from tallystick.recorder.memory_uplink import MemoryUplink
@@ -29,6 +30,9 @@ class RealGateway(MemoryUplink):
         """What `tally fleet enroll` would write; open it with `signer=link.device.signer`."""
         path = self._folder / "credential.cbor"
         path.write_bytes(cbor.encode(list(self.device.credential)))
+        profiles = self._folder / "profiles"
+        profiles.mkdir(exist_ok=True)
+        (profiles / "handover@1.cbor").write_bytes(PROFILE.encode())
         key = self.gateway.key
         known = {"id": device_text(key.thumbprint()), "key": b64u(cbor.encode(key.cose_key()))}
         return {
@@ -36,6 +40,7 @@ class RealGateway(MemoryUplink):
             "key": "file:given",
             "journal": str(self._folder / "journal"),
             "credential": str(path),
+            "profiles": str(profiles),
             "roots": [self.fleet.root_line],
             "gateways": [known],
             "checkpoint_records": 8,

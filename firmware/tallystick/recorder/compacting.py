@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from typing import Any
 
-    from tallystick.recorder.core import Log
     from tallystick.recorder.ledger import Ledger
     from tallystick.recorder.recorder import Recorder
 
@@ -64,12 +63,12 @@ HERE = ("recorder.compacting", "recorder.giving", "evidence.eventwriter")
 class Rewriting:
     """One file at a level: what it becomes, and what it loses that is in no custody."""
 
-    def __init__(self, journal: Journal, log: "Log", file: JournalFile, level: int) -> None:
+    def __init__(self, journal: Journal, file: JournalFile, level: int, known: int) -> None:
         self.file = file
         self.level = level
         self._files = journal.files
-        # What is in custody is no loss.
-        self.known = log.custody[0] if log.custody and file.epoch == log.epoch else 0
+        # What lies below is in custody, and no loss.
+        self.known = known
         self.size = 0
         self.counts = [0, 0, 0, 0]
         self.first = -1
@@ -219,7 +218,7 @@ def step(tally: "Recorder", now_ms: int) -> bool:
     except Exception as error:  # noqa: BLE001  # a flash driver's, or a damaged file
         journal.retry_ms = now_ms + RETRY_MS
         ledger.fault("journal", "compact", error)
-        worked = False
+        worked = _clean(journal)
     else:
         return True
     journal.work = None
@@ -228,9 +227,21 @@ def step(tally: "Recorder", now_ms: int) -> bool:
     return worked
 
 
+def _clean(journal: Journal) -> bool:
+    # What was begun takes no room until it is begun again; opening looks for it too.
+    try:
+        journal.files.remove(LESS)
+    except OSError:
+        pass
+    return False
+
+
 def _working(tally: "Recorder") -> "Work":
     ledger = tally._ledger
     journal = ledger.journal
+    if journal.leftover:
+        journal.files.remove(journal.leftover)
+        journal.leftover = ""
     if ledger.log.untold and _tell(ledger):
         return True
     if not journal.tight() and not _noted(ledger):
@@ -276,16 +287,17 @@ def _choose(ledger: "Ledger") -> "Generator[None, None, Rewriting | None]":
     log = ledger.log
     tried = {file.number: journal.tried.get(file.number, 0) for file in journal.list}
     journal.tried = tried
+    known = log.custody[0] if log.custody else 0
     file = _noted(ledger)
     if file is not None:
-        made = Rewriting(journal, log, file, log.told[1])
+        made = Rewriting(journal, file, log.told[1], known)
         yield from _measure(journal, made)
         return made
     for level in range(1, LEVEL_MAX + 1):
         for file in journal.list[:-1]:
             if max(file.level, tried[file.number]) >= level:
                 continue
-            made = Rewriting(journal, log, file, level)
+            made = Rewriting(journal, file, level, known)
             try:
                 yield from _measure(journal, made)
             except Malformed as error:
@@ -318,9 +330,7 @@ def _replace(tally: "Recorder", made: Rewriting) -> "Generator[None, None, None]
     files = journal.files
     file = made.file
     journal.aside = made.size
-    again = Rewriting(journal, ledger.log, file, made.level)
-    again.known = made.known
-    yield from _write(journal, again)
+    yield from _write(journal, Rewriting(journal, file, made.level, made.known))
     if not _note(ledger, made):
         files.remove(LESS)
         return
@@ -338,7 +348,10 @@ def _replace(tally: "Recorder", made: Rewriting) -> "Generator[None, None, None]
             raise
         journal.used += size - file.size
         file.size = size
+    # Kept in mind, should the flash fail now: it must not come back when the new one is freed.
+    journal.leftover = old
     files.remove(old)
+    journal.leftover = ""
 
 
 def _write(journal: Journal, made: Rewriting) -> "Generator[None, None, None]":

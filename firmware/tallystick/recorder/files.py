@@ -107,13 +107,15 @@ class Files:
             os.sync()
 
     def rename(self, name: str, to: str) -> None:
-        """In place of `to`, durably."""
+        """In place of `to`, durably; again after it failed, whatever had been done by then."""
         try:
             os.rename(self.path(name), self.path(to))
-        except OSError:
-            # FAT does not rename over a file; it has no atomic way.
-            os.remove(self.path(to))
-            os.rename(self.path(name), self.path(to))
+        except OSError as error:
+            if error.args[0] == 17:  # EEXIST: FAT does not rename over a file, in no atomic way
+                os.remove(self.path(to))
+                os.rename(self.path(name), self.path(to))
+            elif error.args[0] != 2 or name in self.names() or to not in self.names():  # ENOENT
+                raise
         self.sync_folder()
 
     def remove(self, name: str) -> None:

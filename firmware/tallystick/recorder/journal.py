@@ -58,8 +58,10 @@ class Journal:
         self.aside = 0
         self.compacting = 0
         self.stuck = 0
-        # Of compacting.py: what is under way, when to try again, and what did not pay.
+        # Of compacting.py: what is under way, what is to be removed still, when to try again, and
+        # what did not pay.
         self.work: "Any" = None
+        self.leftover = ""
         self.retry_ms = 0
         self.tried: dict[int, int] = {}
         # The newest file's header.

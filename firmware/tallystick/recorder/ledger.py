@@ -181,7 +181,7 @@ class Ledger(Buffer):
     def wants_room(self) -> bool:
         """Whether compacting.py has something to do."""
         journal = self.journal
-        if journal.work is not None or journal.compacting or journal.tight():
+        if journal.work is not None or journal.compacting or journal.leftover or journal.tight():
             return True
         if not self.log.untold or self.leaves or self.flash_after_ms:
             return False
