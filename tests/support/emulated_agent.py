@@ -197,7 +197,7 @@ def mount() -> None:
 
 def run(code: "str | bytes", name: str, form: str = "exec") -> "str | BaseException | None":
     """Run it; the exception that ended it, or None. SystemExit is a soft reset, as on a board."""
-    ended: "str | BaseException | None" = None
+    ended: str | BaseException | None = None
     tell("runs")
     try:
         exec(compile(code, name, form), globals_)
