@@ -7,7 +7,8 @@ import json
 import os
 
 from tallystick.evidence import joincode
-from tallystick.evidence.errors import KeyDriverError, Malformed, TallyError, TransportError
+from tallystick.evidence.errors import Malformed, TallyError, TransportError
+from tallystick.recorder import ownkey
 from tallystick.recorder.clock import SystemClock
 from tallystick.recorder.files import MICROPYTHON, forget
 from tallystick.recorder.joining_files import exists, keep, read, read_settings, refusal
@@ -105,19 +106,12 @@ class Joining:
     # The key, and whom to ask.
 
     def _open_key(self) -> None:
-        from tallystick.hw.signer import Signer  # noqa: PLC0415  # costs heap
-
         uri = self._settings["key"]
         for scheme in ("file:", "atecc608:virtual="):
             if uri.startswith(scheme):
                 uri = scheme + str(self._beside(uri[len(scheme) :]))
         self.said = "makes its key"
-        try:
-            self._signer = Signer.from_uri(uri, self._secrets)
-        except KeyDriverError as error:
-            if error.reason != "no-key":
-                raise
-            self._signer = Signer.create(uri, None, self._secrets)
+        self._signer = ownkey.open_key(uri, self._secrets)
         self._key: "PublicKey" = self._signer.public_key()
         self.device = self._key.thumbprint()
         self._next = self._ask_root
@@ -142,7 +136,8 @@ class Joining:
         if kept is None:
             from tallystick.evidence import enrolmentrequest  # noqa: PLC0415  # costs heap
 
-            asked = enrolmentrequest.make(self._signer, self._iss, None, self._details())
+            details = ownkey.with_serial(self._settings["details"])
+            asked = enrolmentrequest.make(self._signer, self._iss, None, details)
             kept = joinrequest.make(self._code, os.urandom(16), asked.encode())
             # The same request after a power cut: the gateway and the operator see one device.
             keep(self._folder + REQUEST, kept.encode())
@@ -164,19 +159,6 @@ class Joining:
         # Another code, fleet or key since then.
         good = kept.code == self._code.name() and asked.iss == self._iss
         return kept if good and asked.id == self.device else None
-
-    def _details(self) -> "dict[str, Any]":
-        details: dict[str, Any] = dict(self._settings["details"])
-        if MICROPYTHON and "serial" not in details:
-            try:
-                from binascii import hexlify  # noqa: PLC0415  # here only
-
-                from machine import unique_id  # noqa: PLC0415  # a board's
-
-                details["serial"] = hexlify(unique_id()).decode()
-            except ImportError:
-                pass
-        return details
 
     # The gateway.
 

@@ -21,6 +21,7 @@ from collections.abc import Iterable
 from hashlib import sha256
 
 from tallystick.tools import device_names
+from tallystick.tools.device_bundles import bundle
 from tallystick.tools.device_parameters import short_parameters
 
 # What programs on a board meet: the recorder, its parts that they may bring themselves, its errors.
@@ -31,7 +32,8 @@ API_CLASSES = (
 )
 API_MODULES = (
     *("tallystick/recorder/__init__.py", "tallystick/recorder/deciding.py"),
-    *("tallystick/recorder/joining.py", "tallystick/evidence/errors.py"),
+    *("tallystick/recorder/joining.py", "tallystick/recorder/provisioning.py"),
+    "tallystick/evidence/errors.py",
 )
 # Of objects that are not ours: what MicroPython's machine and umqtt have, and CPython does not.
 _MACHINE = (
@@ -65,6 +67,7 @@ def lean(modules: dict[str, str]) -> dict[str, str]:
         # What is said of a module is for people.
         tree.body = [node for node in tree.body if not _is_text(node)]
     kept = _kept(trees)
+    bundle(trees, kept)
     _shake(trees, kept)
     names = _Names(trees, kept).chosen()
     for tree in trees.values():

@@ -17,9 +17,11 @@ from tallystick.hw.signer import DRIVERS
 from tallystick.recorder import config as recorder_config
 from tallystick.tools import provision
 from tallystick.tools.device import board as known_board
-from tallystick.tools.device import onboard, wifi
+from tallystick.tools.device import onboard
 from tallystick.tools.device.board import LIBRARY
 from tallystick.tools.device.connection import Connection
+from tallystick.tools.device.wifi import PATH as WIFI
+from tallystick.tools.device.wifi import Wifi
 from tallystick.tools.fleetdir import Fleet, Member
 from tallystick.tools.provision import ProfileFile
 
@@ -47,7 +49,7 @@ class Wanted:
     namespace: str
     profiles: list[ProfileFile]
     tls: dict[str, bytes] = field(repr=False)
-    wifi: wifi.Wifi | None = None
+    wifi: Wifi | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
 
@@ -259,7 +261,7 @@ class Provisioning:
         }
         files |= {f"{TLS}/{name}.pem": data for name, data in wanted.tls.items()}
         if wanted.wifi is not None:
-            files[wifi.PATH] = wanted.wifi.encode()
+            files[WIFI] = wanted.wifi.encode()
         files[CREDENTIAL] = member.credential_path.read_bytes()
         files[onboard.CONFIG] = json.dumps(config).encode()
         hashes = connection.ask(f"[_there(path) and _hash(path) for path in {list(files)!r}]")
