@@ -50,6 +50,7 @@ KEYS: "dict[str, tuple[Any, Any]]" = {
     "buffer_bytes": (int, BUFFER_BYTES),
     "release": (str, "custody"),
     "firmware": (str, None),
+    "monitor": (str, None),
 }
 PATHS = ("journal", "credential", "profiles")
 # Keys whose URI goes on with a path.
@@ -179,6 +180,10 @@ def _check_texts(config: "dict[str, Any]", where: str) -> None:
         raise _wrong(where, 'full must be "drop" or "refuse"')
     if config["release"] != "custody":
         raise _wrong(where, 'release must be "custody"')
+    if config["monitor"] not in (None, "terminal"):
+        raise _wrong(where, 'monitor must be "terminal"')
+    if config["monitor"] and str(uplink).startswith("serial:stdio"):
+        raise _wrong(where, "the uplink has the terminal already, so monitor cannot")
     if config["firmware"] is not None and not _is_hash(config["firmware"]):
         raise _wrong(where, "firmware must be 64 hexadecimal digits, a SHA-256")
     tls = config["tls"]

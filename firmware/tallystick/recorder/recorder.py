@@ -117,6 +117,10 @@ class Recorder:
         while ledger.write():
             pass
         recorder = cls(loaded, ledger, credential, uplink)
+        if MICROPYTHON and loaded["monitor"] is not None:
+            from tallystick.recorder.monitoring import Monitor  # noqa: PLC0415  # where asked for
+
+            Monitor(recorder)
         if not MICROPYTHON and background is not False:
             from tallystick.recorder.background import Background  # noqa: PLC0415  # CPython's
 

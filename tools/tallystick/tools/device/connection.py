@@ -280,14 +280,15 @@ def _open(port: str) -> Any:
     try:
         wire = SerialTransport(port, timeout=READ_S_MAX)
     except (serial.SerialException, OSError, MpremoteError) as error:
-        raise _not_opened(port, error) from error
+        raise not_opened(port, error) from error
     # As the library reads from a terminal of QEMU: it waits for a byte, and does not look each
     # hundredth of a second whether there is one.
     wire.is_pty = True
     return wire
 
 
-def _not_opened(port: str, error: Exception) -> TransportError:
+def not_opened(port: str, error: Exception) -> TransportError:
+    """Why a port could not be opened, in one sentence."""
     # SerialTransport tells only that it failed; the reason stands behind it.
     said = str(error.__context__ or error)
     if isinstance(error, MpremoteError):
