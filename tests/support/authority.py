@@ -52,6 +52,15 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         return self._leaf(name, key, self._builder(name, key.public_key(), *days), server=False)
 
+    @property
+    def certificate(self) -> x509.Certificate:
+        """Its own."""
+        return x509.load_pem_x509_certificate(self.file.read_bytes())
+
+    def write_key(self) -> Path:
+        """Its private key, in a file."""
+        return self._write_key(self.file.with_suffix(".key"), self._key)
+
     def tls(self, name: str) -> dict[str, str]:
         """What a device's configuration says, with a new client certificate."""
         cert, key = self.client(name)
@@ -84,16 +93,16 @@ class Authority:
         builder = builder.add_extension(x509.ExtendedKeyUsage([use]), critical=False)
         cert_file, key_file = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         self._write(cert_file, builder)
-        # The form that Mbed TLS of every age reads, and OpenSSL.
-        key_file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.TraditionalOpenSSL,
-                serialization.NoEncryption(),
-            )
-        )
-        key_file.chmod(0o600)
+        self._write_key(key_file, key)
         return cert_file, key_file
+
+    def _write_key(self, file: Path, key: ec.EllipticCurvePrivateKey) -> Path:
+        # The form that Mbed TLS of every age reads, and OpenSSL.
+        form = serialization.PrivateFormat.TraditionalOpenSSL
+        clear = serialization.NoEncryption()
+        file.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, clear))
+        file.chmod(0o600)
+        return file
 
     def _write(self, file: Path, builder: x509.CertificateBuilder) -> None:
         made = builder.sign(self._key, hashes.SHA256())

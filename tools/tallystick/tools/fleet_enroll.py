@@ -15,7 +15,7 @@ from tallystick.evidence.keys import EDDSA, ES256
 from tallystick.evidence.limits import STATEMENT_BYTES_MAX
 from tallystick.hw import boards
 from tallystick.hw.signer import Signer
-from tallystick.tools import fleetdir, provision, secrets
+from tallystick.tools import brokertls, fleetdir, provision, secrets
 from tallystick.tools.fleetdir import Fleet, Member
 from tallystick.tools.provision import ProfileFile, ValidatorPeer
 from tallystick.validator.config import parse_bind
@@ -31,6 +31,7 @@ Examples:
   tally fleet enroll acme robot-7 --request robot-7.request --key 'atecc608:bus=1'
   tally fleet enroll acme robot-8 --key 'atecc608:bus=1' the key is in a chip on this machine
   tally fleet enroll acme gw-1 --kind gateway --broker mqtt://127.0.0.1:1883
+  tally fleet enroll acme robot-9 --broker mqtts://broker --tls-ca ca.pem --tls-ca-key ca.key
   tally fleet enroll acme v-1 --kind validator --bind 127.0.0.1:8470
 """
 )
@@ -90,6 +91,7 @@ Examples:
     show_default=True,
     help="Of a device or gateway; mqtts:// for TLS.",
 )
+@brokertls.options
 @click.option("--namespace", help="Where interactions take place; the fleet's name unless given.")
 @click.option(
     "--profile",
@@ -145,6 +147,10 @@ class _Given:
     interval_s: int
     valid_days: int
     broker: str
+    tls_ca: Path | None
+    tls_ca_key: Path | None
+    tls_cert: Path | None
+    tls_key: Path | None
     namespace: str | None
     profiles: tuple[str, ...]
     bind: str
@@ -166,9 +172,11 @@ class _Given:
         elif self.pin_file is not None and self.kind == "device":
             message = "with --request a robot's URI names its PIN file: &pin-source=file:/PATH"
             raise click.UsageError(message)
+        tls = self._tls()
         self.note_uri = None if self.note_uri is None else absolute(self.note_uri)
         member = self._enrol(opened)
-        written = self._configure(opened, member, wanted, peers)
+        broker_tls = tls.write(member, self.valid_days) if tls is not None else None
+        written = self._configure(opened, member, wanted, peers, broker_tls)
         held = CUSTODIES[keycustody.current(member.identity).level]
         click.echo(f"{self.kind} {self.label} is {member.id_text}; its key is held in {held}")
         if self.request is None and self.key_uri is None:
@@ -216,6 +224,7 @@ class _Given:
         member: Member,
         wanted: list[ProfileFile],
         peers: list[ValidatorPeer],
+        tls: dict[str, str] | None,
     ) -> Path:
         key = boards.expand(self.key_uri or "file:key")
         if self.kind == "device":
@@ -226,13 +235,14 @@ class _Given:
                 uplink=self.broker,
                 namespace=self.namespace or opened.name,
                 profiles=wanted,
-                settings={"key": key},
+                settings={"key": key} | ({} if tls is None else {"tls": tls}),
             )
         if self.kind == "gateway":
             return provision.gateway(
                 opened,
                 member,
                 broker=self.broker,
+                tls=tls,
                 validators=peers,
                 key=key,
                 pin_file=self.pin_file,
@@ -247,6 +257,14 @@ class _Given:
             note_key=self.note_uri or "file:note.key",
             pin_file=self.pin_file,
         )
+
+    def _tls(self) -> brokertls.BrokerTls | None:
+        if self.kind == "validator":
+            return None
+        tls = brokertls.read(self.broker, self.tls_ca, self.tls_ca_key, self.tls_cert, self.tls_key)
+        if tls is None and self.kind == "device" and self.broker.startswith("mqtts:"):
+            raise click.UsageError("an mqtts:// broker needs --tls-ca")
+        return tls
 
     def _with_pin_source(self, key: str) -> str:
         """A robot's configuration names no PIN file: its key's URI does, where it may."""

@@ -177,6 +177,7 @@ def gateway(
     member: Member,
     *,
     broker: str,
+    tls: Mapping[str, str] | None = None,
     validators: Sequence[ValidatorPeer] = (),
     key: str = "file:key",
     pin_file: Path | None = None,
@@ -195,6 +196,7 @@ def gateway(
         "[broker]",
         f"url = {_toml_text(broker)}",
         f"prefix = {_toml_text(topic_prefix(fleet))}",
+        *(f"{name} = {_toml_text(path)}" for name, path in (tls or {}).items()),
     ]
     # Copied, so that the folder can be moved to the machine that runs the gateway.
     copies = member.path / "validators"
