@@ -23,7 +23,8 @@ pytestmark = pytest.mark.usefixtures("quick_cables")
 # It prints, too, and one of its records is longer than what is told.
 CHATTY = MAIN.replace(
     "    n += 1\n",
-    "    n += 1\n    print('speed', n)\n    if n % 40 == 0: tally.event('app.map', tiles='t' * 900)\n",
+    "    n += 1\n    print('speed', n)\n"
+    "    if n % 40 == 0: tally.event('app.map', tiles='t' * 900)\n",
 )
 
 
@@ -81,6 +82,10 @@ def test_a_board_that_was_not_asked_to_tell_says_nothing(
     timer.join()
     assert monitor.MARK not in board.said
     assert board.wait("runs", "idle") == "runs"
+    board.plug()
+    assert "decision" in told(board, "--enable", "--count", "3")
+    assert told(board, "--disable") == ""
+    assert json.loads(board.contents()["/tallystick.json"])["monitor"] is None
 
 
 def test_what_is_no_line_of_ours_is_left_out() -> None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from tallystick.recorder.recorder import Recorder
 
+# What the configuration says.
+TERMINAL = "terminal"
 # What asks (Ctrl-T), for how long, and how often the terminal is looked at.
 ASK = b"\x14"
 ASKED_MS = 10000

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,8 +13,8 @@ import serial
 from tallystick.evidence.errors import TransportError
 from tallystick.recorder import monitoring
 from tallystick.tools._exact import encoded
-from tallystick.tools.device import ports
-from tallystick.tools.device.connection import not_opened
+from tallystick.tools.device import onboard, ports
+from tallystick.tools.device.connection import Connection, not_opened
 from tallystick.tools.device.shown import shown
 
 BAUD = 115200
@@ -23,8 +24,8 @@ HINT_S = 8.0
 LINE_BYTES_MAX = 8192
 MARK = monitoring.MARK.encode()
 HINT = (
-    "nothing yet: the board's program must run and call tally.poll(), and its tallystick.json must "
-    'say "monitor": "terminal"'
+    "nothing yet: the board's program must run and call tally.poll(), and its tallystick.json say "
+    '"monitor": "terminal", which --enable writes there'
 )
 
 
@@ -32,14 +33,27 @@ HINT = (
     epilog="""\b
 Examples:
   tally device monitor
+  tally device monitor --enable         the first time: it starts the program again
   tally device monitor --port /dev/ttyACM0 --json
 """,
     short_help="Print decisions as a board makes them.",
 )
 @ports.port_options
+@click.option(
+    "--enable/--disable",
+    "wanted",
+    default=None,
+    help="Write into the board's tallystick.json whether it tells, and start its program again.",
+)
 @click.option("--count", type=click.IntRange(1), help="End after so many records.")
 @click.option("--json", "as_json", is_flag=True, help="One object a line, for scripts.")
-def monitor(port: str | None, board: str | None, count: int | None, as_json: bool) -> None:  # noqa: FBT001 - click's
+def monitor(
+    port: str | None,
+    board: str | None,
+    wanted: bool | None,  # noqa: FBT001 - click passes flags by name
+    count: int | None,
+    as_json: bool,  # noqa: FBT001 - as above
+) -> None:
     """Print what a board records as it is recorded, until Ctrl-C. Its program is not stopped.
 
     The board tells when its tallystick.json says "monitor": "terminal"; what its program prints
@@ -47,6 +61,10 @@ def monitor(port: str | None, board: str | None, count: int | None, as_json: boo
     is said; its journal has them all. Nothing is verified here.
     """
     name = ports.choose(port, board)
+    if wanted is not None:
+        _set(name, wanted)
+    if wanted is False:
+        return
     for told, (lost, index, size, data) in enumerate(_records(name), 1):
         if lost:
             _echo(as_json, f"{lost} records are not shown", {"not_shown": lost})
@@ -57,6 +75,21 @@ def monitor(port: str | None, board: str | None, count: int | None, as_json: boo
             _echo(as_json, f"#{index} a record of {size:,} bytes", fields)
         if told == count:
             return
+
+
+def _set(port: str, wanted: bool) -> None:  # noqa: FBT001 - as above
+    with Connection(port) as connection:
+        there = onboard.read(connection)
+        if there is None:
+            message = f"{port}: the board has no {onboard.CONFIG}: tally device provision"
+            raise TransportError("not-provisioned", message)
+        uplink = str(there.config.get("uplink") or "")
+        if wanted and uplink.startswith("serial:stdio"):
+            message = f"{port}: the board's uplink has its terminal, so nothing can be told there"
+            raise TransportError("no-terminal", message)
+        config = {**there.config, "monitor": monitoring.TERMINAL if wanted else None}
+        if config["monitor"] != there.config.get("monitor"):
+            connection.put(onboard.CONFIG, json.dumps(config).encode())
 
 
 def _echo(as_json: bool, line: str, fields: dict[str, Any]) -> None:  # noqa: FBT001 - said often

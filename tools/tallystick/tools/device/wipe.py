@@ -13,6 +13,8 @@ from tallystick.tools.device.connection import Connection
 from tallystick.tools.device.install import NEW, OLD
 
 PROFILE = ".cbor"
+# What provisioning left beside the configuration: a WiFi's password, a code to join with.
+SECRETS = ("/wifi.json", "/join.json")
 # What a recorder keeps in its journal's folder beside the journal.
 BESIDE = ("about", "lock")
 
@@ -28,7 +30,9 @@ Examples:
 @ports.port_options
 @click.option("--journal", is_flag=True, help="The records.")
 @click.option(
-    "--configuration", is_flag=True, help="tallystick.json, credential, profiles, a key in a file."
+    "--configuration",
+    is_flag=True,
+    help="tallystick.json, credential, profiles, TLS's and WiFi's files, a key in a file.",
 )
 @click.option("--library", is_flag=True, help="The recorder's code.")
 @click.option("--yes", is_flag=True, help="For scripts: do not ask.")
@@ -116,7 +120,9 @@ def _remove(
     folders: list[str] = []
     if configuration and there is not None:
         # The configuration first: without it nothing else is looked for.
-        gone += [onboard.CONFIG, *_named(there, "credential")]
+        gone += [onboard.CONFIG, *_named(there, "credential"), *SECRETS]
+        tls = there.config.get("tls")
+        gone += [onboard.beside(str(path)) for path in (tls.values() if tls else ())]
         for folder in _named(there, "profiles"):
             gone += [path for path in connection.files(folder) if path.endswith(PROFILE)]
             folders.append(folder)
