@@ -10,7 +10,6 @@ import time
 from umqtt.simple import MQTTClient
 
 from tallystick.evidence.errors import TransportError
-from tallystick.recorder.config import parse_uplink
 from tallystick.recorder.files import forget
 from tallystick.recorder.mqtt_packet import Packet
 from tallystick.recorder.uplink import Uplink
@@ -57,7 +56,11 @@ class Mqtt(Uplink):
     """Publishes to <prefix>/<device>/up with QoS 1, listens to <prefix>/<device>/down."""
 
     def __init__(self, config: "dict[str, Any]", device: str) -> None:
+        from tallystick.recorder.config import parse_uplink  # noqa: PLC0415  # forgotten again
+
         self._scheme, self._host, self._port = parse_uplink(config["uplink"])
+        del parse_uplink
+        forget(("recorder.config",))
         self._tls = config["tls"]
         self._device = device
         self._up = ("%s/%s/up" % (config["prefix"], device)).encode()

@@ -1,7 +1,8 @@
 # Raising the hardware counter: the intent is synced, then the chip counts.  Loaded for each raise.
 
 from tallystick.evidence.errors import KeyDriverError
-from tallystick.recorder.counting import COST_MS, HOUR_MS, LOOK_MS, frame
+from tallystick.recorder.comparing import frame, not_raised, raised, show
+from tallystick.recorder.counting import COST_MS, HOUR_MS, LOOK_MS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def step(counting: "Counting", now_ms: int) -> bool:
     try:
         counting.counter.begin()
     except Exception as error:  # noqa: BLE001  # whatever a key's driver raises
-        return counting.not_raised(now_ms, error)
+        return not_raised(counting, now_ms, error)
     counting.raising_ms = now_ms
     return True
 
@@ -69,8 +70,8 @@ def _finish(counting: "Counting", now_ms: int) -> bool:
         if value != counting.ledger.log.intent:
             raise KeyDriverError("not-raised", "the counter stands at %s" % value)  # noqa: TRY301  # as above
     except Exception as error:  # noqa: BLE001  # whatever a key's driver raises
-        return counting.not_raised(now_ms, error)
+        return not_raised(counting, now_ms, error)
     counting.raising_ms = -1
-    counting.raised(value, now_ms)
-    counting.show(value)
+    raised(counting, value, now_ms)
+    show(counting, value)
     return True
