@@ -20,15 +20,20 @@ import serial
 from click.testing import CliRunner, Result
 from serial.tools.list_ports_common import ListPortInfo
 
+from support.devices import Fleet
 from support.emulated_device import EmulatedDevice, Words, quick_cables
-from support.emulated_robot import library_files, robot
-from tallystick.evidence import segment
+from support.emulated_robot import FLEET, library_files, robot
+from support.serialsite import decisions
+from support.site import Site
+from tallystick.evidence import cbor, custody, segment
 from tallystick.evidence.errors import TallyError
+from tallystick.evidence.keys import b64u, device_text
 from tallystick.tools.device import connection, image
 from tallystick.tools.device.board import LIBRARY
 from tallystick.tools.device.image import UF2_BLOCK, UF2_MAGIC
 from tallystick.tools.main import cli
 from tallystick.tools.micropython import MicroPython
+from tallystick.tools.mosquitto import Mosquitto
 
 __all__ = ["quick_cables"]
 
@@ -189,6 +194,38 @@ def test_info_pull_and_wipe_while_main_records(running: EmulatedDevice, tmp_path
     left = running.contents()
     assert "/main.py" in left and "/key" not in left
     assert not any(path.startswith(LIBRARY) for path in left)
+
+
+def test_what_was_pulled_reaches_a_gateway(
+    tmp_path: Path, micropython32: MicroPython, mosquitto: Mosquitto
+) -> None:
+    site = Site(tmp_path / "gateway", Fleet(FLEET), mosquitto.port)
+    site.with_prefix("pulled/1")
+    pin = {"id": device_text(site.key.thumbprint()), "key": b64u(cbor.encode(site.key.cose_key()))}
+    folder = tmp_path / "robot-1"
+    broker = ["--broker", f"mqtt://127.0.0.1:{mosquitto.port}"]
+    with EmulatedDevice(tmp_path / "flash.img", micropython32) as device:
+        device.power_off()
+        robot(device, tmp_path, gateways=[pin], prefix="pulled/1")
+        device.power_on()
+        records(device, 30)
+        pulled = said("pull", folder, "--port", device.port)
+        refused("no-broker", "send", folder)
+        refused("no-answer", "send", folder, *broker, "--wait", "1")
+        with site.running():
+            (first,) = said("send", folder, *broker)["epochs"]
+            assert first["sent"] == pulled["segments"]
+            assert first["to"] == sum(pulled["records"].values())
+            records(device, 30)
+            said("pull", folder, "--port", device.port)
+            # What the gateway has is not sent again.
+            (second,) = said("send", folder, *broker)["epochs"]
+            assert second["to"] > first["to"] and second["sent"] < first["sent"] + 20
+            assert said("send", folder, *broker)["epochs"][0]["sent"] == 0
+    numbers = decisions(site)
+    assert numbers[:20] == list(range(1, 21)) and len(numbers) > pulled["records"]["decisions"]
+    receipts = sorted((folder / "custody").iterdir())
+    assert custody.parse(receipts[-1].read_bytes()).verify(site.key).to == second["to"]
 
 
 def test_a_key_in_a_chip_stays(board: EmulatedDevice) -> None:

@@ -13,6 +13,7 @@ COMMANDS = {
     "info": ("info", "info", "Show what a board is, and what is on it."),
     "monitor": ("monitor", "monitor", "Print decisions as a board makes them."),
     "pull": ("pull", "pull", "Fetch the journal of a board without a network."),
+    "send": ("send", "send", "Hand what was pulled to a gateway."),
     "wipe": ("wipe", "wipe", "Take the recorder off a board, or its records."),
 }
 
