@@ -157,9 +157,9 @@ def test_a_file_goes_on_with_what_is_told_and_untold() -> None:
             assert one.untold == [5, 12, 3, 0, 1, 0]
             assert hollow_in(one, 6) and not hollow_in(one, 5)
             mark_told(one, {"reason": "flash", "dropped": 4})
-            mark_told(one, {"reason": "full", "bodies": 3, "decisions": 2, "events": 1})
+            mark_told(one, {"reason": "full", "dropped": 0, "decisions": 2, "events": 1})
             assert one.untold == [5, 12, 1, 0, 0, 0]
-            mark_told(one, {"reason": "full", "bodies": 1, "decisions": 1})
+            mark_told(one, {"reason": "full", "dropped": 0, "decisions": 1})
             assert one.untold == []
             one.custody = (12, b"", b"", 0)
             assert not hollow_in(one, 20)

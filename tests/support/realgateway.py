@@ -8,6 +8,7 @@ from support.gateways import MemoryGateway
 from support.station import PROFILE
 from tallystick.evidence import cbor
 from tallystick.evidence.keys import b64u, device_text
+from tallystick.recorder.giving import KINDS
 from tallystick.recorder.memory_uplink import MemoryUplink
 
 
@@ -60,3 +61,8 @@ class RealGateway(MemoryUplink):
         for _, message in down[self._given :]:
             self.deliver(message)
         self._given = len(down)
+
+
+def given_up(details: dict[str, Any]) -> int:
+    """How many bodies a `gap` event tells."""
+    return sum(details.get(kind, 0) for kind in KINDS)

@@ -80,7 +80,6 @@ DETAILS: "dict[str, dict[str, Check]]" = {
         "reason": _name,
         "first?": shape.uint,
         "to?": shape.uint,
-        "bodies?": shape.uint,
         "decisions?": shape.uint,
         "claims?": shape.uint,
         "events?": shape.uint,

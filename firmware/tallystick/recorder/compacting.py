@@ -22,7 +22,7 @@ from tallystick.recorder.frames import (
     leaf_frame,
 )
 from tallystick.recorder.giving import KINDS, mark_given, mark_told
-from tallystick.recorder.journal import LESS, Journal, JournalFile
+from tallystick.recorder.journal import LESS, SEALING_BYTES, Journal, JournalFile
 from tallystick.recorder.walking import Frame, Walker
 
 TYPE_CHECKING = False
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 STEP_BYTES = 2048
 # A file is not written anew for less.
 GAIN_BYTES_MIN = 256
-# Of the reserve, left for seals and signatures while a file is compacted.
-RESERVE_LEFT_BYTES = 1024
 # The kinds whose bodies go at each level: decisions; the same, and runs of hashes are collapsed;
 # events; claims and accepted halves.
 GOING = ((), (0,), (0,), (0, 2), (0, 1, 2, 3))
@@ -63,7 +61,9 @@ HERE = ("recorder.compacting", "recorder.giving", "evidence.eventwriter")
 class Rewriting:
     """One file at a level: what it becomes, and what it loses that is in no custody."""
 
-    def __init__(self, journal: Journal, file: JournalFile, level: int, known: int) -> None:
+    def __init__(
+        self, journal: Journal, file: JournalFile, level: int, known: int, last: int = 0
+    ) -> None:
         self.file = file
         self.level = level
         self._files = journal.files
@@ -75,7 +75,12 @@ class Rewriting:
         self.to = 0
         # How far it was read.
         self.at = 0
-        self._index = 0
+        # The index that comes next, the size at the last checkpoint, and the numbers of those that
+        # only repeat a head.  The last one of a file stays: the next one begins with it.
+        self._index = self._sealed = 0
+        self._idle: "list[int]" = []
+        self._last = last
+        self.last = 0
         self._seed = b""
         self._seed_frame = b""
         self._run: "list[Node]" = []
@@ -88,7 +93,7 @@ class Rewriting:
             values: "list[Any]" = walker.values(frame) if frame is not None else [None]
             if values[0] != HEADER:
                 raise Malformed("truncated", "a file of the journal has no header")
-            self._index = values[4]
+            self._index = self._sealed = values[4]
             values[PENDING] = values[PENDING][-1:]
             values[CUSTODY] = None
             values[PAST] = []
@@ -167,11 +172,18 @@ class Rewriting:
         elif kind == SEED:
             self._seed = values[2]
             self._seed_frame = control(values)
-        elif kind in (PAYLOAD, SIGNATURE):
-            if kind == PAYLOAD:
-                # No run crosses a checkpoint.
-                yield from self._flush()
-                self._seed = self._seed_frame = b""
+        elif kind == PAYLOAD:
+            # No run crosses a checkpoint.
+            yield from self._flush()
+            self._seed = self._seed_frame = b""
+            self.last = values[1]
+            repeats = self._index == self._sealed and self.last != self._last
+            self._sealed = self._index
+            if repeats and self.level >= COLLAPSE_LEVEL:
+                self._idle.append(self.last)
+            else:
+                yield control(values)
+        elif kind == SIGNATURE and values[1] not in self._idle:
             yield control(values)
         # All else stands in the next file's header.
 
@@ -222,7 +234,10 @@ def step(tally: "Recorder", now_ms: int) -> bool:
     else:
         return True
     journal.work = None
-    journal.aside = journal.compacting = 0
+    journal.aside = 0
+    # What is noted is done, and not freed before.
+    noted = _noted(ledger)
+    journal.compacting = noted.number if noted is not None else 0
     forget(HERE)
     return worked
 
@@ -291,7 +306,12 @@ def _choose(ledger: "Ledger") -> "Generator[None, None, Rewriting | None]":
     file = _noted(ledger)
     if file is not None:
         made = Rewriting(journal, file, log.told[1], known)
-        yield from _measure(journal, made)
+        try:
+            yield from _measure(journal, made)
+        except Malformed:
+            # It stays as it is: it cannot be read any more.
+            log.told = []
+            raise
         return made
     for level in range(1, LEVEL_MAX + 1):
         for file in journal.list[:-1]:
@@ -306,9 +326,7 @@ def _choose(ledger: "Ledger") -> "Generator[None, None, Rewriting | None]":
                 continue
             if file.size - made.size < GAIN_BYTES_MIN:
                 tried[file.number] = level
-            elif made.size <= journal.bytes_max - RESERVE_LEFT_BYTES - max(
-                journal.used, journal.limit
-            ):
+            elif max(journal.used, journal.limit) + made.size + SEALING_BYTES <= journal.bytes_max:
                 return made
     return None
 
@@ -330,7 +348,7 @@ def _replace(tally: "Recorder", made: Rewriting) -> "Generator[None, None, None]
     files = journal.files
     file = made.file
     journal.aside = made.size
-    yield from _write(journal, Rewriting(journal, file, made.level, made.known))
+    yield from _write(journal, Rewriting(journal, file, made.level, made.known, made.last))
     if not _note(ledger, made):
         files.remove(LESS)
         return
@@ -411,8 +429,9 @@ def _tell(ledger: "Ledger") -> bool:
     log = ledger.log
     first, to = log.untold[:2]
     counts = log.untold[2:]
-    details: "dict[str, Any]" = {"dropped": 0, "reason": "full", "first": first, "to": to}
-    details["bodies"] = sum(counts)
+    details: "dict[str, Any]" = {"dropped": sum(counts), "reason": "full"}
+    details["first"] = first
+    details["to"] = to
     for kind, count in enumerate(counts):
         if count:
             details[KINDS[kind]] = count

@@ -17,8 +17,9 @@ LESS = "less" + SUFFIX
 # still be sealed, sent and freed.
 RESERVE_BYTES = 8192
 RESERVE_SHARE = 4  # at most a quarter of a small journal
-# Kept for compacting: a file's length, and at most an eighth.
+# Of it, for compacting: a file's length, at most an eighth of all; and for what seals meanwhile.
 COMPACTION_SHARE = 8
+SEALING_BYTES = 1024
 
 
 class Full(Exception):  # a state, told apart from a fault of the flash
@@ -48,9 +49,10 @@ class Journal:
         self.files = files
         self.bytes_max = bytes_max
         self.file_bytes_max = file_bytes_max
-        reserve = min(RESERVE_BYTES, bytes_max // RESERVE_SHARE)
+        # What compacting reads it writes beside it, so a file's length of the reserve is for that.
         self.file_room = min(file_bytes_max, bytes_max // COMPACTION_SHARE)
-        self.limit = bytes_max - reserve - self.file_room
+        reserve = min(RESERVE_BYTES, bytes_max // RESERVE_SHARE)
+        self.limit = bytes_max - max(reserve, self.file_room + SEALING_BYTES)
         # At the limit: refuse what comes, in place of giving up what is there.
         self.refuses = False
         # What compacting writes beside what is there, of which file, and the newest file when
