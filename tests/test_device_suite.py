@@ -15,7 +15,7 @@ from support.device_suite import (
     run_on_micropython,
 )
 from tallystick.tools._cache import ToolMissing
-from tallystick.tools.micropython import MicroPython
+from tallystick.tools.micropython import VERSION_MIN, MicroPython
 
 TESTS = all_tests()
 
@@ -30,14 +30,6 @@ def check(outcomes: list[Outcome]) -> None:
     failed = [f"{one.name}\n{one.said}" for one in outcomes if not one.ok]
     if failed:
         pytest.fail(f"{len(failed)} of {len(outcomes)} failed\n\n" + "\n\n".join(failed), False)
-
-
-@pytest.fixture(scope="module")
-def browser() -> webassembly.WebAssembly:
-    try:
-        return webassembly.find()
-    except ToolMissing as error:
-        pytest.skip(str(error))
 
 
 @on("micropython64")
@@ -56,11 +48,37 @@ def test_on_micropython32_in_a_small_heap(
     assert all(0 < one.heap_free_bytes < HEAP_32_BYTES for one in outcomes)
 
 
-@on("webassembly")
-def test_on_newest_micropython(test: DeviceTest, browser: webassembly.WebAssembly) -> None:
-    version, outcomes = webassembly.run(test, browser)
-    assert version >= (1, 29)
-    check(outcomes)
+@pytest.mark.parametrize(
+    ("runtime", "build", "says"),
+    [("newest", webassembly.NEWEST, (1, 29)), ("oldest", webassembly.OLDEST, VERSION_MIN)],
+)
+def test_evidence_and_recorder_on_the_newest_and_the_oldest_micropython(
+    runtime: str, build: str, says: tuple[int, int]
+) -> None:
+    chosen = [test for test in TESTS if runtime in test.runs_on]
+    try:
+        interpreter = webassembly.find(build)
+    except ToolMissing as error:
+        pytest.skip(str(error))
+    version, outcomes = webassembly.run_all(chosen, interpreter)
+    assert version == says
+    assert {"test_cbor", "test_recorder_journal"} <= {test.name for test in chosen}
+    check([one for found in outcomes.values() for one in found])
+
+
+def test_what_a_browser_s_micropython_gets_wrong_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "test_faulty.py").write_text(FAULTY)
+    (tmp_path / "test_broken.py").write_text("import nowhere\n\ndef test_never():\n    pass\n")
+    try:
+        interpreter = webassembly.find(webassembly.NEWEST)
+    except ToolMissing as error:
+        pytest.skip(str(error))
+    tests = [DeviceTest(tmp_path / "test_broken.py"), DeviceTest(tmp_path / "test_faulty.py")]
+    _, outcomes = webassembly.run_all(tests, interpreter)
+    (never,) = outcomes["test_broken"]
+    good, wrong, _ = outcomes["test_faulty"]
+    assert not never.ok and "nowhere" in never.said
+    assert good.ok and not wrong.ok and "one is not two" in wrong.said
 
 
 def test_interpreter_widths(micropython64: MicroPython, micropython32: MicroPython) -> None:
@@ -147,11 +165,3 @@ def test_a_restriction_needs_its_reason(tmp_path: Path) -> None:
     path.write_text('RUNS_ON = ("pypy",)\n')
     with pytest.raises(ValueError, match="pypy"):
         DeviceTest(path)
-
-
-def test_recorder_tests_stay_out_of_the_browser(tmp_path: Path) -> None:
-    path = tmp_path / "test_some.py"
-    path.write_text("from tallystick.recorder import journal\n")
-    assert "webassembly" not in DeviceTest(path).runs_on
-    path.write_text("from tallystick.evidence import cbor\n")
-    assert "webassembly" in DeviceTest(path).runs_on

@@ -3,9 +3,6 @@
 from _folder import within
 from _rekeyed import kid_of, opened, record
 
-RUNS_ON = ("cpython", "micropython64", "micropython32")
-RUNS_ON_BECAUSE = "the browser's MicroPython has no files for a journal"
-
 
 def test_a_rotated_device_records_under_its_new_key() -> None:
     def run(path: str) -> None:

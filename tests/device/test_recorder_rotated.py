@@ -3,9 +3,6 @@
 from _boots import follow, note, noted
 from _rekeyed import kid_of, opened, record
 
-RUNS_ON = ("cpython", "micropython64", "micropython32")
-RUNS_ON_BECAUSE = "the browser's MicroPython has no files for a journal"
-
 
 def boot_under_the_old_key(path: str) -> None:
     tally = opened(path, rotated=False)

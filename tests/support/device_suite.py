@@ -3,7 +3,8 @@
 A file of tests/device holds plain functions `test_*` with `assert`. CPython runs it as an ordinary
 test file (tests/conftest.py leaves out what is not for it). Here it is compiled, beside the
 compiled library, and run on MicroPython, one process a file: 64 bits; 32 bits in a 64 KiB heap; and
-the newest MicroPython, from source, as WebAssembly. A file that 64 KiB do not hold is two files.
+the newest and the oldest MicroPython, from source, as WebAssembly. A file that 64 KiB do not hold
+is two files.
 A file with functions `boot_*` is several boots of one device: a process for each, and one folder
 (tests/device/_boots.py).
 """
@@ -20,7 +21,7 @@ from tallystick.tools import device_library
 from tallystick.tools.micropython import MicroPython
 
 DEVICE_TESTS = Path(__file__).parent.parent / "device"
-RUNTIMES = ("cpython", "micropython64", "micropython32", "webassembly")
+RUNTIMES = ("cpython", "micropython64", "micropython32", "newest", "oldest")
 HEAP_32 = "64k"
 HEAP_32_BYTES = 65536
 FILE_TIMEOUT_S = 100
@@ -46,23 +47,16 @@ class DeviceTest:
         tree = ast.parse(path.read_text(), str(path))
         self.functions = _functions(tree, "test_")
         self.boots = _functions(tree, "boot_")
-        self.imports = _imports(tree)
         constants = _constants(tree)
-        self.runs_on = constants.get("RUNS_ON") or self._default_runtimes()
+        self.runs_on = constants.get("RUNS_ON") or RUNTIMES
         self.reason = constants.get("RUNS_ON_BECAUSE")
         unknown = set(self.runs_on) - set(RUNTIMES)
         if unknown:
             message = f"{path}: RUNS_ON names {sorted(unknown)}; known are {RUNTIMES}"
             raise ValueError(message)
-        if set(self.runs_on) < set(self._default_runtimes()) and not self.reason:
+        if set(self.runs_on) < set(RUNTIMES) and not self.reason:
             message = f"{path}: RUNS_ON leaves runtimes out, so RUNS_ON_BECAUSE must say why"
             raise ValueError(message)
-
-    def _default_runtimes(self) -> tuple[str, ...]:
-        """The browser's MicroPython has no files, sockets or pins: it gets pure tests only."""
-        own = {name for name in self.imports if name.startswith("tallystick.")}
-        pure = all(name.startswith("tallystick.evidence") for name in own)
-        return RUNTIMES if pure else RUNTIMES[:3]
 
 
 def all_tests() -> list[DeviceTest]:
@@ -135,16 +129,6 @@ def _text(output: bytes | str | None) -> str:
 def _functions(tree: ast.Module, prefix: str) -> list[str]:
     found = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
     return [name for name in found if name.startswith(prefix)]
-
-
-def _imports(tree: ast.Module) -> set[str]:
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
 
 
 def _constants(tree: ast.Module) -> dict[str, tuple[Any, ...]]:
