@@ -35,6 +35,7 @@ EXAMPLES: list[tuple[str, dict[str, Any]]] = [
     ("gap", {"dropped": 3, "reason": "memory", "first": 12}),
     ("gap", {"dropped": 5, "reason": "full", "first": 1, "to": 9, "decisions": 5}),
     ("clock", {"before_ms": -1, "after_ms": 1_790_000_000_000}),
+    ("clock", {"before_ms": None, "after_ms": 1_790_000_000_000, "source": "gateway"}),
     ("counter", {"value": 2_097_151}),
     ("key", {"thumbprint": HASH}),
     ("key", {"thumbprint": HASH, "driver": "tpm2", "custody": "tpm"}),

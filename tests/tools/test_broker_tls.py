@@ -122,4 +122,4 @@ def test_what_is_wrong_is_found_before_anybody_is_enrolled(fleet: Path, tmp_path
         done = enroll(fleet, "robot-1", *options)
         assert done.exit_code != 0
         assert says in f"{done.output}{done.exception}"
-    assert not Fleet.open(fleet).members()
+    assert list(Fleet.open(fleet).members()) == []

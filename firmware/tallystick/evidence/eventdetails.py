@@ -36,6 +36,15 @@ def _integer(value: "Any", what: str) -> None:
         raise Malformed("bad-type", "%s: must be an integer" % what)
 
 
+def _integer_or_none(value: "Any", what: str) -> None:
+    if value is not None:
+        _integer(value, what)
+
+
+def _source(value: "Any", what: str) -> None:
+    shape.one_of(value, ("gateway",), what)
+
+
 def _head(value: "Any", what: str) -> None:
     if value is not None:
         epoch, size, root = shape.row(value, 3, what)
@@ -85,7 +94,7 @@ DETAILS: "dict[str, dict[str, Check]]" = {
         "events?": shape.uint,
         "accepted?": shape.uint,
     },
-    "clock": {"before_ms": _integer, "after_ms": _integer},
+    "clock": {"before_ms": _integer_or_none, "after_ms": _integer, "source?": _source},
     "counter": {"value": shape.uint},
     "key": {"thumbprint": _hash, "driver?": _name, "custody?": _name},
     "config": {"digest": _hash, "previous?": _hash},

@@ -7,6 +7,8 @@ import time
 WALL_S_MIN = 1704067200
 # Seconds from 1970 to 2000, where some boards begin.
 EPOCH_2000_S = 946684800
+# How much an oscillator may err.
+DRIFT_PPM = 200
 
 MICROPYTHON = sys.implementation.name == "micropython"
 # Not empty while the machine's clock is put to a time that is none (recorder/clockput.py).
@@ -30,6 +32,10 @@ def machine_s() -> int | None:
 class SystemClock:
     """Milliseconds since it was made, and the machine's time with its uncertainty."""
 
+    # Where nobody set this clock, what receipts say of it (recorder/hinting.py): by how much the
+    # time is ahead of uptime, at least and at most, and at which uptime that was learned.
+    hint: "tuple[int, int, int] | None" = None
+
     def __init__(self, uncertainty_ms: int = 1000) -> None:
         self.uncertainty_ms = uncertainty_ms
         self._ticks: int = 0
@@ -50,9 +56,16 @@ class SystemClock:
 
     def wall(self) -> "tuple[int, int] | None":
         """(milliseconds since 1970, uncertainty), or None while the clock is not set."""
+        seconds = machine_s()
+        if seconds is None:
+            return None if self.hint is None else self._hinted()
         if MICROPYTHON:
             # Whole seconds on many boards.
-            seconds = machine_s()
-            return None if seconds is None else (seconds * 1000, self.uncertainty_ms)
-        now_ms = time.time_ns() // 1000000
-        return (now_ms, self.uncertainty_ms) if now_ms > WALL_S_MIN * 1000 else None
+            return seconds * 1000, self.uncertainty_ms
+        return time.time_ns() // 1000000, self.uncertainty_ms
+
+    def _hinted(self) -> "tuple[int, int]":
+        least, most, at_ms = self.hint  # type: ignore[misc]  # asked before
+        now_ms = self.uptime_ms()
+        drift_ms = (now_ms - at_ms) * DRIFT_PPM // 1000000 + 1
+        return now_ms + (least + most) // 2, (most - least + 1) // 2 + drift_ms

@@ -4,6 +4,7 @@
 from tallystick.evidence import kinds
 from tallystick.evidence.errors import Malformed, TallyError, TransportError, Unverified
 from tallystick.recorder import filing, freeing, stretches
+from tallystick.recorder.files import forget
 from tallystick.recorder.health import count, reason_of
 
 TYPE_CHECKING = False
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 MESSAGE_BYTES_MAX = 65536
 RECEIVED_MAX = 16
+# Between two receipts whose time is looked at.
+HINT_MS_MIN = 60000
 
 
 class Downlink:
@@ -135,7 +138,7 @@ class Downlink:
         with self._ledger.lock:
             if size == log.sealed_size:
                 return log.sealed_root
-        for sent, sent_root in self._sender.window:
+        for sent, sent_root, _ in self._sender.window:
             if sent == size:
                 return sent_root
         for root in stretches.root_at(self._ledger.journal, log.epoch, size):
@@ -185,8 +188,10 @@ class Downlink:
             frame = filing.mark_custody(log, receipt.to, receipt.digest, message, receipt.time_ms)
             ledger.append_control(frame)
             ledger.health.custody += 1
+            sealed_ms = self._sender.sealed_ms(receipt.to)
             self._sender.confirmed(receipt.to, self._now_ms)
             freeing.release(ledger.journal, log.epoch, receipt.to, self._sender.reading)
+        self._time(receipt.time_ms, sealed_ms)
 
     def _hollow_in(self, size: int) -> bool:
         log = self._ledger.log
@@ -195,6 +200,18 @@ class Downlink:
         from tallystick.recorder.giving import hollow_in  # noqa: PLC0415  # seldom
 
         return hollow_in(log, size)
+
+    def _time(self, time_ms: int, sealed_ms: int) -> None:
+        # Only a clock that nobody has set needs a gateway's.
+        clock = self._ledger.clock
+        hint: "Any" = getattr(clock, "hint", False)
+        if sealed_ms < 0 or hint is False or (hint is None and clock.wall() is not None):
+            return
+        if hint is None or self._now_ms - hint[2] >= HINT_MS_MIN:
+            from tallystick.recorder import hinting  # noqa: PLC0415  # rarely
+
+            hinting.heard(self._ledger, self._link.uplink, time_ms, sealed_ms)
+            forget(("recorder.hinting",))
 
     # Welcome.
 

@@ -37,8 +37,8 @@ class Sender:
         self._ordinal = 0
         self._handed = 0
         # Sizes and roots on their way to custody; a receipt is compared with these before the
-        # journal is searched.
-        self.window: "list[tuple[int, bytes]]" = []
+        # journal is searched.  And the uptime at which each was sealed, -1 where in another boot.
+        self.window: "list[tuple[int, bytes, int]]" = []
         self._now_ms = 0
         self._progress_ms = 0
         # What is under way, and the file that it reads.
@@ -92,6 +92,13 @@ class Sender:
         self._progress_ms = now_ms
         self.rewind(size)
         return True
+
+    def sealed_ms(self, size: int) -> int:
+        """The uptime at which what is on its way with this size was sealed, -1 if unknown."""
+        for one in self.window:
+            if one[0] == size:
+                return one[2]
+        return -1
 
     def confirmed(self, size: int, now_ms: int) -> None:
         """A verified custody receipt covers all below `size`."""
@@ -180,7 +187,9 @@ class Sender:
             if stretch.count:
                 if not self.window:
                     self._progress_ms = self._now_ms
-                self.window.append((stretch.to, decode(stretch.payload)[3]))
+                fields = decode(stretch.payload)
+                sealed_ms = fields[6] if fields[5] == ledger.log.boot else -1
+                self.window.append((stretch.to, fields[3], sealed_ms))
         self.position = (stretch.number, stretch.end)
         self._first = stretch.to
         self._ordinal = stretch.ordinal

@@ -68,6 +68,8 @@ def _gap(details: dict[str, Any]) -> str:
 
 def _clock(details: dict[str, Any]) -> str:
     before, after = details["before_ms"], details["after_ms"]
+    if before is None:
+        return f"the clock is not set; a gateway says that it is {utc(after)}"
     seconds = abs(after - before) / 1000
     way = "forward" if after > before else "back"
     return f"the clock was set {way} by {seconds:,.1f} s, to {utc(after)}"
