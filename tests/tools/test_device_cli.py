@@ -237,6 +237,7 @@ def test_a_key_in_a_chip_stays(board: EmulatedDevice) -> None:
     refused("not-provisioned", "pull", "robot", "--port", board.port)
 
 
+@pytest.mark.parametrize("running", [64], indirect=True)
 def test_a_journal_that_was_damaged_tells_so(running: EmulatedDevice, tmp_path: Path) -> None:
     records(running, 60)
     running.power_off()

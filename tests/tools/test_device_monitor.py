@@ -66,6 +66,7 @@ def test_decisions_are_told_while_the_program_runs_on(
     assert b"soft reboot" not in board.said and board.wait("runs", "idle") == "runs"
 
 
+@pytest.mark.parametrize("board", [32], indirect=True)
 def test_a_board_that_was_not_asked_to_tell_says_nothing(
     board: EmulatedDevice,
     tmp_path: Path,

@@ -9,8 +9,12 @@ import pytest
 from mpremote.transport import TransportError
 from mpremote.transport_serial import SerialTransport
 
-from support.emulated_device import EmulatedDevice
+from support.emulated_device import EmulatedDevice, quick_cables
 from tallystick.tools.micropython import MicroPython
+
+__all__ = ["quick_cables"]
+
+pytestmark = pytest.mark.usefixtures("quick_cables")
 
 COUNTS = "import time\nn = 0\nwhile True:\n    n += 1\n    time.sleep(0.01)\n"
 MPREMOTE_TIMEOUT_S = 60
@@ -63,13 +67,12 @@ def test_mpremote_works_on_it(
 def test_a_program_runs_after_each_reset_and_stops_at_ctrl_c(
     device: EmulatedDevice, mpremote: Callable[..., str]
 ) -> None:
-    mpremote("exec", f"f = open('main.py', 'w'); f.write({COUNTS!r}); f.close()")
-    device.power_cycle()
+    device.power_off()
+    device.load({"/main.py": COUNTS.encode()})
+    device.power_on()
     assert device.wait("runs", "idle") == "runs"
-    assert int(mpremote("resume", "exec", "print(n)")) > 0
-    assert device.wait("idle") == "idle"
-    mpremote("reset")
-    assert device.wait("runs") == "runs"
+    assert int(mpremote("resume", "exec", "print(n)", "+", "reset")) > 0
+    assert b">>> " in device.said and device.wait("runs") == "runs"
 
 
 def test_raw_paste_takes_what_comes_at_once_and_breaks_off(device: EmulatedDevice) -> None:
