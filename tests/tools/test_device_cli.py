@@ -196,6 +196,43 @@ def test_info_pull_and_wipe_while_main_records(running: EmulatedDevice, tmp_path
     assert not any(path.startswith(LIBRARY) for path in left)
 
 
+@pytest.mark.parametrize("running", [64], indirect=True)
+def test_pull_and_wipe_spare_what_is_not_theirs(running: EmulatedDevice, tmp_path: Path) -> None:
+    records(running, 20)
+    folder = tmp_path / "robot"
+    said("pull", folder, "--port", running.port)
+    # As pulled before the board gave its records up and kept their hashes.
+    richer = min((folder / "segments").iterdir())
+    richer.write_bytes(richer.read_bytes() + bytes(100))
+    before = richer.read_bytes()
+    said("pull", folder, "--port", running.port)
+    assert richer.read_bytes() == before
+    running.power_off()
+    fleet = Fleet(FLEET)
+    running.load(
+        {
+            "/journal/mine.txt": b"mine",
+            "/profiles/mine.txt": b"mine",
+            "/credential.cbor": cbor.encode(fleet.device("robot-2").credential),
+        }
+    )
+    running.power_on()
+    refused("wrong-device", "pull", tmp_path / "other", "--port", running.port)
+    config = json.loads(running.contents()["/tallystick.json"])
+    running.power_off()
+    running.load({"/tallystick.json": json.dumps({**config, "profiles": "profiles"}).encode()})
+    running.power_on()
+    said("wipe", "--port", running.port, "--journal", "--configuration", "--yes")
+    left = {path for path in running.contents() if not path.startswith("/lib/")}
+    assert left == {
+        "/main.py",
+        "/journal/",
+        "/journal/mine.txt",
+        "/profiles/",
+        "/profiles/mine.txt",
+    }
+
+
 def test_what_was_pulled_reaches_a_gateway(
     tmp_path: Path, micropython32: MicroPython, mosquitto: Mosquitto
 ) -> None:
@@ -222,6 +259,11 @@ def test_what_was_pulled_reaches_a_gateway(
             (second,) = said("send", folder, *broker)["epochs"]
             assert second["to"] > first["to"] and second["sent"] < first["sent"] + 20
             assert said("send", folder, *broker)["epochs"][0]["sent"] == 0
+            # A gateway that the board does not know vouches for nothing.
+            stranger = json.loads((folder / "tallystick.json").read_text())
+            (folder / "tallystick.json").write_text(json.dumps({**stranger, "gateways": []}))
+            text = refused("no-answer", "send", folder, *broker, "--wait", "1")
+            assert "it said wrong-key" in text
     numbers = decisions(site)
     assert numbers[:20] == list(range(1, 21)) and len(numbers) > pulled["records"]["decisions"]
     receipts = sorted((folder / "custody").iterdir())

@@ -180,6 +180,33 @@ def test_a_flash_that_fills_meanwhile_keeps_the_old_library(
     assert not any(path.startswith(install.NEW) for path in device.contents())
 
 
+# Of the helpers on the board: what is written lacks its end, or what is read.
+SHORT_WRITE = (
+    "def _write(path, mode, data):\n with open(path, mode) as file: file.write(_bin(data)[:-1])"
+)
+SHORT_READ = "def _read(path): print(_txt(open(path, 'rb').read()[:-1]).decode(), end='')"
+
+
+def test_what_arrives_damaged_is_neither_used_nor_kept(
+    device: EmulatedDevice, tmp_path: Path
+) -> None:
+    old = made(tmp_path, 1)
+    put(device, old)
+    with Connection(device.port) as connection:
+        plan = install.plan(connection, board.check(connection, None), made(tmp_path, 2))
+        plan.others = []
+        connection.run(SHORT_WRITE)
+        with pytest.raises(TransportError, match="not what the board reads"):
+            install.install(connection, plan)
+        with pytest.raises(TransportError, match="/x arrived damaged; nothing of it was kept"):
+            connection.put("/x", b"data")
+        connection.run(SHORT_READ)
+        with pytest.raises(TransportError, match="was damaged on its way"):
+            connection.get("/lib/tallystick/firmware.txt")
+    assert on_board(device) == old.files
+    assert not {"/x", "/x.new"} & set(device.contents())
+
+
 def test_what_would_hide_the_library_is_named(device: EmulatedDevice, tmp_path: Path) -> None:
     wanted = made(tmp_path, 1)
     with Connection(device.port) as connection:
