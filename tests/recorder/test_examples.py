@@ -36,6 +36,27 @@ def test_grip_on_micropython(
     assert done.stdout.splitlines()[-1] == "12 records, 0 dropped", done.stderr
 
 
+def test_patrol_with_asyncio(
+    tmp_path: Path, micropython32: MicroPython, device_library: Path
+) -> None:
+    fleet = Fleet(tmp_path / "fleet")
+    script = str(EXAMPLES / "patrol.py")
+    paths = [tmp_path / f"{name}.json" for name in ("one", "two")]
+    for path in paths:
+        path.write_text(json.dumps(fleet.device(path.stem)))
+    done = subprocess.run(
+        [sys.executable, script, str(paths[0])],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    expected = "9 records, signed: True others ran: True\n"
+    assert done.stdout == expected, done.stderr
+    there = micropython32.run(script, str(paths[1]), path=[device_library])
+    assert there.stdout == expected, there.stderr
+
+
 def test_a_handover_between_two_interpreters(
     tmp_path: Path, micropython64: MicroPython, device_library: Path
 ) -> None:

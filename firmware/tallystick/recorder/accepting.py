@@ -65,7 +65,8 @@ def accept(tally: "Recorder", half: bytes, wait: bool) -> "Any":  # noqa: FBT001
             tally.wake()
         return handle
     for _ in work:
-        pass
+        if tally.each_step is not None:
+            tally.each_step()
     if handle.error is not None:
         raise handle.error
     # `kept` says whether this came in time; a key that is late makes it so afterwards.

@@ -7,7 +7,7 @@ from tallystick.recorder.files import MICROPYTHON
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from typing import Any
 
     from tallystick.recorder.ledger import Ledger
@@ -165,17 +165,55 @@ def add_urgent(tally: "Recorder", record: bytes) -> None:
     wait_for(tally, handle)
 
 
-def wait_for(tally: "Recorder", handle: Handle) -> bool:
-    """Until the handle is ready, at most `wait_s`; whether it has a result."""
+def add_later(
+    tally: "Recorder",
+    model: "Any",
+    inputs: "Any",
+    constraints: "Any",
+    output: "Any",
+    context: "Any",
+) -> Handle:
+    """As add_urgent, for who waits otherwise."""
+    handle = Handle()
+    now_ms = tally._clock.uptime_ms()
+    record = tally._encode(now_ms, model, inputs or {}, constraints or {}, context or {}, output)
+    add_sealed(tally._ledger, record, handle)
+    return handle
+
+
+def waiting(
+    tally: "Recorder", handle: Handle, step: "Callable[[], bool]"
+) -> "Generator[bool, None, bool]":
+    """Steps until the handle is ready, at most `wait_s`; yields whether to go on at once.
+
+    Its value is whether the handle has a result.
+    """
     # A dead key must not hold a robot for ever: then health tells, and the record stays.
     clock = tally._ledger.clock
     end = clock.uptime_ms() + int(tally._config["wait_s"] * 1000)
     while not handle.ready:
-        if not tally.step_ledger() and not handle.ready:
-            if clock.uptime_ms() >= end:
-                tally._ledger.fault("key", "late")
-                return False
-            time.sleep(STEP_S)
+        worked = step()
+        # The step may have made it so.
+        if not worked and not handle.ready and clock.uptime_ms() >= end:  # type: ignore[redundant-expr]
+            tally._ledger.fault("key", "late")
+            return False
+        yield worked
     if not MICROPYTHON:
         tally.wake()
     return handle.kept
+
+
+def wait_for(tally: "Recorder", handle: Handle) -> bool:
+    """Until the handle is ready, at most `wait_s`; whether it has a result."""
+    return run(waiting(tally, handle, tally.step_ledger))
+
+
+def run(work: "Generator[bool, None, bool]") -> bool:
+    """Its value, after sleeping wherever there is nothing to do."""
+    while True:
+        try:
+            worked = next(work)
+        except StopIteration as end:
+            return bool(end.value)
+        if not worked:
+            time.sleep(STEP_S)

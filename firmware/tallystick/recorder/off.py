@@ -93,6 +93,9 @@ class Off(Recorder):
     def poll(self, budget_ms: int = POLL_MS) -> bool:  # noqa: ARG002
         return False
 
+    def on_step(self, call: "Any") -> None:
+        pass
+
     def step_ledger(self) -> bool:
         return False
 

@@ -76,6 +76,7 @@ class Recorder:
 
             self._refuse = check
         self._turn: "Any" = ledger.lock.__class__()
+        self.each_step: "Callable[[], Any] | None" = None
         self.accepts: "list[Generator[None, None, Any]]" = []
         # Who was verified by accept().
         self.makers: "list[Maker]" = []
@@ -250,10 +251,17 @@ class Recorder:
                 break
         return worked
 
+    def on_step(self, call: "Callable[[], Any] | None") -> None:
+        """Call this after each bounded step, wherever there are any: it may feed a watchdog."""
+        self.each_step = call
+
     def step_ledger(self) -> bool:
         """One bounded step towards a signature."""
         with self._turn:
-            return self._step_ledger(self._clock.uptime_ms())
+            worked = self._step_ledger(self._clock.uptime_ms())
+        if self.each_step is not None:
+            self.each_step()
+        return worked
 
     def _step_ledger(self, now_ms: int) -> bool:
         try:
@@ -281,10 +289,18 @@ class Recorder:
                     if self._link.greeted:
                         worked = self._sender.step(self._link, now) or worked
                 except (TallyError, OSError, ValueError, MemoryError) as error:
-                    self._link.lost()
-                    self._ledger.fault("uplink", reason_of(error), error)
+                    self._unlinked(error)
                     worked = True
-            return worked
+        if self.each_step is not None:
+            self.each_step()
+        return worked
+
+    def _unlinked(self, error: Exception) -> None:
+        self._link.lost()  # type: ignore[union-attr]  # there is one
+        try:
+            self._ledger.fault("uplink", reason_of(error), error)
+        except MemoryError:
+            self._ledger.starved("uplink")
 
     def _step_accepting(self) -> bool:
         try:

@@ -1,14 +1,12 @@
 # flush() and close().  Loaded when first used.
 
-import time
-
 from tallystick.recorder.buffer import LEAVES_MAX
 from tallystick.recorder.files import MICROPYTHON, forget
-from tallystick.recorder.handle import STEP_S
+from tallystick.recorder.handle import run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from typing import Any
 
     from tallystick.recorder.ledger import Ledger
@@ -20,21 +18,46 @@ NEVER_MS = 1 << 62
 def flush(tally: "Recorder") -> bool:
     """See Recorder.flush."""
     forget(("recorder.waiting",))
+    return run(flushing(tally))
+
+
+def flushing(tally: "Recorder") -> "Generator[bool, None, bool]":
+    """Steps until all that is recorded by now is signed; yields whether to go on at once.
+
+    Its value is whether it is so: not where flash or key are late.
+    """
     ledger = tally._ledger
+    if ledger.flash_after_ms == NEVER_MS:
+        return not ledger.dropped
     end = ledger.clock.uptime_ms() + int(tally._config["wait_s"] * 1000)
     while tally.accepts:
-        tally.step()
+        yield tally.step()
     if ledger.unrecorded:
-        tally.step_ledger()
-    while not ledger.settled():
-        if tally.step_ledger():
-            continue
-        log = ledger.log
-        if log.unsealed and not log.pending and ledger.seal():
-            continue
-        if ledger.clock.uptime_ms() >= end:
+        yield tally.step_ledger()
+    if ledger.over or ledger.dropped:
+        from tallystick.recorder.overflow import end_gap  # noqa: PLC0415  # rarely
+
+        end_gap(ledger)
+    log = None
+    while True:
+        if log is not ledger.log:
+            # At the begin, and where the log was left for another one meanwhile.
+            log = ledger.log
+            with ledger.gate:
+                size = ledger.written + ledger.queued()
+            ordinal = 0
+        if not ordinal and log.sealed_size >= size:
+            ordinal = log.ordinal
+        if ordinal and ledger.sendable >= ordinal:
+            break
+        worked = tally.step_ledger()
+        # Others may record meanwhile, and something may not be written for long.
+        written = not worked or log.tree.size >= size
+        if written and not ordinal and log.unsealed and not log.pending:
+            worked = bool(ledger.seal()) or worked
+        if not worked and ledger.clock.uptime_ms() >= end:
             return False
-        time.sleep(STEP_S)
+        yield worked
     if not MICROPYTHON:
         tally.wake()
     return True
@@ -44,8 +67,12 @@ def close(tally: "Recorder") -> None:
     """See Recorder.close."""
     if not MICROPYTHON:
         tally.stop()
-    flush(tally)
     ledger = tally._ledger
+    if ledger.flash_after_ms == NEVER_MS:
+        return
+    if flush(tally) and not ledger.settled():
+        # What came last: that there was no room for something.
+        flush(tally)
     from tallystick.recorder.filing import close as close_journal  # noqa: PLC0415  # costs heap
 
     _last(ledger, "flash", close_journal, ledger.journal, ledger.lock)

@@ -28,11 +28,12 @@ from tallystick.tools.device_parameters import short_parameters
 API_CLASSES = (
     *("Recorder", "Off", "Health", "Handle", "Accepted", "Uplink", "Files", "SystemClock"),
     *("Signer", "Counter", "TallyError", "Malformed", "Unverified", "CouldNotCheck"),
-    *("TransportError", "KeyDriverError", "Claim", "Half", "Joining"),
+    *("TransportError", "KeyDriverError", "Claim", "Half", "Joining", "AsyncRecorder"),
 )
 API_MODULES = (
     *("tallystick/recorder/__init__.py", "tallystick/recorder/deciding.py"),
     *("tallystick/recorder/joining.py", "tallystick/recorder/provisioning.py"),
+    "tallystick/recorder/aio.py",
     "tallystick/evidence/errors.py",
 )
 # Of objects that are not ours: what MicroPython's machine and umqtt have, and CPython does not.
@@ -41,6 +42,7 @@ _MACHINE = (
     *("txdone", "feed", "value", "irq", "sock", "set_callback", "wait_msg", "ping", "ticks_ms"),
     *("ticks_us", "ticks_diff", "ticks_add", "sleep_ms", "sleep_us", "mem_free", "mem_alloc"),
     *("ioctl", "readblocks", "writeblocks", "kbd_intr", "ilistdir", "ipoll", "micropython"),
+    *("create_task", "sleep", "cancel"),
 )
 
 

@@ -7,6 +7,7 @@ message of a reason).
 """
 
 import ast
+import re
 
 from tallystick.tools._cache import ToolMissing
 from tallystick.tools.device_branches import only_micropython
@@ -48,12 +49,26 @@ def slim_all(modules: dict[str, bytes], *, board: bool = False) -> dict[str, byt
     found = {}
     for place, source in modules.items():
         try:
-            found[place] = slim(source.decode(), known)
+            found[place] = slim(_plain(source.decode()), known)
         except SyntaxError as error:
             message = f"{place} is no Python: {error}"
             raise ToolMissing("device-syntax", message) from error
     shrunk = lean(found) if board else fewer_names(found)
-    return {place: source.encode() for place, source in shrunk.items()}
+    return {place: _coroutines(source).encode() for place, source in shrunk.items()}
+
+
+# What shrinks code need not know of coroutines: they are functions with a decorator meanwhile.
+_MARK = "@_a_coroutine"
+_ASYNC = re.compile(r"^( *)async def ", re.MULTILINE)
+_MARKED = re.compile(rf"^( *){_MARK}\n *def ", re.MULTILINE)
+
+
+def _plain(source: str) -> str:
+    return _ASYNC.sub(rf"\1{_MARK}\n\1def ", source)
+
+
+def _coroutines(source: str) -> str:
+    return _MARKED.sub(r"\1async def ", source)
 
 
 class _Slim(ast.NodeTransformer):
