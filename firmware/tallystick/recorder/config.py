@@ -225,5 +225,9 @@ def parse_uplink(url: str) -> "tuple[str, str, int]":
 
 def digest(config: "dict[str, Any]") -> bytes:
     """What a `boot` event says of it."""
-    # Numbers as text: seconds may be floats, and JSON has them too.
-    return sha256("\n".join(["%s=%s" % (name, config[name]) for name in sorted(KEYS)]).encode())
+    # Numbers as text: seconds may be floats, whose repr is not the same on every board.
+    lines = []
+    for name in sorted(KEYS):
+        value = config[name]
+        lines.append("%s=%s" % (name, "%.3f" % value if type(value) is float else value))
+    return sha256("\n".join(lines).encode())
