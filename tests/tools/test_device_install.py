@@ -131,6 +131,24 @@ def test_a_power_cut_leaves_a_whole_library_or_none(
     assert states >= ({"old"} if beside else {"none"})
 
 
+@pytest.mark.parametrize("beside", [True, False])
+def test_what_another_version_left_goes(
+    beside: bool, device: EmulatedDevice, small: EmulatedDevice, tmp_path: Path
+) -> None:
+    used = device if beside else small
+    old = made(tmp_path, 1)
+    old.files["a/of_old.mpy"] = old.files["b.mpy"]
+    put(used, old)
+    if beside:
+        with Connection(used.port) as connection:
+            connection.put(install.NEW + "/of_an_interrupted_one.mpy", b"M")
+    new = made(tmp_path, 2)
+    plan = put(used, new)
+    assert plan.beside is beside
+    assert ("of_an_interrupted_one.mpy" if beside else "a/of_old.mpy") in plan.remove
+    assert on_board(used) == new.files
+
+
 @pytest.mark.parametrize("count", [3_000, 8_000])
 def test_a_cable_that_is_pulled_is_one_sentence_and_gone_on_with(
     count: int, device: EmulatedDevice, tmp_path: Path
@@ -172,7 +190,8 @@ def test_a_flash_that_fills_meanwhile_keeps_the_old_library(
         connection.run(
             "n = 0\ntry:\n while True:\n"
             "  with open('/%d' % n, 'wb') as file: file.write(bytes(4096))\n  n += 1\n"
-            "except OSError: os.remove('/%d' % n)"
+            "except OSError: pass\n"
+            "for k in range(n - 4, n + 1): os.remove('/%d' % k)"
         )
         with pytest.raises(Full, match="removed again"):
             install.install(connection, plan)
