@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -22,9 +23,9 @@ LONG = os.environ.get("TALLY_POWERCUT") == "long"
 # Block and size of each flash, in bytes.
 FLASHES = ((512, 49152), (1024, 65536), (4096, 131072))
 HERE = Path(__file__).parent
-HEAP = "4m"
+HEAP = "8m"
 # A command that says nothing for so long hangs.
-SILENCE_S = 30
+SILENCE_S = 20
 ASKED = "svcu"
 KINDS = ASKED + "nahkofxbpde"
 
@@ -142,7 +143,11 @@ class Bench:
         pipe: IO[bytes] = self._process.stderr  # type: ignore[assignment]  # a pipe
         while len(self._taken) < size:
             if not select.select([pipe], [], [], SILENCE_S)[0]:
-                raise BoardError(f"the board said nothing for {SILENCE_S} s")
+                # It says where it is.
+                self._process.send_signal(signal.SIGINT)
+                time.sleep(1)
+                said = os.read(pipe.fileno(), 65536)
+                raise BoardError(f"the board said nothing for {SILENCE_S} s: {said!r}")
             data = os.read(pipe.fileno(), 65536)
             if not data:
                 self._process.wait(10)

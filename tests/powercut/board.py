@@ -210,6 +210,8 @@ def busy(board: Board) -> None:
         if minute == 4:
             board.claim()
         board.work(1)
+        # And one in which nothing comes.
+        board.work(1)
     board.finish()
 
 
@@ -340,16 +342,16 @@ class Bench:
             self.run(life, Board(self, Flash(self.block, data), LIFE_NUMBERS))
             self.host.tell("d")
 
-    def errors(self, at: int, begin: int, end: int, kinds: "list[list[int]]") -> None:
-        """From the script's flash after `at` operations: each operation of `busy` fails once.
+    def errors(self, at: int, begin: int, end: int, kinds: "list[list[list[int]]]") -> None:
+        """From the script's flash after `at` operations: each operation of `busy` fails.
 
-        kinds: [how many operations fail, whether they raise]; 0 is all from there on. After each
-        the power goes and comes back, and the flash works again.
+        kinds: [how many operations fail, whether they raise]; 0 is all from there on; several for
+        each operation, in turn. After each the power goes and comes back, and the flash works.
         """
         image = self._image(at)
         for failing in range(begin, end):
             over = True
-            for count, raises in kinds:
+            for count, raises in kinds[failing % len(kinds)]:
                 data = bytearray(image)
                 flash = Flash(self.block, data)
                 flash.fails = (failing, failing + count if count else FOREVER)

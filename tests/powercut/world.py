@@ -215,9 +215,9 @@ class World:
                     demand(one.details["boot"] > boot, "a boot count that does not rise")
                     boot = one.details["boot"]
                     at = 0
-                if one.uptime_ms < at and boot:
-                    raise BrokenPromise(f"an uptime that falls within boot {boot}")
-                at = one.uptime_ms
+                if isinstance(one, Decision):
+                    demand(one.uptime_ms >= at, f"an uptime that falls within boot {boot}")
+                    at = one.uptime_ms
 
     def check_missing(self, first: int, end: int) -> None:
         """Of the decisions numbered so, none is missing before one that is there."""

@@ -28,12 +28,15 @@ def advance(ledger: "Ledger", now_ms: int) -> bool:
     # A chip does one thing at a time.
     if ledger.counting is not None and ledger.counting.step(now_ms):
         return True
-    if log.pending and log.pending[0][0] <= ledger._durable:
-        return _begin_signing(ledger, now_ms)
+    if log.pending and log.pending[0][0] <= ledger._durable and _begin_signing(ledger, now_ms):
+        return True
     if log.ordinal > ledger._durable or log.signed > ledger.sendable:
         return _sync(ledger, now_ms)
+    if log.pending:
+        # What comes while the key is away is safe from power cuts too.
+        return ledger.policy.sync_due(now_ms, log.unsealed) and _sync(ledger, now_ms)
     room = log.stretch_room + STRETCH_ROOM - log.room_max
-    if not log.pending and ledger.policy.due(now_ms, log.unsealed, room):
+    if ledger.policy.due(now_ms, log.unsealed, room):
         _look_around(ledger)
         return bool(ledger.seal())
     return False

@@ -13,6 +13,7 @@ class Policy:
         self.after_ms = after_ms
         self.interval_ms = interval_ms
         self.sealed_ms = 0
+        self.synced_ms = 0
         self.first_ms = -1
 
     def added(self, now_ms: int) -> None:
@@ -23,6 +24,13 @@ class Policy:
         """A payload was written."""
         self.sealed_ms = now_ms
         self.first_ms = -1
+
+    def sync_due(self, now_ms: int, unsealed: int) -> bool:
+        """Whether it would be time for a checkpoint, if the key were not late."""
+        if not unsealed or now_ms - self.synced_ms < self.after_ms:
+            return False
+        self.synced_ms = now_ms
+        return True
 
     def due(self, now_ms: int, unsealed: int, room: int) -> bool:
         """Whether it is time for a checkpoint."""

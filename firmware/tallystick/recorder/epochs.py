@@ -56,13 +56,13 @@ def begin(ledger: "Ledger", reason: str, previous: "list[Any] | None") -> None:
             lost += leave(ledger)
         if lost:
             ledger.health.dropped += lost
-            _first(ledger, "gap", {"dropped": lost, "reason": "epoch"})
-        _first(ledger, "epoch", {"previous": previous, "reason": reason})
+            first(ledger, "gap", {"dropped": lost, "reason": "epoch"})
+        first(ledger, "epoch", {"previous": previous, "reason": reason})
     for handle in waiting:
         handle.lose("frozen-epoch")
 
 
-def _first(ledger: "Ledger", name: str, details: "dict[str, Any]") -> None:
+def first(ledger: "Ledger", name: str, details: "dict[str, Any]") -> None:
     # Before what waits to be written.
     with ledger.gate:
         ledger.queue.insert(0, encode_event(ledger.clock.uptime_ms(), name, details))
@@ -70,10 +70,17 @@ def _first(ledger: "Ledger", name: str, details: "dict[str, Any]") -> None:
         ledger.health.records += 1
 
 
-def boot(ledger: "Ledger", config: "dict[str, Any]", details: "dict[str, Any]") -> None:
+def boot(
+    ledger: "Ledger",
+    config: "dict[str, Any]",
+    details: "dict[str, Any]",
+    again: bool = False,  # noqa: FBT001, FBT002  # before what waits to be written
+) -> None:
     """Count the boot and record it, in a log that begins anew once more, without `details`."""
-    ledger.append_control(mark_boot(ledger.log))
+    frame = mark_boot(ledger.log)
+    if ledger.journal.list:  # else the first file's header will say it
+        ledger.append_control(frame)
     details["boot"] = ledger.log.boot
     details["config"] = config["digest"]
     details["firmware"], details["cause"] = config["firmware"]
-    ledger.event("boot", details)
+    (first if again else ledger.__class__.event)(ledger, "boot", details)

@@ -80,7 +80,10 @@ class Journal:
         # has its temporary name.
         self.left: "BinaryIO | None" = None
         self.unnamed = False
+        # A write failed: there may be a part of a frame.  And: what was not synced may be lost,
+        # whatever the next sync says (losing.py).
         self.broken = False
+        self.doubt = False
 
     def wants_file(self) -> bool:
         """Whether the file is long enough to begin another one at the next payload."""
@@ -100,6 +103,7 @@ class Journal:
 
     def append(self, data: bytes, reserved: bool = False) -> None:  # noqa: FBT001, FBT002
         """Whole or not at all; Full at the limit, `reserved` for what seals and frees."""
+        self._sure()
         size = len(data)
         if self.used + size > (self.bytes_max - self.aside if reserved else self.limit):
             raise Full
@@ -110,13 +114,29 @@ class Journal:
             forget(("recorder.filing",))
         # Whatever ends the write, an interrupt too, may leave a part of the frame.
         self.broken = True
+        # LittleFS drops all of a file that it did not write yet; POSIX does not.
+        self.doubt = MICROPYTHON
         self.files.write(self.handle, data)  # type: ignore[arg-type]  # open by now
-        self.broken = False
+        self.broken = self.doubt = False
         self.list[-1].size += size
         self.used += size
 
     def sync(self, lock: "Any") -> None:
         """All that was appended before is durable; others may append meanwhile."""
+        self._sure()
+        done = False
+        try:
+            self._sync(lock)
+            done = True
+        finally:
+            if not done:
+                self.doubt = True
+
+    def _sure(self) -> None:
+        if self.doubt:
+            raise OSError(5, "what was written and not synced may be lost")
+
+    def _sync(self, lock: "Any") -> None:
         with lock:
             left, handle, unnamed = self.left, self.handle, self.unnamed
         if left is not None:

@@ -265,6 +265,10 @@ class Recorder:
 
     def _step_ledger(self, now_ms: int) -> bool:
         try:
+            if self._ledger.journal.doubt:
+                from tallystick.recorder import losing  # noqa: PLC0415  # the flash failed
+
+                return losing.step(self, now_ms)
             worked = self._ledger.step(now_ms)
             if self._ledger.wants_room():
                 from tallystick.recorder import compacting  # noqa: PLC0415  # the journal is full
