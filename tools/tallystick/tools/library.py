@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from tallystick.evidence.errors import Malformed
-from tallystick.tools import device_library, micropython
+from tallystick.tools import device_library, micropython, mip_package
 
 MARK = Path("tallystick", "recorder", "__init__.mpy")
 KIB = 1024
@@ -36,16 +36,22 @@ Examples:
     help="All of tallystick.evidence and its names, for a program that uses more than the recorder;"
     " on 32 bits some 8 KiB of heap more.",
 )
+@click.option(
+    "--url",
+    default="",
+    help="Where FOLDER will be served, for boards whose mip takes no relative addresses.",
+)
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.argument("program", nargs=-1, metavar="[PROGRAM [ARGS]...]")
-def library(*, bits: str, whole: bool, folder: Path, program: tuple[str, ...]) -> None:
+def library(*, bits: str, whole: bool, url: str, folder: Path, program: tuple[str, ...]) -> None:
     """Write the recorder, compiled for MicroPython 1.22 or newer, into FOLDER: a board's /lib.
 
     With it comes micropython-lib's MQTT client, which pip fetches once. The same files serve every
     board. With PROGRAM, run that on the MicroPython of this machine, with FOLDER on its path; on
-    Debian one is fetched into the cache where none is installed.
+    Debian one is fetched into the cache where none is installed. FOLDER has a package.json too,
+    for mip and mpremote mip.
     """
-    _write(folder, whole=whole)
+    _write(folder, whole=whole, url=url)
     if not program:
         size = sum(path.stat().st_size for path in folder.rglob("*.mpy"))
         click.echo(f"{folder}: {size // KIB:,} KiB; it belongs in a board's /lib")
@@ -56,7 +62,7 @@ def library(*, bits: str, whole: bool, folder: Path, program: tuple[str, ...]) -
     click.get_current_context().exit(done.returncode)
 
 
-def _write(folder: Path, *, whole: bool) -> None:
+def _write(folder: Path, *, whole: bool, url: str) -> None:
     """Nothing of an older version may stay, and nothing that is not ours may go."""
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
         message = f"{folder} holds something else: name a new folder"
@@ -66,3 +72,5 @@ def _write(folder: Path, *, whole: bool) -> None:
         shutil.rmtree(folder / old, ignore_errors=True)
     device_library.device_library(out=folder, board=not whole)
     shutil.copytree(modules, folder, dirs_exist_ok=True)
+    # For a board that fetches it with mip from wherever this folder is served.
+    (folder / mip_package.NAME).write_text(mip_package.of_folder(folder, url))
