@@ -35,8 +35,9 @@ class Commands(click.Group):
         except ModuleNotFoundError as error:
             if (error.name or "").startswith("tallystick"):
                 raise
+            package = (error.name or "").partition(".")[0]
             message = (
-                f"`tally device {cmd_name}` needs the package {error.name}: "
+                f"`tally device {cmd_name}` needs the package {package}: "
                 "pip install 'tallystick[device]'"
             )
             raise click.UsageError(message) from error
