@@ -53,8 +53,12 @@ class Tls:
         self.port = free_port()
         lines = [f"listener {self.port} 127.0.0.1", "allow_anonymous true"]
         lines += [f"cafile {self.authority.file}", f"certfile {cert}", f"keyfile {key}"]
+        # Those that are provisioned have a certificate, those that join have none.
+        self.mutual = free_port()
+        lines += [f"listener {self.mutual} 127.0.0.1", "require_certificate true", *lines[2:5]]
         self.broker = Mosquitto(folder / "broker", settings="\n".join(lines))
         self.url = f"mqtts://localhost:{self.port}"
+        self.mutual_url = f"mqtts://localhost:{self.mutual}"
 
 
 @pytest.fixture
@@ -141,8 +145,9 @@ def test_provisioned_by_the_cable(
     # Without a configuration its program ends, with a sentence.
     assert board.wait("idle") == "idle"
     made = said(
-        *("provision", site.folder, "robot-1", "--port", board.port, "--broker", tls.url),
-        *("--tls-ca", tls.authority.file, "--set", "checkpoint_s=0.5"),
+        *("provision", site.folder, "robot-1", "--port", board.port, "--broker", tls.mutual_url),
+        *("--tls-ca", tls.authority.file, "--tls-ca-key", tls.authority.write_key()),
+        *("--set", "checkpoint_s=0.5"),
     )
     check_custody(board, gateway, made["device"], tmp_path / "pulled")
 

@@ -64,7 +64,7 @@ class Joining:
     def _tls(self) -> "Any":
         ca = self._beside(self._settings["ca"])
         if not MICROPYTHON:
-            from tallystick.recorder.joining_http import LibrarySecure  # noqa: PLC0415  # CPython's
+            from tallystick.recorder.joining_tls import LibrarySecure  # noqa: PLC0415  # CPython's
 
             return LibrarySecure(ca, self._place[1])
         if ca is None:

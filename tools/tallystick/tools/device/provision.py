@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tallystick.hw import boards
-from tallystick.tools import fleetdir
+from tallystick.tools import brokertls, fleetdir
 from tallystick.tools import provision as configurations
 from tallystick.tools.device import ports, provisioning, wifi
 from tallystick.tools.device.provisioning import Wanted
@@ -26,7 +26,7 @@ Examples:
   tally device provision acme robot-1 --broker mqtt://10.0.0.2:1883 --dry-run
   tally device provision acme robot-1 --broker mqtt://10.0.0.2:1883 --wifi-ssid plant
   tally device provision acme robot-2 --key 'atecc608:board=esp32-s3' --detail asset_tag=A-0002
-  tally device provision acme robot-3 --broker mqtts://broker.acme.example --tls-ca ca.pem
+  tally device provision acme robot-3 --broker mqtts://broker --tls-ca ca.pem --tls-ca-key ca.key
 """,
     short_help="Enrol a board and write its configuration.",
 )
@@ -72,9 +72,7 @@ Examples:
     show_default=True,
     help="A packaged profile or a TOML file, repeatable.",
 )
-@click.option("--tls-ca", type=FILE, help="What an mqtts:// broker's certificate is checked with.")
-@click.option("--tls-cert", type=FILE, help="The board's own certificate for the broker.")
-@click.option("--tls-key", type=FILE, help="The key of --tls-cert.")
+@brokertls.options
 @click.option("--wifi-ssid", metavar="NAME", help="The WiFi that the board's program joins.")
 @click.option(
     "--wifi-password-file",
@@ -119,6 +117,7 @@ class _Given:
     namespace: str | None
     profiles: tuple[str, ...]
     tls_ca: Path | None
+    tls_ca_key: Path | None
     tls_cert: Path | None
     tls_key: Path | None
     wifi_ssid: str | None
@@ -172,17 +171,12 @@ class _Given:
             settings=dict(map(_setting, self.settings)),
         )
 
-    def _tls(self) -> dict[str, bytes]:
-        if (self.tls_cert is None) != (self.tls_key is None):
-            raise click.UsageError("--tls-cert and --tls-key: both or neither")
-        secure = self.broker.startswith("mqtts:")
-        if secure and self.tls_ca is None:
-            raise click.UsageError("an mqtts:// broker needs --tls-ca")
-        files = {"ca": self.tls_ca, "cert": self.tls_cert, "key": self.tls_key}
-        found = {name: path.read_bytes() for name, path in files.items() if path is not None}
-        if found and not secure:
-            raise click.UsageError("--tls-ca is for an mqtts:// broker")
-        return found
+    def _tls(self) -> brokertls.BrokerTls | None:
+        tls = brokertls.read(self.broker, self.tls_ca, self.tls_ca_key, self.tls_cert, self.tls_key)
+        if tls is None and self.broker.startswith("mqtts:"):
+            message = "an mqtts:// broker needs --tls-ca"
+            raise click.UsageError(message)
+        return tls
 
 
 def _setting(text: str) -> tuple[str, Any]:

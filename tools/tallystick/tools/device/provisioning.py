@@ -15,7 +15,8 @@ from tallystick.evidence.errors import KeyDriverError, TallyError, TransportErro
 from tallystick.evidence.keys import device_text
 from tallystick.hw.signer import DRIVERS
 from tallystick.recorder import config as recorder_config
-from tallystick.tools import provision
+from tallystick.tools import brokertls, provision
+from tallystick.tools.brokertls import BrokerTls
 from tallystick.tools.device import board as known_board
 from tallystick.tools.device import onboard
 from tallystick.tools.device.board import LIBRARY
@@ -37,7 +38,7 @@ CALL = "from tallystick.recorder.provisioning import call as _call"
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a board shall be; `tls` has the contents of ca, cert and key."""
+    """What a board shall be."""
 
     label: str
     key: str | None
@@ -48,7 +49,7 @@ class Wanted:
     uplink: str
     namespace: str
     profiles: list[ProfileFile]
-    tls: dict[str, bytes] = field(repr=False)
+    tls: BrokerTls | None = field(repr=False)
     wifi: Wifi | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -237,12 +238,25 @@ class Provisioning:
 
     # --- what is written --------------------------------------------------------------------
 
+    def _tls(self, member: Member) -> dict[str, bytes]:
+        """What the broker's TLS needs; a certificate that was issued before is kept."""
+        tls = self._wanted.tls
+        if tls is None:
+            return {}
+        names = {"ca": brokertls.CA, "cert": brokertls.CERT, "key": brokertls.KEY}
+        paths = {name: member.path / file for name, file in names.items()}
+        issued = tls.issuer is not None and all(path.is_file() for path in paths.values())
+        if not issued or paths["ca"].read_bytes() != tls.ca:
+            names = tls.write(member, self._wanted.valid_days)
+        return {name: paths[name].read_bytes() for name in names}
+
     def _write(self, connection: Connection, member: Member, uri: str) -> list[str]:
         """Write what differs, the configuration last; the names of what was written."""
         wanted = self._wanted
         extra: dict[str, Any] = {"key": uri, "journal": JOURNAL, **wanted.settings}
-        if wanted.tls:
-            extra["tls"] = {name: f"{TLS}/{name}.pem" for name in wanted.tls}
+        secure = self._tls(member)
+        if secure:
+            extra["tls"] = {name: f"{TLS}/{name}.pem" for name in secure}
         path = provision.device(
             self._fleet,
             member,
@@ -259,7 +273,7 @@ class Provisioning:
             f"{PROFILES}/{name}": data
             for name, data in provision.device_profiles(wanted.profiles).items()
         }
-        files |= {f"{TLS}/{name}.pem": data for name, data in wanted.tls.items()}
+        files |= {f"{TLS}/{name}.pem": data for name, data in secure.items()}
         if wanted.wifi is not None:
             files[WIFI] = wanted.wifi.encode()
         files[CREDENTIAL] = member.credential_path.read_bytes()
