@@ -1,51 +1,41 @@
 """A journal of the least size, in 64 KiB on 32 bits: it gives bodies up, says so, and goes on."""
 
-from _folder import within
+from _boots import follow
 from _keyfile import config
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from tallystick.recorder import Recorder
 
 BYTES = 16384
-# What a test holds beside the recorder has to fit in the same heap.
-RECORDS = 150
+SETTINGS = {"journal_bytes": BYTES, "checkpoint_records": 16, "checkpoint_s": 1000}
 
 
-def settings(path: str) -> "dict[str, Any]":
-    return config(path, journal_bytes=BYTES, checkpoint_records=16, checkpoint_s=1000)
+def fill(tally: Recorder, count: int) -> None:
+    ledger = tally._ledger
+    for number in range(count):
+        tally.decision("m@1", {"n": number, "blob": b"." * 60}, output="go")
+        while tally.poll(1):
+            pass
+        assert ledger.journal.used <= BYTES
+    assert tally.health.faults == {} and tally.health.dropped == 0
 
 
-def given_up(tally: "Any") -> int:
-    return sum(tally.health.given_up.values())
+def boot_until_full(path: str) -> None:
+    tally = Recorder.open(config(path, **SETTINGS), background=False)
+    fill(tally, 110)
+    assert tally.health.given_up["decisions"] > 20
+    levels = [file.level for file in tally._ledger.journal.list]
+    assert max(levels) > 0 and levels[-1] == 0
+    tally.close()
+
+
+def boot_and_go_on(path: str) -> None:
+    tally = Recorder.open(config(path, **SETTINGS), background=False)
+    assert tally.backlog() > 110 and tally.health.faults == {}
+    fill(tally, 40)
+    # More is given up for these, and all of it is told by now.
+    assert tally.health.given_up["decisions"] > 10
+    assert tally._ledger.log.untold == []
+    tally.close()
 
 
 def test_a_full_journal_gives_up_and_opens_again() -> None:
-    def run(path: str) -> None:
-        from tallystick.recorder import Recorder
-
-        tally: "Any" = Recorder.open(settings(path), background=False)
-        for number in range(RECORDS):
-            tally.decision("m@1", {"n": number, "blob": b"." * 60}, output="go")
-            while tally.poll(1):
-                pass
-            assert tally._ledger.journal.used <= BYTES
-        assert tally.health.dropped == 0
-        faults = tally.health.faults
-        assert faults == {}, faults
-        assert given_up(tally) > 60
-        # All of it is told, or will be.
-        log = tally._ledger.log
-        assert len(log.untold) in (0, 6)
-        levels = [file.level for file in tally._ledger.journal.list]
-        assert max(levels) > 0 and levels[-1] == 0
-        root, size = log.tree.root(), log.tree.size
-        tally.close()
-        del tally
-        again: "Any" = Recorder.open(settings(path), background=False)
-        assert again._ledger.log.tree.size > size
-        assert again.health.faults == {}
-        assert root
-        again.close()
-
-    within(run)
+    follow(boot_until_full, boot_and_go_on)

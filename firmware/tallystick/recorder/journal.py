@@ -63,6 +63,7 @@ class Journal:
         # Of compacting.py: what is under way, what is to be removed still, when to try again, and
         # what did not pay.
         self.work: "Any" = None
+        self.rewriting = False
         self.leftover = ""
         self.retry_ms = 0
         self.tried: dict[int, int] = {}

@@ -264,6 +264,9 @@ class Ledger(Buffer):
         if self.unrecorded and self._troubles().record(self):
             forget(("recorder.troubles",))
         worked = bool(self.queue) and self.write()
+        if self.journal.rewriting and MICROPYTHON:
+            # A small heap has not room for what compacts and for what signs.
+            return worked
         # Loaded when what opened is forgotten, so that both need not lie in a small heap.
         from tallystick.recorder.advancing import advance  # noqa: PLC0415
 

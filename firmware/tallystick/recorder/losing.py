@@ -78,6 +78,7 @@ def _reopen(tally: "Recorder", journal: Journal, ledger: "Ledger") -> None:
         cut(journal.files, fresh.list[-1].name, fresh.list[-1].size)
     journal.list, journal.used, journal.begun = fresh.list, fresh.used, fresh.begun
     journal.aside, journal.compacting, journal.stuck = 0, fresh.compacting, 0
+    journal.rewriting = False
     journal.unnamed = journal.broken = journal.doubt = False
     ledger.flash_after_ms = ledger._sync_after_ms = 0
     if ledger.counting is not None:

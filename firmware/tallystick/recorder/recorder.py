@@ -270,7 +270,7 @@ class Recorder:
 
                 return losing.step(self, now_ms)
             worked = self._ledger.step(now_ms)
-            if self._ledger.wants_room():
+            if self._ledger.wants_room() and (self._ledger._signing is None or not MICROPYTHON):
                 from tallystick.recorder import compacting  # noqa: PLC0415  # the journal is full
 
                 worked = compacting.step(self, now_ms) or worked
