@@ -9,12 +9,15 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from support.authority import Authority
 from support.devices import Fleet
 from support.joinsite import Queue, ask, code_of, door, invite, let_in, order, robot
-from support.site import until
+from support.site import Site, until
 from tallystick.evidence import cbor
+from tallystick.evidence.errors import Malformed
 from tallystick.evidence.keys import b64u, from_b64u
 from tallystick.gateway import limits
+from tallystick.gateway.check import Check, check
 from tallystick.gateway.joindoor import JoinDoor, Senders, sender_of
 
 ACME = Fleet("acme")
@@ -211,3 +214,28 @@ def test_a_hundred_ask_at_once(opened: JoinDoor, queue: Queue) -> None:
         thread.join()
     assert statuses == [202] * 100
     assert len(queue.waiting()) == 100
+
+
+def test_check_looks_at_the_door(tmp_path: Path) -> None:
+    made = Authority(tmp_path / "tls")
+    cert, key = made.server()
+    site = Site(tmp_path / "gw", ACME, 1, limits=f'[join]\ncert = "{cert}"\nkey = "{key}"')
+
+    def found() -> Check:
+        return next(one for one in check(site.config) if one.name == "join door")
+
+    assert found().good and found().found == "https://127.0.0.1:8471"
+    key.chmod(0o644)
+    assert not found().good and "chmod 600" in found().found
+    key.chmod(0o600)
+    other, _ = made.server("other")
+    key.write_bytes(other.read_bytes())
+    assert not found().good and found().what_to_do
+    for wrong in ('bind = "localhost"', 'bind = "a:1"', "inbox = 5", "door = 1"):
+        text = site.path.read_text()
+        site.path.write_text(
+            text.replace("[join]", f"[join]\n{wrong}").replace(f'cert = "{cert}"\n', "")
+        )
+        with pytest.raises(Malformed):
+            site.config  # noqa: B018 - it is read
+        site.path.write_text(text)

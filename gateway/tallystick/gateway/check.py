@@ -2,6 +2,7 @@
 
 import glob
 import os
+import ssl
 import stat
 import tempfile
 import threading
@@ -14,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from tallystick.evidence.credential import Credential, verify_credential
-from tallystick.evidence.errors import TallyError, TransportError
+from tallystick.evidence.errors import Malformed, TallyError, TransportError
 from tallystick.gateway.broker import abandon, make_client
 from tallystick.gateway.config import BrokerConfig, Config, ValidatorConfig
 from tallystick.gateway.folder import Folder
 from tallystick.gateway.http import Http
 from tallystick.gateway.identity import open_signing, own_identity, peer_of
+from tallystick.gateway.joinconfig import JoinConfig
 from tallystick.gateway.store import open_reader
 
 BROKER_WAIT_S = 5.0
@@ -49,6 +51,7 @@ def check(config: Config) -> list[Check]:
         _try("enrolments", lambda: _enrolments(config, now_s), "replace or remove the bad file"),
         _try("store", lambda: _store(config.store), "make the folder writable for this user"),
         *([_serial_check(config)] if config.serial else []),
+        *([_join_check(config.join)] if config.join else []),
         _try("broker", lambda: _broker(config.broker), "start the broker, or correct broker.url"),
     ]
     return made + [
@@ -113,6 +116,34 @@ def _store(path: Path) -> str:
         return f"will be made; {free_mib} MiB free"
     open_reader(path).close()
     return f"is a gateway's store; {free_mib} MiB free"
+
+
+def _join_check(join: JoinConfig) -> Check:
+    return _try(
+        "join door",
+        lambda: _join(join),
+        "correct join.bind, join.cert and join.key (PEM, the key for this user only)",
+    )
+
+
+def _join(join: JoinConfig) -> str:
+    # The port is not tried: a gateway that runs has it.
+    if join.cert is None or join.key is None:
+        return f"http://{join.host}:{join.port}: requests are seen on the way, and not changed"
+    if join.key.stat().st_mode & 0o077:
+        raise PermissionError(13, "others may read it; chmod 600 it", str(join.key))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(join.cert, join.key, _no_passphrase)
+    except (ssl.SSLError, ValueError) as error:
+        raise Malformed("bad-value", f"join.cert, join.key: {error}") from None
+    return f"https://{join.host}:{join.port}"
+
+
+def _no_passphrase() -> str:
+    # Else OpenSSL asks for one at the terminal.
+    message = "the key has a passphrase; its file must be one without"
+    raise ValueError(message)
 
 
 def _serial_check(config: Config) -> Check:
