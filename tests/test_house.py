@@ -1,6 +1,7 @@
 """What design.md promises of the house itself: its namespace, its arrows, its wheel."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -314,6 +315,34 @@ def test_wheel_without_extras_imports_recorder_keys_and_verify(
         ]
         code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)\n"
         run(python, "-c", code, *modules, cwd=tmp_path)
+
+
+RECORD = """
+import sys
+from tallystick.recorder import Recorder
+tally = Recorder.open(sys.argv[1])
+tally.decision("m@1", {"n": 1}, {"n": (1, "<", 2)}, {"action": "go"})
+assert tally.flush()
+tally.close()
+print(tally.health.as_dict()["faults"], len(tally.device), tally.health.records)
+"""
+
+
+def test_wheel_without_extras_is_all_that_a_robot_needs(clean_tally: Path, tmp_path: Path) -> None:
+    """A fleet, a robot of it, its decisions, and the program that records them, from the wheel."""
+    fleet = tmp_path / "acme"
+    run(clean_tally, "fleet", "init", fleet, "--name", "acme", cwd=tmp_path)
+    run(clean_tally, "fleet", "enroll", fleet, "robot-1", cwd=tmp_path)
+    config = fleet / "devices/robot-1/tallystick.json"
+    # No broker runs in this test.
+    settings = {**json.loads(config.read_text()), "uplink": None}
+    config.write_text(json.dumps(settings))
+    for boots in (1, 2):
+        said = run(clean_tally.parent / "python", "-c", RECORD, config, cwd=tmp_path)
+        assert said.strip() == f"{{}} 32 {3 - (boots > 1)}"
+    # What it wrote opens in the same environment, in words.
+    credential = fleet / "devices/robot-1/credential.cbor"
+    assert "enrolment" in run(clean_tally, "inspect", credential, cwd=tmp_path)
 
 
 OPEN_TPM_KEY = """

@@ -34,6 +34,10 @@ def test_events() -> None:
         assert refused(eventwriter.encode_event, 7, wrong, {}) == reason
         assert refused(event.parse, cbor.encode([2, 7, wrong, {}])) == reason
     assert refused(eventwriter.encode_event, 7, "boot", {"x": b"x" * 4096}) == "too-large"
+    event.parse(eventwriter.encode_event(7, "config", {"digest": bytes(32), "gripper": "long"}))
+    for digest in (None, b"", bytes(31), "x" * 32):
+        named = {} if digest is None else {"digest": digest}
+        assert refused(eventwriter.encode_event, 7, "config", named) == "bad-value"
     assert refused(eventwriter.encode_event, -7, "boot", {}) == "bad-value"
     assert refused(event.parse, cbor.encode([2, 7, "boot"])) == "bad-value"
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 NAMES = ("epoch", "boot", "gap", "clock", "counter", "key", "config", "uplink", "space", "fault")
+DIGEST_SIZE = 32
 
 
 def check_event(name: "Any") -> str:
@@ -29,6 +30,10 @@ def encode_event(uptime_ms: int, event: str, details: "dict[str, Any]", decimals
         raise Malformed("bad-value", "event: uptime_ms must be 0 to 2^63-1")
     out += cbor.head(0, uptime_ms)
     out += cbor.encode(check_event(event))
+    # The one event of ours that a program may record too.
+    digest = details.get("digest")
+    if event == "config" and (type(digest) is not bytes or len(digest) != DIGEST_SIZE):
+        raise Malformed("bad-value", "a config event has a digest, of 32 bytes")
     valuewriter.put_named(out, details, decimals=decimals)
     if len(out) > RECORD_DEVICE_BYTES_MAX:
         raise Malformed("too-large", "a record is longer than 4096 bytes")

@@ -20,6 +20,29 @@ ROOT_LINES = [root.format_root(iss, key) for iss, key in sorted(ex.ROOTS.items()
 GIVER_KEY = key_hex(ex.GIVER.public_key())
 
 
+SPACE = {"state": "low", "percent": 80, "used_bytes": 100_000, "limit_bytes": 124_999}
+WRONG_SPACE = {**SPACE, "state": "full"}
+
+
+def told(event: str, details: dict[str, Any]) -> str:
+    return cbor.encode([2, 7, event, details]).hex()
+
+
+def boot(**changes: Any) -> bytes:
+    details = {
+        "boot": 7,
+        "cause": "watchdog",
+        "firmware": sha256(b"firmware"),
+        "config": sha256(b"configuration"),
+        "runtime": ["micropython", "1.25.0", "Raspberry Pi Pico W with RP2040"],
+        "key": ["atecc608", "secure-element"],
+        **changes,
+    }
+    if details["boot"] is None:
+        del details["boot"]
+    return cbor.encode([2, 7, "boot", details])
+
+
 def records() -> Scenarios:
     decision = cbor.decode(ex.giver_log().records[1])
     claim = cbor.decode(ex.giver_log().records[2])
@@ -42,6 +65,12 @@ def records() -> Scenarios:
             changed(claim, 3, bytes(range(16))),
         ),
         ("event", "ok", "An epoch's first event.", ex.giver_log().records[0].hex()),
+        ("boot", "ok", "A boot, with everything that it may tell.", boot().hex()),
+        ("boot-unknown", "bad-value", "Details that it does not have.", boot(colour=1).hex()),
+        ("boot-firmware", "bad-value", "A digest of 31 bytes.", boot(firmware=bytes(31)).hex()),
+        ("boot-missing", "bad-value", "Without its number.", boot(boot=None).hex()),
+        ("space", "ok", "A journal that fills up.", told("space", SPACE)),
+        ("space-state", "bad-value", "Neither low nor relieved.", told("space", WRONG_SPACE)),
         ("accepted-half", "ok", "A half as it was accepted.", ex.accepted_half().encode().hex()),
         ("unknown-kind", "unknown-kind", "Kind 9 is no record.", changed(decision, 0, 9)),
         ("statement-kind", "unknown-kind", "A checkpoint's kind.", changed(claim, 0, 4)),
