@@ -143,6 +143,16 @@ class Wlan:
         return ("127.0.0.1", "255.0.0.0", "127.0.0.1", "127.0.0.1")
 
 
+class Watchdog:
+    """It resets the board, once started, when nobody feeds it; no soft reset stops it."""
+
+    def __init__(self, _number: int = 0, timeout: int = 5000) -> None:
+        tell(f"watchdog {timeout}")
+
+    def feed(self) -> None:
+        tell("fed")
+
+
 def soft_reset(mode: str = "friendly") -> None:
     # As on a board, files that are open are closed by their finalisers.
     globals_.clear()
@@ -172,6 +182,7 @@ def install() -> None:
         unique_id=lambda: unique,
         reset=lambda: freeze(f"hard {flash.done}"),
         soft_reset=soft_reset,
+        WDT=Watchdog,
         bootloader=lambda: freeze("loader"),
         reset_cause=lambda: CAUSES[_CAUSE],
         PWRON_RESET=1,

@@ -150,6 +150,8 @@ class EmulatedDevice:
         self._told_text = b""
         self._state = "off"
         self._interrupts = True
+        # Seconds that the watchdog waits, and when it was fed.
+        self._watchdog_s = self._fed_s = 0.0
         self._plugged = True
         self._unplug_after: int | None = None
         self._host: socket.socket | None = None
@@ -199,6 +201,7 @@ class EmulatedDevice:
         """
         with self._lock:
             self.cut, self._cut_at, self.operations = False, cut_at, 0
+            self._watchdog_s = 0.0
             self._boot("friendly", "power")
         self._wake()
         self.wait("idle", "runs", "off")
@@ -355,6 +358,7 @@ class EmulatedDevice:
             except (OSError, ValueError):
                 continue  # closed by the test meanwhile
             with self._lock:
+                self._watch()
                 if self._wake_read in ready:
                     os.read(self._wake_read, CHUNK_BYTES)
                 if line is self._line and line is not None:
@@ -367,6 +371,15 @@ class EmulatedDevice:
                 if self._listener in ready:
                     self._accept()
                 self._pump()
+
+    def _watch(self) -> None:
+        """The watchdog bites."""
+        if self._watchdog_s and time.monotonic() - self._fed_s > self._watchdog_s:
+            self._watchdog_s = 0.0
+            if self._process is not None:
+                self._end()
+                self._hang_up()
+                self._boot("friendly", "watchdog")
 
     def _accept(self) -> None:
         came, _ = self._listener.accept()
@@ -419,10 +432,14 @@ class EmulatedDevice:
                 self._hang_up()
                 self._state = word
                 return
+            elif word in {"watchdog", "fed"}:
+                self._fed_s = time.monotonic()
+                self._watchdog_s = int(more[0]) / 1000 if more else self._watchdog_s
             elif word in {"soft", "hard"}:
                 self.operations = int(more[-1])
                 self._end()
                 if word == "hard":
+                    self._watchdog_s = 0.0
                     self._hang_up()  # USB is gone for a moment
                 self._boot(more[0] if word == "soft" else "friendly", word)
                 return

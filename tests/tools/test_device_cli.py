@@ -28,9 +28,10 @@ from support.site import Site
 from tallystick.evidence import cbor, custody, segment
 from tallystick.evidence.errors import TallyError
 from tallystick.evidence.keys import b64u, device_text
-from tallystick.tools.device import connection, image
+from tallystick.tools.device import connection, image, session
 from tallystick.tools.device.board import LIBRARY
 from tallystick.tools.device.image import UF2_BLOCK, UF2_MAGIC
+from tallystick.tools.device.manifest import compiled_library
 from tallystick.tools.main import cli
 from tallystick.tools.micropython import MicroPython
 from tallystick.tools.mosquitto import Mosquitto
@@ -139,6 +140,34 @@ def test_flash_killed_resumed_and_done_twice(tmp_path: Path, micropython32: Micr
         assert device.operations == before == 0
 
 
+# It leaves a moment to interrupt it before it starts what cannot be stopped.
+WATCHED = """
+import machine, time
+time.sleep(1)
+dog = machine.WDT(timeout=300)
+while True:
+    dog.feed()
+    time.sleep(0.05)
+"""
+
+
+def test_a_watchdog_resets_the_board_and_the_flash_goes_on(
+    board: EmulatedDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "LOOK_S", 0.02)
+    compiled_library()
+    board.power_off()
+    board.load({"/main.py": WATCHED.encode()})
+    board.power_on()
+    time.sleep(1.3)
+    done = tally("flash", "--port", board.port, "--json")
+    assert session.AGAIN in done.stderr
+    assert board.wait("runs") == "runs"
+    board.power_off()
+    held = board.contents()
+    assert library_files().items() <= held.items() and "/main.py" in held
+
+
 def test_info_of_a_new_board(board: EmulatedDevice) -> None:
     info = said("info", "--port", board.port)
     assert (info["board"], info["micropython"]) == ("esp32-s3", "1.25.0")
@@ -178,7 +207,7 @@ def test_info_pull_and_wipe_while_main_records(running: EmulatedDevice, tmp_path
     assert inside[0].first == 0 and [s.first for s in inside[1:]] == [s.to for s in inside[:-1]]
     assert sum(pulled["records"].values()) == inside[-1].to
     running.power_on()
-    records(running, 10)
+    records(running, 40)
     # More of the same journal later; a journal that was wiped is not written over it.
     more = said("pull", folder, "--port", port)
     assert more["segments"] > pulled["segments"]
@@ -397,7 +426,7 @@ def test_a_pico_goes_into_its_loader_and_takes_its_image(
     tmp_path: Path, micropython32: MicroPython, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(image, "LOOK_S", 0.05)
-    monkeypatch.setattr("tallystick.tools.device.flash.LOOK_S", 0.05)
+    monkeypatch.setattr(session, "LOOK_S", 0.05)
     volume = tmp_path / "RPI-RP2"
     volume.mkdir()
     picture = tmp_path / "RPI_PICO_W.uf2"

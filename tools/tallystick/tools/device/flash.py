@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,9 @@ from tallystick.tools.device import board as known_board
 from tallystick.tools.device import image as images
 from tallystick.tools.device import install, manifest, ports
 from tallystick.tools.device.connection import Connection
+from tallystick.tools.device.session import on_board
 
 RETURN_S_MAX = 40.0
-LOOK_S = 1.0
 KIB = 1024
 
 
@@ -67,32 +66,47 @@ def flash(
             _say(as_json, "then the recorder's library, compared with what is on the board")
             _finish(said, as_json)
             return
-    with _connected(port, board, after_image=image is not None) as connection:
-        found = known_board.check(connection, board)
-        _say(as_json, f"{connection.port}: {found.title}, MicroPython {found.version_text}")
-        library = manifest.compiled_library()
-        plan = install.plan(connection, found, library)
-        said |= {
-            "port": connection.port,
-            "board": found.name,
-            "micropython": found.version_text,
-            "library": library.version,
-            "digest": library.digest,
-            "files": len(library.files) + len(library.others),
-            "written": sorted(plan.write) + sorted(plan.others),
-            "copied": sorted(plan.copy),
-            "removed": sorted(plan.remove),
-            "beside": plan.beside,
-        }
-        for line in _planned(plan):
-            _say(as_json, line)
-        if not dry_run:
-            _install(connection, plan)
+
+    def work(connection: Connection) -> None:
+        _put_library(connection, board, said, dry_run=dry_run, as_json=as_json)
+
+    on_board(port, board, work, wait_s=0 if image is None else RETURN_S_MAX)
     _finish(said, as_json)
     if dry_run:
         _say(as_json, "nothing was done (--dry-run)")
     else:
-        _say(as_json, f"the recorder {library.version} is on the board, digest {library.digest}")
+        what = f"the recorder {said['library']} is on the board, digest {said['digest']}"
+        _say(as_json, what)
+
+
+def _put_library(
+    connection: Connection,
+    board: str | None,
+    said: dict[str, Any],
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    found = known_board.check(connection, board)
+    _say(as_json, f"{connection.port}: {found.title}, MicroPython {found.version_text}")
+    library = manifest.compiled_library()
+    plan = install.plan(connection, found, library)
+    said |= {
+        "port": connection.port,
+        "board": found.name,
+        "micropython": found.version_text,
+        "library": library.version,
+        "digest": library.digest,
+        "files": len(library.files) + len(library.others),
+        "written": sorted(plan.write) + sorted(plan.others),
+        "copied": sorted(plan.copy),
+        "removed": sorted(plan.remove),
+        "beside": plan.beside,
+    }
+    for line in _planned(plan):
+        _say(as_json, line)
+    if not dry_run:
+        _install(connection, plan)
 
 
 def _say(as_json: bool, line: str) -> None:  # noqa: FBT001 - said often
@@ -187,15 +201,3 @@ def _into_loader(port: str | None, name: str) -> None:
                 connection.run("import machine\nmachine.bootloader()")
         finally:
             connection.leave()
-
-
-def _connected(port: str | None, board: str | None, *, after_image: bool) -> Connection:
-    """The board; after an image it needs a while until it is back."""
-    limit = time.monotonic() + (RETURN_S_MAX if after_image else 0)
-    while True:
-        try:
-            return Connection(ports.choose(port, board))
-        except TransportError:
-            if time.monotonic() > limit:
-                raise
-        time.sleep(LOOK_S)

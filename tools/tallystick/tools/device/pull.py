@@ -1,6 +1,7 @@
 """`tally device pull`: the journal of a board without a network, as evidence."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tallystick.evidence.keys import device_text
 from tallystick.tools.device import onboard, ports, pulled
 from tallystick.tools.device.connection import Connection
 from tallystick.tools.device.manifest import sha256
+from tallystick.tools.device.session import on_board
 
 JOURNAL = "journal"
 SEGMENTS = "segments"
@@ -37,13 +39,7 @@ def pull(folder: Path, port: str | None, board: str | None, as_json: bool) -> No
     the device would have sent: each verified against the fleet roots of its configuration. The key
     is not copied, and the board's own journal stays as it is. Calling it again fetches what is new.
     """
-    with Connection(ports.choose(port, board)) as connection:
-        there = onboard.read(connection)
-        if there is None:
-            message = f"{connection.port}: the board has no {onboard.CONFIG}, so no journal either"
-            raise TransportError("not-provisioned", message)
-        _fetch(connection, there, folder)
-        credential = onboard.read_credential(connection, there)
+    there, credential = on_board(port, board, partial(_copy, folder))
     if credential is None:
         message = (
             f"{folder}: the journal is copied; the board has no credential, so nothing of it can "
@@ -61,6 +57,16 @@ def pull(folder: Path, port: str | None, board: str | None, as_json: bool) -> No
         _print(said, found)
     if found.broken:
         raise click.exceptions.Exit(1)
+
+
+def _copy(folder: Path, connection: Connection) -> tuple[onboard.Onboard, bytes | None]:
+    """The journal into the folder; the configuration and the credential."""
+    there = onboard.read(connection)
+    if there is None:
+        message = f"{connection.port}: the board has no {onboard.CONFIG}, so no journal either"
+        raise TransportError("not-provisioned", message)
+    _fetch(connection, there, folder)
+    return there, onboard.read_credential(connection, there)
 
 
 def _fetch(connection: Connection, there: onboard.Onboard, folder: Path) -> None:
