@@ -66,6 +66,13 @@ def test_evidence_and_recorder_on_the_newest_and_the_oldest_micropython(
     check([one for found in outcomes.values() for one in found])
 
 
+def test_the_page_names_the_builds_that_are_tested() -> None:
+    page = (Path(__file__).parent.parent / "docs/recorder.md").read_text()
+    table = page.split("## Which MicroPython")[1].split("\n## ")[0]
+    assert f"MicroPython {VERSION_MIN[0]}.{VERSION_MIN[1]} and newer" in table
+    assert all(f"npm's {build}" in table for build in (webassembly.OLDEST, webassembly.NEWEST))
+
+
 def test_what_a_browser_s_micropython_gets_wrong_is_seen(tmp_path: Path) -> None:
     (tmp_path / "test_faulty.py").write_text(FAULTY)
     (tmp_path / "test_broken.py").write_text("import nowhere\n\ndef test_never():\n    pass\n")

@@ -118,3 +118,30 @@ def test_a_description_is_read_strictly(text: str) -> None:
 def test_an_unknown_board_names_those_that_there_are() -> None:
     with pytest.raises(KeyDriverError, match="raspberry-pi-pico-2-w"):
         boards.load("pico3")
+
+
+def test_the_page_has_the_boards_as_they_are() -> None:
+    page = (Path(__file__).parents[2] / "docs/hardware.md").read_text()
+    table = page.split("## Boards\n")[1].split("## An ATECC608")[0]
+    for name in boards.names():
+        assert f"`{name}`" in table
+    for name in ON_MICROPYTHON:
+        board = boards.load(name)
+        there, flash = board.micropython, board.flash
+        chip, uart = board.secure_element, board.uart
+        assert there and flash and chip and uart
+        how = f"esptool, {flash.chip}, at {flash.offset:#x}" if flash.chip else ""
+        row = (
+            f"| `{name}` | {there.build} | {how or f'UF2, volume {flash.volume}'} | {there.arch}"
+            f" | {there.oldest[0]}.{there.oldest[1]} | {there.filesystem_bytes // 1024:,} KiB"
+            f" | {chip.sda}, {chip.scl} | {uart.tx}, {uart.rx} of UART {uart.id}"
+            f" | `{board.program}` |"
+        )
+        assert row in table
+
+
+def test_the_programs_of_boards_are_there() -> None:
+    examples = Path(__file__).parents[2] / "firmware/examples"
+    for name in boards.names():
+        program = boards.load(name).program
+        assert program is None or (examples / program).is_file()
