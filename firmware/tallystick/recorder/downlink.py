@@ -3,7 +3,7 @@
 
 from tallystick.evidence import kinds
 from tallystick.evidence.errors import Malformed, TallyError, TransportError, Unverified
-from tallystick.recorder import filing, freeing, stretches
+from tallystick.recorder import filing, freeing, plain, stretches
 from tallystick.recorder.files import forget
 from tallystick.recorder.health import count, reason_of
 
@@ -43,6 +43,8 @@ class Downlink:
         self._link = link
         self._gateways = gateways
         self._work: "Work | None" = None
+        # What evidence/ had to read, and not plain.py.
+        self._unusual = False
         self._epoch = ledger.log.epoch
         self._now_ms = 0
         # Receipts and verdicts of validators as they came; nothing of them is verified here.
@@ -69,16 +71,22 @@ class Downlink:
                 self._work = self._handle(message)
             next(self._work)
         except StopIteration:
-            self._work = None
+            self._end()
         except TransportError:
             raise  # the link's, not the message's
         except TallyError as error:
-            self._work = None
+            self._end()
             count(self._ledger.health.refused, error.reason)
         except Exception as error:  # noqa: BLE001  # whatever a flash driver raises
             self._work = None
             self._ledger.fault("flash", reason_of(error), error)
         return True
+
+    def _end(self) -> None:
+        self._work = None
+        if self._unusual:
+            self._unusual = False
+            forget(plain.GENERAL)
 
     def _handle(self, message: bytes) -> "Work":
         if len(message) > MESSAGE_BYTES_MAX or len(message) < 3:
@@ -100,15 +108,17 @@ class Downlink:
             raise Malformed("unknown-kind", "a message that a device does not take")
 
     def _statement(self, message: bytes) -> "Work":
+        kind = plain.payload_kind(message)
+        if kind == kinds.CUSTODY_RECEIPT:
+            yield from self._custody(message)
+            return
+        self._unusual = True
         from tallystick.evidence.cose import parse  # noqa: PLC0415  # rarely
 
         payload = parse(message, MESSAGE_BYTES_MAX).payload or b"  "
-        if payload[1] == kinds.CUSTODY_RECEIPT:
-            yield from self._custody(message)
-        elif payload[1] == kinds.VERDICT:
-            self._keep("verdict", message)
-        else:
+        if payload[1] != kinds.VERDICT:
             raise Malformed("unknown-kind", "a statement that a device does not take")
+        self._keep("verdict", message)
 
     def _keep(self, name: str, message: bytes) -> None:
         self.received = (self.received + [(name, message)])[-RECEIVED_MAX:]
@@ -147,12 +157,19 @@ class Downlink:
             yield
         return b""
 
-    def _custody(self, message: bytes) -> "Work":
+    def _receipt(self, message: bytes) -> "Any":
+        found = plain.receipt(message, self._config, self._ledger.device)
+        if found is not None:
+            return found
+        self._unusual = True
         from tallystick.evidence.custody import parse  # noqa: PLC0415  # rarely
 
+        return parse(message)
+
+    def _custody(self, message: bytes) -> "Work":
         ledger = self._ledger
         log = ledger.log
-        receipt = parse(message)
+        receipt = self._receipt(message)
         if receipt.device != ledger.device:
             raise Unverified("wrong-device", "a custody receipt for another device")
         if receipt.epoch != log.epoch:
@@ -216,10 +233,13 @@ class Downlink:
     # Welcome.
 
     def _welcome(self, message: bytes) -> "Work":
-        from tallystick.evidence.welcome import parse  # noqa: PLC0415  # rarely
-
         ledger = self._ledger
-        welcome = parse(message)
+        welcome: "Any" = plain.welcome(message)
+        if welcome is None:
+            self._unusual = True
+            from tallystick.evidence.welcome import parse  # noqa: PLC0415  # rarely
+
+            welcome = parse(message)
         epoch = ledger.log.epoch
         if welcome.checkpoint is not None:
             yield from self._own_head(welcome.checkpoint, welcome.custody)
@@ -234,11 +254,14 @@ class Downlink:
             self._sender.rewind(known[0] if known else 0)
 
     def _own_head(self, data: bytes, custody: bytes | None) -> "Work":
-        from tallystick.evidence.checkpoint import parse  # noqa: PLC0415  # rarely
-
         ledger = self._ledger
         log = ledger.log
-        head = parse(data)
+        head: "Any" = plain.checkpoint(data, self._config, ledger.device)
+        if head is None:
+            self._unusual = True
+            from tallystick.evidence.checkpoint import parse  # noqa: PLC0415  # rarely
+
+            head = parse(data)
         if head.device != ledger.device:
             raise Unverified("wrong-device", "a welcome with a checkpoint of another device")
         if head.epoch == log.epoch:
@@ -260,9 +283,7 @@ class Downlink:
         # answer a hello of an epoch that was left since.
         if data is None:
             return False
-        from tallystick.evidence.custody import parse  # noqa: PLC0415  # rarely
-
-        receipt = parse(data)
+        receipt = self._receipt(data)
         key = self._gateways.get(receipt.received().kid)
         log = self._ledger.log
         if key is None or receipt.device != self._ledger.device or receipt.epoch != log.epoch:
