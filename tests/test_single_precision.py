@@ -39,8 +39,9 @@ class _Awake(ast.NodeTransformer):
         return node
 
     def visit_Assign(self, node: ast.Assign) -> ast.stmt:
-        # A constant that is named for it.
-        return ast.Pass() if ast.unparse(node.targets[0]) == "STEP_S" else self.visit_own(node)
+        # A constant of seconds, by its unit.
+        seconds = ast.unparse(node.targets[0]).endswith("_S")
+        return ast.Pass() if seconds else self.visit_own(node)
 
     def visit_own(self, node: ast.Assign) -> ast.stmt:
         self.generic_visit(node)

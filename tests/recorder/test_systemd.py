@@ -87,11 +87,11 @@ def test_the_program_records_until_it_is_stopped(tmp_path: Path, number: signal.
         journal = tmp_path / "fleet/one/journal"
         while not list(journal.glob("*.tally")) and time.monotonic() < end:
             time.sleep(0.05)
-        time.sleep(0.7)
+        time.sleep(0.4)
         (tmp_path / "hot").write_text("41000\n")
-        time.sleep(0.5)
+        time.sleep(0.35)
         (tmp_path / "hot").unlink()
-        time.sleep(0.5)
+        time.sleep(0.35)
         run.send_signal(number)
         said, _ = run.communicate(timeout=WAIT_S)
     finally:
