@@ -1,5 +1,6 @@
 """A full journal gives bodies up, says so, and still proves every index (docs/recorder.md)."""
 
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 from support.realgateway import RealGateway, given_up
 from tallystick.evidence import event, segment
+from tallystick.evidence.cbor import decode
 from tallystick.evidence.errors import Malformed
 from tallystick.recorder import Recorder
 from tallystick.recorder.frames import LEAF, RECORD_MAJOR, SUBTREE
@@ -174,6 +176,80 @@ def test_refusing_drops_nothing(tmp_path: Path) -> None:
     decisions = [one for one in arrived.records.values() if one[1] == 0]
     assert len(decisions) == taken
     tally.decision("grasp@1", {"n": taken})
+    tally.close()
+
+
+def test_a_claim_is_refused_and_a_half_is_not_kept(tmp_path: Path) -> None:
+    link = RealGateway(tmp_path)
+    link.plugged = False
+    tally = opened(link, journal_bytes=16384, full="refuse", wait_s=0.2)
+    blob = bytes(60)
+    handover = {
+        "role": "giver",
+        "claim": "released",
+        "peers": {"receiver": PEER},
+        "item": "pallet",
+        "position_m": ["1.5", 2],
+    }
+    half = tally.claim("handover@1", task="order-1", **handover)
+    assert half
+    with pytest.raises(Refused):
+        fill(tally, blob)
+    for wait in (True, False):
+        with pytest.raises(Refused):
+            tally.claim("handover@1", task="order-2", wait=wait, **handover)
+    size = tally._ledger.log.tree.size
+    # Functions that decide, and logs, never raise.
+    decided = tally.decides("grip@1", inputs=("force_n",))(lambda force_n: f"grip {force_n}")
+    assert decided("4.5" * 100) == "grip " + "4.5" * 100
+    assert tally.health.faults["decides:store-full"] == 1
+    assert tally._ledger.log.tree.size == size
+    tally.close()
+
+
+def fill(tally: Any, blob: bytes) -> None:
+    for number in range(400):
+        tally.decision("grasp@1", {"n": number, "blob": blob})
+        work(tally)
+
+
+def test_a_thread_compacts_while_others_record(tmp_path: Path) -> None:
+    link = RealGateway(tmp_path)
+    link.plugged = False
+    config = link.config(journal_bytes=65536, checkpoint_records=32, buffer_bytes=262144)
+    tally: Any = Recorder.open(config, uplink=link, signer=link.device.signer)
+
+    def record(part: int) -> None:
+        for number in range(400):
+            tally.decision(f"part-{part}@1", {"n": number, "blob": bytes(60)})
+            if number % 8 == 0:
+                time.sleep(0.002)
+
+    threads = [threading.Thread(target=record, args=(part,)) for part in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert tally.flush()
+    given = tally.health.given_up["decisions"]
+    assert given > 300 and tally.health.dropped == 0 and tally.health.elided == 0
+    assert set(tally.health.faults) <= {"uplink:no-link", "journal:full"}
+    assert tally._ledger.journal.used <= 65536
+    link.plug()
+    end_s = time.monotonic() + 10
+    while tally.backlog() and time.monotonic() < end_s:
+        link.exchange()
+        time.sleep(0.002)
+    assert not tally.backlog() and tally.health.refused == {}
+    arrived = Arrived(link)
+    size = tally._ledger.log.custody[0]
+    assert set(arrived.records) | arrived.elided >= set(range(size))
+    for part in range(3):
+        model = [f"part-{part}", "1", None]
+        decisions = [decode(one) for one in map(arrived.records.get, sorted(arrived.records))
+                     if one is not None and one[1] == 0]  # fmt: skip
+        numbers = [one[3]["n"] for one in decisions if one[2] == model]
+        assert numbers == sorted(numbers)
     tally.close()
 
 

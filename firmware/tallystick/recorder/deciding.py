@@ -28,6 +28,7 @@ VALUE_BYTES_MAX = 256
 SHORT_MAX = 64
 VALUE_ITEMS_MAX = 64
 COPY_DEPTH_MAX = 12
+STORE_FULL = "store-full"
 NOT_GIVEN = object()
 
 
@@ -254,6 +255,10 @@ class Teller:
     def _salvage(self, given: "Any", limits: "Any", out: "Any", failure: Exception) -> None:
         # What cannot be recorded is left out, and named with the reason.
         reason = _reason(failure)
+        if reason == STORE_FULL:
+            # The journal's configuration says to refuse: there is no room for less either.
+            self.tally._ledger.fault("decides", reason)
+            return
         lost: "dict[str, Any]" = {}
         kept = self._kept(lost, "inputs", given)
         held = self._kept(lost, "constraints", limits)
