@@ -27,7 +27,7 @@ HEAP = "8m"
 # A command that says nothing for so long hangs.
 SILENCE_S = 20
 ASKED = "svcu"
-KINDS = ASKED + "nahkofxbpde"
+KINDS = ASKED + "nahkomfxbpde"
 
 
 class BoardError(AssertionError):
@@ -90,7 +90,7 @@ class Script:
 
     operations: int = 0
     worlds: list[tuple[int, World]] = field(default_factory=list)
-    report: dict[str, Any] = field(default_factory=dict)
+    reports: list[dict[str, Any]] = field(default_factory=list)
 
     def world_at(self, operations: int) -> World:
         """As it is when the power goes behind so many operations, and before the next one."""
@@ -198,21 +198,21 @@ class Bench:
 
     # --- commands ---------------------------------------------------------------------------
 
-    def hour(self, block: int, size: int) -> Script:
-        """The script, without a cut."""
+    def script(self, name: str, block: int, size: int) -> Script:
+        """A script, without a cut."""
         self._flash = (block, size)
         self.command("flash", block, size)
         script = Script()
         world = self.site.world()
         script.worlds.append((0, world.copy()))
         at = 0
-        for kind, count, data in self.frames("hour"):
+        for kind, count, data in self.frames("script", name):
             if count != at:
                 script.worlds.append((at, world.copy()))
                 at = count
             script.operations = count
-            if kind == "f":
-                script.report = decode(data)
+            if kind in "mf":
+                script.reports.append(decode(data))
                 continue
             self.handle(world, kind, data)
         script.worlds.append((at, world))

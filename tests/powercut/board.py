@@ -32,6 +32,7 @@ YEAR_MS = 31557600000
 MINUTES = 76
 AWAY = range(26, 45)
 URGENT = (10, 35, 58)
+FULL_MINUTES = 90
 # Decisions are numbered from here on.
 BUSY_NUMBERS = 500
 BUSY_NUMBERS_EACH = 50
@@ -189,6 +190,22 @@ def hour(board: Board) -> None:
     board.tally.close()
 
 
+def full(board: Board) -> None:
+    """More than the journal holds, while the uplink is away."""
+    board.link.pull()
+    board.power_on()
+    for minute in range(FULL_MINUTES):
+        if minute == 30:
+            board.claim()
+        else:
+            board.decide(urgent=minute in URGENT)
+        board.work(1)
+    board.report("m")
+    board.link.plug()
+    board.finish()
+    board.tally.close()
+
+
 def life(board: Board) -> None:
     """After a cut: it opens, goes on, and hands all of it over."""
     board.power_on()
@@ -260,13 +277,13 @@ class Bench:
         self.block = block
         self.size = size
 
-    def hour(self) -> None:
-        """The script, from a new flash; what the flash does is written down."""
+    def script(self, name: str) -> None:
+        """From a new flash; what the flash does is written down."""
         flash = self._formatted()
         with open(self.folder + "/first", "wb") as file:
             file.write(flash.data)
         with open(self.folder + "/operations", "wb") as flash.log:
-            self.run(hour, Board(self, flash))
+            self.run({"hour": hour, "full": full}[name], Board(self, flash))
 
     def _formatted(self) -> Flash:
         flash = Flash(self.block, bytearray(b"\xff" * self.size))

@@ -18,7 +18,7 @@ BLOCKS = pytest.mark.parametrize(("block", "size"), FLASHES, ids=[str(one[0]) fo
 
 
 def every_cut(bench: Bench, block: int, size: int) -> None:
-    script = bench.hour(block, size)
+    script = bench.script("hour", block, size)
     all_of_it_happened(script)
     count = judged(bench.cuts(script, 0, script.operations, TORN), cut)
     assert count == script.operations * (3 if LONG else 2)
@@ -32,7 +32,7 @@ def all_of_it_happened(script: Script) -> None:
     """The hour that is cut holds what it must, or its cuts prove little."""
     world = script.worlds[-1][1]
     assert script.operations > 300
-    assert script.report["backlog"] == script.report["dropped"] == 0
+    assert script.reports[-1]["backlog"] == script.reports[-1]["dropped"] == 0
     assert len(world.acknowledged) == 3
     assert len(world.claimed) == len(world.kept) == 1
     assert [one["value"] for one in world.events("counter")] == [0, 1, 2]
@@ -42,7 +42,7 @@ def all_of_it_happened(script: Script) -> None:
     faults = [(one["part"], one["reason"]) for one in world.events("fault")]
     assert sorted(faults) == [("key", "no-answer"), ("uplink", "no-link")]
     # Files of the journal were begun, and freed.
-    newest, kept = script.report["files"]
+    newest, kept = script.reports[-1]["files"]
     assert kept < newest > 3
 
 
@@ -59,7 +59,7 @@ def test_cut_after_cut(bench: Bench) -> None:
     chains = [[at] for at in range(1, 60)]
     chains += [[at % 17 + 1, at % 5 + 3, at] for at in range(1, 60)]
     for block, size in FLASHES if LONG else FLASHES[:1]:
-        script = bench.hour(block, size)
+        script = bench.script("hour", block, size)
         for third in range(3):
             begin = script.operations * third // 3
             cases = bench.cases(script, begin, "again", chains[:: 1 if LONG else 2])

@@ -29,7 +29,7 @@ if LONG:
 
 @pytest.fixture
 def script(bench: Bench) -> Script:
-    return bench.hour(*FLASHES[0])
+    return bench.script("hour", *FLASHES[0])
 
 
 def recording_went_on(case: Case) -> None:
@@ -79,7 +79,7 @@ def it_recovered(case: Case) -> None:
 def test_the_flash_fails_at_each_operation(bench: Bench) -> None:
     """F01, F09: one, six, all operations from there on return an error; then the power goes."""
     for block, size in FLASHES if LONG else FLASHES[:1]:
-        script = bench.hour(block, size)
+        script = bench.script("hour", block, size)
         for part in range(4) if LONG else [2]:
             begin = script.operations * part // 4
             cases = bench.cases(script, begin, "errors", 1, 1000, FLASH_FAULTS)

@@ -4,6 +4,7 @@ A world is copied at each moment of a script, so that a life after a cut meets t
 then. `judge` says whether that life, and the script before it, kept every promise.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,21 +45,26 @@ class Gate(Station):
 
     def __init__(self, fleet: Fleet, credential: list[bytes]) -> None:
         super().__init__(fleet, credential)
-        self.leaves: dict[bytes, list[bytes | None]] = {}
+        # Records by their index, the tree that was grown from all, and its roots by size.
+        self.bodies: dict[bytes, dict[int, bytes]] = {}
+        self.grown: dict[bytes, Tree] = {}
         self.roots: dict[bytes, dict[int, bytes]] = {}
         # Checkpoints as they came, by epoch and size; idle ones share a size.
         self.checkpoints: dict[bytes, list[bytes]] = {}
+        # Leaves that came without their records.
+        self.bodiless = 0
         # Segments that were new, for a validator.
         self.taken: list[bytes] = []
 
     def copy(self) -> "Gate":
         twin = Gate.__new__(Gate)
         twin.__dict__ = dict(self.__dict__)
-        for name in ("trees", "receipts"):
+        for name in ("trees", "receipts", "grown"):
             setattr(twin, name, dict(getattr(self, name)))
-        for name in ("records", "leaves", "checkpoints"):
+        for name in ("records", "checkpoints"):
             setattr(twin, name, {key: list(one) for key, one in getattr(self, name).items()})
-        twin.roots = {key: dict(one) for key, one in self.roots.items()}
+        for name in ("roots", "bodies"):
+            setattr(twin, name, {key: dict(one) for key, one in getattr(self, name).items()})
         for name in ("heads", "hellos", "segments", "taken"):
             setattr(twin, name, list(getattr(self, name)))
         return twin
@@ -76,13 +82,12 @@ class Gate(Station):
         return answer
 
     def _again(self, received: segment.Segment, known: int) -> None:
-        """The same bytes again, one leaf (F02)."""
+        """The same bytes again, one leaf (F02); or less, where the journal gave bodies up."""
         demand(received.to <= known, "a segment begins in what is known and ends behind it")
         for stretch in received.stretches:
-            kept = self.leaves[received.epoch][stretch.first : stretch.to]
-            items = self.records[received.epoch][stretch.first : stretch.to]
-            if None not in kept and len(items) == len(kept):
-                demand(stretch.items == items, "other records at the same place")
+            for index, item in indexed(stretch):
+                kept = self.bodies[received.epoch].get(index, item)
+                demand(type(item) is tuple or item == kept, "another record at the same place")
             demand(
                 stretch.checkpoint in self.checkpoints[received.epoch] or not stretch.items,
                 "a stretch that was sent comes with another checkpoint",
@@ -91,19 +96,34 @@ class Gate(Station):
     def _learn(self, verified: segment.VerifiedSegment) -> None:
         epoch = verified.epoch
         self.taken.append(verified.segment.encode())
-        leaves = self.leaves.setdefault(epoch, [])
+        bodies = self.bodies.setdefault(epoch, {})
         roots = self.roots.setdefault(epoch, {})
-        demand(verified.first == len(leaves), "the gateway was sent a hole")
+        tree = self.grown.get(epoch, Tree()).copy()
+        demand(verified.first == tree.size, "the gateway was sent a hole")
         for stretch in verified.stretches:
-            leaves.extend(stretch.leaves)
-            roots[stretch.to] = stretch.checkpoint.root
+            for (index, item), leaf in zip(indexed(stretch), stretch.leaves, strict=True):
+                if isinstance(item, bytes):
+                    bodies[index] = item
+                else:
+                    self.bodiless += 1 << item[0]
+                if leaf is None:
+                    tree.push_subtree(*item)
+                else:
+                    tree.push(leaf)
+                roots[tree.size] = tree.root()
+        self.grown[epoch] = tree
         for received in verified.segment.stretches:
             self.checkpoints.setdefault(epoch, []).append(received.checkpoint)
-        if None not in leaves:
-            tree = Tree()
-            for leaf in leaves:
-                tree.push(leaf)  # type: ignore[arg-type]  # looked at
-                roots[tree.size] = tree.root()
+
+
+def indexed(
+    stretch: segment.Stretch | segment.VerifiedStretch,
+) -> Iterator[tuple[int, bytes | tuple[int, bytes]]]:
+    """The items of a stretch, each with the index of its first leaf."""
+    at = stretch.first
+    for item in stretch.items:
+        yield at, item
+        at += 1 << item[0] if isinstance(item, tuple) else 1
 
 
 @dataclass
@@ -279,6 +299,29 @@ def judge(world: World, said: Said, *, epochs: int = 1) -> None:
     demand(tree.size == ended["size"], "the gateway has another size")
     demand(not ended["refused"], f"the board refused {ended['refused']}")
     demand(not ended["dropped"], "records were dropped")
+
+
+def judge_full(world: World, said: Said) -> None:
+    """Behind a cut of a journal at its bound: hashes stay, and gaps tell of each body (F03)."""
+    demand(not said.raised, said.raised)
+    demand(said.opened and said.ended, "the life did not come to its end")
+    world.check_heads()
+    world.check_order()
+    numbers = [one.inputs["n"] for one in world.decisions()]
+    demand(numbers == sorted(set(numbers)), f"twice, or out of order: {numbers}")
+    demand(len(world.gate.trees) == 1, "a power cut ended an epoch")
+    demand(not said.ended["backlog"], "records that no gateway has")
+    demand(not said.ended["refused"], f"the board refused {said.ended['refused']}")
+    demand(not said.ended["faults"], f"faults without a cause: {said.ended['faults']}")
+    told = sum(one["dropped"] for one in world.events("gap"))
+    gone = world.gate.bodiless
+    # More may be told: what was sent and not yet in custody came after all.
+    demand(told >= gone, f"gaps tell of {told} bodies, and {gone} are gone")
+    kept = {one.encode() for one in world.records() if isinstance(one, Claim)}
+    for data in world.claimed:
+        demand(half.parse(data).record in kept, "a claim went, and decisions were there")
+    size = world.gate.trees[said.ended["epoch"]].size
+    demand(size >= max(head[1] for head in world.heads()), "the log is shorter than it was")
 
 
 def judge_cut(world: World, said: Said) -> None:

@@ -85,6 +85,7 @@ class Journal:
         # whatever the next sync says (losing.py).
         self.broken = False
         self.doubt = False
+        self.gap: "Any" = None
 
     def wants_file(self) -> bool:
         """Whether the file is long enough to begin another one at the next payload."""

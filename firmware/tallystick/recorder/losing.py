@@ -98,6 +98,9 @@ def _reopen(tally: "Recorder", journal: Journal, ledger: "Ledger") -> None:
     if not goes_on:
         reason = "damaged" if log is not None or fresh.damage else "new"
         epochs.begin(ledger, reason, epochs.head_of(old if fresh.damage else ledger.log))
+    if journal.gap is not None:
+        # Behind a boot and an epoch that are recorded again.
+        journal.gap = journal.gap[0], ledger.log.tree.size + _place(ledger, journal.gap[0])
     if "rekeyed" in tally._config:
         from tallystick.recorder import newkey  # noqa: PLC0415  # after a rotation only
 
@@ -130,11 +133,38 @@ def _go_back(ledger: "Ledger", found: "Log | None", damage: str) -> bool:
     ledger.waiters = [one for one in ledger.waiters if one[0] <= log.ordinal]
     if log.unsealed:
         ledger.policy.added(ledger.clock.uptime_ms())
-    if lost:
-        ledger.health.records -= lost
-        ledger.health.dropped += lost
-        epochs.first(ledger, "gap", {"dropped": lost, "reason": "flash"})
+    ledger.health.records -= lost
+    ledger.health.dropped += lost
+    _tell(ledger, lost)
     return goes_on
+
+
+def _tell(ledger: "Ledger", lost: int) -> None:
+    # The gap of the last time may be among what is lost, or wait still: then this one tells both.
+    journal = ledger.journal
+    size = ledger.log.tree.size
+    if journal.gap is not None:
+        gap, at = journal.gap
+        waits = _place(ledger, gap)
+        if waits >= 0:
+            with ledger.gate:
+                ledger.queue.pop(waits)
+            lost += gap["dropped"]
+        elif size <= at:
+            lost += gap["dropped"] - 1
+        journal.gap = None
+    if lost:
+        gap = {"dropped": lost, "reason": "flash"}
+        with ledger.gate:
+            ledger.queue.insert(0, gap)
+        journal.gap = gap, size
+
+
+def _place(ledger: "Ledger", gap: "dict[str, Any]") -> int:
+    for at, entry in enumerate(ledger.queue):
+        if entry is gap:
+            return at
+    return -1
 
 
 def _unqueue(ledger: "Ledger", size: int) -> int:
