@@ -179,6 +179,26 @@ def test_refusing_drops_nothing(tmp_path: Path) -> None:
     tally.close()
 
 
+def test_what_was_sent_is_not_sent_again_because_its_file_is_another(tmp_path: Path) -> None:
+    link = RealGateway(tmp_path)
+    tally = opened(link, journal_bytes=16384, resend_s=1000, wait_s=0.1)
+    while not link.segments:
+        tally.poll(1)
+        link.exchange()
+    sent = []
+    for number in range(130):
+        tally.decision("grasp@1", {"n": number, "blob": bytes(60)})
+        for _ in range(60):
+            if not tally.poll(1):
+                break
+            # No receipt comes.
+            sent += [segment.parse(message) for message in link.take()]
+    assert tally.health.given_up["decisions"] > 10
+    firsts = [one.first for one in sent if one.to > one.first]
+    assert len(firsts) > 8 and firsts == sorted(set(firsts))
+    tally.close()
+
+
 def test_a_claim_is_refused_and_a_half_is_not_kept(tmp_path: Path) -> None:
     link = RealGateway(tmp_path)
     link.plugged = False
