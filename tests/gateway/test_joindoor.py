@@ -3,9 +3,10 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import anyio
 import httpx2
 import pytest
 
@@ -18,7 +19,7 @@ from tallystick.evidence.errors import Malformed
 from tallystick.evidence.keys import b64u, from_b64u
 from tallystick.gateway import limits
 from tallystick.gateway.check import Check, check
-from tallystick.gateway.joindoor import JoinDoor, Senders, sender_of
+from tallystick.gateway.joindoor import JoinDoor, Senders, read, sender_of
 
 ACME = Fleet("acme")
 CBOR = {"Content-Type": "application/cbor"}
@@ -91,6 +92,22 @@ def test_what_is_refused_says_why_and_is_counted(opened: JoinDoor) -> None:
     found = counts(opened)
     assert found["not-authorised"] == 1 and found["too-large"] == 2 and found["bad-header"] == 1
     assert counts(opened) == {}
+
+
+def test_a_body_without_end_is_not_read_to_its_end() -> None:
+    class Endless:
+        headers = {"content-type": "application/cbor"}  # noqa: RUF012 - as Starlette's
+        parts = 0
+
+        async def stream(self) -> AsyncIterator[bytes]:
+            while True:
+                self.parts += 1
+                yield bytes(1000)
+
+    sender = Endless()
+    with pytest.raises(Malformed, match="over 2500 bytes"):
+        anyio.run(read, sender, "application/cbor", 2500)  # type: ignore[arg-type]
+    assert sender.parts == 3
 
 
 def test_who_guesses_codes_is_slowed_and_others_are_not() -> None:

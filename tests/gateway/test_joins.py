@@ -169,6 +169,8 @@ def test_only_the_own_root_invites_and_answers(queue: Queue) -> None:
     assert queue.joins.take(b"junk") == "bad-type"
     assert queue.learnt == [] and queue.waiting() == [asked.digest]
     first = let_in(ACME, asked, device)
+    assert queue.joins.take(first[:-1] + bytes([first[-1] ^ 1])) == "bad-signature"
+    assert queue.learnt == []
     assert queue.joins.take(first) is None and queue.joins.take(first) is None
     assert queue.joins.ask(asked.encode(), NOW_S) == first
 
