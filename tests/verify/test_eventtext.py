@@ -31,9 +31,16 @@ def test_each_event_is_one_line(name: str, details: dict[str, object]) -> None:
 
 def test_what_is_said() -> None:
     newest = dict(EXAMPLES)
+    newest["clock"] = {"before_ms": 0, "after_ms": 1_790_000_000_000}
     found = {name: told(Event(1, name, newest[name])) for name in SAID}
     assert found == SAID
     assert set(NAMES) == {*SAID, "gap"}
+
+
+def test_a_gateway_s_time_is_said_to_be_one() -> None:
+    hinted = {"before_ms": None, "after_ms": 1_790_000_000_000, "source": "gateway"}
+    said = told(Event(1, "clock", hinted))
+    assert said == "the clock is not set; a gateway says that it is 2026-09-21T14:13:20.000Z"
 
 
 @pytest.mark.parametrize(
