@@ -8,7 +8,7 @@ from tallystick.evidence.tree import root_of
 from tallystick.recorder import filing, frames, stretches
 from tallystick.recorder.core import Log
 from tallystick.recorder.files import Files
-from tallystick.recorder.journal import Journal
+from tallystick.recorder.journal import Full, Journal
 from tallystick.recorder.ledger import NoLock
 from tallystick.recorder.replay import open_journal
 
@@ -186,5 +186,47 @@ def test_a_file_that_is_being_compacted_is_not_freed() -> None:
         journal.compacting = 0
         assert release(journal, EPOCH, log.tree.size, 100) == 2
         assert len(Files(path).names()) == 1
+
+    within(run)
+
+
+def test_when_it_is_time_to_give_up() -> None:
+    def run(path: str) -> None:
+        journal = Journal(Files(path), 16384, 2048)
+        open_journal(journal, DEVICE)
+        log = Log(DEVICE, EPOCH)
+        filing.begin_file(journal, log)
+        journal.sync(NoLock())
+        used = journal.limit - journal.file_room
+        assert journal.limit == 16384 - 4096 and journal.file_room == 2048
+        journal.used = used
+        assert not journal.tight()
+        journal.used = used + 1
+        assert journal.tight()
+        # What is compacted may only be what others stand behind, durably.
+        journal.unnamed = True
+        assert not journal.tight()
+        journal.unnamed = False
+        journal.left = journal.handle
+        assert not journal.tight()
+        journal.left = None
+        journal.stuck = journal.list[-1].number
+        assert not journal.tight()
+        journal.stuck = 0
+        journal.refuses = True
+        assert not journal.tight()
+        # While one is compacted, what seals leaves room for it.
+        journal.used = 16384 - 1000
+        journal.aside = 980
+        frame = log.seal(1, None)
+        try:
+            journal.append(frame, reserved=True)
+        except Full:
+            pass
+        else:
+            raise AssertionError
+        journal.aside = 0
+        journal.append(frame, reserved=True)
+        filing.close(journal, NoLock())
 
     within(run)
