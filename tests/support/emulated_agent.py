@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 BANNER = b"raw REPL; CTRL-B to exit\r\n"
 WINDOW_BYTES = 128
 PASTE_BYTES_MAX = 262144
+HALTED = b"halted\n"
 CAUSES = {"power": 1, "hard": 2, "watchdog": 3, "soft": 5}
 
 print_exception = sys.print_exception  # type: ignore[attr-defined]  # MicroPython's
@@ -228,6 +229,12 @@ def idle() -> None:
             tell(f"idle {flash.done}")
         except KeyboardInterrupt:
             continue
+        except MemoryError:
+            # This port raises at once, also inside of the garbage collector, whose heap is of no
+            # use afterwards. A board does not.
+            told.write(HALTED)
+            while True:
+                time.sleep(60)
         return
 
 
@@ -353,7 +360,8 @@ def serve(mode: str) -> None:
 
 def boot() -> None:
     try:
-        run_file("boot.py")
+        if _MODE != "halted":
+            run_file("boot.py")
         if _MODE == "friendly":
             run_file("main.py")
     except KeyboardInterrupt:

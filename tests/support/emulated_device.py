@@ -28,6 +28,7 @@ AGENT = Path(__file__).with_name("emulated_agent.py")
 READY_TIMEOUT_S = 30
 CHUNK_BYTES = 4096
 PENDING_BYTES_MAX = 65536
+CAUGHT_S = 1.0
 CTRL_C, CTRL_D = b"\x03", b"\x04"
 LIST = """
 import vfs, os, sys, binascii
@@ -150,6 +151,7 @@ class EmulatedDevice:
         self._told_text = b""
         self._state = "off"
         self._interrupts = True
+        self._interrupted_s = 0.0
         # Seconds that the watchdog waits, and when it was fed.
         self._watchdog_s = self._fed_s = 0.0
         self._plugged = True
@@ -364,7 +366,7 @@ class EmulatedDevice:
                 if line is self._line and line is not None:
                     if line in ready:
                         self._from_device(line)
-                    if told in ready:
+                    if told in ready and line is self._line:
                         self._from_agent(told)
                 if host is self._host and host is not None and host in ready:
                     self._from_host(host)
@@ -405,6 +407,7 @@ class EmulatedDevice:
             self._say(data)
         elif self._process is not None and self._process.poll() is not None:
             # It ended by itself, as after a fault of the interpreter: a reset of the board.
+            self.said += f"[ended: {self._process.returncode}]".encode()
             self._end()
             self._boot("friendly", "hard")
 
@@ -425,6 +428,11 @@ class EmulatedDevice:
                 self.cut = True
                 self._end()
                 self._hang_up()
+                return
+            elif word == "halted":
+                # As if its program were interrupted: at the prompt, with nothing running.
+                self._end()
+                self._boot("halted", "soft")
                 return
             elif word == "loader":
                 # It waits for an image, and is another USB device meanwhile.
@@ -480,7 +488,7 @@ class EmulatedDevice:
                 if self._process is not None:
                     self._process.send_signal(signal.SIGINT)
                 # Two at once end the interpreter: wait for what it says to this one.
-                self._state = "interrupted"
+                self._state, self._interrupted_s = "interrupted", time.monotonic()
                 break
             try:
                 sent = self._line.send(self._to_device[:count])
@@ -495,6 +503,8 @@ class EmulatedDevice:
 
     def _part(self) -> int:
         """How many bytes may go now; -1 where the next one is an interrupt."""
+        if self._state == "interrupted" and time.monotonic() - self._interrupted_s > CAUGHT_S:
+            self._state = "runs"  # the program caught it
         if self._state == "runs":
             if not self._interrupts:
                 return len(self._to_device)

@@ -25,8 +25,9 @@ from support.emulated_device import EmulatedDevice, Words, quick_cables
 from support.emulated_robot import FLEET, library_files, robot
 from support.serialsite import decisions
 from support.site import Site
-from tallystick.evidence import cbor, custody, segment
+from tallystick.evidence import cbor, custody, record, segment
 from tallystick.evidence.errors import TallyError
+from tallystick.evidence.event import Event
 from tallystick.evidence.keys import b64u, device_text
 from tallystick.tools.device import connection, image, session
 from tallystick.tools.device.board import LIBRARY
@@ -109,6 +110,15 @@ def records(device: EmulatedDevice, more: int) -> None:
         # Its main.py does not end by itself.
         assert device.wait("runs", "idle") == "runs" and time.monotonic() < limit, device.said
         time.sleep(0.05)
+
+
+def events(segments: list[segment.Segment]) -> Iterator[Event]:
+    for one in segments:
+        for stretch in one.stretches:
+            for item in stretch.items:
+                read = record.parse(item) if isinstance(item, bytes) else None
+                if isinstance(read, Event):
+                    yield read
 
 
 def test_flash_killed_resumed_and_done_twice(tmp_path: Path, micropython32: MicroPython) -> None:
@@ -206,6 +216,8 @@ def test_info_pull_and_wipe_while_main_records(running: EmulatedDevice, tmp_path
     inside = [segment.parse(path.read_bytes()) for path in sorted((folder / "segments").iterdir())]
     assert inside[0].first == 0 and [s.first for s in inside[1:]] == [s.to for s in inside[:-1]]
     assert sum(pulled["records"].values()) == inside[-1].to
+    boots = [event for event in events(inside) if event.event == "boot"]
+    assert {boot.details["firmware"].hex() for boot in boots} == {info["firmware_digest"]}
     running.power_on()
     records(running, 40)
     # More of the same journal later; a journal that was wiped is not written over it.

@@ -11,9 +11,10 @@ from tallystick.tools.device import board as known_board
 from tallystick.tools.device import onboard, ports
 from tallystick.tools.device.board import LIBRARY
 from tallystick.tools.device.connection import Connection
-from tallystick.tools.device.manifest import FIRMWARE, MANIFEST, VERSION, sha256
+from tallystick.tools.device.manifest import FIRMWARE, MANIFEST, VERSION, firmware, sha256
 
 KIB = 1024
+PROGRAM = "/main.py"
 HEAP = "gc.collect()\nprint(gc.mem_free(), gc.mem_alloc())"
 
 
@@ -79,7 +80,13 @@ def _library(connection: Connection) -> list[tuple[str, Any, str]]:
     words = "".join(f"{modules[path]}  {path}\n" for path in sorted(modules)).encode()
     whole = "whole" if words == listed and sha256(listed) == digest else "changed"
     said = version if whole == "whole" else f"{version}, changed since: tally device flash"
-    return [("library", version, said), ("library digest", digest, ""), ("library is", whole, "")]
+    program = connection.ask(f"_there({PROGRAM!r}) and _hash({PROGRAM!r})")
+    return [
+        ("library", version, said),
+        ("library digest", digest, ""),
+        ("library is", whole, ""),
+        ("firmware digest", firmware(digest, program or None), ""),
+    ]
 
 
 def _device(connection: Connection, there: onboard.Onboard) -> list[tuple[str, Any, str]]:

@@ -55,6 +55,12 @@ def manifest(modules: dict[str, bytes]) -> bytes:
     return "".join(lines).encode()
 
 
+def firmware(library_digest: str, program_sha256: str | None) -> str:
+    """What a boot event says, in hexadecimal digits: of the library and of main.py, if any."""
+    program = f"{program_sha256}  main.py\n" if program_sha256 else ""
+    return sha256(f"{program}{library_digest}  tallystick\n".encode())
+
+
 def library(modules: dict[str, bytes], others: dict[str, bytes] | None = None) -> Library:
     """Modules with their manifest and its digest."""
     listed = manifest(modules)
