@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,7 @@ class World:
         """A configuration; its client certificate is right unless `tls` says otherwise."""
         config, station = made(self.fleet, f"{scheme}://127.0.0.1:{port}", self.folder, name)
         self.stations[name] = station
+        station.time_ms = int(time.time() * 1000)
         settings = json.loads(config.read_text())
         if scheme == "mqtts":
             right = self.authority.tls(device_text(station.device))
@@ -216,12 +218,17 @@ def interpreter(request: pytest.FixtureRequest) -> MicroPython:
 
 
 def test_a_board_without_a_clock_connects_and_says_so(
-    world: World, interpreter: MicroPython, device_library: Path, tmp_path: Path
+    world: World, interpreter: MicroPython, tmp_path: Path
 ) -> None:
     """This Mbed TLS checks dates, as that of some ports; 2021 is where the Pico's clock begins."""
     wrong = WrongClock(tmp_path / "clock", interpreter, "2021-01-01 00:00:00")
     wrong.with_rtc()
-    run = on_micropython(interpreter, device_library, before=[wrong.folder], env=wrong.environment)
+    run = on_micropython(
+        interpreter,
+        library.device_library(board=True),
+        before=[wrong.folder],
+        env=wrong.environment,
+    )
     # Of who it is nothing is let go.
     refused = {
         "uplink:tls-authority": world.robot("authority", world.good, ca=str(world.foreign.file)),
@@ -230,15 +237,19 @@ def test_a_board_without_a_clock_connects_and_says_so(
     for reason, said in zip(refused, run(list(refused.values())), strict=True):
         assert list(said["faults"]) == [reason]
     before = len(wrong.puts())
-    for name, port in (("good", world.good), ("old", world.old)):
+    for name, port, found in (("good", world.good, []), ("old", world.old, ["tls-dates"])):
         config = world.robot(name, port)
         with Gateway(world.good, world.stations[name], world.authority):
             (said,) = run([config])
         assert said["custody"], said
-        assert said["faults"] == {UNDATED: 1}
-        assert world.events(name) == [{"part": "uplink", "reason": "dates-unchecked"}]
-        # A claim of time would be false, also in the moment in which the clock is put.
-        assert [head.wall for head in world.stations[name].heads if head.wall] == []
+        # What the gateway says of the time comes after that, and finds what has expired.
+        reasons = ["dates-unchecked", *found]
+        assert said["faults"] == {f"uplink:{reason}": 1 for reason in reasons}
+        assert world.events(name) == [{"part": "uplink", "reason": one} for one in reasons]
+        # Nothing that the clock said meanwhile, in the moment in which it was put neither.
+        walls = [head.wall for head in world.stations[name].heads]
+        assert walls[0] is None
+        assert [one for one in walls if one and abs(one[0] - time.time() * 1000) > 60_000] == []
     there, back = wrong.puts()[before : before + 2]
     assert not there.startswith("@202101")
     assert back.startswith("@2021-01-01 00:0")

@@ -105,6 +105,7 @@ class SecureBroker(Mosquitto):
         acl.write_text(
             f"user {GATEWAY}\ntopic readwrite {PREFIX}/#\n"
             f"pattern read {PREFIX}/%u/down\npattern write {PREFIX}/%u/up\n"
+            f"pattern read {PREFIX}/halves/%u\npattern write {PREFIX}/halves/+\n"
         )
         acl.chmod(0o600)
         super().__init__(folder)

@@ -79,12 +79,17 @@ class _Client(mqtt.Client):
 
 
 class Mqtt(Uplink):
-    """Publishes to <prefix>/<device>/up with QoS 1, listens to <prefix>/<device>/down."""
+    """Publishes to <prefix>/<device>/up with QoS 1, listens to <prefix>/<device>/down.
 
-    def __init__(self, config: dict[str, Any], device: str) -> None:
+    `topics`: (up, down), where they are others.
+    """
+
+    def __init__(
+        self, config: dict[str, Any], device: str, topics: tuple[str, str] | None = None
+    ) -> None:
         scheme, self._host, self._port = parse_uplink(config["uplink"])
-        self._up = f"{config['prefix']}/{device}/up"
-        self._down = f"{config['prefix']}/{device}/down"
+        own = f"{config['prefix']}/{device}"
+        self._up, self._down = topics or (f"{own}/up", f"{own}/down")
         self._messages: queue.Queue[bytes] = queue.Queue(DOWN_MESSAGES_MAX)
         # Messages that came faster than they were handled; a lost one is sent again by its sender.
         self.overflowed = 0

@@ -53,9 +53,14 @@ def _since(then: int) -> int:
 
 
 class Mqtt(Uplink):
-    """Publishes to <prefix>/<device>/up with QoS 1, listens to <prefix>/<device>/down."""
+    """Publishes to <prefix>/<device>/up with QoS 1, listens to <prefix>/<device>/down.
 
-    def __init__(self, config: "dict[str, Any]", device: str) -> None:
+    `topics`: (up, down), where they are others.
+    """
+
+    def __init__(
+        self, config: "dict[str, Any]", device: str, topics: "tuple[str, str] | None" = None
+    ) -> None:
         from tallystick.recorder.config import parse_uplink  # noqa: PLC0415  # forgotten again
 
         self._scheme, self._host, self._port = parse_uplink(config["uplink"])
@@ -63,8 +68,10 @@ class Mqtt(Uplink):
         forget(("recorder.config",))
         self._tls = config["tls"]
         self._device = device
-        self._up = ("%s/%s/up" % (config["prefix"], device)).encode()
-        self._down = ("%s/%s/down" % (config["prefix"], device)).encode()
+        own = config["prefix"] + "/" + device
+        up, down = topics or (own + "/up", own + "/down")
+        self._up = up.encode()
+        self._down = down.encode()
         self._state = CLOSED
         self._raw: "Any" = None
         self._sock: "Any" = None

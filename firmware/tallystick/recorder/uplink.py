@@ -58,8 +58,13 @@ class Uplink:
         """Give the link back."""
 
 
-def open_uplink(config: "dict[str, object]", device: str) -> Uplink:
-    """The uplink that a configuration names; its driver is loaded now."""
+def open_uplink(
+    config: "dict[str, object]", device: str, topics: "tuple[str, str] | None" = None
+) -> Uplink:
+    """The uplink that a configuration names; its driver is loaded now.
+
+    `topics`: (up, down) of MQTT, where they are not those of section 3.3.
+    """
     import sys  # noqa: PLC0415  # costs heap
 
     scheme = str(config["uplink"]).split(":")[0]
@@ -69,5 +74,5 @@ def open_uplink(config: "dict[str, object]", device: str) -> Uplink:
         return Serial(config, device)
     name = DRIVERS[scheme][sys.implementation.name == "micropython"]
     driver = __import__("tallystick.recorder." + name, None, None, ("Mqtt",))
-    uplink: Uplink = driver.Mqtt(config, device)
+    uplink: Uplink = driver.Mqtt(config, device, topics)
     return uplink
