@@ -207,8 +207,9 @@ def test_when_it_is_time_to_give_up() -> None:
         journal.unnamed = True
         assert not journal.tight()
         journal.unnamed = False
-        journal.left = journal.handle
+        journal.left = journal.files.appending("left")
         assert not journal.tight()
+        journal.left.close()
         journal.left = None
         journal.stuck = journal.list[-1].number
         assert not journal.tight()
