@@ -12,7 +12,7 @@ from tallystick.evidence.cbor import encode
 from tallystick.evidence.checkpoint import Checkpoint
 from tallystick.evidence.custody import CustodyReceipt
 from tallystick.evidence.errors import TallyError, Unverified
-from tallystick.evidence.keys import EDDSA, ES256, device_text
+from tallystick.evidence.keys import EDDSA, ES256, PublicKey, device_text
 from tallystick.evidence.kinds import CUSTODY_RECEIPT, WELCOME
 from tallystick.evidence.welcome import Welcome
 from tallystick.recorder import plain
@@ -40,11 +40,19 @@ def signed(fleet: Fleet, kind: str) -> bytes:
 
 
 def read(kind: str, data: bytes) -> Any:
-    return (plain.receipt if kind == "receipt" else plain.checkpoint)(data, CONFIG, DEVICE)
+    return (plain.read_receipt if kind == "receipt" else plain.read_checkpoint)(
+        data, CONFIG, DEVICE
+    )
 
 
 def general(kind: str, data: bytes) -> Any:
     return (custody if kind == "receipt" else checkpoint).parse(data)
+
+
+def verify(found: Any, key: PublicKey) -> None:
+    work = found.verifier(key)
+    while not work.step():
+        pass
 
 
 @pytest.mark.parametrize("kind", sorted(FIELDS))
@@ -56,10 +64,9 @@ def test_the_usual_form_is_read_alike_and_verifies(fleet: Fleet, kind: str) -> N
         assert getattr(found, name) == getattr(known, name), name
     assert found.received().kid == known.received().kid
     key = fleet.gateway.public_key()
-    while not found.verifier(key).step():
-        pass
+    verify(found, key)
     with pytest.raises(Unverified):
-        found.verifier(fleet.root.public_key()).step()
+        verify(found, fleet.root.public_key())
 
 
 @pytest.mark.parametrize("kind", sorted(FIELDS))
@@ -75,17 +82,15 @@ def test_no_changed_byte_is_taken_that_the_general_reader_refuses(fleet: Fleet, 
             taken += 1
             try:
                 known = general(kind, changed)
-            except TallyError as error:
-                # A checkpoint's other fields are what this very device signed, or it is refused.
-                assert kind == "checkpoint", error.reason
+            except TallyError:
                 known = None
+            # A checkpoint's other fields are what this very device signed, or it is refused.
+            assert known is not None or kind == "checkpoint"
             if known is not None:
                 for name in FIELDS[kind]:
                     assert getattr(found, name) == getattr(known, name)
             with pytest.raises(Unverified):
-                work = found.verifier(fleet.gateway.public_key())
-                while not work.step():
-                    pass
+                verify(found, fleet.gateway.public_key())
     assert taken > len(data)
     for size in range(len(data)):
         assert read(kind, data[:size]) is None
@@ -96,11 +101,11 @@ def test_what_is_not_usual_is_left_to_the_general_reader(fleet: Fleet) -> None:
     other = bytes(32)
     for iss, sub in (("other-fleet", DEVICE), (FLEET, other)):
         data = RECEIPT.sign(fleet.gateway, iss, sub)
-        assert custody.parse(data)
-        assert plain.receipt(data, CONFIG, DEVICE) is None
+        custody.parse(data)
+        assert plain.read_receipt(data, CONFIG, DEVICE) is None
     data = signed(fleet, "receipt")
-    assert plain.checkpoint(data, CONFIG, DEVICE) is None
-    assert plain.receipt(signed(fleet, "checkpoint"), CONFIG, DEVICE) is None
+    assert plain.read_checkpoint(data, CONFIG, DEVICE) is None
+    assert plain.read_receipt(signed(fleet, "checkpoint"), CONFIG, DEVICE) is None
     assert plain.payload_kind(data) == CUSTODY_RECEIPT
     assert plain.payload_kind(b"") == plain.payload_kind(b"\xd2\x80") == -1
 
@@ -128,7 +133,7 @@ def test_a_welcome_is_read_as_by_the_general_reader(values: Any) -> None:
         known: Welcome | None = welcomes.parse(data)
     except TallyError:
         known = None
-    found = plain.welcome(data)
+    found = plain.read_welcome(data)
     assert (found is None) == (known is None)
     if found is not None and known is not None:
         assert (found.time_ms, found.checkpoint, found.custody) == (
@@ -136,5 +141,5 @@ def test_a_welcome_is_read_as_by_the_general_reader(values: Any) -> None:
             known.checkpoint,
             known.custody,
         )
-    assert plain.welcome(data + b"\0") is None
-    assert plain.welcome(b"") is None
+    assert plain.read_welcome(data + b"\0") is None
+    assert plain.read_welcome(b"") is None

@@ -158,7 +158,7 @@ class Downlink:
         return b""
 
     def _receipt(self, message: bytes) -> "Any":
-        found = plain.receipt(message, self._config, self._ledger.device)
+        found = plain.read_receipt(message, self._config, self._ledger.device)
         if found is not None:
             return found
         self._unusual = True
@@ -234,7 +234,7 @@ class Downlink:
 
     def _welcome(self, message: bytes) -> "Work":
         ledger = self._ledger
-        welcome: "Any" = plain.welcome(message)
+        welcome: "Any" = plain.read_welcome(message)
         if welcome is None:
             self._unusual = True
             from tallystick.evidence.welcome import parse  # noqa: PLC0415  # rarely
@@ -256,7 +256,7 @@ class Downlink:
     def _own_head(self, data: bytes, custody: bytes | None) -> "Work":
         ledger = self._ledger
         log = ledger.log
-        head: "Any" = plain.checkpoint(data, self._config, ledger.device)
+        head: "Any" = plain.read_checkpoint(data, self._config, ledger.device)
         if head is None:
             self._unusual = True
             from tallystick.evidence.checkpoint import parse  # noqa: PLC0415  # rarely

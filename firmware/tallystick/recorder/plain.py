@@ -130,7 +130,7 @@ def _are(values: "list[Any]", types: "tuple[type, ...]") -> bool:
     return True
 
 
-def receipt(data: bytes, config: "dict[str, Any]", device: bytes) -> "Plain | None":
+def read_receipt(data: bytes, config: "dict[str, Any]", device: bytes) -> "Plain | None":
     """A custody receipt."""
     parts, values = _read(data, config)
     if not _are(values, (int, bytes, int, int, bytes, bool, int)) or len(values) != 7:
@@ -145,7 +145,7 @@ def receipt(data: bytes, config: "dict[str, Any]", device: bytes) -> "Plain | No
     return found
 
 
-def checkpoint(data: bytes, config: "dict[str, Any]", device: bytes) -> "Plain | None":
+def read_checkpoint(data: bytes, config: "dict[str, Any]", device: bytes) -> "Plain | None":
     """A checkpoint, as far as a device looks at its own."""
     parts, values = _read(data, config)
     if not _are(values, (int, bytes, int, bytes)) or len(values) != CHECKPOINT_VALUES:
@@ -167,7 +167,7 @@ class Greeting:
         self.custody = custody
 
 
-def welcome(data: bytes) -> "Greeting | None":
+def read_welcome(data: bytes) -> "Greeting | None":
     """A welcome."""
     try:
         values = decode(data) if len(data) <= WELCOME_BYTES_MAX else ()

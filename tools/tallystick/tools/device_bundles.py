@@ -4,8 +4,8 @@ A module costs some 270 bytes of heap beside its code: its object, its table of 
 name and its path, and the names that it takes from its neighbours. So what is loaded together and
 never forgotten alone becomes one module, under the name of the first.
 
-A module is left as it is where a program may import it (device_lean.API_MODULES), where it finds
-names when it is asked for them (`__getattr__`), and where the library forgets it by name.
+A module is left as it is where a program may import it (device_lean.API_MODULES) and where the
+library forgets it by name. One of a bundle may find names when it is asked (`__getattr__`).
 """
 
 import ast
@@ -16,14 +16,19 @@ from dataclasses import dataclass, field
 # The first is the host. A name that the library does not have is passed over.
 BUNDLES = (
     ("recorder/files", "recorder/health", "recorder/recorder"),
-    ("recorder/core", "recorder/frames", "recorder/journal"),
+    (
+        *("recorder/core", "recorder/frames", "recorder/journal", "evidence/cbor"),
+        *("evidence/_dec", "evidence/digest"),
+    ),
     (
         *("recorder/ledger", "recorder/checkpointing", "recorder/buffer", "recorder/clock"),
         *("evidence/valuewriter", "evidence/value", "evidence/decisionwriter"),
+        *("evidence/number", "recorder/advancing"),
     ),
     (
         *("recorder/linking", "recorder/freeing", "recorder/stretches", "recorder/sending"),
         *("recorder/downlink", "recorder/link", "recorder/gateways", "recorder/chipkeys"),
+        *("recorder/plain",),
         *("evidence/segmentwriter", "recorder/pacing"),
     ),
     ("hw/atecc608", "hw/atecc608_chip", "hw/counter", "hw/atecc608_counter"),
@@ -57,7 +62,7 @@ def bundle(trees: dict[str, ast.Module], kept: set[str]) -> None:
     for group in BUNDLES:
         names = [ROOT + place.replace("/", ".") for place in group]
         members = [modules[name] for name in names if name in modules]
-        members = [one for one in members if one.name not in forgotten and not _asks(one.tree)]
+        members = [one for one in members if one.name not in forgotten]
         members = _name_apart(members, kept)
         for one in members:
             one.host = members[0].name
@@ -76,8 +81,16 @@ def _dotted(place: str) -> str:
     return place.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
-def _asks(tree: ast.Module) -> bool:
-    return any(isinstance(node, ast.FunctionDef) and node.name == "__getattr__" for node in tree.body)
+def _asked_of(module: _Module, name: str) -> str:
+    """The module that this one's __getattr__ has the name from; "" where it has it itself."""
+    if name in module.names or name in _imported(module.tree):
+        return ""
+    for node in module.tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == "__getattr__":
+            for part in ast.walk(node):
+                if isinstance(part, ast.ImportFrom):
+                    return f"{part.module}.{part.names[0].name}"
+    return ""
 
 
 def _forgotten(trees: Iterable[ast.Module]) -> Iterator[str]:
@@ -135,13 +148,22 @@ def _imported(tree: ast.Module) -> dict[str, str]:
 def _name_apart(members: list[_Module], kept: set[str]) -> list[_Module]:
     """Names that mean two things in a bundle get their module's name; who can be in it."""
     found: list[_Module] = []
-    names: dict[str, str] = {name: "" for name in dir(builtins)}
+    names: dict[str, str] = dict.fromkeys(dir(builtins), "")
     for one in members:
         defined = set(_defined(one.tree))
         imported = _imported(one.tree)
         # The same thing under the same name is no clash.
         new = {name: f"{one.name}.{name}" for name in defined} | imported
         clashes = {name for name, whose in new.items() if names.get(name, whose) != whose}
+        # What another member's functions call something of their own, would hide it from them.
+        clashes |= {
+            name
+            for two in members
+            if two is not one
+            for part in ast.walk(two.tree)
+            if isinstance(part, ast.FunctionDef | ast.Lambda)
+            for name in defined & _own(part)
+        }
         if clashes - defined or clashes & kept:
             continue
         one.names = {name: f"{name}__{one.stem}" if name in clashes else name for name in defined}
@@ -160,12 +182,16 @@ class _Rewrite(ast.NodeTransformer):
         self.aliases: dict[str, _Module] = {}
         self.renamed: dict[str, str] = dict(module.names) if module.host else {}
         self.arguments: list[set[str]] = []
+        # What the functions around the place import for themselves.
+        self.inner: list[dict[str, str]] = []
 
     def run(self) -> None:
         """Rewrite it."""
         for node in ast.walk(self.module.tree):
             if isinstance(node, ast.ImportFrom):
                 self._note(node)
+        for statement in _top(self.module.tree.body):
+            self.renamed.update(self._taken(statement))
         self.visit(self.module.tree)
         for node in ast.walk(self.module.tree):
             if getattr(node, "body", None) == [] and not isinstance(node, ast.Module):
@@ -176,17 +202,35 @@ class _Rewrite(ast.NodeTransformer):
             found = self.modules.get(f"{node.module}.{alias.name}")
             if found is not None and found.host:
                 self.aliases[alias.asname or alias.name] = found
-        source = self.modules.get(node.module or "")
-        if source is not None and source.host and source.host == self.module.host:
-            for alias in node.names:
-                self.renamed[alias.asname or alias.name] = source.names.get(alias.name, alias.name)
+
+    def _taken(self, node: ast.AST) -> dict[str, str]:
+        """Names that this import takes from a neighbour in the bundle, and what they are called."""
+        found: dict[str, str] = {}
+        source = self.modules.get(getattr(node, "module", None) or "")
+        if not isinstance(node, ast.ImportFrom) or source is None:
+            return found
+        for alias in node.names:
+            near = source.host and source.host == self.module.host
+            if near and not _asked_of(source, alias.name):
+                found[alias.asname or alias.name] = source.names.get(alias.name, alias.name)
+        return found
+
+    def _called(self, name: str) -> str:
+        for names in reversed(self.inner):
+            if name in names:
+                return names[name]
+        return self.renamed.get(name, name)
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | list[ast.stmt] | None:
         source = self.modules.get(node.module or "")
         own = self.module.host
         if source is not None and source.host:
             if source.host == own:
-                return None
+                return [
+                    ast.ImportFrom(_asked_of(source, alias.name), [alias], 0)
+                    for alias in node.names
+                    if _asked_of(source, alias.name)
+                ]
             node.module = source.host
             for alias in node.names:
                 new = source.names.get(alias.name, alias.name)
@@ -212,6 +256,11 @@ class _Rewrite(ast.NodeTransformer):
             return self.generic_visit(node)
         new = found.names.get(node.attr, node.attr)
         if found.host == self.module.host:
+            if _asked_of(found, node.attr):
+                message = (
+                    f"{self.module.name} asks {found.name} for {node.attr}, which it finds late"
+                )
+                raise ValueError(message)
             return ast.Name(new, node.ctx)
         node.attr = new
         return node
@@ -231,8 +280,11 @@ class _Rewrite(ast.NodeTransformer):
         given = node.args
         given.defaults = [self.visit(one) for one in given.defaults]
         given.kw_defaults = [one and self.visit(one) for one in given.kw_defaults]
-        own = [*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg]
-        self.arguments.append({one.arg for one in own if one is not None})
+        self.arguments.append(_own(node))
+        taken: dict[str, str] = {}
+        for part in ast.walk(node):
+            taken.update(self._taken(part))
+        self.inner.append(taken)
         if isinstance(node, ast.Lambda):
             node.body = self.visit(node.body)
         else:
@@ -243,6 +295,7 @@ class _Rewrite(ast.NodeTransformer):
                 body += made if isinstance(made, list) else [made] if made is not None else []
             node.body = body
         self.arguments.pop()
+        self.inner.pop()
         return node
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:  # ast's own
@@ -256,19 +309,16 @@ class _Rewrite(ast.NodeTransformer):
 
     def visit_Name(self, node: ast.Name) -> ast.AST:  # ast's own
         if not self._is_argument(node.id):
-            node.id = self.renamed.get(node.id, node.id)
+            node.id = self._called(node.id)
         return node
 
     def visit_ExceptHandler(self, node: ast.ExceptHandler) -> ast.AST:  # ast's own
-        node.name = self.renamed.get(node.name, node.name) if node.name else None
+        if node.name and not self._is_argument(node.name):
+            node.name = self._called(node.name)
         return self.generic_visit(node)
 
     def visit_Global(self, node: ast.Global) -> ast.AST:  # ast's own
-        node.names = [self.renamed.get(name, name) for name in node.names]
-        return node
-
-    def visit_Nonlocal(self, node: ast.Nonlocal) -> ast.AST:  # ast's own
-        node.names = [self.renamed.get(name, name) for name in node.names]
+        node.names = [self._called(name) for name in node.names]
         return node
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:  # ast's own
@@ -279,6 +329,22 @@ class _Rewrite(ast.NodeTransformer):
                 whole = node.value.startswith(ROOT)
                 return ast.Constant(found.host if whole else found.host.removeprefix(ROOT))
         return node
+
+
+def _own(node: ast.FunctionDef | ast.Lambda) -> set[str]:
+    """What a function is given or gives a value: its own names, whatever the module calls so."""
+    given = node.args
+    every = [*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg]
+    found = {one.arg for one in every if one is not None}
+    elsewhere: set[str] = set()
+    for part in ast.walk(node):
+        if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
+            found.add(part.id)
+        elif isinstance(part, ast.ExceptHandler) and part.name:
+            found.add(part.name)
+        elif isinstance(part, ast.Global):
+            elsewhere.update(part.names)
+    return found - elsewhere
 
 
 def _joined(members: list[_Module]) -> list[ast.stmt]:

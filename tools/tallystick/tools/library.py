@@ -67,7 +67,7 @@ def _write(folder: Path, *, whole: bool, url: str) -> None:
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
         message = f"{folder} holds something else: name a new folder"
         raise Malformed("exists", message)
-    modules = device_library.micropython_lib()
+    modules = device_library.micropython_lib(board=not whole)
     for old in ("tallystick", *(path.name for path in modules.iterdir())):
         shutil.rmtree(folder / old, ignore_errors=True)
     device_library.device_library(out=folder, board=not whole)
