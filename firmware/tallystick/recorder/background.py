@@ -55,8 +55,11 @@ class Background:
     def _leave(self) -> None:
         self.close()
         try:
-            while self._recorder._ledger.write():
+            ledger = self._recorder._ledger
+            while ledger.write():
                 pass
+            # A new file of the journal has its name from its first sync on.
+            ledger.journal.sync(ledger.lock)
         except Exception as error:  # noqa: BLE001 -- the program ends, and nobody else can say it
             self._recorder.health.last_fault = f"background:{error!r}"
 
