@@ -14,6 +14,7 @@ from support.emulated_device import EmulatedDevice, quick_cables
 from support.emulated_robot import library_files
 from support.joinfleet import JoinFleet
 from tallystick.evidence.errors import TallyError
+from tallystick.hw.signer import Signer
 from tallystick.hw.virtual_atecc608 import VirtualAtecc608
 from tallystick.hw.virtual_atecc608.server import ChipServer
 from tallystick.tools.fleetdir import Member
@@ -32,16 +33,28 @@ def site(tmp_path: Path) -> JoinFleet:
     return JoinFleet(tmp_path, "mqtt://127.0.0.1:1")
 
 
-@pytest.fixture(params=[64, 32])
-def board(
-    request: pytest.FixtureRequest, tmp_path: Path, micropython64: MicroPython,
-    micropython32: MicroPython,
-) -> Iterator[EmulatedDevice]:  # fmt: skip  # two lines
-    """A board with the library, and nothing else."""
-    interpreter = micropython64 if request.param == 64 else micropython32
-    made = EmulatedDevice(tmp_path / "flash.img", interpreter)
+def new_board(folder: Path, interpreter: MicroPython) -> EmulatedDevice:
+    """A board with the library, and nothing else; without power."""
+    made = EmulatedDevice(folder / "flash.img", interpreter)
     made.load(library_files())
-    with made:
+    return made
+
+
+@pytest.fixture(params=[64, 32])
+def either(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    micropython64: MicroPython,
+    micropython32: MicroPython,
+) -> Iterator[EmulatedDevice]:
+    interpreter = micropython64 if request.param == 64 else micropython32
+    with new_board(tmp_path, interpreter) as made:
+        yield made
+
+
+@pytest.fixture
+def board(tmp_path: Path, micropython32: MicroPython) -> Iterator[EmulatedDevice]:
+    with new_board(tmp_path, micropython32) as made:
         yield made
 
 
@@ -66,9 +79,10 @@ def devices(site: JoinFleet) -> list[Member]:
 
 
 def test_once_and_again(
-    site: JoinFleet, board: EmulatedDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: JoinFleet, either: EmulatedDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One identity; the second time nothing is done; the password is on the board and nowhere."""
+    board = either
     dry = provision(site, board, "robot-1", "--dry-run")
     assert dry["device"] is None and "a key would be made" in dry["said"]
     assert "/key" not in board.contents() and devices(site) == []
@@ -95,6 +109,14 @@ def test_once_and_again(
     # Another setting is written, and nothing else.
     changed = provision(site, board, "robot-1", "--namespace", "dock-2")
     assert changed["written"] == ["/tallystick.json"]
+    # What another command wrote into the configuration stays there.
+    config = json.loads(board.contents()["/tallystick.json"])
+    assert config["namespace"] == "dock-2" and config["journal_bytes"] == 65536
+    board.power_off()
+    board.load({"/tallystick.json": json.dumps({**config, "resend_s": 7}).encode()})
+    board.power_on()
+    provision(site, board, "robot-1")
+    assert json.loads(board.contents()["/tallystick.json"])["resend_s"] == 7
     monkeypatch.setenv("TALLY_WIFI_PASSWORD", PASSWORD)
     assert PASSWORD not in board.said.decode(errors="replace") + first["said"] + again["said"]
 
@@ -152,6 +174,12 @@ def test_what_does_not_fit_is_refused_and_nothing_changes(
         site.tally("enroll", str(site.folder), "robot-1")
         assert "robot-1 is enrolled already" in refused(site, empty, "robot-1")
         assert "/key" not in empty.contents()
+        # Said before anything is done, also by a board that has a key.
+        empty.power_off()
+        Signer.create(f"file:{tmp_path / 'key'}").close()
+        empty.load({"/key": (tmp_path / "key").read_bytes()})
+        empty.power_on()
+        assert "robot-1 is enrolled already" in refused(site, empty, "robot-1", "--dry-run")
         provision(site, empty, "robot-2")
         before = empty.contents()
         assert "is enrolled already, as device robot-2" in refused(site, empty, "robot-3")

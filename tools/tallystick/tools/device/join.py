@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import click
 
@@ -106,7 +107,7 @@ def join(
         settings = {
             "url": url,
             "code": _code(code, code_file),
-            "key": _key(key_uri),
+            "key": _key(key_uri, pin_file),
             "ca": None if ca is None else str(ca.absolute()),
             "details": said,
         }
@@ -151,12 +152,19 @@ def _code(code: str | None, file: Path | None) -> str:
     return joincode.parse(code).text()
 
 
-def _key(uri: str) -> str:
+def _key(uri: str, pin_file: Path | None) -> str:
     """As the configuration has it: a file beside it keeps its short name."""
     expanded = boards.expand(uri)
     if expanded.startswith("file:") and not expanded.startswith("file:/"):
         return expanded
-    return absolute(expanded)
+    expanded = absolute(expanded)
+    if pin_file is None or "pin-source=" in expanded:
+        return expanded
+    if not expanded.startswith("pkcs11:"):
+        click.echo("the recorder takes the PIN or passphrase from TALLY_PIN", err=True)
+        return expanded
+    between = "&" if "?" in expanded else "?"
+    return f"{expanded}{between}pin-source=file:{quote(str(pin_file.absolute()))}"
 
 
 def _wait(work: Joining, until_s: float) -> None:

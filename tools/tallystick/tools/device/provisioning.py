@@ -72,6 +72,8 @@ class Provisioning:
         self._board = board
         self._say = say
         self._typed = typed
+        # The configuration that was on the board before.
+        self._kept: dict[str, Any] = {}
 
     def plan(self) -> dict[str, Any]:
         """Say what would be done; nothing is changed."""
@@ -144,7 +146,8 @@ class Provisioning:
                 "tally device wipe --configuration takes that off"
             )
             raise Unverified("already-enrolled", message)
-        kept = None if there is None else there.config.get("key")
+        self._kept = {} if there is None else dict(there.config)
+        kept = self._kept.get("key")
         uri = self._wanted.key or (kept if isinstance(kept, str) else KEY)
         scheme, _, rest = uri.partition(":")
         if scheme not in DRIVERS or not rest:
@@ -267,6 +270,9 @@ class Provisioning:
         )
         config = json.loads(path.read_text())
         config |= {"credential": CREDENTIAL, "profiles": PROFILES}
+        # What others wrote into it, such as `tally device monitor --enable`, stays.
+        kept = self._kept.items()
+        config |= {name: value for name, value in kept if name not in {*config, "tls"}}
         # What the recorder would refuse is not written.
         recorder_config.check(config, "the configuration", "")
         files = {
