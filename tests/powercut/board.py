@@ -359,21 +359,20 @@ class Bench:
             self.run(life, Board(self, Flash(self.block, data), LIFE_NUMBERS))
             self.host.tell("d")
 
-    def errors(self, at: int, begin: int, end: int, kinds: "list[list[list[int]]]") -> None:
+    def errors(self, at: int, begin: int, end: int, kinds: "list[list[int]]") -> None:
         """From the script's flash after `at` operations: each operation of `busy` fails.
 
-        kinds: [how many operations fail, whether they raise]; 0 is all from there on; several for
-        each operation, in turn. After each the power goes and comes back, and the flash works.
+        kinds: how many operations fail, 0 for all from there on; for each operation those of one
+        list, in turn. After each the power goes and comes back, and the flash works.
         """
         image = self._image(at)
         for failing in range(begin, end):
             over = True
-            for count, raises in kinds[failing % len(kinds)]:
+            for count in kinds[failing % len(kinds)]:
                 data = bytearray(image)
                 flash = Flash(self.block, data)
                 flash.fails = (failing, failing + count if count else FOREVER)
-                flash.raises = bool(raises)
-                self.host.tell("b", encode([failing, count * 2 + raises]))
+                self.host.tell("b", encode([failing, count]))
                 self.run(busy, Board(self, flash, BUSY_NUMBERS))
                 over = over and flash.count < failing  # what there is was tried
                 self.host.tell("p")

@@ -128,7 +128,7 @@ def test_a_flash_that_fails_finds(
 
 
 def fail(bench: Bench, script: Script) -> None:
-    for case in bench.cases(script, script.operations // 2, "errors", 1, 1000, [[[0, 0]]]):
+    for case in bench.cases(script, script.operations // 2, "errors", 1, 1000, [[0]]):
         judge(case.world, case.said)
 
 
