@@ -101,6 +101,7 @@ def test_a_board_decides_with_and_without_its_network(
     assert feeds[0] >= 50 and len(feeds) > TURNS // 2
     assert max(late - early for early, late in pairwise(feeds)) < 1000
     boot = next(one for one in records if isinstance(one, Event) and one.event == "boot")
+    assert boot.details["cause"] == "watchdog" and boot.details["key"] == ["file", "software"]
     assert boot.details["runtime"][2] == f"A board {board.micropython.machine[0]}"  # type: ignore[union-attr]
     if board.program != "board_wifi.py":
         assert board.uart is not None and joins == []

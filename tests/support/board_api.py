@@ -119,5 +119,7 @@ def install(platform: str, machine: str) -> None:
     modules: "Any" = interpreter.modules
     own = Words(interpreter.implementation, _machine=machine)
     modules["sys"] = Words(interpreter, platform=platform, implementation=own)
-    modules["machine"] = Words(None, Pin=Pin, ADC=ADC, WDT=WDT, UART=UART)
+    # As a Raspberry Pi's chips have it (ports/rp2/modmachine.c), after a watchdog's reset.
+    causes = {"PWRON_RESET": 1, "WDT_RESET": 3, "reset_cause": lambda: 3}
+    modules["machine"] = Words(None, Pin=Pin, ADC=ADC, WDT=WDT, UART=UART, **causes)
     modules["network"] = Words(None, WLAN=WLAN, STA_IF=0)
