@@ -238,9 +238,16 @@ def test_info_pull_and_wipe_while_main_records(running: EmulatedDevice, tmp_path
 
 
 @pytest.mark.parametrize("running", [64], indirect=True)
-def test_pull_and_wipe_spare_what_is_not_theirs(running: EmulatedDevice, tmp_path: Path) -> None:
+def test_pull_and_wipe_spare_what_is_not_theirs(
+    running: EmulatedDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     records(running, 20)
     folder = tmp_path / "robot"
+    monkeypatch.setattr(session, "RETURN_S_MAX", 0.1)
+    running.unplug_after(len(connection.HELPERS) + 400)
+    assert "look at its cable" in refused("unplugged", "pull", folder, "--port", running.port)
+    running.plug()
+    running.power_cycle()
     said("pull", folder, "--port", running.port)
     # As pulled before the board gave its records up and kept their hashes.
     richer = min((folder / "segments").iterdir())

@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tallystick.evidence.errors import TransportError
 from tallystick.hw import boards
-from tallystick.tools._screen import screen
 from tallystick.tools.device import board as known_board
 from tallystick.tools.device import image as images
 from tallystick.tools.device import install, manifest, ports
 from tallystick.tools.device.connection import Connection
+from tallystick.tools.device.progress import bar
 from tallystick.tools.device.session import on_board
 
 RETURN_S_MAX = 40.0
@@ -134,11 +133,8 @@ def _planned(plan: install.Plan) -> list[str]:
 
 
 def _install(connection: Connection, plan: install.Plan) -> None:
-    console = screen(stderr=True)
-    columns = (TextColumn("writing"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("writing", total=plan.bytes_to_send)
-        install.install(connection, plan, lambda count: bar.advance(task, count))
+    with bar("writing", plan.bytes_to_send) as advance:
+        install.install(connection, plan, advance)
 
 
 # ----- MicroPython's image

@@ -13,6 +13,7 @@ from tallystick.evidence.keys import device_text
 from tallystick.tools.device import onboard, ports, pulled
 from tallystick.tools.device.connection import Connection
 from tallystick.tools.device.manifest import sha256
+from tallystick.tools.device.progress import bar
 from tallystick.tools.device.session import on_board
 
 JOURNAL = "journal"
@@ -73,23 +74,30 @@ def _fetch(connection: Connection, there: onboard.Onboard, folder: Path) -> None
     """The journal's files that differ, by their hashes; those that the board freed are kept."""
     target = folder / JOURNAL
     target.mkdir(parents=True, exist_ok=True)
-    for name, (_, digest) in sorted(there.journal.items()):
+    wanted = {}
+    for name, (size, digest) in sorted(there.journal.items()):
         path = target / name
-        before = path.read_bytes() if path.is_file() else b""
-        if sha256(before) == digest:
-            continue
-        data = connection.get(f"{there.journal_folder}/{name}")
-        # Its epoch is in a file's first frame: after a wipe the numbers begin again.
-        if before[:BEGIN_BYTES] != data[: len(before[:BEGIN_BYTES])]:
-            message = (
-                f"{path} is of another journal than the board's now, and is not written over: "
-                "name another folder"
-            )
-            raise Malformed("other-journal", message)
-        part = target / f"{name}.part"
-        part.write_bytes(data)
-        part.replace(path)
+        if not path.is_file() or sha256(path.read_bytes()) != digest:
+            wanted[name] = size
+    with bar("reading", sum(wanted.values())) as advance:
+        for name, size in wanted.items():
+            _keep(target / name, connection.get(f"{there.journal_folder}/{name}"))
+            advance(size)
     (folder / "tallystick.json").write_text(json.dumps(there.config, indent=2) + "\n")
+
+
+def _keep(path: Path, data: bytes) -> None:
+    before = path.read_bytes()[:BEGIN_BYTES] if path.is_file() else b""
+    # Its epoch is in a file's first frame: after a wipe the numbers begin again.
+    if before != data[: len(before)]:
+        message = (
+            f"{path} is of another journal than the board's now, and is not written over: "
+            "name another folder"
+        )
+        raise Malformed("other-journal", message)
+    part = path.with_name(f"{path.name}.part")
+    part.write_bytes(data)
+    part.replace(path)
 
 
 def _write(folder: Path, segments: dict[str, bytes]) -> None:
