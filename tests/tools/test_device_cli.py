@@ -244,7 +244,7 @@ def test_pull_and_wipe_spare_what_is_not_theirs(
     records(running, 20)
     folder = tmp_path / "robot"
     monkeypatch.setattr(session, "RETURN_S_MAX", 0.1)
-    running.unplug_after(len(connection.HELPERS) + 400)
+    running.unplug_after(len(connection.HELPERS) + 220)
     assert "look at its cable" in refused("unplugged", "pull", folder, "--port", running.port)
     running.plug()
     running.power_cycle()
