@@ -320,7 +320,8 @@ def _enter(wire: Any, port: str) -> None:
             if last:
                 message = (
                     f"{port}: no MicroPython answers there; press the board's reset button and run "
-                    "this again, or put MicroPython on it (tally device flash --image FILE)"
+                    "this again at once, before a program takes the terminal (serial:stdio), or "
+                    "put MicroPython on it (tally device flash --image FILE)"
                 )
                 raise TransportError("no-micropython", message) from error
         else:
