@@ -174,6 +174,19 @@ def test_slow_clients_are_cut_off(
                 assert time.monotonic() - begun_s < 3
 
 
+def test_who_does_not_shake_hands_is_cut_off(
+    queue: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "JOIN_HANDSHAKE_S_MAX", 0.3)
+    cert, key = Authority(tmp_path / "tls").server()
+    with door(queue, tmp_path, cert=cert, key=key) as opened:
+        port = int(opened.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), 5) as silent:
+            begun_s = time.monotonic()
+            assert silent.recv(1000) == b""
+            assert time.monotonic() - begun_s < 3
+
+
 def test_many_connections_keep_nobody_out_for_long(
     queue: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,15 @@ class _BriefProtocol(H11Protocol):
         super().connection_lost(exc)
 
 
+class _BriefLoop(asyncio.SelectorEventLoop):
+    """Ends who connects and does not shake hands: no protocol of ours is asked before (A21)."""
+
+    async def create_server(self, *args: Any, **named: Any) -> asyncio.Server:
+        if named.get("ssl") is not None:
+            named["ssl_handshake_timeout"] = limits.JOIN_HANDSHAKE_S_MAX
+        return await super().create_server(*args, **named)
+
+
 class Senders:
     """Rates by address, and for all; refusals cost more than requests."""
 
@@ -320,8 +329,14 @@ class JoinDoor:
         )
 
     def _serve(self) -> None:
-        if self._server is not None and self._socket is not None:
-            self._server.run(sockets=[self._socket])
+        if self._server is None or self._socket is None:
+            return
+        loop = _BriefLoop()
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_until_complete(self._server.serve(sockets=[self._socket]))
+        finally:
+            loop.close()
 
     def stop(self) -> None:
         """Answer what is being answered, then close."""
