@@ -3,6 +3,7 @@
 from _folder import within
 from _keyfile import config
 from tallystick.evidence import leaf
+from tallystick.evidence.decisionwriter import encode_decision
 from tallystick.recorder import Recorder
 from tallystick.recorder.files import Files
 
@@ -55,7 +56,7 @@ def test_a_full_buffer_keeps_hashes_and_says_how_many() -> None:
         with open(path + "/journal/" + files.names()[-1], "rb") as file:
             data = file.read()
         # The last of them was no longer written, and can be shown from its copy.
-        record = tally._encode(UPTIME_MS, "m", {"n": COUNT - 1}, {}, {}, "0123456789")
+        record = encode_decision(UPTIME_MS, "m", {"n": COUNT - 1}, {}, {}, "0123456789")
         salt = leaf.salt(ledger.log.seed, size + COUNT - 1)
         assert leaf.leaf(salt, record) in data and record not in data
         tally.close()
