@@ -359,19 +359,20 @@ class Bench:
             self.run(life, Board(self, Flash(self.block, data), LIFE_NUMBERS))
             self.host.tell("d")
 
-    def errors(self, at: int, begin: int, end: int, kinds: "list[list[int]]") -> None:
+    def errors(self, at: int, begin: int, end: int, kinds: "list[list[list[int]]]") -> None:
         """From the script's flash after `at` operations: each operation of `busy` fails.
 
-        kinds: how many operations fail, 0 for all from there on; for each operation those of one
-        list, in turn. After each the power goes and comes back, and the flash works.
+        kinds: [how many operations fail, 0 for all from there on; the error]; for each operation
+        those of one list, in turn. Then the power goes and comes back, and the flash works.
         """
         image = self._image(at)
         for failing in range(begin, end):
             over = True
-            for count in kinds[failing % len(kinds)]:
+            for count, error in kinds[failing % len(kinds)]:
                 data = bytearray(image)
                 flash = Flash(self.block, data)
                 flash.fails = (failing, failing + count if count else FOREVER)
+                flash.error = error
                 self.host.tell("b", encode([failing, count]))
                 self.run(busy, Board(self, flash, BUSY_NUMBERS))
                 over = over and flash.count < failing  # what there is was tried

@@ -7,6 +7,8 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 EIO = 5
+# For LittleFS a bad block, in place of which it takes another one.
+EILSEQ = 84
 ERASE = 0xFFFF
 FOREVER = 1 << 30
 # Operations of a script lie one behind another in a file: block, offset, length, bytes.
@@ -26,6 +28,7 @@ class Flash:
         # Operations that fail, from and to. They return the error: what a driver in Python raises
         # leaves LittleFS in the middle of its work, and MicroPython 1.25 then crashed.
         self.fails = (FOREVER, FOREVER)
+        self.error = EIO
         # The operation in which the power goes; nothing works after it.
         self.dies_at = FOREVER
         self.off = False
@@ -53,7 +56,7 @@ class Flash:
             # A part of it was done.
             half = len(buffer) // 2
             self._view[at : at + half] = buffer[:half]
-            return -EIO
+            return -self.error
         if self.log is not None:
             self._note(number, offset, len(buffer))
             self.log.write(buffer)
@@ -67,7 +70,7 @@ class Flash:
             return self.block
         if operation == 6:
             if self._fails():
-                return -EIO
+                return -self.error
             if self.log is not None:
                 self._note(argument, ERASE, 0)
             erase(self._view, argument * self.block, self.block)

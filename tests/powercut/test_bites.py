@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from powercut.bench import FLASHES, Bench, BoardError, Script, Site
+from powercut.flash import EIO
 from powercut.world import BrokenPromise, judge, judge_cut
 from tallystick.evidence.errors import TallyError
 from tallystick.tools import device_library
@@ -128,7 +129,7 @@ def test_a_flash_that_fails_finds(
 
 
 def fail(bench: Bench, script: Script) -> None:
-    for case in bench.cases(script, script.operations // 2, "errors", 1, 1000, [[0]]):
+    for case in bench.cases(script, script.operations // 2, "errors", 1, 1000, [[[0, EIO]]]):
         judge(case.world, case.said)
 
 
