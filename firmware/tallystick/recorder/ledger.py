@@ -83,6 +83,7 @@ class Ledger(Buffer):
         self.failing: list[str] = []
         self.unrecorded: "list[tuple[str, str]]" = []
         self.wall_offset_ms: int | None = None
+        self._advance: "Any" = None
         # The share of the journal that is told next.
         self.space_percent = SPACE_PERCENT_LOW
         # Where the key has a counter.
@@ -263,14 +264,16 @@ class Ledger(Buffer):
             self._overflow().end_gap(self)
         if self.unrecorded and self._troubles().record(self):
             forget(("recorder.troubles",))
-        worked = bool(self.queue) and self.write()
+        worked = self.write() if self.queue else False
         if self.journal.rewriting and MICROPYTHON:
             # A small heap has not room for what compacts and for what signs.
             return worked
-        # Loaded when what opened is forgotten, so that both need not lie in a small heap.
-        from tallystick.recorder.advancing import advance  # noqa: PLC0415
+        if self._advance is None:
+            # Loaded when what opened is forgotten, so that both need not lie in a small heap.
+            from tallystick.recorder.advancing import advance  # noqa: PLC0415
 
-        return advance(self, now_ms) or worked
+            self._advance = advance
+        return self._advance(self, now_ms) or worked
 
     def settled(self) -> bool:
         """Whether every record is covered by a durable signature."""
