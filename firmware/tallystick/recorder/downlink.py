@@ -193,11 +193,12 @@ class Downlink:
         if receipt.to > log.sealed_size:
             self._older([receipt.epoch, receipt.to, receipt.root])
             return
-        if not receipt.bodies and not self._hollow_in(receipt.to):
+        known = log.custody[0] if log.custody is not None else 0
+        if not receipt.bodies and receipt.to > known and not self._hollow_in(receipt.to):
             # Where this device gave bodies up itself, what it still holds of those stretches it
             # held when it sent them, so the gateway has at least that.
             raise Unverified("bad-value", "a custody receipt over hashes frees no bodies")
-        if receipt.from_ > (log.custody[0] if log.custody is not None else 0):
+        if receipt.from_ > known:
             if self._hollow_in(receipt.from_):
                 return  # another one, over the hashes before it, frees
             raise Unverified("bad-value", "a custody receipt that begins behind a hole")
