@@ -85,7 +85,8 @@ class Journal:
         # whatever the next sync says (losing.py).
         self.broken = False
         self.doubt = False
-        self.gap: "Any" = None
+        # Gaps that were written and not synced: [details, index].
+        self.gaps: "list[Any]" = []
 
     def wants_file(self) -> bool:
         """Whether the file is long enough to begin another one at the next payload."""
@@ -127,9 +128,11 @@ class Journal:
         """All that was appended before is durable; others may append meanwhile."""
         self._sure()
         done = False
+        told = len(self.gaps)
         try:
             self._sync(lock)
             done = True
+            del self.gaps[:told]
         finally:
             if not done:
                 self.doubt = True

@@ -98,9 +98,6 @@ def _reopen(tally: "Recorder", journal: Journal, ledger: "Ledger") -> None:
     if not goes_on:
         reason = "damaged" if log is not None or fresh.damage else "new"
         epochs.begin(ledger, reason, epochs.head_of(old if fresh.damage else ledger.log))
-    if journal.gap is not None:
-        # Behind a boot and an epoch that are recorded again.
-        journal.gap = journal.gap[0], ledger.log.tree.size + _place(ledger, journal.gap[0])
     if "rekeyed" in tally._config:
         from tallystick.recorder import newkey  # noqa: PLC0415  # after a rotation only
 
@@ -140,31 +137,30 @@ def _go_back(ledger: "Ledger", found: "Log | None", damage: str) -> bool:
 
 
 def _tell(ledger: "Ledger", lost: int) -> None:
-    # The gap of the last time may be among what is lost, or wait still: then this one tells both.
-    journal = ledger.journal
+    # Gaps may be among what is lost, or wait still: what they told is told with this.
     size = ledger.log.tree.size
-    if journal.gap is not None:
-        gap, at = journal.gap
-        waits = _place(ledger, gap)
-        if waits >= 0:
-            with ledger.gate:
-                ledger.queue.pop(waits)
-            lost += gap["dropped"]
-        elif size <= at:
-            lost += gap["dropped"] - 1
-        journal.gap = None
-    if lost:
-        gap = {"dropped": lost, "reason": "flash"}
-        with ledger.gate:
-            ledger.queue.insert(0, gap)
-        journal.gap = gap, size
+    again = []
+    for gap, at in ledger.journal.gaps:
+        if at >= size:
+            # Itself it is counted.
+            lost -= 1
+            if "first" not in gap:
+                lost += gap["dropped"]
+            elif gap["first"] < size:
+                again.append(gap)
+    ledger.journal.gaps = []
+    with ledger.gate:
+        for entry in ledger.queue:
+            if _is_flash(entry):
+                lost += entry["dropped"]
+        kept = [entry for entry in ledger.queue if not _is_flash(entry)]
+        if lost:
+            again.append({"dropped": lost, "reason": "flash"})
+        ledger.queue = again + kept
 
 
-def _place(ledger: "Ledger", gap: "dict[str, Any]") -> int:
-    for at, entry in enumerate(ledger.queue):
-        if entry is gap:
-            return at
-    return -1
+def _is_flash(entry: "Any") -> bool:
+    return type(entry) is dict and entry["reason"] == "flash"
 
 
 def _unqueue(ledger: "Ledger", size: int) -> int:

@@ -30,6 +30,8 @@ def write(ledger: "Ledger", front: "Any") -> bool:
 
         worked = ledger.write_records([encode_event(ledger.clock.uptime_ms(), "gap", front)])
         if worked:
+            # Told again should the flash lose it (losing.py).
+            ledger.journal.gaps.append((front, ledger.log.tree.size - 1))
             ledger.health.records += 1
             ledger.took(1, 0)
     forget(("recorder.handle", "evidence.eventwriter", "recorder.overflow"))
