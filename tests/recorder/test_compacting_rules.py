@@ -221,9 +221,11 @@ def test_files_of_an_epoch_that_was_left_go_first(robot: Robot) -> None:
     robot.leaves.clear()
     robot.open()
     assert robot.tally.epoch != old
+    robot.tally.close()
+    robot.open()
     journal = robot.tally._ledger.journal
     left = [file.number for file in journal.list if file.epoch != robot.tally.epoch]
-    assert len(left) > 2
+    assert len(left) > 2 and len(left) < len(journal.list)
     run(robot, workload(13, 40))
     assert left[0] not in [file.number for file in journal.list]
     while any(file.number in left for file in journal.list):
@@ -234,6 +236,46 @@ def test_files_of_an_epoch_that_was_left_go_first(robot: Robot) -> None:
     assert robot.tally.health.given_up["decisions"] > 10
     robot.check()
     robot.deliver()
+    robot.tally.close()
+
+
+def test_what_a_failure_leaves_takes_no_room(robot: Robot) -> None:
+    files = Files(robot.config["journal"])
+    robot.open(files=files)
+    sync = files.sync
+    failed: list[bool] = []
+
+    def fails(handle: BinaryIO) -> None:
+        if handle.name.endswith(LESS) and len(failed) < 3:
+            failed.append(LESS in files.names())
+            raise OSError(5, "the flash failed")
+        sync(handle)
+
+    files.sync = fails  # type: ignore[method-assign]  # the flash's
+    for what, size in workload(17, 200):
+        robot.record(what, size)
+        robot.work()
+        if len(failed) in (1, 2) and robot.tally._ledger.journal.work is None:
+            assert LESS not in files.names()
+        robot.tally._ledger.clock.now += 300
+    assert failed == [True] * 3
+    assert robot.tally.health.faults["journal:compact"] == 3
+    assert robot.check() > 20
+    robot.tally.close()
+
+
+def test_files_have_a_bound_without_checkpoints_too(robot: Robot) -> None:
+    robot.config["checkpoint_records"] = 1000
+    robot.config["checkpoint_s"] = 1000
+    robot.open()
+    journal = robot.tally._ledger.journal
+    for number in range(120):
+        robot.record("event", 300 if number % 10 else 3500)
+        robot.tally.poll(1)
+        # Twice a file's length, a record more, and what seals it.
+        assert journal.list[-1].size < 2 * 2048 + 4096 + 1024
+    assert len(journal.list) > 3
+    robot.work()
     robot.tally.close()
 
 

@@ -183,6 +183,25 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
     tally.close()
 
 
+def test_headers_that_hold_what_waits_for_a_key_do_not_fill_a_journal(tmp_path: Path) -> None:
+    journal = Journal(Files(str(tmp_path)), JOURNAL_BYTES, 1024)
+    open_journal(journal, DEVICE)
+    log = Log(DEVICE, EPOCH)
+    filing.begin_file(journal, log)
+    for _ in range(60):
+        record = b"\x84\x00" + os.urandom(300)
+        journal.append(log.frame(record, os.urandom))
+        log.added(record)
+        journal.append(log.seal(1, None), reserved=True)
+        log.sealed()
+        journal.sync(NoLock())
+        if journal.wants_file():
+            filing.begin_file(journal, log)
+    # Sixty payloads are far longer than a file: beside them there is at least as much else.
+    assert journal.begun > 3 * 1024
+    assert len(journal.list) < 16
+
+
 def test_leaves_alone_make_the_same_tree(tmp_path: Path) -> None:
     journal, log = grown(tmp_path, 2)
     leaves = []
