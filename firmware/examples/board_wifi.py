@@ -2,10 +2,13 @@
 
 It decides from its first loop on, with a network and without: what it records waits in the journal.
 Beside it lie tallystick.json, as the device was provisioned, and wifi.json: {"ssid": "...",
-"password": "..."}. A distance sensor with an analogue output is on the pin of SENSOR_PINS.
+"password": "..."}. With join.json in place of tallystick.json the board asks a gateway to be
+enrolled, and begins when it is let in. A distance sensor with an analogue output is on the pin of
+SENSOR_PINS.
 """
 
 import json
+import os
 import sys
 import time
 
@@ -78,13 +81,24 @@ def drive(tally: Recorder, distance: int) -> str:
     return action
 
 
+def join_first(wifi: Wifi) -> None:
+    """Where join.json asks for it: enrolled over the network, then begun anew."""
+    if "join.json" in os.listdir():
+        from tallystick.recorder.joining import join  # noqa: PLC0415  # takes heap
+
+        join("join.json", feed=lambda: wifi.step(time.ticks_ms()))
+        # With the whole heap.
+        machine.reset()
+
+
 def main(turns: "int | None" = None) -> Recorder:
     """Loop for ever, or `turns` times."""
     began = time.ticks_ms()
-    tally = Recorder.open()
     with open("wifi.json") as file:
         words = json.load(file)
     wifi = Wifi(words["ssid"], words["password"])
+    join_first(wifi)
+    tally = Recorder.open()
     converter = sensor()
     watchdog = None
     while turns is None or turns > 0:

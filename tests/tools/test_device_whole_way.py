@@ -23,12 +23,12 @@ from tallystick.tools.mosquitto import Mosquitto, free_port
 __all__ = ["quick_cables"]
 
 pytestmark = pytest.mark.usefixtures("quick_cables")
-# As a board's main.py: join where that is asked for, then record.
+# As the example for boards with WiFi: join where that is asked for, then record.
+EXAMPLE = Path(__file__).parents[2] / "firmware" / "examples" / "board_wifi.py"
 MAIN = b"""
-import machine, time
-from tallystick.recorder.joining import join
-if join("/join.json"):
-    machine.reset()
+import time
+from board_wifi import Wifi, join_first
+join_first(Wifi("plant", "not-a-secret"))
 from tallystick.recorder import Recorder
 tally = Recorder.open()
 n = 0
@@ -91,7 +91,7 @@ def board(
     interpreter = micropython64 if request.param == 64 else micropython32
     heap = "512k" if request.param == 64 else "256k"
     made = EmulatedDevice(tmp_path / "flash.img", interpreter, heap=heap)
-    made.load(library_files())
+    made.load({**library_files(), "/board_wifi.py": EXAMPLE.read_bytes()})
     try:
         yield made
     finally:

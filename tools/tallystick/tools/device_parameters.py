@@ -13,7 +13,7 @@ WORDS = (
     *("append", "clear", "close", "copy", "count", "endswith", "extend", "find", "format", "get"),
     *("index", "insert", "items", "join", "key", "keys", "lower", "pop", "popitem", "read"),
 )
-BY_NAME = {"AsyncRecorder", "Off", "Recorder", "Signer", "decides"}
+BY_NAME = {"AsyncRecorder", "Joining", "Off", "Recorder", "Signer", "decides", "join"}
 
 Function = ast.FunctionDef | ast.Lambda
 
