@@ -9,6 +9,7 @@ import time
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import cbor2
 import pytest
@@ -22,15 +23,21 @@ from tallystick.tools.bench import (
     bound,
     ingest,
     load,
+    modules,
     peers,
     recording,
 )
+from tallystick.tools.bench.allocated import per_decision
 from tallystick.tools.bench.result import BenchFailed, Result
+from tallystick.tools.bench.stepping import STEPS
 from tallystick.tools.fleetdir import Fleet
 from tallystick.tools.micropython import MicroPython
 from tallystick.tools.mosquitto import Mosquitto
 
 SEED = bytes(range(32))
+SVG = "{http://www.w3.org/2000/svg}"
+# Of the gripper's decision: two digests, six numbers, one of them under a limit. It took 70.
+ALLOCATIONS_MAX = 75
 PEERS = {"libsodium", "scitt-cose", "agent-receipts"}
 
 
@@ -193,8 +200,13 @@ def test_record(
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    found = printed("record", "--seconds", "0.05", "--json")
+    picture = tmp_path.parent / f"{tmp_path.name}.svg"
+    found = printed("record", "--seconds", "0.05", "--json", "--picture", str(picture))
     check_object(found, PEERS)
+    check_record(found)
+    drawn = ET.parse(picture).getroot()
+    bars = [one for one in drawn.iter(f"{SVG}rect") if one.find(f"{SVG}title") is not None]
+    assert len(bars) == 3 * len(STEPS)
     # The goal of design.md, section 8: at most 8 bytes beside the record.
     assert 5 < found["added_bytes_per_record"] <= 8
     assert found["decision_to_bare"] == pytest.approx(
@@ -208,6 +220,48 @@ def test_record(
     # The recorder alone, as design.md section 8 asks for it.
     assert found["micropython"][1]["heap_bytes"] == 64 * 1024
     assert list(tmp_path.iterdir()) == []
+
+
+def check_record(found: dict[str, Any]) -> None:
+    """Cost of decision() and its steps, allocations, and modules."""
+    for one in (found, *found["micropython"]):
+        # The goal of design.md, section 8.
+        assert 0 < one["decision_to_bare"] <= 1.5
+        assert list(one["steps_us"]) == list(STEPS)
+        assert all(us > 0 for us in one["steps_us"].values())
+    for one in found["micropython"]:
+        assert 20 < one["allocations_per_decision"] <= ALLOCATIONS_MAX
+        # Each takes a block of four words at least, and seldom two.
+        words = one["allocated_bytes_per_decision"] / (one["bits"] // 8)
+        assert 4 < words / one["allocations_per_decision"] < 8
+    by_name = {one["name"]: one for one in found["modules"]}
+    assert by_name["recorder.ledger"]["mpy_bytes"] > 1000
+    # What a module of CPython's machine only imports is not measured, all else is.
+    unknown = {name for name, one in by_name.items() if one["heap_bytes"] is None}
+    assert unknown <= {"recorder.mqtt_umqtt", "recorder.serial_board"}
+    whole = sum(one["heap_bytes"] or 0 for one in found["modules"])
+    assert 1 < whole / sum(one["mpy_bytes"] for one in found["modules"]) < 2
+
+
+def test_allocations_are_read_from_two_maps() -> None:
+    before = "GC memory layout; from f7a53ed0:\n00000000: h=hT..S.\n       (3 lines all free)\n"
+    after = "GC memory layout; from f7a53ed0:\n00000000: h=hTh=Sh\n00000400: h===....\n"
+    text = f"mem: total=1\n{before}mem: total=2\n{after}"
+    calls = recording.VARIANTS
+    assert per_decision(text, 16) == (round(3 / calls, 1), round(7 * 16 / calls, 1))
+
+
+def test_a_module_comes_after_what_it_imports() -> None:
+    found = modules.in_order(
+        {
+            "p": "",
+            "p.a": "from p import b\nfrom p.c import thing\n",
+            "p.b": "import os\nfrom p.a import late\n",
+            "p.c": "def f():\n    from p import a\n",
+        }
+    )
+    assert found.index("p.c") < found.index("p.a") and found.index("p.b") < found.index("p.a")
+    assert found[0] == "p" and len(found) == 4
 
 
 @pytest.mark.parametrize("command", ["ingest", "record", "sign"])

@@ -141,3 +141,21 @@ def test_every_bundle_names_modules_that_there_are() -> None:
     for group in device_bundles.BUNDLES:
         for name in group:
             assert f"tallystick/{name}" in places
+
+
+def test_no_module_of_a_board_needs_itself_to_be_made() -> None:
+    """A program may import any of them first."""
+    from tallystick.tools.device_library import sources
+    from tallystick.tools.device_source import slim_all
+
+    made = slim_all({place: path.read_bytes() for place, path in sources().items()}, board=True)
+    needs: dict[str, set[str]] = {}
+    for place, text in made.items():
+        name = place.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        needs[name] = set(device_bundles._needs(ast.parse(text)))
+    for names in needs.values():
+        names &= set(needs)
+    done: set[str] = set()
+    while ready := {name for name, others in needs.items() if others <= done} - done:
+        done |= ready
+    assert set(needs) - done == set()

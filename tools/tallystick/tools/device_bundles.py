@@ -16,14 +16,12 @@ from dataclasses import dataclass, field
 # The first is the host. A name that the library does not have is passed over.
 BUNDLES = (
     ("recorder/files", "recorder/health", "recorder/recorder"),
-    (
-        *("recorder/core", "recorder/frames", "recorder/journal", "evidence/cbor"),
-        *("evidence/_dec", "evidence/digest"),
-    ),
+    ("recorder/core", "recorder/frames", "recorder/journal"),
+    ("evidence/cbor", "evidence/_dec", "evidence/digest"),
     (
         *("recorder/ledger", "recorder/checkpointing", "recorder/buffer", "recorder/clock"),
         *("evidence/valuewriter", "evidence/value", "evidence/decisionwriter"),
-        *("evidence/number", "recorder/advancing"),
+        "recorder/advancing",
     ),
     (
         *("recorder/linking", "recorder/freeing", "recorder/stretches", "recorder/sending"),

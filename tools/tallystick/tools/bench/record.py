@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,13 @@ from tallystick.recorder import Recorder
 from tallystick.recorder.memory_uplink import MemoryUplink
 from tallystick.tools import micropython, provision
 from tallystick.tools._cache import ToolMissing
+from tallystick.tools.bench import modules
+from tallystick.tools.bench.allocated import per_decision
 from tallystick.tools.bench.peers import PEERS
+from tallystick.tools.bench.record_result import RecordResult
 from tallystick.tools.bench.recording import CHECKPOINT_RECORDS
-from tallystick.tools.bench.result import BenchFailed, Result
+from tallystick.tools.bench.result import BenchFailed
+from tallystick.tools.bench.stepping import STEPS
 from tallystick.tools.device_library import compiled, sources
 from tallystick.tools.fleetdir import Fleet
 from tallystick.tools.micropython import MicroPython
@@ -27,11 +31,13 @@ from tallystick.tools.micropython import MicroPython
 # The longest name that a fleet may have (docs/protocol.md, 1.3): it stands in every checkpoint.
 FLEET = "twenty-bytes.example"
 SECONDS = 3.0
+# Steps are measured in rounds and not for a time.
+STEPS_S = 10.0
 START_S_MAX = 60.0
 # A journal that never fills: nothing frees it here. Larger numbers are slow on 32 bits.
 JOURNAL_BYTES = {64: 1 << 34, 32: 1 << 28}
 NEVER_S = 86_400
-MODULES = ("bound", "heap", "recording")
+MODULES = ("allocating", "bound", "heap", "recording", "stepping")
 # Times are taken in a heap with room to spare. Memory is: in the smallest heap in which a recorder
 # alone runs; pointers of 64 bits fill twice as much.
 HEAP_KIB = {64: 512, 32: 256}
@@ -64,13 +70,19 @@ class Site:
             settings={**SETTINGS, "journal_bytes": JOURNAL_BYTES[bits]},
         )
 
+    def stepped(self, label: str, bits: int = 64) -> tuple[str, str]:
+        """The arguments of stepping.py, with a device of its own."""
+        folder = self.folder / label
+        folder.mkdir()
+        return str(self.device(label, bits)), str(folder)
+
 
 def steps() -> list[str]:
     """What a run does, for a progress bar."""
     return ["CPython", *PEERS, "MicroPython 64", "MicroPython 32"]
 
 
-def run(seconds: float, advance: Callable[[str], None]) -> Result:
+def run(seconds: float, advance: Callable[[str], None]) -> RecordResult:
     """Measure all; `advance(step)` is called before each of steps()."""
     folder = Path(tempfile.mkdtemp(prefix="tally-bench."))
     try:
@@ -79,6 +91,8 @@ def run(seconds: float, advance: Callable[[str], None]) -> Result:
         config = site.device("cpython")
         ours = module("recording", "recorder", str(config), str(seconds), seconds=seconds)
         added = added_bytes(config)
+        stepped = site.stepped("cpython-steps")
+        ours["steps"] = module("stepping", *stepped, seconds=STEPS_S)
         peers = {}
         peers_added = {}
         for name in PEERS:
@@ -95,8 +109,9 @@ def run(seconds: float, advance: Callable[[str], None]) -> Result:
             "added_bytes_per_record": round(added, 2),
             "peers_added_bytes_per_record": peers_added,
             "micropython": runtimes,
+            "modules": _modules(folder),
         }
-        return Result("record", ours["per_s"], peers, ours["bound_per_s"], details)
+        return RecordResult("record", ours["per_s"], peers, ours["bound_per_s"], details)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -142,6 +157,7 @@ def _costs(ran: dict[str, Any]) -> dict[str, Any]:
         "bare_us": round(ran["bare_us"], 2),
         "decision_to_bare": round(ran["decision_us"] / ran["bare_us"], 2),
         "settle_us": round(ran["settle_us"], 2),
+        "steps_us": {name: round(ran["steps"][name], 2) for name in STEPS},
     }
 
 
@@ -178,11 +194,23 @@ def _ran(what: str, done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return result
 
 
-def library(modules: Sequence[str] = MODULES) -> Path:
+def library(names: Sequence[str] = MODULES) -> Path:
     """The device library with the bench's own device code in it, compiled."""
     here = Path(__file__).parent
-    own = {f"tallystick/tools/bench/{name}.py": here / f"{name}.py" for name in modules}
+    own = {f"tallystick/tools/bench/{name}.py": here / f"{name}.py" for name in names}
     return compiled("bench-library", {**sources(), **own}, slim=True, board=True)
+
+
+def _modules(folder: Path) -> list[dict[str, Any]]:
+    """What each module of a board's library costs; none where there is no 32-bit MicroPython."""
+    try:
+        found = micropython.find(32)
+        place = folder / "modules"
+        place.mkdir()
+        return [asdict(one) for one in modules.measure(found, place)]
+    except ToolMissing:
+        # Said with that MicroPython's other figures.
+        return []
 
 
 def _on_micropython(site: Site, bits: int, seconds: float) -> dict[str, Any]:
@@ -199,7 +227,10 @@ def _on_micropython(site: Site, bits: int, seconds: float) -> dict[str, Any]:
     device = Device(found, folder, seconds)
     ours = device.ran("recording", "recorder", str(site.device(f"mp{bits}", bits)))
     signatures = device.ran("recording", "signatures", str(folder))
+    kib = HEAP_KIB[bits]
+    ours["steps"] = device.module("stepping", *site.stepped(f"mp{bits}-steps", bits), kib=kib)
     heap_kib, free = device.memory(site)
+    count, size = device.allocations(site)
     return {
         "bits": bits,
         "version": ".".join(str(number) for number in found.version),
@@ -212,6 +243,8 @@ def _on_micropython(site: Site, bits: int, seconds: float) -> dict[str, Any]:
         "records": ours["records"],
         "heap_bytes": heap_kib * 1024,
         "memory_free_bytes": free,
+        "allocations_per_decision": count,
+        "allocated_bytes_per_decision": size,
     }
 
 
@@ -238,6 +271,15 @@ class Device:
         """A mode of one of record's own modules."""
         kib = HEAP_KIB[self.found.bits]
         return self.module(module, mode, where, str(self.seconds), kib=kib)
+
+    def allocations(self, site: Site) -> tuple[float, float]:
+        """How many pieces of heap a decision() takes, and how many bytes they have."""
+        bits = self.found.bits
+        config = site.device(f"mp{bits}-allocations", bits)
+        done = self._run("allocating", str(config), kib=HEAP_KIB[bits])
+        if done.returncode:
+            _ran("allocating", done)
+        return per_decision(done.stdout, 4 * bits // 8)
 
     def memory(self, site: Site) -> tuple[int, int]:
         """The smallest of the small heaps in which a recorder runs, and what it leaves free."""

@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,9 +61,13 @@ class Result:
             table.add_row(name, f"{rate:,.0f}", f"{rate / self.bound_per_s:.2%}", times)
         table.add_row("bound: 2.5 SHA-256", f"{self.bound_per_s:,.0f}", "100.00%", "")
         console.print(table)
-        for name, value in self.details.items():
+        for name, value in self._plain():
             for line in _lines(name, value):
                 console.print(line, highlight=False, soft_wrap=True)
+
+    def _plain(self) -> Iterable[tuple[str, Any]]:
+        """What is shown line by line under the table."""
+        return self.details.items()
 
 
 def _lines(name: str, value: object) -> list[str]:

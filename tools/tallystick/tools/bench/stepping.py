@@ -1,0 +1,170 @@
+"""What each step of a record costs, on CPython and on MicroPython.
+
+    python -m tallystick.tools.bench.stepping CONFIG FOLDER
+    micropython -m tallystick.tools.bench.stepping CONFIG FOLDER
+
+Every step is the recorder's own code, or the hash that it makes, with nothing around it; in
+microseconds a record, signature and sync shared by the 64 records of a checkpoint.
+"""
+
+# This file is device code: it runs on MicroPython.
+
+import json
+import sys
+from hashlib import sha256
+from os import urandom
+
+from tallystick.evidence.decisionwriter import encode_decision
+from tallystick.evidence.tree import Tree
+from tallystick.evidence.welcome import Welcome
+from tallystick.hw.signer import Signer
+from tallystick.recorder.files import Files
+from tallystick.recorder.memory_uplink import MemoryUplink
+from tallystick.tools.bench.bound import now, since_us
+from tallystick.tools.bench.recording import (
+    CHECKPOINT_RECORDS,
+    MODEL,
+    TURNS,
+    VARIANTS,
+    arguments,
+    record,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+STEPS = ("encode", "salt", "hash", "tree", "journal", "sync", "sign", "send")
+# The best of so many rounds of a checkpoint each: what else the machine does makes them slower.
+ROUNDS = 5
+SEGMENTS = 4
+SEND_US_MAX = 5_000_000
+# A checkpoint's Sig_structure.
+SIGNED_BYTES = 230
+
+
+def best_us(work: "Callable[[], None]") -> float:
+    """A round's microseconds a record."""
+    best = 0.0
+    for _ in range(ROUNDS):
+        start = now()
+        work()
+        taken = since_us(start)
+        if not best or taken < best:
+            best = taken
+    return best / CHECKPOINT_RECORDS
+
+
+def in_memory() -> "dict[str, float]":
+    """Encoding, hashes and tree."""
+    given = [arguments(number) for number in range(VARIANTS)]
+    records = [record(number) for number in range(VARIANTS)]
+    seed = urandom(32)
+
+    def encode() -> None:
+        for _ in range(TURNS):
+            for inputs, constraints, output in given:
+                encode_decision(123456, MODEL, inputs, constraints, {}, output)
+
+    def salt() -> None:
+        # One digest salts two records (docs/protocol.md, 2.2).
+        for pair in range(CHECKPOINT_RECORDS // 2):
+            sha256(seed + pair.to_bytes(8, "big")).digest()
+
+    def leaf() -> None:
+        first = b"\0" + seed[:16]
+        for _ in range(TURNS):
+            for one in records:
+                sha256(first + one).digest()
+
+    def tree() -> None:
+        grown = Tree()
+        for _ in range(CHECKPOINT_RECORDS):
+            grown.push(seed)
+
+    return {
+        "encode": best_us(encode),
+        "salt": best_us(salt),
+        "hash": best_us(leaf),
+        "tree": best_us(tree),
+    }
+
+
+def on_flash(folder: str) -> "dict[str, float]":
+    """Appending a record's frame, and making a checkpoint's records durable."""
+    files = Files(folder + "/steps")
+    frame = bytes(len(record(0)) + 4)
+    handle = files.appending("frames")
+    try:
+
+        def append() -> None:
+            for _ in range(CHECKPOINT_RECORDS):
+                files.write(handle, frame)
+
+        def sync() -> None:
+            files.write(handle, frame)
+            files.sync(handle)
+
+        return {"journal": best_us(append), "sync": best_us(sync)}
+    finally:
+        handle.close()
+
+
+def sign_us(uri: str) -> float:
+    """A signature of the device's key, shared by the records of a checkpoint."""
+    signer = Signer.from_uri(uri)
+    message = bytes(SIGNED_BYTES)
+
+    def sign() -> None:
+        signer.sign(message)
+
+    try:
+        return best_us(sign)
+    finally:
+        signer.close()
+
+
+def send_us(config: str, open_recorder: "Callable[..., Any]") -> float:
+    """From the journal to the link: reading a signed stretch and making its segment."""
+    link = MemoryUplink()
+    tally = open_recorder(config, link, background=False)
+    given = arguments(0)
+    for _ in range(SEGMENTS):
+        for _ in range(CHECKPOINT_RECORDS):
+            tally.decision(MODEL, given[0], given[1], given[2])
+            tally.poll(0)
+        tally.flush()
+    while tally.poll():
+        pass
+    link.take()
+    sent = tally.health.sent
+    link.deliver(Welcome(0, None, None).encode())
+    start = now()
+    taken = 0.0
+    while len(link.up) < SEGMENTS and taken < SEND_US_MAX:
+        tally.poll()
+        taken = since_us(start)
+    sent = tally.health.sent - sent
+    tally.close()
+    if taken >= SEND_US_MAX:
+        raise RuntimeError("only %d of %d segments were sent" % (sent, SEGMENTS))
+    return float(taken / sent / CHECKPOINT_RECORDS)
+
+
+def main(argv: list[str]) -> int:
+    """Print the JSON object: `stepping CONFIG FOLDER`, with a new device's configuration."""
+    path, folder = argv[1], argv[2]
+    found = in_memory()
+    found.update(on_flash(folder))
+    # Opened here, so that what is above has the heap for itself.
+    from tallystick.recorder import Recorder, config  # noqa: PLC0415  # as said
+
+    found["sign"] = sign_us(config.load(path)["key"])
+    found["send"] = send_us(path, Recorder.open)
+    print(json.dumps(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
