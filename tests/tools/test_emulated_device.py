@@ -48,6 +48,7 @@ def mpremote(device: EmulatedDevice) -> Callable[..., str]:
     return run
 
 
+@pytest.mark.parametrize("device", [32], indirect=True)
 def test_mpremote_works_on_it(
     device: EmulatedDevice, mpremote: Callable[..., str], tmp_path: Path
 ) -> None:
