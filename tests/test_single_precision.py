@@ -118,10 +118,10 @@ for n in numbers:
 """
 SETTINGS = """
 from binascii import hexlify
-from tallystick.recorder.config import check, digest
+from tallystick.recorder.config import check
 for seconds in (0.1, 2.5, 0.333, 10, 1.1, 30.0):
     given = {"fleet": "a", "key": "file:k", "journal": "j", "resend_s": seconds, "wait_s": 0.7}
-    print(hexlify(digest(check(given, "", ""))).decode())
+    print(hexlify(check(given, "", "")["digest"]).decode())
 """
 
 

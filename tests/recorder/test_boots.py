@@ -1,5 +1,6 @@
 """What the log says of a boot: why, of what, and what is not as it was at the last one."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -96,6 +97,21 @@ def test_other_settings_are_told_once(config: dict[str, Any]) -> None:
     assert len(events(files, "config")) == 1
     boot(config)
     assert events(files, "config")[1] == {"digest": first["config"], "previous": second["config"]}
+
+
+def test_settings_are_the_same_from_wherever_their_file_is_named(
+    config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(config["credential"]).parent
+    named = {**config, "journal": "journal", "key": "file:key", "credential": "credential.cbor"}
+    (folder / "tallystick.json").write_text(json.dumps({**named, "profiles": "profiles"}))
+    monkeypatch.chdir(folder)
+    told = []
+    for path in (str(folder / "tallystick.json"), "tallystick.json", "./tallystick.json"):
+        Recorder.open(path, background=False).close()
+        told.append(events(Files(str(folder / "journal")), "boot")[-1]["config"])
+    assert len(set(told)) == 1
+    assert events(Files(str(folder / "journal")), "config") == []
 
 
 def test_another_driver_of_the_key_is_told_once(config: dict[str, Any]) -> None:

@@ -1,10 +1,10 @@
 # The device's configuration: one JSON file, strict.  Paths in it are relative to its folder.
 
+import hashlib
 import json
 import os
 import sys
 
-from tallystick.evidence.digest import sha256
 from tallystick.evidence.errors import Malformed
 
 TYPE_CHECKING = False
@@ -151,6 +151,8 @@ def check(given: "Any", where: str, folder: str) -> "dict[str, Any]":
             raise _wrong(where, "%s must be %s to %s" % (name, least, most))
         config[name] = value
     _check_texts(config, where)
+    # As the file says it: from where it was opened makes no other settings.
+    config["digest"] = digest(config)
     for name in PATHS:
         config[name] = _beside(folder, config[name])
     for scheme in FILES:
@@ -186,7 +188,13 @@ def _check_texts(config: "dict[str, Any]", where: str) -> None:
         raise _wrong(where, "the uplink has the terminal already, so monitor cannot")
     if config["firmware"] is not None and not _is_hash(config["firmware"]):
         raise _wrong(where, "firmware must be 64 hexadecimal digits, a SHA-256")
-    tls = config["tls"]
+    _check_tls(config["tls"], uplink, where)
+    for gateway in config["gateways"]:
+        if type(gateway) is not dict or sorted(gateway) != ["id", "key"]:
+            raise _wrong(where, 'a gateway is {"id": ..., "key": ...}')
+
+
+def _check_tls(tls: "dict[str, str] | None", uplink: "str | None", where: str) -> None:
     if tls is not None:
         if sorted(tls) not in (["ca"], ["ca", "cert", "key"]):
             raise _wrong(where, "tls has ca, or ca, cert and key")
@@ -194,9 +202,6 @@ def _check_texts(config: "dict[str, Any]", where: str) -> None:
             raise _wrong(where, "tls is for an uplink mqtts://host:port")
     elif uplink is not None and uplink.startswith("mqtts:"):
         raise _wrong(where, "an uplink mqtts:// needs tls with at least ca")
-    for gateway in config["gateways"]:
-        if type(gateway) is not dict or sorted(gateway) != ["id", "key"]:
-            raise _wrong(where, 'a gateway is {"id": ..., "key": ...}')
 
 
 def _is_hash(text: str) -> bool:
@@ -225,9 +230,13 @@ def parse_uplink(url: str) -> "tuple[str, str, int]":
 
 def digest(config: "dict[str, Any]") -> bytes:
     """What a `boot` event says of it."""
-    # Numbers as text: seconds may be floats, whose repr is not the same on every board.
-    lines = []
+    # Line by line, as a small heap has it; the order is that of the names.
+    found = hashlib.sha256()
+    between = b""
     for name in sorted(KEYS):
         value = config[name]
-        lines.append("%s=%s" % (name, "%.3f" % value if type(value) is float else value))
-    return sha256("\n".join(lines).encode())
+        # Seconds may be floats, whose repr is not the same on every board.
+        text = "%.3f" % value if type(value) is float else value
+        found.update(between + ("%s=%s" % (name, text)).encode())
+        between = b"\n"
+    return found.digest()

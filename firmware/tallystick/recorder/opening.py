@@ -92,7 +92,6 @@ def _configure(source: "Any") -> "dict[str, Any]":
     config = configuration.load(source)
     if "off" in config:
         return config
-    config["digest"] = configuration.digest(config)
     if config["firmware"] is not None:
         from binascii import unhexlify  # noqa: PLC0415  # once
 
