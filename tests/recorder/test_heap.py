@@ -189,16 +189,19 @@ ledger = tally._ledger
 hog = [None] * 9000
 honest = ledger.log.added
 def full(record):
-    # The record has its frame, and now the rest of the heap goes to the robot's program.
+    # The record is in the tree, and now the rest of the heap goes to the robot's program.
+    unsealed = honest(record)
     at = 0
-    for size in (4096, 512, 64, 16):
+    for size in (4096, 512, 64):
         try:
             while True:
                 hog[at] = bytes(size)
                 at += 1
         except MemoryError:
             pass
-    return honest(record)
+    while True:
+        hog[at] = bytes(16)
+        at += 1
 size = ledger.log.tree.size
 ledger.log.added = full
 tally.decision("m@1", {"n": 1})
