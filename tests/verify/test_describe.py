@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from support import examples, heldkeys
+from support import examples, heldkeys, joins
 from support.devices import Fleet
 from support.story import FIRMWARE, Story, disclose, known_claim
 from tallystick.evidence import cbor, ids, keychange, kinds, root
@@ -93,6 +93,10 @@ def objects() -> dict[str, bytes]:
         "attester": heldkeys.attester(),
         "enrolment request": heldkeys.request().encode(),
         "fork proof": examples.fork_proof().encode(),
+        "invitation": joins.invite(),
+        "join request": joins.join().encode(),
+        "join answer": joins.signed_answer(),
+        "queue order": joins.order(),
     }
 
 

@@ -26,10 +26,14 @@ from tallystick.evidence import (
     genesis,
     half,
     hello,
+    invitation,
+    joinanswer,
+    joinrequest,
     keychange,
     notarised,
     notice,
     profile,
+    queueorder,
     record,
     resend,
     segment,
@@ -102,8 +106,12 @@ KINDS = {
         "iss id key custody evidence possession details",
     ),
     30: _kind("fork proof", forkproof.parse, "first second inside"),
+    31: _kind("invitation", invitation.parse, "code door uses validity"),
+    32: _kind("join request", joinrequest.parse, "code nonce request door fleet"),
+    33: _kind("join answer", joinanswer.parse, "id request credential settings profiles ca"),
+    34: _kind("queue order", queueorder.parse, "challenge after"),
 }
-STATEMENTS = {*range(4, 13), 28}
+STATEMENTS = {*range(4, 13), 28, 31, 33, 34}
 # Custody evidence by its type.
 EVIDENCE = {
     custody_atecc608.TYPE: _kind(
@@ -145,6 +153,7 @@ ROWS = {
     "enrolment request.evidence.*": "type evidence",
     "attester.validity": "not_before_s not_after_s",
     "fork proof.inside": "root path",
+    "invitation.validity": "not_before_s not_after_s",
     "key change.head": "epoch size root",
     "key change.evidence.*": "type evidence",
     "profile.roles.*": "min max",
@@ -166,7 +175,7 @@ ROWS = {
 # Bytes that are written in base64url wherever people type them; other hashes are hexadecimal.
 IDS = {
     *("device", "epoch", "id", "replaces", "old", "key"),
-    *("parties", "blamed", "interaction", "profile"),
+    *("parties", "blamed", "interaction", "profile", "code"),
 }
 CODES = {
     "enrolment.subject": enrolment.SUBJECTS,

@@ -111,6 +111,10 @@ def _evidence(_data: bytes) -> Shown:
     return [], ["everything in it: `tally verify` does, against a policy"]
 
 
+def _join(_data: bytes) -> Shown:
+    return [], ["that its maker has the code: only the gateway and the fleet can tell"]
+
+
 _SHOW: dict[int, Callable[[bytes], Shown]] = {
     0: _record,
     1: _record,
@@ -123,4 +127,5 @@ _SHOW: dict[int, Callable[[bytes], Shown]] = {
     22: _evidence,
     29: _request,
     30: _fork,
+    32: _join,
 }
