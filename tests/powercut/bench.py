@@ -20,8 +20,10 @@ from tallystick.recorder import Recorder
 from tallystick.tools.micropython import MicroPython
 
 LONG = os.environ.get("TALLY_POWERCUT") == "long"
-# Block and size of each flash, in bytes.
-FLASHES = ((512, 49152), (1024, 65536), (4096, 131072))
+# Of each flash, in bytes: block, all, and the least that is programmed. MicroPython's own is 32; a
+# Raspberry Pi Pico has blocks of 4,096 and programs 256.
+Shape = tuple[int, int, int]
+FLASHES: tuple[Shape, ...] = ((512, 49152, 32), (1024, 65536, 32), (4096, 131072, 256))
 HERE = Path(__file__).parent
 HEAP = "8m"
 # A command that says nothing for so long hangs.
@@ -111,7 +113,7 @@ class Bench:
         folder.mkdir(parents=True, exist_ok=True)
         self._argv = interpreter.argv(str(HERE / "board.py"), str(folder), heap=HEAP)
         self._env = interpreter.environment([HERE.parent, library])
-        self._flash: tuple[int, int] | None = None
+        self._flash: Shape | None = None
         self.done = 0
 
     def __enter__(self) -> "Bench":
@@ -198,10 +200,10 @@ class Bench:
 
     # --- commands ---------------------------------------------------------------------------
 
-    def script(self, name: str, block: int, size: int) -> Script:
+    def script(self, name: str, shape: Shape) -> Script:
         """A script, without a cut."""
-        self._flash = (block, size)
-        self.command("flash", block, size)
+        self._flash = shape
+        self.command("flash", *shape)
         script = Script()
         world = self.site.world()
         script.worlds.append((0, world.copy()))

@@ -56,7 +56,7 @@ class Board:
         self.files: "Any" = None
 
     def power_on(self) -> "Any":
-        mount(self.flash)
+        mount(self.flash, self.bench.program)
         self.files = kept.Files(self.bench.config["journal"])
         signer = HostKey(self.host, self.bench.key, self.faults)
         self.tally = tally = Recorder.open(
@@ -151,8 +151,8 @@ class Board:
         self.flash.leave()
 
 
-def mount(flash: Flash) -> None:
-    vfs.mount(vfs.VfsLfs2(flash), MOUNT)
+def mount(flash: Flash, program: int) -> None:
+    vfs.mount(vfs.VfsLfs2(flash, progsize=program), MOUNT)
 
 
 def unmount() -> None:
@@ -244,6 +244,7 @@ class Bench:
         self.half = b""
         self.block = 0
         self.size = 0
+        self.program = 0
 
     def serve(self) -> None:
         while True:
@@ -273,9 +274,10 @@ class Bench:
         self.peer = peer
         self.half = half
 
-    def flash(self, block: int, size: int) -> None:
+    def flash(self, block: int, size: int, program: int) -> None:
         self.block = block
         self.size = size
+        self.program = program
 
     def script(self, name: str) -> None:
         """From a new flash; what the flash does is written down."""
@@ -287,7 +289,7 @@ class Bench:
 
     def _formatted(self) -> Flash:
         flash = Flash(self.block, bytearray(b"\xff" * self.size))
-        vfs.VfsLfs2.mkfs(flash)
+        vfs.VfsLfs2.mkfs(flash, progsize=self.program)
         flash.count = 0
         return flash
 
@@ -334,7 +336,7 @@ class Bench:
         """The journal is lost behind so many operations: a new flash (0), or no file in it (1)."""
         flash = Flash(self.block, self._image(at))
         if how:
-            mount(flash)
+            mount(flash, self.program)
             folder = self.config["journal"]
             for name in os.listdir(folder) if "journal" in os.listdir(MOUNT) else ():
                 os.remove(folder + "/" + name)

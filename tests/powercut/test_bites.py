@@ -136,7 +136,7 @@ def fail(bench: Bench, script: Script) -> None:
 def first_found(bench: Bench, look: Callable[[Bench, Script], None]) -> str:
     """What the first fault that shows anything shows."""
     try:
-        look(bench, bench.script("hour", *FLASHES[0]))
+        look(bench, bench.script("hour", FLASHES[0]))
     except FOUND as error:
         return str(error)
     return ""

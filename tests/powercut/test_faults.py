@@ -31,7 +31,7 @@ if LONG:
 
 @pytest.fixture
 def script(bench: Bench) -> Script:
-    return bench.script("hour", *FLASHES[0])
+    return bench.script("hour", FLASHES[0])
 
 
 def recording_went_on(case: Case) -> None:
@@ -90,8 +90,8 @@ def spoilt(said: Said) -> bool:
 @pytest.mark.timeout(600)
 def test_the_flash_fails_at_each_operation(bench: Bench) -> None:
     """F01, F09: one, six, all operations from there on return an error; then the power goes."""
-    for block, size in FLASHES if LONG else FLASHES[:1]:
-        script = bench.script("hour", block, size)
+    for shape in FLASHES if LONG else FLASHES[:1]:
+        script = bench.script("hour", shape)
         for part in range(4) if LONG else [2]:
             begin = script.operations * part // 4
             cases = bench.cases(script, begin, "errors", 1, 1000, FLASH_FAULTS)
