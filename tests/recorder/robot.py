@@ -1,4 +1,4 @@
-"""A robot for the uplink tests: runs on CPython and on MicroPython. robot.py CONFIG DECISIONS"""
+"""A robot for the uplink tests, on CPython and on MicroPython: robot.py CONFIG DECISIONS [FIRST]"""
 
 import sys
 import time
@@ -8,9 +8,9 @@ from tallystick.recorder import Recorder
 WAIT_S = 60
 
 
-def main(config: str, count: int) -> int:
+def main(config: str, count: int, first: int) -> int:
     tally = Recorder.open(config)
-    for number in range(count):
+    for number in range(first, first + count):
         tally.decision("m@1", {"n": number, "blob": bytes(40)}, output="go")
         if number % 8 == 0:
             tally.poll()
@@ -25,4 +25,5 @@ def main(config: str, count: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], int(sys.argv[2])))
+    first = int(sys.argv[3]) if len(sys.argv) > 3 else 0
+    sys.exit(main(sys.argv[1], int(sys.argv[2]), first))

@@ -85,7 +85,9 @@ def made(
     fleet: Fleet, uplink: str, folder: Path, name: str = "one", **settings: Any
 ) -> tuple[Path, Station]:
     """A device's configuration file, and the station for it."""
-    config = fleet.device(name, uplink=uplink, **{"checkpoint_records": 16, **settings})
+    # Room for what a program in a tight circle records between two polls.
+    given = {"checkpoint_records": 16, "buffer_bytes": 1 << 18, **settings}
+    config = fleet.device(name, uplink=uplink, **given)
     path = folder / f"{name}.json"
     path.write_text(json.dumps(config))
     return path, Station(fleet, read_credential(config))

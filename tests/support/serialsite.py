@@ -42,6 +42,8 @@ def robot(site: Site, folder: Path, uplink: str, **settings: Any) -> dict[str, A
         "checkpoint_records": 16,
         "checkpoint_s": 0.1,
         "resend_s": 2,
+        # Room for what a program in a tight circle records between two polls.
+        "buffer_bytes": 1 << 18,
         **settings,
     }
     (folder / "tallystick.json").write_text(json.dumps(config))
