@@ -1,6 +1,7 @@
 """A device joins by itself, on CPython and MicroPython: the whole way, killed, and attacked."""
 
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.keys import device_text
 from tallystick.gateway import limits
 from tallystick.gateway.joindoor import JoinDoor
-from tallystick.recorder import Recorder
+from tallystick.recorder import Recorder, joining_http
 from tallystick.recorder import joining as joins
 from tallystick.recorder.config import load
 from tallystick.tools import device_library as library
@@ -269,6 +270,23 @@ def test_a_gateway_that_is_away_is_asked_again_and_the_code_is_shown_nowhere(
     assert work.idle_until_ms > 0
     work.close()
     assert code.text() not in work.trouble + repr(vars(work)["_code"])
+
+
+def test_each_address_of_a_name_is_tried(
+    queue: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_port: int
+) -> None:
+    """As where localhost is ::1 first, and the gateway listens on 127.0.0.1."""
+    look_up = socket.getaddrinfo
+
+    def both(host: str, port: int, *more: Any) -> Any:
+        return look_up(host, free_port, *more) + look_up(host, port, *more)
+
+    monkeypatch.setattr(joining_http.socket, "getaddrinfo", both)
+    monkeypatch.setattr(joins, "RETRY_MS_MIN", 1)
+    code = code_of(queue.fleet)
+    queue.joins.take(invite(queue.fleet, code))
+    with door(queue, tmp_path) as opened, Letting(Operator(queue)):
+        assert stepped(asks(tmp_path / "robot", opened, code.text())).joined
 
 
 def test_what_joins_is_written_strictly(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from support import heldkeys
 from support.joinfleet import JoinFleet, asking, door_of
@@ -23,6 +24,7 @@ from tallystick.hw.signer import Signer
 from tallystick.recorder import config as recorder_config
 from tallystick.tools import joincsv
 from tallystick.tools.fleetdir import Fleet
+from tallystick.tools.gateway import gateway as gateway_command
 from tallystick.tools.mosquitto import Mosquitto
 
 NOW_S = int(time.time())
@@ -225,8 +227,14 @@ def test_a_gateway_that_was_taken_over_invents_nobody(
     assert [row["serial"] for row in found["waiting"]] == ["2"]  # type: ignore[attr-defined]
     (refused,) = list(found["refused_requests"])  # type: ignore[call-overload]
     assert "without the code" in refused["why"]
-    said = site.tally("approve", str(site.folder), "--gateway", where)
+    said = site.tally("approve", str(site.folder))
     assert "not this fleet's" in said.output
+    config = str(site.gateway / "gateway.toml")
+    shown = CliRunner().invoke(gateway_command, ["status", "--config", config]).output
+    assert "2 wait, 0 were let in, 1 codes are valid" in " ".join(shown.split())
+    options = ["--kind", "gateway", "--broker", site.broker, "--join", "127.0.0.1:0"]
+    site.tally("enroll", str(site.folder), "gw-2", *options)
+    assert "gw-1, gw-2" in site.tally("approve", str(site.folder), code=2).output
 
 
 def test_evidence_of_another_devices_chip(

@@ -46,6 +46,7 @@ class Joining:
         # Until when nothing is done, and how long to wait after the next fault.
         self.idle_until_ms = 0
         self._retry_ms = RETRY_MS_MIN
+        self._failures = 0
         self._signer: "Any" = None
         self._exchange: "Exchange | None" = None
         self._since_ms = 0
@@ -94,6 +95,7 @@ class Joining:
             exchange.close()
         if self._secure is not None and self._secure.failed(error.reason):
             return
+        self._failures += 1
         self.trouble = "%s: %s" % (error.reason, error.message)
         self._wait_ms(self._retry_ms)
         self._retry_ms = min(2 * self._retry_ms, RETRY_MS_MAX)
@@ -171,7 +173,8 @@ class Joining:
             if body:
                 head += "Content-Type: application/cbor\r\nContent-Length: %d\r\n" % len(body)
             self._since_ms = now_ms
-            self._exchange = Exchange(self._place, self._secure, (head + "\r\n").encode() + body)
+            request = (head + "\r\n").encode() + body
+            self._exchange = Exchange(self._place, self._secure, request, self._failures)
             return None
         if now_ms - self._since_ms > ATTEMPT_MS_MAX:
             raise TransportError("no-answer", "the gateway does not answer")

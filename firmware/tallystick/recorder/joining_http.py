@@ -73,7 +73,10 @@ def _is_number(text: bytes, least: int, most: int) -> bool:
 class Exchange:
     """step() until it says True; then status, headers (names in lower case) and body."""
 
-    def __init__(self, place: "tuple[str, str, int]", secure: "Any", request: bytes) -> None:
+    # `number` of the attempt: a name with several addresses has each tried in turn.
+    def __init__(
+        self, place: "tuple[str, str, int]", secure: "Any", request: bytes, number: int = 0
+    ) -> None:
         self._host = place[1]
         self._secure = secure
         self._request = request
@@ -89,8 +92,8 @@ class Exchange:
         self._sock: "Any" = None
         self._raw: "Any" = None
         try:
-            self._connect(place)
-        except (OSError, IndexError) as error:
+            self._connect(place, number)
+        except (OSError, ZeroDivisionError) as error:
             raise self._lost(error)
 
     @property
@@ -98,8 +101,9 @@ class Exchange:
         """All of it."""
         return bytes(self._body)
 
-    def _connect(self, place: "tuple[str, str, int]") -> None:
-        found = socket.getaddrinfo(place[1], place[2], 0, socket.SOCK_STREAM)[0]
+    def _connect(self, place: "tuple[str, str, int]", number: int) -> None:
+        addresses = socket.getaddrinfo(place[1], place[2], 0, socket.SOCK_STREAM)
+        found = addresses[number % len(addresses)]
         self._raw = raw = socket.socket(found[0], socket.SOCK_STREAM)
         raw.setblocking(False)  # noqa: FBT003  # MicroPython's form
         try:

@@ -20,7 +20,7 @@ from tallystick.tools._files import read_bytes
 from tallystick.tools._screen import screen
 from tallystick.tools.fleet_invite import CA, FOLDER
 from tallystick.tools.fleetdir import Fleet, Member
-from tallystick.tools.joingate import STATEMENTS_AT_ONCE, Gate, open_gate
+from tallystick.tools.joingate import STATEMENTS_AT_ONCE, Gate, only_gate, open_gate
 from tallystick.tools.joinmatch import Asker, Match, Matched, Refused
 from tallystick.tools.provision import ProfileFile
 
@@ -33,7 +33,7 @@ TLS = {"ca": "ca.pem"}
     epilog="""\b
 Examples:
   tally fleet approve acme --gateway https://gw-1.acme.example:8471      who waits
-  tally fleet approve acme --gateway acme/gateways/gw-1 --from robots.csv --dry-run
+  tally fleet approve acme --from robots.csv --dry-run          the fleet's only gateway, here
   tally fleet approve acme --gateway acme/gateways/gw-1 --from robots.csv --broker mqtt://10.0.0.2
 \b
 robots.csv:
@@ -46,9 +46,9 @@ robots.csv:
 @click.option(
     "--gateway",
     "where",
-    required=True,
     metavar="URL|FOLDER",
-    help="The gateway's door, or its folder on this machine.",
+    help="The gateway's door, or its folder on this machine; else the fleet's only gateway with a "
+    "door.",
 )
 @click.option(
     "--from",
@@ -104,7 +104,7 @@ class _Approval:
     """What the command line says."""
 
     folder: Path
-    where: str
+    where: str | None
     listed: Path | None
     broker: str
     broker_ca: Path | None
@@ -128,7 +128,7 @@ class _Approval:
         self._packaged: dict[tuple[str, ...], list[ProfileFile]] = {}
         for row in rows:
             self._profiles(row.profiles)
-        with open_gate(self.where, fleet, self.ca) as gate:
+        with open_gate(self.where or only_gate(fleet), fleet, self.ca) as gate:
             askers, refused = joinmatch.check(
                 fleet, gate.waiting(), joincodes.known(fleet), int(time.time())
             )

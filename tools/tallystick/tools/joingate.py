@@ -64,6 +64,20 @@ def open_gate(where: str, fleet: Fleet, ca: Path | None = None) -> Iterator[Gate
         raise click.UsageError(message)
 
 
+def only_gate(fleet: Fleet) -> str:
+    """The folder of the fleet's only gateway with a door; UsageError where there is no such one."""
+    found = [
+        path.parent
+        for path in sorted((fleet.path / "gateways").glob("*/gateway.toml"))
+        if configs.load(path).join is not None
+    ]
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        message = f"--gateway: which one? With a join door in {fleet.path}: {names}"
+        raise click.UsageError(message)
+    return str(found[0])
+
+
 class FolderGate:
     """Reads the gateway's store and writes into its inbox, also while it runs."""
 
