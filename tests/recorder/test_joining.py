@@ -281,7 +281,7 @@ def test_each_address_of_a_name_is_tried(
     def both(host: str, port: int, *more: Any) -> Any:
         return look_up(host, free_port, *more) + look_up(host, port, *more)
 
-    monkeypatch.setattr(joining_http.socket, "getaddrinfo", both)
+    monkeypatch.setattr(socket, "getaddrinfo", both)
     monkeypatch.setattr(joins, "RETRY_MS_MIN", 1)
     code = code_of(queue.fleet)
     queue.joins.take(invite(queue.fleet, code))
