@@ -9,9 +9,11 @@ from support.fullrobot import Robot, workload
 from support.realgateway import given_up
 from tallystick.evidence import event
 from tallystick.evidence.cbor import decode
+from tallystick.evidence.steps import finish
+from tallystick.recorder.compacting import _choose
 from tallystick.recorder.files import Files
 from tallystick.recorder.frames import LEAF, PAYLOAD, RECORD_MAJOR, SUBTREE
-from tallystick.recorder.journal import LESS
+from tallystick.recorder.journal import LESS, SEALING_BYTES
 from tallystick.recorder.walking import Walker
 
 
@@ -276,6 +278,26 @@ def test_files_have_a_bound_without_checkpoints_too(robot: Robot) -> None:
         assert journal.list[-1].size < 2 * 2048 + 4096 + 1024
     assert len(journal.list) > 3
     robot.work()
+    robot.tally.close()
+
+
+def test_what_does_not_fit_beside_the_rest_waits_for_another_level(robot: Robot) -> None:
+    robot.open()
+    run(robot, [("decision", 500), ("event", 1200)] * 4)
+    journal = robot.tally._ledger.journal
+    assert len(journal.list) > 1 and robot.tally.health.given_up == {}
+    # As where much was written before it was polled again.
+    journal.limit = journal.used - 10
+    for room in (0, 1500, 4000):
+        journal.bytes_max = journal.used + room + SEALING_BYTES
+        journal.tried = {}
+        plan = finish(_choose(robot.tally._ledger))
+        assert (plan is None) == (room == 0)
+        if plan is not None:
+            assert plan[4] <= room
+            # Each file has a long event, so what fits into less than that is without it.
+            assert plan[1] == (1 if room == 4000 else 3)
+    journal.compacting = 0
     robot.tally.close()
 
 
