@@ -77,13 +77,14 @@ class Site:
         return str(self.device(label, bits)), str(folder)
 
 
-def steps() -> list[str]:
+def steps(steady: int = 0) -> list[str]:
     """What a run does, for a progress bar."""
-    return ["CPython", *PEERS, "MicroPython 64", "MicroPython 32"]
+    every = ["CPython", *PEERS, "MicroPython 64", "MicroPython 32"]
+    return [*every, "steady"] if steady else every
 
 
-def run(seconds: float, advance: Callable[[str], None]) -> RecordResult:
-    """Measure all; `advance(step)` is called before each of steps()."""
+def run(seconds: float, advance: Callable[[str], None], steady: int = 0) -> RecordResult:
+    """Measure all; `advance(step)` is called before each of steps(); `steady`: see steady.py."""
     folder = Path(tempfile.mkdtemp(prefix="tally-bench."))
     try:
         site = Site(folder, Fleet.init(folder / "fleet", FLEET))
@@ -111,6 +112,9 @@ def run(seconds: float, advance: Callable[[str], None]) -> RecordResult:
             "micropython": runtimes,
             "modules": _modules(folder),
         }
+        if steady:
+            advance("steady")
+            details["steady"] = _steady(folder / "steady", steady)
         return RecordResult("record", ours["per_s"], peers, ours["bound_per_s"], details)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -199,6 +203,13 @@ def library(names: Sequence[str] = MODULES) -> Path:
     here = Path(__file__).parent
     own = {f"tallystick/tools/bench/{name}.py": here / f"{name}.py" for name in names}
     return compiled("bench-library", {**sources(), **own}, slim=True, board=True)
+
+
+def _steady(folder: Path, decisions: int) -> list[dict[str, Any]]:
+    from tallystick.tools.bench import steady  # noqa: PLC0415 - it wants a gateway, as others do not
+
+    folder.mkdir()
+    return [found.object() for found in steady.run(folder, decisions)]
 
 
 def _modules(folder: Path) -> list[dict[str, Any]]:

@@ -35,9 +35,11 @@ class RecordResult(Result):
         console.print(self._steps())
         console.print(self._memory())
         console.print(self._modules())
+        if "steady" in self.details:
+            console.print(self._steady())
 
     def _plain(self) -> Iterator[tuple[str, object]]:
-        shown = {"steps_us", "micropython", "modules"}
+        shown = {"steps_us", "micropython", "modules", "steady"}
         yield from ((name, value) for name, value in self.details.items() if name not in shown)
         for one in self.details["micropython"]:
             if "not_measured" in one:
@@ -69,6 +71,19 @@ class RecordResult(Result):
                     f"{one['allocations_per_decision']:.0f}",
                     f"{one['allocated_bytes_per_decision']:,.0f}",
                 )
+        return table
+
+    def _steady(self) -> Table:
+        table = Table(title="free bytes in each tenth, 32 bits", title_justify="left")
+        for name in ("what", "heap", "decisions", "dropped", "faults", "first tenth", "last", "s"):
+            table.add_column(name, justify="left" if name == "what" else "right")
+        for one in self.details["steady"]:
+            spans = [f"{one['least'][at]:,} to {one['most'][at]:,}" for at in (0, -1)]
+            faults = sum(one["faults"].values())
+            counts = [f"{one[name]:,}" for name in ("decisions", "dropped")]
+            heap = f"{one['heap_bytes'] // 1024} KiB"
+            row = (one["what"], heap, *counts, str(faults), *spans, f"{one['seconds']:,.0f}")
+            table.add_row(*row)
         return table
 
     def _modules(self) -> Table:

@@ -3,7 +3,8 @@
 micropython -m tallystick.tools.bench.steady_robot CONFIG DECISIONS [linked]
 
 With `linked` it waits for custody receipts, as far as its backlog grows. What is free is looked at
-where a checkpoint was made, in each tenth of the way. Prints one JSON object.
+where a checkpoint was made, in each tenth of the way. Prints counts, then the least and the most
+that was free in each tenth, then the faults.
 """
 
 # This file is device code: it runs on MicroPython.
@@ -27,8 +28,8 @@ BACKLOG_HOLD = 1024
 IDLE_POLLS_MAX = 1_000_000
 
 
-def run(config: str, count: int, linked: bool) -> str:  # noqa: FBT001  # a word of its own
-    """The JSON object, by hand: the heap has no room for a library that is needed once."""
+def run(config: str, count: int, linked: bool) -> None:  # noqa: FBT001  # a word of its own
+    """Decide, look and print."""
     tally = Recorder.open(config)
     health = tally.health
     least = [0] * TENTHS
@@ -55,22 +56,14 @@ def run(config: str, count: int, linked: bool) -> str:  # noqa: FBT001  # a word
     tally.flush()
     if linked:
         drain(tally, 0)
-    if health.faults:
-        print(health.faults, file=sys.stderr)
-    made = '{"records": %d, "dropped": %d, "checkpoints": %d, "custody": %d, ' % (
-        health.records,
-        health.dropped,
-        health.checkpoints,
-        health.custody,
-    )
-    made += '"least": %r, "most": %r, "backlog": %d, "faults": %d}' % (
-        least,
-        most,
-        tally.backlog() if linked else 0,
-        sum(health.faults.values()),
-    )
+    # Word by word: a heap in use has no large pieces.
+    backlog = tally.backlog() if linked else 0
+    print(health.records, health.dropped, health.checkpoints, health.custody, backlog)
+    print(*least)
+    print(*most)
+    for name, times in health.faults.items():
+        print(name, times)
     tally.close()
-    return made
 
 
 def drain(tally: "Any", backlog: int) -> None:
@@ -81,4 +74,4 @@ def drain(tally: "Any", backlog: int) -> None:
 
 
 if __name__ == "__main__":
-    print(run(sys.argv[1], int(sys.argv[2]), "linked" in sys.argv))
+    run(sys.argv[1], int(sys.argv[2]), "linked" in sys.argv)
