@@ -22,6 +22,7 @@ from tallystick.gateway.status import status_of
 from tallystick.gateway.store import Store
 
 ACME, GLOBEX = Fleet("acme"), Fleet("globex")
+# A session of tests may take long after this is read.
 NOW_S = int(time.time())
 
 

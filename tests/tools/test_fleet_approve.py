@@ -27,8 +27,6 @@ from tallystick.tools.fleetdir import Fleet
 from tallystick.tools.gateway import gateway as gateway_command
 from tallystick.tools.mosquitto import Mosquitto
 
-NOW_S = int(time.time())
-
 
 @pytest.fixture
 def site(tmp_path: Path, mosquitto: Mosquitto) -> JoinFleet:
@@ -52,7 +50,7 @@ def codes(site: JoinFleet, where: str, *options: str) -> list[str]:
 
 def knock(gateway: Gateway, code: str, signer: Signer, **details: object) -> bytes | None:
     assert gateway.joining is not None
-    return gateway.joining.joins.ask(asking(code, signer, **details).encode(), NOW_S)  # type: ignore[arg-type]
+    return gateway.joining.joins.ask(asking(code, signer, **details).encode(), int(time.time()))  # type: ignore[arg-type]
 
 
 def approve(
@@ -166,12 +164,12 @@ def test_who_is_enrolled_gets_the_same_enrolment_again(
     first = site.opened().member("device", "robot-1").identity.digest
     again = asking(code, signer, "another nonce", serial="1")
     assert gateway.joining is not None
-    assert gateway.joining.joins.ask(again.encode(), NOW_S) is None
+    assert gateway.joining.joins.ask(again.encode(), int(time.time())) is None
     other = listed(tmp_path, "serial,label\n1,robot-x\n")
     found = approve(site, where, "--from", other, "--yes", code=1)
     assert "enrolled already, as device robot-1" in found["refused_lines"][0]["why"]  # type: ignore[index]
     approve(site, where, "--from", listed(tmp_path, "serial,label\n1,robot-1\n"), "--yes")
-    answer = gateway.joining.joins.ask(again.encode(), NOW_S)
+    answer = gateway.joining.joins.ask(again.encode(), int(time.time()))
     assert answer is not None
     credential = joinanswer.parse(answer).credential
     assert site.opened().member("device", "robot-1").identity.digest == first
@@ -220,7 +218,7 @@ def test_a_gateway_that_was_taken_over_invents_nobody(
     with gateway.store.write() as connection:
         connection.execute(
             "INSERT INTO join_requests (digest, key, code, data, since_ms) VALUES (?, ?, ?, ?, ?)",
-            (bytes(32), asked.digest, asked.code, data, NOW_S * 1000),
+            (bytes(32), asked.digest, asked.code, data, int(time.time()) * 1000),
         )
     knock(gateway, code, honest, serial="2")
     found = approve(site, where)
