@@ -74,7 +74,10 @@ class Log:
 
     def frame(self, record: bytes, random: "Callable[[int], bytes]") -> bytes:
         """What to append for this record; the seed of a new stretch stands before it."""
-        # In one piece, since this is the hot path of a microcontroller, where calls are what costs.
+        return self.front(record, random) + record
+
+    def front(self, record: bytes, random: "Callable[[int], bytes]") -> bytes:
+        """The frame without the record, for who has no room for both in one piece."""
         index = self.tree.size
         before = b""
         if index == self.sealed_size:
@@ -100,8 +103,8 @@ class Log:
         size = len(record)
         if 23 < size < 256:
             # Most records: this head is two bytes.
-            return before + leaf[:4] + bytes((0x58, size)) + record
-        return before + leaf[:4] + head(2, size) + record
+            return before + leaf[:4] + bytes((0x58, size))
+        return before + leaf[:4] + head(2, size)
 
     def added(self, record: bytes) -> int:
         """The record of the last frame() is on flash; how many no payload covers now."""

@@ -104,10 +104,10 @@ class Journal:
             return False
         return self.list[-1].number != self.stuck and self.left is None and not self.unnamed
 
-    def append(self, data: bytes, reserved: bool = False) -> None:  # noqa: FBT001, FBT002
-        """Whole or not at all; Full at the limit, `reserved` for what seals and frees."""
+    def append(self, data: bytes, reserved: bool = False, rest: bytes = b"") -> None:  # noqa: FBT001, FBT002
+        """`data` and `rest`, whole or not at all; Full at the limit, `reserved` for what frees."""
         self._sure()
-        size = len(data)
+        size = len(data) + len(rest)
         if self.used + size > (self.bytes_max - self.aside if reserved else self.limit):
             raise Full
         if self.broken or self.handle is None:
@@ -120,6 +120,8 @@ class Journal:
         # LittleFS drops all of a file that it did not write yet; POSIX does not.
         self.doubt = MICROPYTHON
         self.files.write(self.handle, data)  # type: ignore[arg-type]  # open by now
+        if rest:
+            self.files.write(self.handle, rest)  # type: ignore[arg-type]  # as above
         self.broken = self.doubt = False
         self.list[-1].size += size
         self.used += size

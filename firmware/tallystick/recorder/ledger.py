@@ -148,13 +148,14 @@ class Ledger(Buffer):
         done = False
         try:
             if MICROPYTHON:
-                data = log.frame(records[0], urandom)
+                # In two pieces: a heap in many parts may have none as long as both.
+                data = log.front(records[0], urandom)
                 log.added(records[0])
+                done = self.append(data, False, records[0])
             else:
                 from tallystick.recorder.batching import frames  # noqa: PLC0415  # CPython's
 
-                data = frames(log, records)
-            done = self.append(data)
+                done = self.append(frames(log, records))
         finally:
             # An interrupt may come when it is written already.
             if not done and file.size == end:
@@ -163,14 +164,14 @@ class Ledger(Buffer):
             self.policy.added(self.clock.uptime_ms())
         return done
 
-    def append(self, frame: bytes, reserved: bool = False) -> bool:  # noqa: FBT001, FBT002
+    def append(self, frame: bytes, reserved: bool = False, rest: bytes = b"") -> bool:  # noqa: FBT001, FBT002
         """Append a frame; False (counted) when it cannot. `reserved`: what seals and frees."""
         try:
             if self.flash_after_ms:
                 if self.clock.uptime_ms() < self.flash_after_ms:
                     return False
                 self.flash_after_ms = 0
-            self.journal.append(frame, reserved)
+            self.journal.append(frame, reserved, rest)
         except Exception as error:  # noqa: BLE001  # as above
             self._troubles().not_appended(self, error)
             return False
@@ -182,6 +183,8 @@ class Ledger(Buffer):
     def wants_room(self) -> bool:
         """Whether compacting.py has something to do."""
         journal = self.journal
+        if journal.retry_ms and self.clock.uptime_ms() < journal.retry_ms:
+            return False
         if journal.work is not None or journal.compacting or journal.leftover or journal.tight():
             return True
         if not self.log.untold or self.leaves or self.flash_after_ms:

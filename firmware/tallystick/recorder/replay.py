@@ -230,7 +230,7 @@ def replay_record(log: Log, check: bytes, record: bytes) -> None:
         raise Malformed("bad-value", "the journal has a record without its seed")
     if len(record) < 2:
         raise Malformed("truncated", "the journal has an empty record")
-    log.frame(record, _no_seed)
+    log.front(record, _no_seed)
     if log.leaf[:4] != check:
         raise Malformed("bad-value", "the journal is damaged in record %d" % log.tree.size)
     log.added(record)
