@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from support.authority import Authority
 from support.joinfleet import JoinFleet, door_of
 from support.site import until
+from support.tokens import PIN
 from tallystick.evidence.keys import ES256, device_text
 from tallystick.gateway import limits
 from tallystick.gateway.service import Gateway
@@ -19,6 +20,7 @@ from tallystick.hw.signer import Signer
 from tallystick.recorder import Recorder
 from tallystick.tools.main import cli
 from tallystick.tools.mosquitto import Mosquitto
+from tallystick.tools.softhsm import SoftHsm
 
 WAIT_S = 40.0
 
@@ -62,21 +64,33 @@ def let_in(site: JoinFleet, tmp_path: Path, where: str, broker: str) -> None:
     )
 
 
-@pytest.mark.parametrize("alg", ["file", "chosen"])
+@pytest.mark.parametrize("kind", ["file", "chosen", "token"])
 def test_the_whole_way_over_tls(
-    site: JoinFleet, gateway: Gateway, tmp_path: Path, mosquitto: Mosquitto, alg: str
+    site: JoinFleet,
+    gateway: Gateway,
+    tmp_path: Path,
+    mosquitto: Mosquitto,
+    softhsm: SoftHsm,
+    kind: str,
 ) -> None:
     """Asked, not let in yet, killed, called again, let in; then its records get a receipt."""
     where = door_of(gateway).replace("127.0.0.1", "localhost")
     code = code_for(site, tmp_path, where)
     folder = tmp_path / "robot"
-    key = "file:key"
-    if alg == "chosen":
+    key, pin_file = "file:key", tmp_path / "pin"
+    if kind == "chosen":
         # A key that is there already, of another kind.
         Signer.create(f"file:{tmp_path / 'p256.key'}", ES256).close()
         key = f"file:{tmp_path / 'p256.key'}"
+    elif kind == "token":
+        # Made in the token, which then holds it.
+        softhsm.make("robot", PIN)
+        key = softhsm.uri("robot", "robot-1")
+        pin_file.write_text(PIN)
+        pin_file.chmod(0o600)
     options = ["--folder", folder, "--ca", tmp_path / "tls" / "ca.pem", "--serial", "0001"]
     options += ["--key", key, "--code-file", code]
+    options += ["--pin-file", pin_file] if kind == "token" else []
     first = tally(where, *options, "--wait", "0")
     assert first.exit_code == 1 and "call `tally device join` again" in str(first.exception)
     program = "from tallystick.tools.main import main; main()"
@@ -91,6 +105,8 @@ def test_the_whole_way_over_tls(
     assert done.exit_code == 0, done.output
     (member,) = [one for one in site.opened().members() if one.kind == "device"]
     assert json.loads(done.stdout)["device"] == member.id_text
+    assert member.identity.enrolment.custody == (kind == "token")
+    assert PIN not in first.output + done.output + (folder / "tallystick.json").read_text()
     assert code.read_text().strip() not in first.output + done.output + str(first.exception)
     assert not (folder / "join.json").exists()
     recorder = Recorder.open(str(folder / "tallystick.json"))
