@@ -125,6 +125,11 @@ class _Approval:
         context.call_on_close(fleet.close)
         rows, wrong = joincsv.read(self.listed) if self.listed else ([], [])
         self._ca = None if self.broker_ca is None else read_bytes(self.broker_ca, JOIN_CA_BYTES_MAX)
+        if self._ca is None and any(
+            (row.broker or self.broker).startswith("mqtts:") for row in rows
+        ):
+            what = "no --broker-ca: each robot needs its own `tls` with `ca` in its join.json"
+            click.echo(what, err=True)
         self._packaged: dict[tuple[str, ...], list[ProfileFile]] = {}
         for row in rows:
             self._profiles(row.profiles)
