@@ -1,8 +1,7 @@
 # The promise of claim() and accept() with wait=False, and of urgent decisions.
 
-import time
-
 from tallystick.evidence.errors import CouldNotCheck, TallyError
+from tallystick.recorder.driving import run
 from tallystick.recorder.files import MICROPYTHON
 
 TYPE_CHECKING = False
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
     from tallystick.recorder.ledger import Ledger
     from tallystick.recorder.recorder import Recorder
 
-STEP_S = 0.001
 # Claims, accepted halves and urgent decisions that wait for their place.
 HANDLES_MAX = 16 if MICROPYTHON else 128
 
@@ -206,14 +204,3 @@ def waiting(
 def wait_for(tally: "Recorder", handle: Handle) -> bool:
     """Until the handle is ready, at most `wait_s`; whether it has a result."""
     return run(waiting(tally, handle, tally.step_ledger))
-
-
-def run(work: "Generator[bool, None, bool]") -> bool:
-    """Its value, after sleeping wherever there is nothing to do."""
-    while True:
-        try:
-            worked = next(work)
-        except StopIteration as end:
-            return bool(end.value)
-        if not worked:
-            time.sleep(STEP_S)

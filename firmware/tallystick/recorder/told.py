@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from tallystick.evidence.decisionwriter import encode_decision
 from tallystick.evidence.errors import Malformed
 from tallystick.evidence.eventwriter import encode_event
-from tallystick.recorder.handle import STEP_S, Handle, add_sealed, wait_for
+from tallystick.recorder.driving import STEP_S
+from tallystick.recorder.handle import Handle, add_sealed, wait_for
 
 if TYPE_CHECKING:
     from tallystick.recorder.recorder import Recorder

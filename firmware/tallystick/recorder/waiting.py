@@ -1,8 +1,8 @@
 # flush() and close().  Loaded when first used.
 
 from tallystick.recorder.buffer import LEAVES_MAX
+from tallystick.recorder.driving import run
 from tallystick.recorder.files import MICROPYTHON, forget
-from tallystick.recorder.handle import run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
