@@ -14,7 +14,7 @@ from support.station import Fleet
 from tallystick.evidence import record
 from tallystick.evidence.decision import Decision
 from tallystick.hw.signer import Signer
-from tallystick.recorder import Recorder
+from tallystick.recorder import Recorder, epochs, told
 from tallystick.recorder.files import Files
 from tallystick.recorder.frames import RECORD_MAJOR
 from tallystick.recorder.walking import Walker
@@ -160,7 +160,7 @@ def test_no_lock_is_held_where_flash_and_key_hang(tmp_path: Path) -> None:
 
 LEAVES = """
 import sys
-from tallystick.recorder import Recorder
+from tallystick.recorder import Recorder, epochs, told
 tally = Recorder.open(sys.argv[1])
 for number in range(300):
     tally.decision("m@1", {"thread": 0, "n": number})
@@ -197,3 +197,61 @@ def test_bursts_are_kept_whole(tmp_path: Path) -> None:
     assert tally.flush()
     assert (tally.health.elided, tally.health.dropped) == (0, 0)
     tally.close()
+
+
+def test_everything_at_once(tmp_path: Path) -> None:
+    # Decisions beyond what the buffer holds, urgent ones, claims, a service's, and new epochs.
+    config = Fleet(tmp_path / "fleet").device(
+        "one", checkpoint_s=0.01, buffer_bytes=2000, checkpoint_records=8, journal_bytes=1 << 26
+    )
+    tally = Recorder.open(config)
+    ledger = tally._ledger
+    end = time.monotonic() + 1.2
+    faults: set[str] = set()
+
+    def decide() -> None:
+        for number in range(40):
+            tally.decision("m@1", {"n": number}, output="x" * 40)
+        time.sleep(0.002)
+
+    def claim() -> None:
+        words = ("handover@1", "giver", "released", {"receiver": bytes(32)})
+        fields: dict[str, Any] = {"item": "x", "position_m": [1]}
+        tally.claim(*words, wait=False, task=str(time.time_ns()), **fields)
+        time.sleep(0.01)
+
+    def leave() -> None:
+        time.sleep(0.2)
+        epochs.begin(ledger, "rollback", epochs.head_of(ledger.log))
+
+    calls = (
+        *(decide, decide, claim, leave),
+        lambda: tally.decision("m@1", urgent=True),
+        lambda: faults.add(told.decision(tally, "m@1", {"n": 1}).fault),
+    )
+    raised: list[BaseException] = []
+
+    def loop(call: Any) -> None:
+        try:
+            while time.monotonic() < end:
+                call()
+        except BaseException as error:
+            raised.append(error)
+            raise
+
+    threads = [threading.Thread(target=loop, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert raised == []
+    assert tally.flush()
+    assert tally.health.elided > 0
+    assert "" in faults
+    assert faults <= {"", "store-full", "flash-late"}
+    assert (ledger.queue, ledger.held, ledger.extra) == ([], 0, 0)
+    assert (ledger.leaves, ledger.handles, ledger.run) == (0, 0, None)
+    tally.close()
+    again = Recorder.open(config, background=False)
+    assert (again.epoch, again._ledger.journal.damage) == (tally.epoch, "")
+    again.close()

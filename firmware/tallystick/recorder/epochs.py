@@ -63,8 +63,8 @@ def begin(ledger: "Ledger", reason: str, previous: "list[Any] | None") -> None:
 
 
 def first(ledger: "Ledger", name: str, details: "dict[str, Any]") -> None:
-    # Before what waits to be written.
-    with ledger.gate:
+    # Before what waits to be written, and not while another thread writes that.
+    with ledger.lock, ledger.gate:
         ledger.queue.insert(0, encode_event(ledger.clock.uptime_ms(), name, details))
         ledger.held += len(ledger.queue[0])
         ledger.health.records += 1

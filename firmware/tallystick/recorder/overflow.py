@@ -32,7 +32,8 @@ def write(ledger: "Ledger", front: "Any") -> bool:
         if worked:
             # Told again should the flash lose it (losing.py).
             ledger.journal.gaps.append((front, ledger.log.tree.size - 1))
-            ledger.health.records += 1
+            with ledger.gate:
+                ledger.health.records += 1
             ledger.took(1, 0)
     forget(("recorder.handle", "evidence.eventwriter", "recorder.overflow"))
     return worked
