@@ -84,7 +84,6 @@ class Device:
 @pytest.fixture(autouse=True)
 def _no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "machine_s", lambda: None)
-    monkeypatch.setattr(hinting, "machine_s", lambda: None)
 
 
 def test_receipts_tell_the_time_and_how_well(tmp_path: Path) -> None:
@@ -196,7 +195,6 @@ def test_a_clock_that_somebody_sets_takes_its_place(
     device.run(3000)
     set_ms = TIME_MS + 500_000
     monkeypatch.setattr(clock, "machine_s", lambda: set_ms // 1000)
-    monkeypatch.setattr(hinting, "machine_s", lambda: set_ms // 1000)
     monkeypatch.setattr("time.time_ns", lambda: (set_ms + device.clock.true_ms) * 1_000_000)
     device.run(65_000)
     assert device.clock.hint is None
