@@ -3,7 +3,7 @@
 # the journal is full, and forgotten afterwards.
 
 from tallystick.evidence.errors import Malformed
-from tallystick.recorder.files import BLOCK, forget
+from tallystick.recorder.files import forget
 from tallystick.recorder.journal import LESS, SEALING_BYTES, Journal, JournalFile
 
 TYPE_CHECKING = False
@@ -22,6 +22,8 @@ STEP_BYTES = 2048
 GAIN_BYTES_MIN = 256
 LEVEL_MAX = 4
 RETRY_MS = 1000
+# Where nothing is sent nobody else reads the journal.
+READERS = ("recorder.walking", "evidence._cborreader")
 HERE = (
     "recorder.compacting",
     "recorder.rewriting",
@@ -35,20 +37,21 @@ def step(tally: "Recorder", now_ms: int) -> bool:
     """A bounded piece of making room, or of telling what was given up; False for nothing."""
     ledger = tally._ledger
     journal = ledger.journal
-    if now_ms < journal.retry_ms:
-        return False
-    if journal.work is None:
-        forget(("recorder.advancing",))
-        journal.rewriting = True
-        journal.work = _working(tally)
+    failure = None
+    worked = False
     try:
+        if journal.work is None:
+            # What is loaded again when it is needed.
+            forget(("recorder.advancing",))
+            if tally._sender is None:
+                forget(READERS)
+            journal.rewriting = True
+            journal.work = _working(tally)
         next(journal.work)
     except StopIteration as end:
         worked = bool(end.value)
     except Exception as error:  # noqa: BLE001  # a flash driver's, or a damaged file
-        journal.retry_ms = now_ms + RETRY_MS
-        ledger.fault("journal", "compact", error)
-        worked = _clean(journal)
+        failure = error
     else:
         return True
     journal.work = None
@@ -57,17 +60,24 @@ def step(tally: "Recorder", now_ms: int) -> bool:
     # What is noted is done, and not freed before.
     noted = _noted(ledger)
     journal.compacting = noted.number if noted is not None else 0
+    if failure is not None:
+        journal.retry_ms = now_ms + RETRY_MS
+        _clean(journal)
+    # Before what is said of it, which takes heap too.
     forget(HERE)
+    if tally._sender is None:
+        forget(READERS)
+    if failure is not None:
+        ledger.fault("journal", "compact", failure)
     return worked
 
 
-def _clean(journal: Journal) -> bool:
+def _clean(journal: Journal) -> None:
     # What was begun takes no room until it is begun again; opening looks for it too.
     try:
         journal.files.remove(LESS)
     except OSError:
         pass
-    return False
 
 
 def _working(tally: "Recorder") -> "Work":
@@ -189,17 +199,12 @@ def _write(journal: Journal, made: "Rewriting") -> "Generator[None, None, None]"
     files.remove(LESS)
     handle = files.appending(LESS)
     try:
-        data = bytearray()
         begun = 0
         for piece in made.pieces():
-            data += piece
-            if len(data) >= BLOCK:
-                files.write(handle, bytes(data))
-                data = bytearray()
+            files.write(handle, piece)
             if made.at - begun >= STEP_BYTES:
                 begun = made.at
                 yield
-        files.write(handle, bytes(data))
         files.sync(handle)
     finally:
         handle.close()

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 MICROPYTHON = sys.implementation.name == "micropython"
 POLL_MS = 10
+# What makes room in a full journal is not tried again at once where the heap was too small for it.
+ROOM = ("recorder.compacting", "recorder.rewriting", "recorder.telling")
+ROOM_RETRY_MS = 1000
 # Loaded for a claim or a half, and forgotten by a microcontroller.
 WAITING = ("recorder.claiming", "recorder.accepting", "recorder.accepted", "recorder.handle")
 _NOTHING: "dict[str, Any]" = {}
@@ -275,6 +278,8 @@ class Recorder:
 
                 worked = compacting.step(self, now_ms) or worked
         except MemoryError:
+            forget(ROOM)
+            self._ledger.journal.retry_ms = now_ms + ROOM_RETRY_MS
             self._ledger.starved("step")
             return False
         return worked

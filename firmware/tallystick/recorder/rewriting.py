@@ -3,7 +3,6 @@
 
 from hashlib import sha256
 
-from tallystick.evidence.cbor import read_head
 from tallystick.evidence.errors import Malformed
 from tallystick.evidence.tree import node_hash
 from tallystick.recorder.files import BLOCK, Files
@@ -19,7 +18,7 @@ from tallystick.recorder.frames import (
     control,
     leaf_frame,
 )
-from tallystick.recorder.walking import Frame, Walker
+from tallystick.recorder.walking import Frame, Walker, read_head
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,6 +1,5 @@
 # Reading a journal's file frame by frame (recorder/frames.py).
 
-from tallystick.evidence.cbor import decode, read_head
 from tallystick.evidence.digest import sha256
 from tallystick.evidence.errors import Malformed
 from tallystick.recorder.frames import (
@@ -17,6 +16,25 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tallystick.recorder.files import Files
+
+
+def read_head(data: bytes, at: int) -> "tuple[int, int, int]":
+    """(major, argument, position after it) of a head of CBOR."""
+    # That of evidence/cbor.py, whose import would load the decoder.
+    if at >= len(data):
+        raise Malformed("truncated", "the journal ends in a head")
+    major = data[at] >> 5
+    value = data[at] & 31
+    at += 1
+    if value < 24:
+        return major, value, at
+    size = 1 << (value - 24)
+    if value > 27 or at + size > len(data):
+        raise Malformed("truncated", "the journal has no head there")
+    value = int.from_bytes(data[at : at + size], "big")
+    if value < (24 if size == 1 else 1 << (size << 2)):
+        raise Malformed("non-canonical", "the journal has a head longer than needed")
+    return major, value, at + size
 
 
 class Frame:
@@ -71,6 +89,8 @@ class Walker:
 
     def values(self, frame: Frame) -> "list[Any]":
         """The array of a frame of ours, checked."""
+        from tallystick.evidence.cbor import decode  # noqa: PLC0415  # compacting needs none
+
         content = self.content(frame)
         if sha256(content)[:CHECK_SIZE] != frame.check:
             raise Malformed("bad-value", "the journal is damaged at byte %d" % frame.at)
