@@ -6,31 +6,29 @@
 # a sync.
 
 from tallystick.evidence.kinds import EVENT
-from tallystick.recorder import epochs
-from tallystick.recorder.files import MICROPYTHON, forget
-from tallystick.recorder.filing import cut, mark_boot
+from tallystick.recorder.core import Log
+from tallystick.recorder.files import MICROPYTHON, Loaded, forget
 from tallystick.recorder.journal import Journal
-from tallystick.recorder.replay import open_journal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from tallystick.recorder.core import Log
     from tallystick.recorder.ledger import Ledger
     from tallystick.recorder.recorder import Recorder
 
 RETRY_MS = 1000
 # Kind and uptime stand before it.
 EVENT_NAME_END = 16
-HERE = (
-    "recorder.losing",
+# Loaded one after the other, as at boot: a microcontroller has not room for all of them.
+READ = (
     "recorder.replay",
-    "recorder.epochs",
     "recorder.filing",
-    "recorder.newkey",
-    "evidence.eventwriter",
+    "recorder.walking",
+    "evidence._cborreader",
+    "evidence._text",
 )
+BEGUN = ("recorder.newkey", "recorder.epochs", "recorder.filing", "evidence.eventwriter")
 
 
 def step(tally: "Recorder", now_ms: int) -> bool:
@@ -51,7 +49,7 @@ def step(tally: "Recorder", now_ms: int) -> bool:
     if tally._sender is not None:
         custody = ledger.log.custody
         tally._sender.rewind(custody[0] if custody else 0)
-    forget(HERE)
+    forget(("recorder.losing",))
     return True
 
 
@@ -72,10 +70,13 @@ def _reopen(tally: "Recorder", journal: Journal, ledger: "Ledger") -> None:
             pass  # it is given up
     journal.work = journal.left = journal.handle = None
     fresh = Journal(journal.files, journal.bytes_max, journal.file_bytes_max)
-    log = open_journal(fresh, ledger.device)
-    if not MICROPYTHON and fresh.list:
-        # What can be read may be in memory only, and no other sync would write it.
-        cut(journal.files, fresh.list[-1].name, fresh.list[-1].size)
+    # Loaded again by the next step.
+    forget(("recorder.advancing",))
+    code = Loaded(READ)
+    try:
+        log = _read(fresh, ledger.device)
+    finally:
+        code.forget(READ)
     journal.list, journal.used, journal.begun = fresh.list, fresh.used, fresh.begun
     journal.aside, journal.compacting, journal.stuck = 0, fresh.compacting, 0
     journal.rewriting = False
@@ -84,20 +85,49 @@ def _reopen(tally: "Recorder", journal: Journal, ledger: "Ledger") -> None:
     if ledger.counting is not None:
         ledger.counting.synced = False
     old = ledger.log
-    boot = old.boot
     goes_on = _go_back(ledger, log, fresh.damage)
-    if ledger.log.boot < boot:
-        # Neither is this boot: its count, and its event unless that waits still.
-        ledger.log.boot = boot - 1
+    if not goes_on or ledger.log.boot < old.boot or "rekeyed" in tally._config:
+        code = Loaded(BEGUN)
+        try:
+            _begin(tally, ledger, old, goes_on, fresh.damage)
+        finally:
+            code.forget(BEGUN)
+
+
+def _read(fresh: Journal, device: bytes) -> "Log | None":
+    from tallystick.recorder import filing, replay  # noqa: PLC0415  # forgotten again
+
+    log = replay.open_journal(fresh, device)
+    if not MICROPYTHON and fresh.list:
+        # What can be read may be in memory only, and no other sync would write it.
+        filing.cut(fresh.files, fresh.list[-1].name, fresh.list[-1].size)
+    return log
+
+
+def _begin(
+    tally: "Recorder",
+    ledger: "Ledger",
+    old: Log,
+    goes_on: bool,  # noqa: FBT001  # of _go_back
+    damage: str,
+) -> None:
+    # Boot, epoch and key, as far as they are not on flash yet.
+    from tallystick.recorder import epochs, filing  # noqa: PLC0415  # forgotten again
+
+    log = ledger.log
+    if log.boot < old.boot:
+        log.boot = old.boot - 1
+        # Its count, and its event unless that waits still.
         if not _waits(ledger, b"\x64boot"):
             epochs.boot(ledger, tally._config, {}, again=True)
         elif goes_on:
-            ledger.append_control(mark_boot(ledger.log))
+            ledger.append_control(filing.mark_boot(log))
         else:
-            ledger.log.boot = boot
+            log.boot = old.boot
     if not goes_on:
-        reason = "damaged" if log is not None or fresh.damage else "new"
-        epochs.begin(ledger, reason, epochs.head_of(old if fresh.damage else ledger.log))
+        # Of a damaged journal the head is known here still.
+        known = epochs.head_of(log) or (epochs.head_of(old) if damage else None)
+        epochs.begin(ledger, "damaged" if known else "new", known)
     if "rekeyed" in tally._config:
         from tallystick.recorder import newkey  # noqa: PLC0415  # after a rotation only
 
@@ -107,7 +137,8 @@ def _reopen(tally: "Recorder", journal: Journal, ledger: "Ledger") -> None:
 def _go_back(ledger: "Ledger", found: "Log | None", damage: str) -> bool:
     # To the log that the flash has; False where its epoch has to be begun again.
     old = ledger.log
-    log = found or epochs.first_log(ledger.device)
+    # Where there is none, an empty one that is left at once.
+    log = found or Log(ledger.device, old.epoch)
     log.counter, log.fresh = old.counter, old.fresh
     goes_on = found is not None and log.epoch == old.epoch and not damage
     if goes_on:
