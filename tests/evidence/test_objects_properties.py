@@ -179,5 +179,7 @@ def test_the_fast_path_writes_what_the_class_writes(
 @settings(max_examples=60, deadline=None)
 @given(made.UINTS, st.sampled_from(eventwriter.NAMES), API_NAMED)
 def test_events_likewise(uptime_ms: int, name: str, details: Any) -> None:
+    if name == "config":
+        details = {**details, "digest": bytes(32)}
     slow = event.Event(uptime_ms, name, canonical(details))
     assert eventwriter.encode_event(uptime_ms, name, details) == slow.encode()
