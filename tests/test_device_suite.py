@@ -11,6 +11,7 @@ from support.device_suite import (
     DeviceTest,
     Outcome,
     all_tests,
+    board_library,
     read_outcomes,
     run_on_micropython,
 )
@@ -43,7 +44,8 @@ def test_on_micropython64(
 def test_on_micropython32_in_a_small_heap(
     test: DeviceTest, micropython32: MicroPython, device_library: Path
 ) -> None:
-    outcomes = run_on_micropython(test, micropython32, device_library, heap=HEAP_32)
+    library = board_library(TESTS) if test.opens else device_library
+    outcomes = run_on_micropython(test, micropython32, library, heap=HEAP_32)
     check(outcomes)
     assert all(0 < one.heap_free_bytes < HEAP_32_BYTES for one in outcomes)
 

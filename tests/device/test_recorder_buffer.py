@@ -2,8 +2,6 @@
 
 from _folder import within
 from _keyfile import config
-from tallystick.evidence import leaf
-from tallystick.evidence.decisionwriter import encode_decision
 from tallystick.recorder import Recorder
 from tallystick.recorder.files import Files
 
@@ -53,12 +51,18 @@ def test_a_full_buffer_keeps_hashes_and_says_how_many() -> None:
         assert files.calls > before and ledger.leaves == 0 and ledger.run is None
         # All of them, and the gap behind them.
         assert ledger.log.tree.size == size + COUNT + 1
-        with open(path + "/journal/" + files.names()[-1], "rb") as file:
+        seed = ledger.log.seed
+        tally.close()
+        names = [name for name in files.names() if name.endswith(".tally")]
+        with open(path + "/journal/" + names[-1], "rb") as file:
             data = file.read()
+        # Not in the heap before.
+        from tallystick.evidence import leaf
+        from tallystick.evidence.decisionwriter import encode_decision
+
         # The last of them was no longer written, and can be shown from its copy.
         record = encode_decision(UPTIME_MS, "m", {"n": COUNT - 1}, {}, {}, "0123456789")
-        salt = leaf.salt(ledger.log.seed, size + COUNT - 1)
+        salt = leaf.salt(seed, size + COUNT - 1)
         assert leaf.leaf(salt, record) in data and record not in data
-        tally.close()
 
     within(run)

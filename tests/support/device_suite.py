@@ -47,6 +47,9 @@ class DeviceTest:
         tree = ast.parse(path.read_text(), str(path))
         self.functions = _functions(tree, "test_")
         self.boots = _functions(tree, "boot_")
+        self.helpers = _helpers(tree)
+        # What opens a recorder runs on 32 bits with the library as a board gets it.
+        self.opens = any(_opens(ast.parse(file.read_text())) for file in self.files())
         constants = _constants(tree)
         self.runs_on = constants.get("RUNS_ON") or RUNTIMES
         self.reason = constants.get("RUNS_ON_BECAUSE")
@@ -58,6 +61,10 @@ class DeviceTest:
             message = f"{path}: RUNS_ON leaves runtimes out, so RUNS_ON_BECAUSE must say why"
             raise ValueError(message)
 
+    def files(self) -> list[Path]:
+        """The test and the helpers that it imports."""
+        return [self.path, *(DEVICE_TESTS / f"{name}.py" for name in self.helpers)]
+
 
 def all_tests() -> list[DeviceTest]:
     """Every file of tests/device, by name."""
@@ -68,6 +75,12 @@ def helper_files() -> list[Path]:
     """What the tests import beside the library: all modules of tests/device that are no tests."""
     others = [path for path in DEVICE_TESTS.glob("*.py") if not path.name.startswith("test_")]
     return sorted(others)
+
+
+def board_library(tests: list[DeviceTest]) -> Path:
+    """The library as a board gets it, with what those of these tests use that open a recorder."""
+    users = {file for test in tests if test.opens for file in test.files()}
+    return device_library.device_library(board=True, programs=sorted(users))
 
 
 def run_on_micropython(
@@ -129,6 +142,25 @@ def _text(output: bytes | str | None) -> str:
 def _functions(tree: ast.Module, prefix: str) -> list[str]:
     found = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
     return [name for name in found if name.startswith(prefix)]
+
+
+def _helpers(tree: ast.Module) -> list[str]:
+    """The helpers that a file imports, and what these import."""
+    found: dict[str, None] = {}
+    waiting = [tree]
+    while waiting:
+        for node in ast.walk(waiting.pop()):
+            name = getattr(node, "module", None) or ""
+            helper = DEVICE_TESTS / f"{name}.py"
+            if name.startswith("_") and name not in found and helper.is_file():
+                found[name] = None
+                waiting.append(ast.parse(helper.read_text()))
+    return sorted(found)
+
+
+def _opens(tree: ast.Module) -> bool:
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return any(alias.name == "Recorder" for node in found for alias in node.names)
 
 
 def _constants(tree: ast.Module) -> dict[str, tuple[Any, ...]]:

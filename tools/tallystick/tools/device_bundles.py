@@ -52,15 +52,18 @@ class _Module:
         return self.name.rpartition(".")[2]
 
 
-def bundle(trees: dict[str, ast.Module], kept: set[str]) -> None:
-    """Put them together, in place; names in `kept` are not changed."""
+def bundle(trees: dict[str, ast.Module], kept: set[str], imported: Iterable[str] = ()) -> None:
+    """Put them together, in place; names in `kept` are not changed.
+
+    Modules in `imported` stay what they are: a program imports them.
+    """
     modules = {_dotted(place): _Module(_dotted(place), tree) for place, tree in trees.items()}
-    forgotten = set(_forgotten(trees.values()))
+    alone = {*imported, *_forgotten(trees.values())}
     made = []
     for group in BUNDLES:
         names = [ROOT + place.replace("/", ".") for place in group]
         members = [modules[name] for name in names if name in modules]
-        members = [one for one in members if one.name not in forgotten]
+        members = [one for one in members if one.name not in alone]
         members = _name_apart(members, kept)
         for one in members:
             one.host = members[0].name

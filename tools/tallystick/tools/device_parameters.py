@@ -7,6 +7,7 @@ call by name: constructors of public classes, methods of the classes and functio
 """
 
 import ast
+from collections.abc import Iterable
 
 # Names of core methods, so in every port; none is a builtin that a function would lose.
 WORDS = (
@@ -18,10 +19,18 @@ BY_NAME = {"AsyncRecorder", "Joining", "Off", "Recorder", "Signer", "decides", "
 Function = ast.FunctionDef | ast.Lambda
 
 
-def short_parameters(trees: list[ast.Module], *, constructors: bool = False) -> None:
-    """Rename them, in place, in all modules of the library; `constructors`: of all classes."""
+def short_parameters(
+    trees: list[ast.Module], programs: Iterable[ast.Module] = (), *, constructors: bool = False
+) -> None:
+    """Rename them, in place, in all modules of the library; `constructors`: of all classes.
+
+    What `programs` give by name keeps its name.
+    """
     named = {
-        node.arg or "" for tree in trees for node in ast.walk(tree) if isinstance(node, ast.keyword)
+        node.arg or ""
+        for tree in [*trees, *programs]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.keyword)
     }
     for tree in trees:
         _Shorten(named, constructors).visit(tree)

@@ -8,6 +8,7 @@ message of a reason).
 
 import ast
 import re
+from collections.abc import Iterable
 
 from tallystick.tools._cache import ToolMissing
 from tallystick.tools.device_branches import only_micropython
@@ -36,10 +37,13 @@ def slim(source: str, known: dict[str, dict[str, int]]) -> str:
     return ast.unparse(ast.fix_missing_locations(tree)) + "\n"
 
 
-def slim_all(modules: dict[str, bytes], *, board: bool = False) -> dict[str, bytes]:
+def slim_all(
+    modules: dict[str, bytes], *, board: bool = False, programs: Iterable[str] = ()
+) -> dict[str, bytes]:
     """Slim every module (path below the library to source), with the numbers of all of them.
 
-    `board`: with nothing but what a recorder's program needs (device_lean.py).
+    `board`: with nothing but what a recorder's program needs, and the sources `programs` use
+    (device_lean.py).
     """
     known = {}
     for name in CONSTANT_MODULES:
@@ -53,7 +57,7 @@ def slim_all(modules: dict[str, bytes], *, board: bool = False) -> dict[str, byt
         except SyntaxError as error:
             message = f"{place} is no Python: {error}"
             raise ToolMissing("device-syntax", message) from error
-    shrunk = lean(found) if board else fewer_names(found)
+    shrunk = lean(found, programs) if board else fewer_names(found)
     return {place: _coroutines(source).encode() for place, source in shrunk.items()}
 
 
