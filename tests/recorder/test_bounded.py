@@ -188,6 +188,23 @@ def test_no_step_sends_more_than_a_slice(micropython64: MicroPython, device_libr
     assert steps >= size // (2048 + 512)
 
 
+def test_what_was_not_taken_is_offered_again_as_it_was(
+    micropython64: MicroPython, device_library: Path
+) -> None:
+    broker = SilentBroker(CONNACK, SUBACK)
+    done = micropython64.run(
+        str(ROBOT.parent / "offered.py"),
+        str(broker.port),
+        "20000",
+        path=[device_library, library.micropython_lib(["umqtt.simple"])],
+    )
+    broker.close()
+    assert done.returncode == 0, done.stdout + done.stderr
+    times, busy = done.stdout.split()
+    assert int(times) > 30
+    assert busy == "False"
+
+
 def test_a_host_that_never_answers(
     fleet: Fleet, tmp_path: Path, micropython64: MicroPython, device_library: Path
 ) -> None:
