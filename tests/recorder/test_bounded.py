@@ -201,7 +201,8 @@ def test_what_was_not_taken_is_offered_again_as_it_was(
     broker.close()
     assert done.returncode == 0, done.stdout + done.stderr
     times, busy = done.stdout.split()
-    assert int(times) > 30
+    # In slices as small as the limit makes them.
+    assert int(times) > 300
     assert busy == "False"
 
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,29 @@ def test_a_killed_broker_loses_nothing(fleet: Fleet, tmp_path: Path) -> None:
             assert not tally.backlog(), tally.health.as_dict()
             tally.close()
             assert gateway.decisions() == list(range(400))
+
+
+@pytest.mark.parametrize("board", [False, True])
+def test_a_limit_is_kept(
+    mosquitto: Mosquitto,
+    fleet: Fleet,
+    tmp_path: Path,
+    micropython64: MicroPython,
+    device_library: Path,
+    *,
+    board: bool,
+) -> None:
+    rate = 20_000
+    config, station = made(fleet, url(mosquitto), tmp_path, uplink_bytes_s=rate)
+    with Gateway(mosquitto.port, station) as gateway:
+        began_s = time.monotonic()
+        if board:
+            done = run_micropython(micropython64, device_library, config, 400)
+        else:
+            done = run_cpython(config, 400)
+        took_s = time.monotonic() - began_s
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert gateway.decisions() == list(range(400))
+    sizes = [len(one.segment.encode()) for one in station.segments]
+    assert sum(sizes) > 25_000
+    assert sum(sizes) <= rate * took_s + rate // 4 + max(sizes)

@@ -32,8 +32,6 @@ class MemoryUplink(Uplink):
             raise TransportError("no-link", "the cable is not plugged in")
         if len(self.up) >= QUEUE_MESSAGES_MAX:
             return False
-        if self.bucket is not None and not self.bucket.room():
-            return False
         message = b"".join(pieces)
         if len(message) != size:
             raise TransportError("wrong-size", "%d bytes, not %d" % (len(message), size))

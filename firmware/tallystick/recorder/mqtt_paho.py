@@ -207,11 +207,9 @@ class Mqtt(Uplink):
     # Messages.
 
     def publish_pieces(self, size: int, pieces: Iterable[bytes]) -> bool:
-        """False when paho's queue is full, or the bandwidth limit is reached."""
+        """False when paho's queue is full."""
         client = self._client
         if client is None or not self.connected:
-            return False
-        if self.bucket is not None and not self.bucket.room():
             return False
         message = b"".join(pieces)
         if len(message) != size:

@@ -22,7 +22,8 @@ class Uplink:
     # A connection is being made; a message is still being handed over.
     opening = False
     busy = False
-    # The bandwidth limit, where there is one.
+    # The bandwidth limit, where there is one: asked before a segment by who sends it, and within
+    # one by an uplink that sends it in parts; the uplink says what it took.
     bucket: "Bucket | None" = None
     # When the other end's certificate is valid, in seconds since 1970, where that was not checked
     # because this device does not know the time.
