@@ -5,11 +5,10 @@
 
 import json
 import os
+import time
 
 from tallystick.evidence import joincode
 from tallystick.evidence.errors import Malformed, TallyError, TransportError
-from tallystick.recorder import ownkey
-from tallystick.recorder.clock import SystemClock
 from tallystick.recorder.files import MICROPYTHON, forget
 from tallystick.recorder.joining_files import exists, keep, read, read_settings, refusal
 from tallystick.recorder.joining_http import Exchange, parse_url
@@ -23,10 +22,42 @@ if TYPE_CHECKING:
 NAME = "join.json"
 CONFIG = "tallystick.json"
 REQUEST = "join.request"
+# Not needed any more once the request is made.
+KEYS = (
+    "evidence.enrolmentrequest",
+    "evidence.joinrequest",
+    "hw.file_key",
+    "hw.software_key",
+    "hw.signer",
+    "recorder.ownkey",
+)
 ATTEMPT_MS_MAX = 30000
 RETRY_MS_MIN = 1000
 RETRY_MS_MAX = 60000
 WAIT_S_MAX = 600
+
+
+class Uptime:
+    """As recorder.clock's, which on a board brings much that joining does not need."""
+
+    def __init__(self) -> None:
+        self._last = self._ticks()
+        self._passed_ms = 0
+
+    def _ticks(self) -> int:
+        if not MICROPYTHON:
+            return time.monotonic_ns() // 1000000
+        return time.ticks_ms()  # type: ignore[attr-defined,no-any-return]  # MicroPython's
+
+    def uptime_ms(self) -> int:
+        """Never falls, where it is asked within days."""
+        now = self._ticks()
+        if MICROPYTHON:
+            self._passed_ms += time.ticks_diff(now, self._last)  # type: ignore[attr-defined]  # its
+        else:
+            self._passed_ms += now - self._last
+        self._last = now
+        return self._passed_ms
 
 
 class Joining:
@@ -39,7 +70,7 @@ class Joining:
         self._folder = path[: path.rfind("/") + 1]
         self._path = path
         self._secrets = secrets
-        self._clock = clock or SystemClock()
+        self._clock = clock or Uptime()
         self.said = "begins"
         self.trouble = ""
         self.device: bytes | None = None
@@ -113,7 +144,9 @@ class Joining:
             if uri.startswith(scheme):
                 uri = scheme + str(self._beside(uri[len(scheme) :]))
         self.said = "makes its key"
-        self._signer = ownkey.open_key(uri, self._secrets)
+        from tallystick.recorder.ownkey import open_key  # noqa: PLC0415  # costs heap
+
+        self._signer = open_key(uri, self._secrets)
         self._key: "PublicKey" = self._signer.public_key()
         self.device = self._key.thumbprint()
         self._next = self._ask_root
@@ -137,8 +170,9 @@ class Joining:
         kept = self._kept_request()
         if kept is None:
             from tallystick.evidence import enrolmentrequest  # noqa: PLC0415  # costs heap
+            from tallystick.recorder.ownkey import with_serial  # noqa: PLC0415  # as above
 
-            details = ownkey.with_serial(self._settings["details"])
+            details = with_serial(self._settings["details"])
             asked = enrolmentrequest.make(self._signer, self._iss, None, details)
             kept = joinrequest.make(self._code, os.urandom(16), asked.encode())
             # The same request after a power cut: the gateway and the operator see one device.
@@ -147,7 +181,7 @@ class Joining:
         self._digest = kept.digest
         self._signer.close()
         self._signer = None
-        forget(("evidence.enrolmentrequest", "evidence.joinrequest"))
+        forget(KEYS)
         self._next = self._knock
 
     def _kept_request(self) -> "Any":
@@ -302,6 +336,4 @@ def join(path: str = NAME, feed: "Any" = None, tell: "Any" = print) -> bool:
 
 
 def _nap() -> None:
-    import time  # noqa: PLC0415  # here only
-
     time.sleep(0.05)
