@@ -348,6 +348,13 @@ def test_wrong_boards_are_one_sentence_and_nothing_changes(
     with EmulatedDevice(image_, micropython64, words=PICO_W) as device:
         text = refused("wrong-board", "flash", "--board", "esp32-s3", "--port", device.port)
         assert "Raspberry Pi Pico W with RP2040 is there" in text
+        for words in (
+            ("info",),
+            ("pull", tmp_path / "pulled"),
+            ("wipe", "--library", "--yes"),
+            ("monitor", "--enable"),
+        ):
+            refused("wrong-board", *words, "--board", "esp32-s3", "--port", device.port)
     old = Words(version="1.21.0")
     with EmulatedDevice(image_, micropython64, words=old) as device:
         text = refused("old-micropython", "flash", "--port", device.port)

@@ -62,10 +62,10 @@ def look(connection: Connection) -> Found:
     )
 
 
-def check(connection: Connection, wanted: str | None) -> Found:
-    """As `look`, but for what our library runs on, and for the board that was named.
+def named(connection: Connection, wanted: str | None) -> Found:
+    """As `look`, but for the board that was named.
 
-    :raises TransportError: `wrong-board`, `old-micropython`.
+    :raises TransportError: `wrong-board`.
     """
     found = look(connection)
     if wanted is not None and found.name != wanted:
@@ -74,6 +74,15 @@ def check(connection: Connection, wanted: str | None) -> Found:
             "nothing was changed"
         )
         raise TransportError("wrong-board", message)
+    return found
+
+
+def check(connection: Connection, wanted: str | None) -> Found:
+    """As `named`, but for what our library runs on.
+
+    :raises TransportError: `wrong-board`, `old-micropython`.
+    """
+    found = named(connection, wanted)
     oldest = VERSION_MIN
     if found.name is not None and (known := boards.load(found.name).micropython) is not None:
         oldest = max(oldest, known.oldest)

@@ -34,7 +34,7 @@ def info(port: str | None, board: str | None, as_json: bool) -> None:  # noqa: F
     Nothing is written. Keys are never read.
     """
     with Connection(ports.choose(port, board)) as connection:
-        rows = gather(connection)
+        rows = gather(connection, board)
     if as_json:
         click.echo(json.dumps({name.replace(" ", "_"): value for name, value, _ in rows}))
         return
@@ -43,9 +43,9 @@ def info(port: str | None, board: str | None, as_json: bool) -> None:  # noqa: F
         click.echo(f"{name:<{width}}  {words or value}")
 
 
-def gather(connection: Connection) -> list[tuple[str, Any, str]]:
+def gather(connection: Connection, wanted: str | None = None) -> list[tuple[str, Any, str]]:
     """Rows of (name, value, the value for people where it is said otherwise)."""
-    found = known_board.look(connection)
+    found = known_board.named(connection, wanted)
     free, taken = map(int, connection.run(HEAP).split())
     rows: list[tuple[str, Any, str]] = [
         ("port", connection.port, ""),

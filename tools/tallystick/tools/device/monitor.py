@@ -13,6 +13,7 @@ import serial
 from tallystick.evidence.errors import TransportError
 from tallystick.recorder import monitoring
 from tallystick.tools._exact import encoded
+from tallystick.tools.device import board as known_board
 from tallystick.tools.device import onboard, ports
 from tallystick.tools.device.connection import Connection, not_opened
 from tallystick.tools.device.shown import shown
@@ -62,7 +63,7 @@ def monitor(
     """
     name = ports.choose(port, board)
     if wanted is not None:
-        _set(name, wanted)
+        _set(name, board, wanted)
     if wanted is False:
         return
     for told, (lost, index, size, data) in enumerate(_records(name), 1):
@@ -77,8 +78,9 @@ def monitor(
             return
 
 
-def _set(port: str, wanted: bool) -> None:  # noqa: FBT001 - as above
+def _set(port: str, board: str | None, wanted: bool) -> None:  # noqa: FBT001 - as above
     with Connection(port) as connection:
+        known_board.named(connection, board)
         there = onboard.read(connection)
         if there is None:
             message = f"{port}: the board has no {onboard.CONFIG}: tally device provision"

@@ -10,6 +10,7 @@ import click
 from tallystick.evidence import credential as credentials
 from tallystick.evidence.errors import Malformed, TransportError
 from tallystick.evidence.keys import device_text
+from tallystick.tools.device import board as known_board
 from tallystick.tools.device import onboard, ports, pulled
 from tallystick.tools.device.connection import Connection
 from tallystick.tools.device.manifest import sha256
@@ -26,7 +27,7 @@ BEGIN_BYTES = 64
 Examples:
   tally device pull robot-1
   tally device pull robot-1 --port /dev/ttyACM0 --json
-  tally inspect robot-1/segments/*.segment
+  for one in robot-1/segments/*; do tally inspect "$one"; done
 """,
     short_help="Fetch the journal of a board without a network.",
 )
@@ -40,7 +41,7 @@ def pull(folder: Path, port: str | None, board: str | None, as_json: bool) -> No
     the device would have sent: each verified against the fleet roots of its configuration. The key
     is not copied, and the board's own journal stays as it is. Calling it again fetches what is new.
     """
-    there, credential = on_board(port, board, partial(_copy, folder))
+    there, credential = on_board(port, board, partial(_copy, folder, board))
     if credential is None:
         message = (
             f"{folder}: the journal is copied; the board has no credential, so nothing of it can "
@@ -60,8 +61,11 @@ def pull(folder: Path, port: str | None, board: str | None, as_json: bool) -> No
         raise click.exceptions.Exit(1)
 
 
-def _copy(folder: Path, connection: Connection) -> tuple[onboard.Onboard, bytes | None]:
+def _copy(
+    folder: Path, board: str | None, connection: Connection
+) -> tuple[onboard.Onboard, bytes | None]:
     """The journal into the folder; the configuration and the credential."""
+    known_board.named(connection, board)
     there = onboard.read(connection)
     if there is None:
         message = f"{connection.port}: the board has no {onboard.CONFIG}, so no journal either"

@@ -55,7 +55,7 @@ def wipe(
         message = "say what: --journal, --configuration, --library"
         raise click.UsageError(message)
     with Connection(ports.choose(port, board)) as connection:
-        known_board.look(connection)
+        known_board.named(connection, board)
         there = onboard.read(connection)
         lost = _lost(connection, there, journal=journal, configuration=configuration)
         lost += ["the recorder's library"] if library else []
