@@ -40,6 +40,19 @@ def test_a_message_crosses() -> None:
     assert device.bad == gateway.bad == gateway.repeated == device.resent == 0
 
 
+def test_a_frame_that_is_written_slowly_is_not_sent_again() -> None:
+    device, _ = ends()
+    device.send(4, (b"slow",))
+    assert device.output(0)
+    device.written(5000)
+    while device.output(5900):
+        pass
+    assert device.resent == 0
+    while device.output(6000):
+        pass
+    assert device.resent == 1
+
+
 def test_an_idle_end_speaks() -> None:
     device, _ = ends()
     assert device.output(IDLE_MS - 1) == b""

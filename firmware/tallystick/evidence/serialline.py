@@ -213,6 +213,10 @@ class Line:
             self._spoke_ms = now_ms
         return frame
 
+    def written(self, now_ms: int) -> None:
+        """The last frame is on its way whole: only now can it be answered."""
+        self._progress_ms = now_ms
+
     def _next(self, now_ms: int) -> bytes:
         if self._control:
             return self._control.pop(0)

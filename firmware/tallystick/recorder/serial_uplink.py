@@ -164,6 +164,9 @@ class Serial(Uplink):
             if self.bucket is not None:
                 self.bucket.take(count)
             moved += count
+            if self._at == len(self._frame) and self.bucket is not None:
+                # A slow one may have taken longer than answers do.
+                self.line.written(self._now_ms)
         return moved > 0
 
     def publish_pieces(self, size: int, pieces: "Iterable[bytes]") -> bool:
