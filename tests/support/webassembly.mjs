@@ -52,8 +52,10 @@ for name in ("listdir", "mkdir", "remove", "rename", "rmdir", "stat", "unlink"):
 builtins.open = usual(builtins.open)
 print("#VERSION", sys.implementation[1][0], sys.implementation[1][1])
 sys.path.insert(0, "/device")
-from _run import run
-run(${JSON.stringify(test)}, ${JSON.stringify(functions)})
+import _run
+# The heap is large here, and a collection looks at all of it.
+_run.GC_THRESHOLD_BYTES = 1 << 18
+_run.run(${JSON.stringify(test)}, ${JSON.stringify(functions)})
 `);
 }
 
