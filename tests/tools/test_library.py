@@ -7,10 +7,12 @@ import pytest
 from click.testing import CliRunner
 
 from support.station import Fleet
-from tallystick.evidence.errors import Malformed
+from tallystick.evidence.errors import KeyDriverError, Malformed
+from tallystick.tools import device_library
 from tallystick.tools.library import library
 from tallystick.tools.micropython import MicroPython
 
+EMPTY = Path(__file__).parents[2] / "firmware" / "tallystick" / "evidence" / "__init__.py"
 GRIP = Path(__file__).parents[2] / "firmware" / "examples" / "grip.py"
 
 
@@ -33,6 +35,31 @@ def test_the_folder_holds_what_a_board_needs_and_nothing_older(tmp_path: Path) -
     old.write_bytes(b"")
     run(folder)
     assert not old.exists()
+
+
+def test_it_is_compiled_for_a_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    honest = device_library._compile
+
+    def noted(command: list[str], source: bytes, place: str, target: Path) -> None:
+        asked.append(command)
+        honest(command, source, place, target)
+
+    monkeypatch.setattr(device_library, "_compile", noted)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setattr(device_library, "micropython_lib", lambda **_: tmp_path / "empty")
+    monkeypatch.setattr(
+        device_library, "sources", lambda *_: {"tallystick/recorder/__init__.py": EMPTY}
+    )
+    for name, arch in (("raspberry-pi-pico-w", "armv6m"), ("esp32-s3", "xtensawin")):
+        asked.clear()
+        assert run("--board", name, tmp_path / name)[0] == 0
+        assert asked and all(f"-march={arch}" in command for command in asked)
+    with pytest.raises(Malformed, match="runs CPython"):
+        run("--board", "linux", tmp_path / "linux")
+    with pytest.raises(KeyDriverError, match="raspberry-pi-pico-w"):
+        run("--board", "toaster", tmp_path / "toaster")
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tallystick.tools import device_source
 from tallystick.tools.bench.result import BenchFailed
-from tallystick.tools.device_library import compiled, sources
+from tallystick.tools.device_library import compiled, micropython_lib, sources
 from tallystick.tools.micropython import MicroPython
 
 HEAP_KIB = 1024
@@ -49,13 +49,14 @@ def measure(found: MicroPython, folder: Path) -> list[Module]:
     library = compiled("board-library", sources(), slim=True, board=True)
     # As on a board: /lib. MicroPython keeps each module's path in its heap.
     (folder / "lib").symlink_to(library)
+    (folder / "mqtt").symlink_to(micropython_lib(board=True))
     names = in_order({_dotted(place): text.decode() for place, text in trees.items()})
     (folder / "costs.py").write_text(_SCRIPT)
     done = found.run(
         "costs.py",
         *names,
         heap=f"{HEAP_KIB}k",
-        path=[Path("lib")],
+        path=[Path("lib"), Path("mqtt")],
         cwd=folder,
         timeout_s=RUN_S_MAX,
     )
