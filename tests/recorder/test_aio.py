@@ -20,7 +20,7 @@ from tallystick.tools.micropython import MicroPython
 
 ROBOT = Path(__file__).parent / "aio_robot.py"
 # Of another task: a step of a signature, of a half's verification, or a scheduler that is busy.
-PAUSE_MS_MAX = 250
+PAUSE_MS_MAX = 400
 EXPECTED = "True ('active', True, 'truncated') True True"
 
 

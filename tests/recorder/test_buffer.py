@@ -381,6 +381,7 @@ def test_leaves_are_of_the_log_that_goes_on(tmp_path: Path) -> None:
     before = tally.health.dropped
     epochs.begin(ledger, "rollback", None)
     assert ledger.leaves == 0
+    assert ledger.run is None
     assert tally.health.dropped - before >= leaves
     assert tally.flush()
     # What waited with its body goes on, behind the epoch's first event and its gap.
