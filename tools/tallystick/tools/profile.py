@@ -48,7 +48,13 @@ def profile() -> None:
     """
 
 
-@profile.command("list")
+@profile.command(
+    "list",
+    epilog="""\b
+Example:
+  tally profile list
+""",
+)
 @JSON
 def list_(*, as_json: bool) -> None:
     """The profiles that ship with tally."""
@@ -74,7 +80,14 @@ def list_(*, as_json: bool) -> None:
     screen().print(table)
 
 
-@profile.command()
+@profile.command(
+    epilog="""\b
+Examples:
+  tally profile show handover
+  tally profile show dock.toml --json
+  tally profile show joint-lift --toml > lift.toml
+"""
+)
 @WHICH
 @JSON
 @click.option("--toml", "as_toml", is_flag=True, help="Its text, to copy and to start from.")
@@ -90,7 +103,12 @@ def show(which: str, *, as_json: bool, as_toml: bool) -> None:
         _print(made)
 
 
-@profile.command()
+@profile.command(
+    epilog="""\b
+Example:
+  tally profile check dock.toml
+"""
+)
 @WHICH
 @JSON
 def check(which: str, *, as_json: bool) -> None:
@@ -104,7 +122,13 @@ def check(which: str, *, as_json: bool) -> None:
     click.echo(f"{_name(made)} is a profile: {counts}, digest {b64u(made.digest)}")
 
 
-@profile.command()
+@profile.command(
+    epilog="""\b
+Examples:
+  tally profile test handover
+  tally profile test dock.toml --examples trials.toml
+"""
+)
 @WHICH
 @click.option(
     "--examples",
