@@ -1,4 +1,7 @@
-"""poll() on MicroPython against brokers that do not help: how long it may take, at most."""
+"""poll() on MicroPython against brokers that do not help: how long it may take, at most.
+
+test_tls.py has peers that do not shake hands.
+"""
 
 import ast
 import json
@@ -124,7 +127,7 @@ def test_a_peer_that_falls_silent(
 ) -> None:
     name, broker = silent
     config = fleet.device("one", uplink=f"mqtt://127.0.0.1:{broker.port}")
-    longest, health = run(micropython64, device_library, tmp_path, config, 6, 300)
+    longest, health = run(micropython64, device_library, tmp_path, config, 3, 300)
     assert longest < POLL_MS_MAX
     assert broker.accepted >= 1
     assert health["dropped"] == 0
@@ -266,16 +269,3 @@ def test_tls_to_a_real_broker(
             longest, health = run(micropython32, device_library, tmp_path, config, 8, 60)
     assert longest < POLL_MS_MAX
     assert health["custody"] >= 1
-
-
-def test_tls_with_a_peer_that_does_not_shake_hands(
-    fleet: Fleet, tmp_path: Path, micropython64: MicroPython, device_library: Path
-) -> None:
-    broker = SilentBroker()
-    tls = Authority(tmp_path / "tls").tls("one")
-    config = fleet.device("one", uplink=f"mqtts://127.0.0.1:{broker.port}", tls=tls)
-    longest, health = run(micropython64, device_library, tmp_path, config, 5)
-    assert longest < POLL_MS_MAX
-    assert broker.accepted == 1
-    assert not health["connected"]
-    broker.close()
