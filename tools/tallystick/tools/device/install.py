@@ -22,7 +22,6 @@ OLD = LIBRARY + ".old"
 ENTRIES_A_PAIR = 24
 FOLDER_BLOCKS = 4
 MARGIN_BLOCKS = 6
-MPY_VERSION = 6
 KIB = 1024
 COPY = """
 def _copy(source, target):
