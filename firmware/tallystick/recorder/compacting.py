@@ -27,6 +27,7 @@ READERS = ("recorder.walking", "evidence._cborreader")
 HERE = (
     "recorder.compacting",
     "recorder.rewriting",
+    "recorder.swapping",
     "recorder.telling",
     "recorder.giving",
     "evidence.eventwriter",
@@ -189,7 +190,9 @@ def _replace(tally: "Recorder", plan: "Plan") -> "Generator[None, None, None]":
     del made, Rewriting
     forget(("recorder.rewriting",))
     journal.rewriting = False
-    from tallystick.recorder.telling import swap  # noqa: PLC0415  # as above
+    if tally._sender is None:
+        forget(READERS)
+    from tallystick.recorder.swapping import swap  # noqa: PLC0415  # as above
 
     yield from swap(tally, plan)
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MICROPYTHON = sys.implementation.name == "micropython"
 POLL_MS = 10
 # What makes room in a full journal is not tried again at once where the heap was too small for it.
-ROOM = ("recorder.compacting", "recorder.rewriting", "recorder.telling")
+ROOM = ("recorder.compacting", "recorder.rewriting", "recorder.swapping", "recorder.telling")
 ROOM_RETRY_MS = 1000
 # Loaded for a claim or a half, and forgotten by a microcontroller.
 WAITING = ("recorder.claiming", "recorder.accepting", "recorder.accepted", "recorder.handle")

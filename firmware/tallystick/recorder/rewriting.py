@@ -5,7 +5,7 @@ from hashlib import sha256
 
 from tallystick.evidence.errors import Malformed
 from tallystick.evidence.tree import node_hash
-from tallystick.recorder.files import BLOCK, Files
+from tallystick.recorder.files import Files
 from tallystick.recorder.frames import (
     CHECK_SIZE,
     CONTROL_MAJOR,
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     # File, level, `known`, `last`, size, first, to, counts.
     Plan = tuple[JournalFile, int, int, int, int, int, int, list[int]]
 
-# The kinds whose bodies go at each level: decisions; the same, and runs of hashes are collapsed;
-# events; claims and accepted halves.
-GOING = ((), (0,), (0,), (0, 2), (0, 1, 2, 3))
+# The kinds whose bodies go at each level, as bits: decisions; the same, and runs of hashes are
+# collapsed; events; claims and accepted halves.
+GOING = (0, 1, 1, 5, 15)
 COLLAPSE_LEVEL = 2
 CLAIM, EVENT = 1, 2
 # What tells of losses stays.
@@ -41,6 +41,8 @@ KEPT_EVENTS = (b"gap", b"epoch")
 # A leaf frame; a shorter record saves nothing.
 LEAF_FRAME_SIZE = 43
 HEAD_BYTES = 48
+# Copied at once: small, since the heap is in pieces.
+COPY_BYTES = 128
 # Frames that are looked into; a header is copied.
 KEPT = (SEED, PAYLOAD, SIGNATURE, LEAF, SUBTREE)
 
@@ -111,24 +113,26 @@ class Rewriting:
         if self._seed_frame:
             yield self._seed_frame
             self._seed_frame = b""
-        yield from walker.pieces(frame.at, frame.end, BLOCK)
+        yield from walker.pieces(frame.at, frame.end, COPY_BYTES)
 
     def _goes(self, frame: Frame, kind: int, begin: bytes) -> bool:
         if frame.end - frame.at <= LEAF_FRAME_SIZE and self.level < COLLAPSE_LEVEL:
             return False
         if self._index < self.known:
             return True  # in custody
-        if kind == EVENT and kind in GOING[self.level]:
+        if not GOING[self.level] >> kind & 1:
+            return False
+        if kind == EVENT:
             at = read_head(begin, 2)[2]
             _, size, at = read_head(begin, at)
             return begin[at : at + size] not in KEPT_EVENTS
-        return kind in GOING[self.level]
+        return True
 
     def _leaf(self, walker: Walker, frame: Frame, index: int) -> bytes:
         pair = sha256(self._seed + (index >> 1).to_bytes(8, "big")).digest()
         state = sha256(b"\x00")
         state.update(pair[16:] if index & 1 else pair[:16])
-        for piece in walker.pieces(frame.begin, frame.end, BLOCK):
+        for piece in walker.pieces(frame.begin, frame.end, COPY_BYTES):
             state.update(piece)
         leaf = state.digest()
         if leaf[:CHECK_SIZE] != frame.check:
@@ -162,9 +166,9 @@ class Rewriting:
             if repeats and self.level >= COLLAPSE_LEVEL:
                 self._idle.append(number)
             else:
-                yield from walker.pieces(frame.at, frame.end, BLOCK)
+                yield from walker.pieces(frame.at, frame.end, COPY_BYTES)
         elif what == HEADER or (what == SIGNATURE and number not in self._idle):
-            yield from walker.pieces(frame.at, frame.end, BLOCK)
+            yield from walker.pieces(frame.at, frame.end, COPY_BYTES)
         # All else stands in the next file's header.
 
     def _node(self, level: int, value: bytes, claims: int, kind: int) -> "Iterator[bytes]":
