@@ -382,6 +382,7 @@ def test_no_micropython_no_port_busy_port(monkeypatch: pytest.MonkeyPatch) -> No
         assert "no MicroPython answers there" in refused("no-micropython", "info", "--port", port)
         thread.join(10)
     assert "`tally device list` shows" in refused("no-port", "info", "--port", "/dev/ttyNONE")
+    refused("no-port", "info", "--port", "bogus://1")
     master, slave = pty.openpty()
     with serial.Serial(os.ttyname(slave), exclusive=True):
         text = refused("port-busy", "info", "--port", os.ttyname(slave))

@@ -62,6 +62,12 @@ def test_it_is_compiled_for_a_board(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         run("--board", "toaster", tmp_path / "toaster")
 
 
+def test_an_option_behind_the_folder_is_no_program(tmp_path: Path) -> None:
+    code, said = run(tmp_path / "lib", "--url", "http://10.0.0.5:8000")
+    assert code == 2 and "options come before FOLDER" in said
+    assert not (tmp_path / "lib").exists()
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
     mine = tmp_path / "tallystick" / "mine.txt"
     mine.parent.mkdir()

@@ -22,6 +22,7 @@ Examples:
   tally library lib                     then: mpremote cp -r lib :
   tally library lib grip.py             try a program on this machine's MicroPython
   tally library --bits 32 lib grip.py   with the words of a microcontroller
+  tally library --url http://10.0.0.5:8000 lib      for mip on a board
 """,
 )
 @click.option(
@@ -65,6 +66,9 @@ def library(
     with FOLDER on its path; on Debian one is fetched into the cache where none is installed.
     FOLDER has a package.json too, for mip and mpremote mip.
     """
+    if program and program[0].startswith("-"):
+        message = f"{program[0]} stands behind FOLDER, where PROGRAM is: options come before FOLDER"
+        raise click.UsageError(message)
     _write(folder, whole=whole, url=url, arch=_arch(board) if board else None)
     if not program:
         size = sum(path.stat().st_size for path in folder.rglob("*.mpy"))

@@ -279,7 +279,7 @@ def _packed(steps: Iterable[tuple[str, int]]) -> Iterator[list[tuple[str, int]]]
 def _open(port: str) -> Any:
     try:
         wire = SerialTransport(port, timeout=READ_S_MAX)
-    except (serial.SerialException, OSError, MpremoteError) as error:
+    except (serial.SerialException, OSError, ValueError, MpremoteError) as error:
         raise not_opened(port, error) from error
     # As the library reads from a terminal of QEMU: it waits for a byte, and does not look each
     # hundredth of a second whether there is one.
