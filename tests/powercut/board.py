@@ -122,7 +122,7 @@ class Board:
             "size": log.tree.size,
             "boot": log.boot,
             # The newest file's number, and how many there are.
-            "files": [journal.list[-1].number, len(journal.list)],
+            "files": [journal.list[-1].number if journal.list else 0, len(journal.list)],
             "torn": journal.torn_bytes,
             "damage": journal.damage,
             "unreadable": journal.unreadable,

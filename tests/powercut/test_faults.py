@@ -87,7 +87,7 @@ def spoilt(said: Said) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_the_flash_fails_at_each_operation(bench: Bench) -> None:
     """F01, F09: one, six, all operations from there on return an error; then the power goes."""
     for shape in FLASHES if LONG else FLASHES[:1]:
