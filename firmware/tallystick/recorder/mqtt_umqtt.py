@@ -158,6 +158,9 @@ class Mqtt(Uplink):
                 raise not_allowed(self._host)
             if self._secure is not None:
                 self.undated = self._secure.established(self._sock)
+                # Until the next connection, which may be days.
+                self._secure = None
+                forget(("recorder.mqtt_tls", "recorder.clockput"))
             self._state = UP
             self.opening = False
             self.connected = True
