@@ -217,9 +217,14 @@ class Ledger(Buffer):
         """The heap did not suffice for something: seen, as far as there is room even for that."""
         collect()
         try:
-            self.fault("memory", what)
+            troubles = self._troubles()
+            troubles.fault(self, "memory", what)
+            # It may be over at once; as one that goes on it would keep that code in the heap.
+            troubles.works(self, "memory:")
+            del troubles
         except MemoryError:
             self.health.last_fault = "memory"
+        forget(("recorder.troubles",))
 
     def _troubles(self) -> "Any":
         # Loaded when there are any.
@@ -266,7 +271,7 @@ class Ledger(Buffer):
         if (self.over or self.dropped) and self.held <= self.held_max >> 1:
             self._overflow().end_gap(self)
         if self.unrecorded and self._troubles().record(self):
-            forget(("recorder.troubles",))
+            forget(("recorder.troubles", "evidence.eventwriter"))
         worked = self.write() if self.queue else False
         if self.journal.rewriting and MICROPYTHON:
             # A small heap has not room for what compacts and for what signs.
