@@ -9,6 +9,8 @@ import pytest
 
 from tallystick.tools import device_bundles
 from tallystick.tools.device_bundles import bundle
+from tallystick.tools.device_library import sources
+from tallystick.tools.device_source import slim_all
 
 CORE = """
 from tallystick.recorder.errors import Bad
@@ -83,6 +85,12 @@ SAID = [
 ]
 
 
+@pytest.fixture(scope="module")
+def made() -> dict[str, bytes]:
+    """A board's library, before it is compiled."""
+    return slim_all({place: path.read_bytes() for place, path in sources().items()}, board=True)
+
+
 @pytest.fixture
 def trees(monkeypatch: pytest.MonkeyPatch) -> dict[str, ast.Module]:
     group = ("recorder/core", "recorder/top", "recorder/forgotten", "recorder/nowhere")
@@ -135,20 +143,14 @@ def test_who_must_keep_a_name_that_another_has_too_stays_alone(
 
 
 def test_every_bundle_names_modules_that_there_are() -> None:
-    from tallystick.tools.device_library import sources
-
     places = {place.removesuffix(".py") for place in sources()}
     for group in device_bundles.BUNDLES:
         for name in group:
             assert f"tallystick/{name}" in places
 
 
-def test_no_module_of_a_board_needs_itself_to_be_made() -> None:
+def test_no_module_of_a_board_needs_itself_to_be_made(made: dict[str, bytes]) -> None:
     """A program may import any of them first."""
-    from tallystick.tools.device_library import sources
-    from tallystick.tools.device_source import slim_all
-
-    made = slim_all({place: path.read_bytes() for place, path in sources().items()}, board=True)
     needs: dict[str, set[str]] = {}
     for place, text in made.items():
         name = place.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
@@ -159,3 +161,21 @@ def test_no_module_of_a_board_needs_itself_to_be_made() -> None:
     while ready := {name for name, others in needs.items() if others <= done} - done:
         done |= ready
     assert set(needs) - done == set()
+
+
+def test_no_function_of_a_board_hides_a_neighbour_from_itself(
+    made: dict[str, bytes], tmp_path: Path
+) -> None:
+    """By a name of its own that was a name of the neighbour's module."""
+    for place, text in made.items():
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_bytes(text)
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F823"]
+    done = subprocess.run(
+        [*command, "--output-format=concise", "."],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
