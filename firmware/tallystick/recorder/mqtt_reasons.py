@@ -27,6 +27,7 @@ WORDS = (
     ("WRONG_VERSION", NO_TLS),
     ("-29184", NO_TLS),  # 0x7200, no record of TLS
     ("timed out", NO_ANSWER),
+    ("ImportError", "bad-tls"),  # MicroPython before 1.23 has no module `tls`
 )
 # What ends a connection: words, and numbers of sockets and of Mbed TLS.
 PIPE = ("roken pipe", "(32,", "(-32,")
