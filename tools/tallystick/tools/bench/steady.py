@@ -32,7 +32,7 @@ from tallystick.tools.mosquitto import Mosquitto, free_port
 from tallystick.tools.replay.processes import Processes
 
 ALONE_KIB = 64
-LINKED_KIB = 128
+LINKED_KIB = 112
 # Alone nobody takes custody of anything: the journal holds all of it.
 ALONE_JOURNAL_BYTES = 1 << 26
 LINKED_JOURNAL_BYTES = 1 << 20

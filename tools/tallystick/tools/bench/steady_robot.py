@@ -22,6 +22,7 @@ TENTHS = 10
 # In each tenth, at most; each look costs a collection.
 LOOKS = 40
 CHECKPOINT_RECORDS = 64
+THRESHOLD_BYTES = 4096
 POLL_MS = 10
 # Records that no receipt covers yet: who makes more than chip and line can carry waits.
 BACKLOG_HOLD = 1024
@@ -30,6 +31,8 @@ IDLE_POLLS_MAX = 1_000_000
 
 def run(config: str, count: int, linked: bool) -> None:  # noqa: FBT001  # a word of its own
     """Decide, look and print."""
+    # Collected often, garbage does not cut what is free into small pieces.
+    gc.threshold(THRESHOLD_BYTES)  # type: ignore[attr-defined]  # MicroPython's
     tally = Recorder.open(config)
     health = tally.health
     least = [0] * TENTHS
