@@ -16,7 +16,7 @@ from support.fullrobot import Robot, workload
 from tallystick.recorder.files import Files
 
 # Each operation was cut by hand; a stride that is prime reaches each kind.
-STRIDE = 11
+STRIDE = 23
 WORK = workload(1, 150)
 
 
