@@ -83,19 +83,25 @@ def gateway(site: JoinFleet, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gatewa
 
 
 @pytest.fixture(params=[64, 32])
-def board(
+def empty(
     request: pytest.FixtureRequest, tmp_path: Path, micropython64: MicroPython,
     micropython32: MicroPython,
 ) -> Iterator[EmulatedDevice]:  # fmt: skip  # two lines
-    """A board as `tally device flash` leaves it, without power."""
+    """A board with MicroPython and nothing else, without power."""
     interpreter = micropython64 if request.param == 64 else micropython32
     heap = "512k" if request.param == 64 else "256k"
     made = EmulatedDevice(tmp_path / "flash.img", interpreter, heap=heap)
-    made.load({**library_files(), "/board_wifi.py": EXAMPLE.read_bytes()})
     try:
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture
+def board(empty: EmulatedDevice) -> EmulatedDevice:
+    """The same as `tally device flash` leaves it, without the seconds that it takes."""
+    empty.load({**library_files(), "/board_wifi.py": EXAMPLE.read_bytes()})
+    return empty
 
 
 def said(*words: object) -> dict[str, Any]:
@@ -137,10 +143,16 @@ def check_custody(board: EmulatedDevice, gateway: Gateway, id_text: str, folder:
     assert devices == (1,)
 
 
-def test_provisioned_by_the_cable(
-    site: JoinFleet, gateway: Gateway, board: EmulatedDevice, tls: Tls, tmp_path: Path
+def test_flashed_and_provisioned_by_the_cable(
+    site: JoinFleet, gateway: Gateway, empty: EmulatedDevice, tls: Tls, tmp_path: Path
 ) -> None:
-    board.load({"/main.py": MAIN})
+    """From an empty board to a receipt, killed behind each command."""
+    board = empty
+    board.power_on()
+    assert board.wait("idle") == "idle"
+    assert said("flash", "--port", board.port)["written"]
+    board.power_off()
+    board.load({"/main.py": MAIN, "/board_wifi.py": EXAMPLE.read_bytes()})
     board.power_on()
     # Without a configuration its program ends, with a sentence.
     assert board.wait("idle") == "idle"
@@ -149,6 +161,8 @@ def test_provisioned_by_the_cable(
         *("--tls-ca", tls.authority.file, "--tls-ca-key", tls.authority.write_key()),
         *("--set", "checkpoint_s=0.5"),
     )
+    board.power_off()
+    board.power_on()
     check_custody(board, gateway, made["device"], tmp_path / "pulled")
 
 
