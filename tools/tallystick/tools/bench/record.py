@@ -37,6 +37,8 @@ START_S_MAX = 60.0
 # A journal that never fills: nothing frees it here. Larger numbers are slow on 32 bits.
 JOURNAL_BYTES = {64: 1 << 34, 32: 1 << 28}
 NEVER_S = 86_400
+# Whole turns of decisions wait for a step here.
+BUFFER_BYTES = 1 << 16
 MODULES = ("allocating", "bound", "heap", "recording", "stepping")
 # Times are taken in a heap with room to spare. Memory is: in the smallest heap in which a recorder
 # alone runs; pointers of 64 bits fill twice as much.
@@ -67,7 +69,11 @@ class Site:
             uplink="",
             namespace="bench",
             profiles=[],
-            settings={**SETTINGS, "journal_bytes": JOURNAL_BYTES[bits]},
+            settings={
+                **SETTINGS,
+                "journal_bytes": JOURNAL_BYTES[bits],
+                "buffer_bytes": BUFFER_BYTES,
+            },
         )
 
     def stepped(self, label: str, bits: int = 64) -> tuple[str, str]:

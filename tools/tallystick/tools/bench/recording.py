@@ -138,7 +138,7 @@ def run_recorder(config: str, seconds: float) -> "dict[str, Any]":
         settled_us += settle(tally)
         bare(bare_values, bared)
     health = tally.health
-    if health.dropped or health.faults:
+    if health.dropped or health.elided or health.faults:
         raise RuntimeError("the recorder has faults: %s" % health.faults)
     records = decided.count * VARIANTS
     tally.close()
