@@ -45,6 +45,8 @@ def test_a_sync_that_fails_once() -> None:
         tally = Recorder.open(settings, background=False, files=files)
         for number in range(30):
             if number == 10:
+                # The journal has its name by now: before, all of it would be gone.
+                assert tally.flush()
                 files.left = 2
             tally.decision("m@1", {"n": number}, output="go")
             tally.poll(20)

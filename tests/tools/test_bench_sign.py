@@ -120,6 +120,8 @@ def test_the_lag_ends_when_the_signature_is_on_flash(fleet: Fleet) -> None:
     watch = signing.Watch(ledger)
     tally.decision("m", {"n": 1})
     watch.look(1)
+    while ledger.write():
+        pass
     ledger.seal()
     while ledger.log.signed != ledger.log.ordinal:
         assert ledger.step(0)

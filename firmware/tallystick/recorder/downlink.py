@@ -129,11 +129,13 @@ class Downlink:
                 self._ledger.fault("listener", "raised")
 
     def _notice(self, message: bytes) -> None:
+        self._unusual = True
         from tallystick.evidence.notice import parse  # noqa: PLC0415  # rarely
 
         count(self._ledger.health.notices, parse(message).reason)
 
     def _resend(self, message: bytes) -> None:
+        self._unusual = True
         from tallystick.evidence.resend import parse  # noqa: PLC0415  # rarely
 
         request = parse(message)

@@ -29,12 +29,15 @@ CONTEXT = b"\x84jSignature1"
 CHECKPOINT_VALUES = 10
 # What general readers need, when there is something general.
 GENERAL = (
+    "evidence.notice",
+    "evidence.resend",
     "evidence.welcome",
     "evidence.custody",
     "evidence.checkpoint",
     "evidence.statement",
     "evidence.cose",
     "evidence._shape",
+    "evidence._cborreader",
     "evidence._wire",
 )
 

@@ -29,8 +29,8 @@ PROFILE = "sighting@1"
 MODEL = "camera"
 # So many records wait in the journal at most before the robot lets the uplink catch up.
 BACKLOG_RECORDS_MAX = 1024
-# So many claims wait for their signature at most.
-HANDLES_MAX = 16
+# So many claims wait for their signature at most; a board's recorder takes 16 (recorder/handle.py).
+HANDLES_MAX = 8
 FINISH_S_MAX = 600
 POLL_S = 0.002
 

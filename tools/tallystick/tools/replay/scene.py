@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tallystick.hw.signer import Signer
 from tallystick.tools import provision
@@ -11,6 +12,8 @@ from tallystick.tools.replay.held import Hardware, Held
 from tallystick.verify import profiles as packaged
 
 ROBOT_INTERVAL_S = 5
+# 1,024 records that wait, and more.
+BUFFER_BYTES = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,8 @@ def _robot(
     finally:
         if signer is not None:
             signer.close()
-    settings = {"key": key.uri} if key else {}
+    # A set is replayed without a pause: the robot's backlog bounds what waits.
+    settings: dict[str, Any] = {"buffer_bytes": BUFFER_BYTES, **({"key": key.uri} if key else {})}
     provision.device(
         fleet, member, uplink=broker, namespace=namespace, profiles=profiles, settings=settings
     )

@@ -42,7 +42,7 @@ def start_micropython(
     """
     found = micropython.find(bits)
     path = [
-        device_library.device_library(board=True),
+        device_library.device_library(board=True, programs=[program]),
         device_library.micropython_lib(["umqtt.simple"]),
         device_library.compiled(program.stem.replace("_", "-"), {program.name: program}),
     ]
