@@ -20,7 +20,7 @@ from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.keys import device_text
 from tallystick.gateway import limits
 from tallystick.gateway.joindoor import JoinDoor
-from tallystick.recorder import Recorder, joining_http
+from tallystick.recorder import Recorder
 from tallystick.recorder import joining as joins
 from tallystick.recorder.config import load
 from tallystick.tools import device_library as library
