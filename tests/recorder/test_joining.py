@@ -48,7 +48,8 @@ def queue(tmp_path: Path) -> Iterator[Queue]:
 def run(request: pytest.FixtureRequest, device_library: Path) -> Run:
     """Starts the program with a join.json, on each interpreter."""
     if request.param == "cpython":
-        argv = [sys.executable, str(ROBOT)]
+        # What it says is read line by line.
+        argv = [sys.executable, "-u", str(ROBOT)]
         environment = None
     else:
         found: MicroPython = request.getfixturevalue(request.param)
