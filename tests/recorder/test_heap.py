@@ -189,8 +189,55 @@ def test_a_handle_says_that_the_heap_was_too_small(
     assert "memory" in last[0]
 
 
-# As they stand: in what is compiled for a board, private names are others.
+# As they stand: in what is compiled for a board, names are others.
 SOURCES = ("firmware/tallystick/evidence", "firmware/tallystick/recorder", "hw/tallystick/hw")
+
+
+def _sources(folder: Path) -> None:
+    (folder / "lib" / "tallystick").mkdir(parents=True)
+    for source in SOURCES:
+        made = folder / "lib" / "tallystick" / Path(source).name
+        made.symlink_to(Path(__file__).parents[2] / source)
+
+
+FORGOTTEN = """
+import gc, sys
+from tallystick.recorder import files
+name = "evidence.number"
+__import__("tallystick." + name)
+hog = [None] * 9000
+at = 0
+def fill():
+    global at
+    for size in (4096, 512, 64, 16):
+        try:
+            while True:
+                hog[at] = bytes(size)
+                at += 1
+        except MemoryError as error:
+            # Kept, or it would be the room that is looked for.
+            hog[at] = error
+            at += 1
+for _ in range(4):
+    fill()
+files.forget((name,))
+for at in range(len(hog)):
+    hog[at] = None
+files.forget((name,))
+print("tallystick." + name in sys.modules, hasattr(sys.modules["tallystick.evidence"], "number"))
+"""
+
+
+def test_forgetting_in_a_full_heap_raises_nothing(
+    tmp_path: Path, micropython32: MicroPython
+) -> None:
+    (tmp_path / "forget.py").write_text(FORGOTTEN)
+    _sources(tmp_path)
+    done = micropython32.run("forget.py", heap="512k", path=[Path("lib")], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["False", "False"]
+
+
 FULL = """
 import gc, sys
 from tallystick.recorder import Recorder
@@ -237,10 +284,7 @@ def test_a_record_that_the_heap_has_no_room_for_waits_until_it_has(
     del config["credential"]
     (tmp_path / "tallystick.json").write_text(json.dumps(config))
     (tmp_path / "record.py").write_text(FULL)
-    (tmp_path / "lib" / "tallystick").mkdir(parents=True)
-    for source in SOURCES:
-        made = tmp_path / "lib" / "tallystick" / Path(source).name
-        made.symlink_to(Path(__file__).parents[2] / source)
+    _sources(tmp_path)
     done = micropython32.run("record.py", heap="512k", path=[Path("lib")], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     short, signed, dropped, said = done.stdout.split()

@@ -37,6 +37,10 @@ class Buffer:
 
     log: "Log"
     health: "Health"
+    if TYPE_CHECKING:
+
+        def starved(self, what: str) -> None:
+            """The ledger's, which is the one kind of buffer there is."""
 
     def __init__(self, held_max: int, gate: "Any") -> None:
         # Held for moments only, never over a write.
@@ -104,10 +108,6 @@ class Buffer:
         self.refuse("memory")
         self.starved("record")
         return False
-
-    def starved(self, what: str) -> None:
-        """The heap did not suffice for something."""
-        raise NotImplementedError
 
     def _put_late(self, record: bytes) -> bool:
         try:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 MICROPYTHON = sys.implementation.name == "micropython"
 BLOCK = 512
 LOCK = "lock"
+FORGET_TRIES = 2
 TAKEN = "another recorder has it; a journal has one"
 # Folders that a recorder of this process has; MicroPython's only.
 _locked: list[str] = []
@@ -165,16 +166,28 @@ class Loaded:
 
 
 def forget(names: tuple[str, ...]) -> None:
-    """These modules are loaded again when they are needed again."""
+    """These modules are loaded again when they are needed again; in a full heap perhaps not all."""
     if not MICROPYTHON:
         return
     for name in names:
-        name = "tallystick." + name  # noqa: PLW2901  # one meaning
-        if sys.modules.pop(name, None) is None:
-            continue
-        at = name.rfind(".")
-        parent = sys.modules.get(name[:at])
-        if parent is not None and hasattr(parent, name[at + 1 :]):
-            delattr(parent, name[at + 1 :])
+        for _ in range(FORGET_TRIES):
+            try:
+                _forget("tallystick." + name)
+                break
+            except MemoryError:
+                # Not even its path fits. What stays is in nobody's way, and goes the next time.
+                gc.collect()
     # Now, lest what is loaded next lie between what is left: pieces are of no use.
     gc.collect()
+
+
+def _forget(name: str) -> None:
+    at = name.rfind(".")
+    above = name[:at]
+    own = name[at + 1 :]
+    # From here on nothing needs room: a module goes whole, or stays whole.
+    if sys.modules.pop(name, None) is None:
+        return
+    parent = sys.modules.get(above)
+    if parent is not None and hasattr(parent, own):
+        delattr(parent, own)
