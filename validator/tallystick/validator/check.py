@@ -71,16 +71,20 @@ def _store(config: Config) -> str:
             connection.close()
     except sqlite3.Error as error:
         raise CouldNotCheck("bad-value", f"{config.store}: {error}") from error
-    if meta.get("schema") != str(schema.VERSION):
+    version = meta.get("schema", "")
+    if not version.isdigit() or int(version) > schema.VERSION:
         raise Malformed(
-            "bad-value", f"{config.store} has store version {meta.get('schema')}, this program "
+            "bad-value", f"{config.store} has store version {version}, this program "
             f"knows {schema.VERSION}"
         )  # fmt: skip
     if meta.get("origin") != config.origin:
         raise Malformed(
             "bad-value", f"{config.store} is the store of {meta.get('origin')}, not {config.origin}"
         )
-    return f"{config.store}, {size} published checkpoints"
+    found = f"{config.store}, {size} published checkpoints"
+    if int(version) < schema.VERSION:
+        found += f"; the next start migrates it from version {version} to {schema.VERSION}"
+    return found
 
 
 def _readers(config: Config) -> str:

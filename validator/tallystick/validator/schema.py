@@ -1,4 +1,4 @@
-"""The tables, in portable SQL. A change here raises VERSION and comes with a migration.
+"""The tables, in portable SQL. A change here raises VERSION and comes with a step (migrations/).
 
 Times end in `_ms`; `entry` is always an index in this validator's log; `at` an index in a
 device's or gateway's log. Numbers that grow are assigned by the one sequencer, never by the
@@ -24,24 +24,26 @@ VERSION = 1
 
 metadata = MetaData()
 # SQLite makes a rowid alias only of INTEGER; elsewhere 64 bits are wanted.
-_BIG = BigInteger().with_variant(Integer, "sqlite")
+BIG = BigInteger().with_variant(Integer, "sqlite")
+# Ordered by bytes, as SQLite does: a locale's order would differ from one server to the next.
+TEXT = Text().with_variant(Text(collation="C"), "postgresql")
 
 meta = Table(
     "meta",
     metadata,
-    Column("name", Text, primary_key=True),
-    Column("value", Text, nullable=False),
+    Column("name", TEXT, primary_key=True),
+    Column("value", TEXT, nullable=False),
 )
 
 # --- this validator's log ------------------------------------------------------------------
 entries = Table(
     "entries",
     metadata,
-    Column("entry", _BIG, primary_key=True, autoincrement=False),
+    Column("entry", BIG, primary_key=True, autoincrement=False),
     Column("kind", Integer, nullable=False),
     Column("digest", LargeBinary, nullable=True),  # of statements only; each is logged once
     Column("leaf", LargeBinary, nullable=False),
-    Column("time_ms", _BIG, nullable=False),  # its log time
+    Column("time_ms", BIG, nullable=False),  # its log time
     Column("data", LargeBinary, nullable=False),
     UniqueConstraint("digest"),
     Index("entries_by_kind", "kind", "entry"),
@@ -50,7 +52,7 @@ nodes = Table(
     "nodes",
     metadata,
     Column("level", Integer, nullable=False),
-    Column("at", _BIG, nullable=False),
+    Column("at", BIG, nullable=False),
     Column("hash", LargeBinary, nullable=False),
     PrimaryKeyConstraint("level", "at"),
     sqlite_with_rowid=False,
@@ -59,12 +61,12 @@ nodes = Table(
 heads = Table(
     "heads",
     metadata,
-    Column("size", _BIG, primary_key=True, autoincrement=False),
+    Column("size", BIG, primary_key=True, autoincrement=False),
     Column("root", LargeBinary, nullable=False),
-    Column("note", Text, nullable=False),
+    Column("note", TEXT, nullable=False),
     Column("protected", LargeBinary, nullable=False),
     Column("signature", LargeBinary, nullable=False),
-    Column("time_ms", _BIG, nullable=False),
+    Column("time_ms", BIG, nullable=False),
 )
 
 # --- who is known --------------------------------------------------------------------------
@@ -73,16 +75,16 @@ identities = Table(
     metadata,
     Column("id", LargeBinary, primary_key=True),
     Column("subject", Integer, nullable=False),
-    Column("iss", Text, nullable=False),
+    Column("iss", TEXT, nullable=False),
     Column("credential", LargeBinary, nullable=False),
-    Column("suspect", Text, nullable=True),  # why, when it contradicted itself
-    Column("decisions", _BIG, nullable=False, default=0),
-    Column("claims", _BIG, nullable=False, default=0),
-    Column("events", _BIG, nullable=False, default=0),
-    Column("halves", _BIG, nullable=False, default=0),
-    Column("refused", _BIG, nullable=False, default=0),
-    Column("since_ms", _BIG, nullable=False),
-    Column("heard_ms", _BIG, nullable=True),
+    Column("suspect", TEXT, nullable=True),  # why, when it contradicted itself
+    Column("decisions", BIG, nullable=False, default=0),
+    Column("claims", BIG, nullable=False, default=0),
+    Column("events", BIG, nullable=False, default=0),
+    Column("halves", BIG, nullable=False, default=0),
+    Column("refused", BIG, nullable=False, default=0),
+    Column("since_ms", BIG, nullable=False),
+    Column("heard_ms", BIG, nullable=True),
     Index("identities_by_subject", "subject", "id"),
 )
 keys = Table(
@@ -98,17 +100,17 @@ keys = Table(
 logs = Table(
     "logs",
     metadata,
-    Column("log", _BIG, primary_key=True, autoincrement=False),
+    Column("log", BIG, primary_key=True, autoincrement=False),
     Column("device", LargeBinary, nullable=False),
     Column("epoch", LargeBinary, nullable=False),
-    Column("size", _BIG, nullable=False),
+    Column("size", BIG, nullable=False),
     Column("edge", LargeBinary, nullable=False),  # hashes, joined
-    Column("began", _BIG, nullable=False),  # knowledge begins here
-    Column("covered", _BIG, nullable=False),  # indexes between them of which something is known
-    Column("claims", _BIG, nullable=False),  # claims held below `size`
-    Column("ahead", _BIG, nullable=False),  # claims held, by a counterpart, from `size` on
-    Column("heads_ahead", _BIG, nullable=False),  # checkpoints not yet compared with its leaves
-    Column("frozen_at", _BIG, nullable=True),  # its device left it at this size
+    Column("began", BIG, nullable=False),  # knowledge begins here
+    Column("covered", BIG, nullable=False),  # indexes between them of which something is known
+    Column("claims", BIG, nullable=False),  # claims held below `size`
+    Column("ahead", BIG, nullable=False),  # claims held, by a counterpart, from `size` on
+    Column("heads_ahead", BIG, nullable=False),  # checkpoints not yet compared with its leaves
+    Column("frozen_at", BIG, nullable=True),  # its device left it at this size
     Column("checkpoint", LargeBinary, nullable=True),  # digest of the newest
     UniqueConstraint("device", "epoch"),
 )
@@ -116,13 +118,13 @@ checkpoints = Table(
     "checkpoints",
     metadata,
     Column("digest", LargeBinary, primary_key=True),
-    Column("log", _BIG, nullable=False),
-    Column("size", _BIG, nullable=False),
+    Column("log", BIG, nullable=False),
+    Column("size", BIG, nullable=False),
     Column("root", LargeBinary, nullable=False),
-    Column("claims", _BIG, nullable=False),
+    Column("claims", BIG, nullable=False),
     Column("custody", LargeBinary, nullable=True),
-    Column("entry", _BIG, nullable=False),
-    Column("time_ms", _BIG, nullable=False),  # log time
+    Column("entry", BIG, nullable=False),
+    Column("time_ms", BIG, nullable=False),  # log time
     Column("inside", Boolean, nullable=False),  # its root was compared with the log's own leaves
     Index("checkpoints_by_size", "log", "size"),
     Index("checkpoints_by_custody", "custody"),
@@ -130,9 +132,9 @@ checkpoints = Table(
 stretches = Table(
     "stretches",
     metadata,
-    Column("log", _BIG, nullable=False),
-    Column("first", _BIG, nullable=False),
-    Column("to", _BIG, nullable=False),
+    Column("log", BIG, nullable=False),
+    Column("first", BIG, nullable=False),
+    Column("to", BIG, nullable=False),
     Column("edge", LargeBinary, nullable=False),  # at `first`
     Column("items", LargeBinary, nullable=False),
     Column("checkpoint", LargeBinary, nullable=False),
@@ -143,17 +145,17 @@ stretches = Table(
 boots = Table(
     "boots",
     metadata,
-    Column("log", _BIG, nullable=False),
-    Column("boot", _BIG, nullable=False),
-    Column("at", _BIG, nullable=False),
+    Column("log", BIG, nullable=False),
+    Column("boot", BIG, nullable=False),
+    Column("at", BIG, nullable=False),
     PrimaryKeyConstraint("log", "boot", "at"),
 )
 refused_records = Table(
     "refused_records",
     metadata,
-    Column("log", _BIG, nullable=False),
-    Column("at", _BIG, nullable=False),
-    Column("reason", Text, nullable=False),
+    Column("log", BIG, nullable=False),
+    Column("at", BIG, nullable=False),
+    Column("reason", TEXT, nullable=False),
     PrimaryKeyConstraint("log", "at"),
 )
 custody = Table(
@@ -163,8 +165,8 @@ custody = Table(
     Column("device", LargeBinary, nullable=False),
     Column("epoch", LargeBinary, nullable=False),
     Column("gateway", LargeBinary, nullable=False),
-    Column("time_ms", _BIG, nullable=False),
-    Column("entry", _BIG, nullable=False),
+    Column("time_ms", BIG, nullable=False),
+    Column("entry", BIG, nullable=False),
     Index("custody_by_time", "device", "time_ms"),
 )
 # Named by a checkpoint and not got: time evidence not checked.
@@ -173,7 +175,7 @@ custody_missing = Table(
     metadata,
     Column("digest", LargeBinary, primary_key=True),
     Column("device", LargeBinary, nullable=False),
-    Column("reason", Text, nullable=False),
+    Column("reason", TEXT, nullable=False),
 )
 # Reason of a segment that contradicts nobody: it goes beyond the head at which its key ended.
 BEYOND = "revoked"
@@ -183,12 +185,12 @@ forks = Table(
     Column("fork", LargeBinary, primary_key=True),  # digest of what contradicts
     Column("device", LargeBinary, nullable=False),
     Column("epoch", LargeBinary, nullable=False),
-    Column("reason", Text, nullable=False),
+    Column("reason", TEXT, nullable=False),
     Column("ours", LargeBinary, nullable=True),  # signed statement
     Column("theirs", LargeBinary, nullable=False),
     Column("proof", LargeBinary, nullable=True),  # consistency proof within one branch
     Column("segment", LargeBinary, nullable=True),
-    Column("time_ms", _BIG, nullable=False),
+    Column("time_ms", BIG, nullable=False),
     Index("forks_by_device", "device"),
 )
 
@@ -197,13 +199,13 @@ claims = Table(
     "claims",
     metadata,
     Column("claim", LargeBinary, primary_key=True),  # its reference
-    Column("log", _BIG, nullable=False),
-    Column("at", _BIG, nullable=False),
+    Column("log", BIG, nullable=False),
+    Column("at", BIG, nullable=False),
     Column("leaf", LargeBinary, nullable=False),
     Column("device", LargeBinary, nullable=False),
-    Column("entry", _BIG, nullable=False),
-    Column("time_ms", _BIG, nullable=False),  # log time
-    Column("party_set", _BIG, nullable=False),
+    Column("entry", BIG, nullable=False),
+    Column("time_ms", BIG, nullable=False),  # log time
+    Column("party_set", BIG, nullable=False),
     Column("salt", LargeBinary, nullable=False),
     Column("record", LargeBinary, nullable=False),
     Column("path", LargeBinary, nullable=False),
@@ -215,36 +217,46 @@ claims = Table(
 party_sets = Table(
     "party_sets",
     metadata,
-    Column("party_set", _BIG, primary_key=True, autoincrement=False),
-    Column("namespace", Text, nullable=False),
+    Column("party_set", BIG, primary_key=True, autoincrement=False),
+    Column("namespace", TEXT, nullable=False),
     Column("interaction", LargeBinary, nullable=False),
     Column("parties_digest", LargeBinary, nullable=False),
     Column("parties", LargeBinary, nullable=False),
     Column("profile", LargeBinary, nullable=False),
-    Column("first", _BIG, nullable=False),  # entry of its first logged claim
-    Column("first_ms", _BIG, nullable=False),
-    Column("due_ms", _BIG, nullable=True),  # set while a role is missing and no closing is logged
-    Column("deadline_ms", _BIG, nullable=True),  # of the profile, when that is known
-    Column("closing", _BIG, nullable=True),  # its entry
+    Column("first", BIG, nullable=False),  # entry of its first logged claim
+    Column("first_ms", BIG, nullable=False),
+    Column("due_ms", BIG, nullable=True),  # set while a role is missing and no closing is logged
+    Column("deadline_ms", BIG, nullable=True),  # of the profile, when that is known
+    Column("closing", BIG, nullable=True),  # its entry
     Column("dirty", Boolean, nullable=False),
-    Column("state", Text, nullable=False),
+    Column("state", TEXT, nullable=False),
     Column("finding", LargeBinary, nullable=True),  # digest of what was signed last
     Column("verdict", LargeBinary, nullable=True),
-    Column("verdict_entry", _BIG, nullable=True),
+    Column("verdict_entry", BIG, nullable=True),
     UniqueConstraint("namespace", "interaction", "profile", "parties_digest"),
 )
 # Partial where the database can: a store has few that are due or dirty and many that are done.
-Index("party_sets_due", party_sets.c.due_ms, sqlite_where=party_sets.c.due_ms.is_not(None))
+Index(
+    "party_sets_due",
+    party_sets.c.due_ms,
+    sqlite_where=party_sets.c.due_ms.is_not(None),
+    postgresql_where=party_sets.c.due_ms.is_not(None),
+)
 # Spelt as queries spell it, or SQLite does not see that the index is meant.
-Index("party_sets_dirty", party_sets.c.party_set, sqlite_where=text("dirty = 1"))
+Index(
+    "party_sets_dirty",
+    party_sets.c.party_set,
+    sqlite_where=text("dirty = 1"),
+    postgresql_where=text("dirty"),
+)
 Index("party_sets_by_state", party_sets.c.state, party_sets.c.party_set)
 # Leaves whose bodies are not here, by the reference that a claim would have.
 bodiless = Table(
     "bodiless",
     metadata,
     Column("claim", LargeBinary, primary_key=True),
-    Column("log", _BIG, nullable=False),
-    Column("at", _BIG, nullable=False),
+    Column("log", BIG, nullable=False),
+    Column("at", BIG, nullable=False),
     Column("leaf", LargeBinary, nullable=False),
     Column("device", LargeBinary, nullable=False),
     Column("checkpoint", LargeBinary, nullable=False),
@@ -254,7 +266,7 @@ relying = Table(
     "relying",
     metadata,
     Column("claim", LargeBinary, nullable=False),
-    Column("party_set", _BIG, nullable=False),
+    Column("party_set", BIG, nullable=False),
     PrimaryKeyConstraint("claim", "party_set"),
     Index("relying_by_set", "party_set"),
 )
@@ -263,34 +275,34 @@ unheard = Table(
     "unheard",
     metadata,
     Column("device", LargeBinary, nullable=False),
-    Column("due_ms", _BIG, nullable=False),
-    Column("party_set", _BIG, nullable=False),
+    Column("due_ms", BIG, nullable=False),
+    Column("party_set", BIG, nullable=False),
     PrimaryKeyConstraint("device", "due_ms", "party_set"),
 )
 silences = Table(
     "silences",
     metadata,
-    Column("party_set", _BIG, nullable=False),
+    Column("party_set", BIG, nullable=False),
     Column("device", LargeBinary, nullable=False),
     Column("checkpoint", LargeBinary, nullable=False),
     Column("receipt", LargeBinary, nullable=False),
-    Column("time_ms", _BIG, nullable=False),
+    Column("time_ms", BIG, nullable=False),
     PrimaryKeyConstraint("party_set", "device"),
 )
 verdicts = Table(
     "verdicts",
     metadata,
-    Column("entry", _BIG, primary_key=True, autoincrement=False),
-    Column("party_set", _BIG, nullable=False),
+    Column("entry", BIG, primary_key=True, autoincrement=False),
+    Column("party_set", BIG, nullable=False),
     Column("digest", LargeBinary, nullable=False),
-    Column("state", Text, nullable=False),
+    Column("state", TEXT, nullable=False),
     Index("verdicts_by_set", "party_set", "entry"),
 )
 verdict_parties = Table(
     "verdict_parties",
     metadata,
     Column("device", LargeBinary, nullable=False),
-    Column("entry", _BIG, nullable=False),
+    Column("entry", BIG, nullable=False),
     PrimaryKeyConstraint("device", "entry"),
 )
 
@@ -299,16 +311,16 @@ gateway_logs = Table(
     "gateway_logs",
     metadata,
     Column("gateway", LargeBinary, primary_key=True),
-    Column("size", _BIG, nullable=False),
+    Column("size", BIG, nullable=False),
     Column("root", LargeBinary, nullable=False),
-    Column("began", _BIG, nullable=False),
+    Column("began", BIG, nullable=False),
     Column("forks", Integer, nullable=False),
 )
 gateway_heads = Table(
     "gateway_heads",
     metadata,
     Column("gateway", LargeBinary, nullable=False),
-    Column("size", _BIG, nullable=False),
+    Column("size", BIG, nullable=False),
     Column("root", LargeBinary, nullable=False),
     Column("head", LargeBinary, nullable=False),
     PrimaryKeyConstraint("gateway", "size"),
@@ -318,13 +330,13 @@ answers = Table(
     metadata,
     Column("batch", LargeBinary, primary_key=True),  # its digest: identity by content
     Column("gateway", LargeBinary, nullable=False),
-    Column("number", _BIG, nullable=False),
+    Column("number", BIG, nullable=False),
     Column("answer", LargeBinary, nullable=False),
     Index("answers_by_gateway", "gateway", "number"),
 )
 refusals = Table(
     "refusals",
     metadata,
-    Column("reason", Text, primary_key=True),
-    Column("count", _BIG, nullable=False),
+    Column("reason", TEXT, primary_key=True),
+    Column("count", BIG, nullable=False),
 )

@@ -1,7 +1,8 @@
 """The store: one SQLite file, WAL, `synchronous=FULL`, one writer, many readers.
 
 A second process on the same store is refused by a lock that the kernel releases when its holder
-dies (F18). A newer store is refused; it is never changed by an older program (F19).
+dies (F18). An older store is migrated under that lock, in one transaction or not at all; a newer
+one is refused and never changed by an older program (F19).
 """
 
 import fcntl
@@ -119,7 +120,10 @@ def _prepare(connection: Connection, path: Path) -> None:
             f"{schema.VERSION}); upgrade the program, the store is unchanged",
         )
     if int(found) < schema.VERSION:
-        raise Malformed("bad-value", f"{path}: no way from store version {found} is known")
+        from tallystick.validator import migrations  # noqa: PLC0415 - alembic, needed only here
+
+        migrations.migrate(connection, int(found))
+        set_meta(connection, "schema", str(schema.VERSION))
 
 
 def get_meta(connection: Connection, name: str) -> str | None:
