@@ -6,7 +6,6 @@ database, so that every database gives the same ones.
 """
 
 from sqlalchemy import (
-    BigInteger,
     Boolean,
     Column,
     Index,
@@ -15,18 +14,15 @@ from sqlalchemy import (
     MetaData,
     PrimaryKeyConstraint,
     Table,
-    Text,
     UniqueConstraint,
     text,
 )
 
-VERSION = 1
+from tallystick.validator.portable import BIG, TEXT
+
+VERSION = 2
 
 metadata = MetaData()
-# SQLite makes a rowid alias only of INTEGER; elsewhere 64 bits are wanted.
-BIG = BigInteger().with_variant(Integer, "sqlite")
-# Ordered by bytes, as SQLite does: a locale's order would differ from one server to the next.
-TEXT = Text().with_variant(Text(collation="C"), "postgresql")
 
 meta = Table(
     "meta",
@@ -339,4 +335,38 @@ refusals = Table(
     metadata,
     Column("reason", TEXT, primary_key=True),
     Column("count", BIG, nullable=False),
+)
+
+# --- witnessing: other validators' logs, and what they say of this one ------------------------
+# The checkpoint of each log that was cosigned last; `line` is null until the signature is made.
+witnessed = Table(
+    "witnessed",
+    metadata,
+    Column("origin", TEXT, primary_key=True),
+    Column("size", BIG, nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("note", TEXT, nullable=False),
+    Column("line", TEXT, nullable=True),
+    Column("time_s", BIG, nullable=False),
+)
+# Cosignatures on this log's checkpoints.
+cosignatures = Table(
+    "cosignatures",
+    metadata,
+    Column("size", BIG, nullable=False),
+    Column("name", TEXT, nullable=False),
+    Column("line", TEXT, nullable=False),
+    Column("time_s", BIG, nullable=False),
+    PrimaryKeyConstraint("size", "name"),
+)
+# Two checkpoints of one size with two roots, both signed by the log: a portable proof.
+split_views = Table(
+    "split_views",
+    metadata,
+    Column("origin", TEXT, nullable=False),
+    Column("size", BIG, nullable=False),
+    Column("ours", TEXT, nullable=False),
+    Column("theirs", TEXT, nullable=False),
+    Column("time_ms", BIG, nullable=False),
+    PrimaryKeyConstraint("origin", "size"),
 )

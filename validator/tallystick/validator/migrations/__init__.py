@@ -13,11 +13,12 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from tallystick.evidence.errors import CouldNotCheck
+from tallystick.validator.migrations import v002_witnessing
 
 Step = Callable[[Operations], None]
 
 # STEPS[0] leads from version 1 to 2. Append only: a store in the field has taken the others.
-STEPS: tuple[Step, ...] = ()
+STEPS: tuple[Step, ...] = (v002_witnessing.step,)
 
 
 def migrate(connection: Connection, found: int) -> None:
