@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from support import circles
 from support import examples as ex
 from tallystick.evidence import (
     attester,
@@ -33,8 +34,10 @@ from tallystick.evidence import (
     joinrequest,
     limits,
     note,
+    peerfile,
     profile,
     queueorder,
+    quotarefusal,
     receipt,
     segment,
     statement,
@@ -95,7 +98,7 @@ def rows(count: int) -> list[Any]:
 
 
 def a_check(**fields: Any) -> finding.CheckResult:
-    made = finding.CheckResult("agree", "n", "pass", "Reason.", [], [])
+    made = finding.CheckResult("agree", "n", "pass", "Reason.", [], [], [])
     return changed(made, **fields)  # type: ignore[no-any-return]  # as what it was given
 
 
@@ -142,6 +145,15 @@ BOUNDED: dict[str, Callable[[int], Any]] = {
     "join_settings_bytes_max": lambda n: an_answer(settings='{"a":"' + "x" * (n - 8) + '"}'),
     "join_ca_bytes_max": lambda n: an_answer(ca=bytes(n)),
     "invitation_uses_max": lambda n: invitation.Invitation(bytes(16), HASH, n, [1, 2]),
+    "peer_roots_max": lambda n: circles.unsigned_file(
+        roots=[(f"r{k}", ex.ACME_ROOT.public_key()) for k in range(n)]
+    ),
+    "peer_services_max": lambda n: circles.unsigned_file(gateways=[[b"x"]] * n),
+    "peer_url_bytes_max": lambda n: peerfile.check_url("http://" + "x" * (n - 7)),
+    "policy_roots_max": lambda n: circles.policy(
+        roots=[[f"r{k:04}", HASH, None] for k in range(n)]
+    ),
+    "profiles_admitted_max": lambda n: circles.policy(profiles=hashes(n)),
     "uninvited_max": lambda n: verdict.Verdict(ex.the_finding(), 1, None, hashes(n), 1),
 }
 
@@ -173,7 +185,9 @@ READ: dict[str, list[Callable[[bytes], Any]]] = {
         custody.parse,
         invitation.parse,
         queueorder.parse,
+        quotarefusal.parse,
     ],
+    "peer_file_bytes_max": [peerfile.parse],
     "join_request_bytes_max": [joinrequest.parse],
     "join_answer_bytes_max": [joinanswer.parse],
     "segment_bytes_max": [segment.parse],
@@ -216,6 +230,7 @@ def test_every_limit_is_tried() -> None:
         *("batch_cbor_items_max", "answer_cbor_items_max", "evidence_cbor_items_max"),
         # tests/validator: an unpacker's business.
         "batch_ratio_max",
+        "refusal_ms_max",  # test_circle_properties.py
         "evidence_note_bytes_max",
     }
     assert ours == set(BOUNDED) | set(READ) | elsewhere

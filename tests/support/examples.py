@@ -26,6 +26,7 @@ from tallystick.evidence import (
     deviceprofile,
     enrolment,
     entry,
+    erasure,
     event,
     evidencefile,
     finding,
@@ -388,8 +389,12 @@ def the_finding() -> finding.Finding:
     ]
     values = [finding.CheckedValue(reference_of(giver_log()), "item", "pallet-7")]
     checks = [
-        finding.CheckResult("agree", "same item", "fail", "The items differ.", values, [GIVER.id])
+        finding.CheckResult(
+            "agree", "same item", "fail", "The items differ.", values, [GIVER.id], [0, 2]
+        )
     ]
+    # A claim of another interaction that the check read.
+    others = [finding.FindingOther(sha256(b"elsewhere"), GIVER.id, "rotated", 1)]
     return finding.Finding(
         inputs().digest(),
         NAMESPACE,
@@ -400,6 +405,7 @@ def the_finding() -> finding.Finding:
         [],
         checks,
         rows,
+        others,
     )
 
 
@@ -416,6 +422,7 @@ def one_sided_finding() -> finding.Finding:
         missing,
         [],
         full.claims[:1],
+        [],
     )
 
 
@@ -499,6 +506,19 @@ def _records() -> list[tuple[str, str, bytes]]:
     ]
 
 
+def erasure_request() -> bytes:
+    """Acme's root asks every validator to give two stretches of the giver's bodies up."""
+    made = erasure.Erasure(EPOCH, [[0, 3], [7, 9]], [0, 1], "request", None, TIME_MS)
+    return made.sign(ACME_ROOT, ACME, GIVER.id)
+
+
+def erasure_retention(key: Signer = VALIDATOR) -> bytes:
+    """The validator gave the giver's decisions up."""
+    ranges = [[0, 5]]
+    made = erasure.Erasure(EPOCH, ranges, [0], "retention", VALIDATOR.id, TIME_MS)
+    return made.sign(key, INITECH, GIVER.id)
+
+
 def _signed() -> list[tuple[str, str, bytes, Callable[[bytes], Any]]]:
     signed_profile = profile.SignedProfile(the_profile())
     return [
@@ -526,6 +546,8 @@ def _signed() -> list[tuple[str, str, bytes, Callable[[bytes], Any]]]:
             profile.parse_statement,
         ),
         ("genesis", "genesis", the_genesis(), genesis.parse),
+        ("erasure, asked for", "erasure", erasure_request(), erasure.parse),
+        ("erasure, retention", "erasure", erasure_retention(), erasure.parse),
     ]
 
 
@@ -570,8 +592,9 @@ def everything() -> tuple[Example, ...]:
     found = [Example(name, rule, data, record.parse) for name, rule, data in _records()]
     found += [Example(*row) for row in _signed()]
     found += [Example(*row) for row in _plain()]
-    from support import heldkeys, joins  # they are made of this module's keys
+    from support import circles, heldkeys, joins  # they are made of this module's keys
 
     found += [Example(*row) for row in heldkeys.examples()]
     found += [Example(*row) for row in joins.examples()]
+    found += [Example(*row) for row in circles.examples()]
     return tuple(found)

@@ -22,6 +22,7 @@ from tallystick.evidence import (
     enrolment,
     enrolmentrequest,
     entry,
+    erasure,
     evidencefile,
     finding,
     forkproof,
@@ -42,11 +43,14 @@ from tallystick.evidence import (
     note,
     notice,
     number,
+    peerfile,
     profile,
     proof,
     queueorder,
+    quotarefusal,
     receipt,
     record,
+    registration,
     resend,
     root,
     segment,
@@ -278,6 +282,33 @@ def queue_order(given: Given) -> Given:
         _key(given, "root"), _bytes(given, "gateway"), _bytes(given, "challenge")
     )
     return {**_signed(verified), "after": verified.after}
+
+
+@operation
+def signed_erasure(given: Given) -> Given:
+    verified = erasure.parse(_bytes(given)).verify(_key(given))
+    covered = [n for n in range(given["below"]) if verified.covers(n, given["kind"])]
+    return {**_signed(verified), "covers": covered}
+
+
+@operation
+def peer_file(given: Given) -> Given:
+    verified = peerfile.parse(_bytes(given)).verify(given["at_s"])
+    return {**_signed(verified), "fingerprint": verified.spoken, "roots": [*dict(verified.roots)]}
+
+
+@operation
+def quota_refusal(given: Given) -> Given:
+    verified = quotarefusal.parse(_bytes(given)).verify(
+        _key(given), given["iss"], _bytes(given, "gateway"), _bytes(given, "batch")
+    )
+    return {**_signed(verified), "holder": verified.holder, "wait_ms": verified.wait_ms}
+
+
+@operation
+def registration_policy(given: Given) -> Given:
+    policy = registration.parse(_bytes(given)).verify(_key(given), _bytes(given, "validator"))
+    return {**_signed(policy), "roots": [name for name, _, _ in policy.roots]}
 
 
 @operation

@@ -17,9 +17,11 @@ if __name__ == "__main__":
 
 from support import vectors  # noqa: E402  # after the path is set
 from support.scenarios import (  # noqa: E402  # as above
+    circle,
     custodies,
     devices,
     encodings,
+    erasures,
     forks,
     gateways,
     identities,
@@ -32,7 +34,7 @@ from support.scenarios import (  # noqa: E402  # as above
 
 PARTS = (
     *(encodings, records, devices, identities, custodies, joining),
-    *(forks, gateways, lines, logs, verdicts),
+    *(forks, gateways, lines, logs, verdicts, erasures, circle),
 )
 
 

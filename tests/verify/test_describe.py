@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from support import examples, heldkeys, joins
+from support import circles, examples, heldkeys, joins
 from support.devices import Fleet
 from support.story import FIRMWARE, Story, disclose, known_claim
 from tallystick.evidence import cbor, ids, keychange, kinds, root
@@ -97,6 +97,9 @@ def objects() -> dict[str, bytes]:
         "join request": joins.join().encode(),
         "join answer": joins.signed_answer(),
         "queue order": joins.order(),
+        "peer file": circles.peer_file(),
+        "quota refusal": circles.refusal(),
+        "registration policy": circles.policy(),
     }
 
 

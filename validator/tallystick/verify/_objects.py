@@ -18,6 +18,7 @@ from tallystick.evidence import (
     enrolment,
     enrolmentrequest,
     entry,
+    erasure,
     evidencefile,
     finding,
     forkproof,
@@ -32,9 +33,12 @@ from tallystick.evidence import (
     keychange,
     notarised,
     notice,
+    peerfile,
     profile,
     queueorder,
+    quotarefusal,
     record,
+    registration,
     resend,
     segment,
     verdict,
@@ -90,7 +94,7 @@ KINDS = {
     20: _kind(
         "finding",
         finding.parse,
-        "inputs namespace interaction parties profile state missing checks claims",
+        "inputs namespace interaction parties profile state missing checks claims others",
     ),
     21: _kind("gateway leaf", gatewaylog.parse, "device epoch from to root checkpoint"),
     22: _kind("evidence file", evidencefile.parse, "version sections"),
@@ -110,8 +114,24 @@ KINDS = {
     32: _kind("join request", joinrequest.parse, "code nonce request door fleet"),
     33: _kind("join answer", joinanswer.parse, "id request credential settings profiles ca"),
     34: _kind("queue order", queueorder.parse, "challenge after"),
+    38: _kind(
+        "peer file",
+        peerfile.parse,
+        "organisation made_ms validity roots gateways validators",
+    ),
+    39: _kind(
+        "quota refusal",
+        quotarefusal.parse,
+        "batch holder key quota limit used time_ms until_ms",
+    ),
+    40: _kind(
+        "registration policy",
+        registration.parse,
+        "time_ms previous roots profiles quotas admission",
+    ),
+    35: _kind("erasure", erasure.parse, "epoch ranges kinds cause validator time_ms"),
 }
-STATEMENTS = {*range(4, 13), 28, 31, 33, 34}
+STATEMENTS = {*range(4, 13), 28, 31, 33, 34, 35, 38, 39, 40}
 # Custody evidence by its type.
 EVIDENCE = {
     custody_atecc608.TYPE: _kind(
@@ -153,6 +173,10 @@ ROWS = {
     "enrolment request.evidence.*": "type evidence",
     "attester.validity": "not_before_s not_after_s",
     "fork proof.inside": "root path",
+    "peer file.validity": "not_before_s not_after_s",
+    "peer file.roots.*": "iss key",
+    "peer file.validators.*": "url credential",
+    "registration policy.roots.*": "iss key by",
     "invitation.validity": "not_before_s not_after_s",
     "key change.head": "epoch size root",
     "key change.evidence.*": "type evidence",
@@ -165,9 +189,10 @@ ROWS = {
     "segment.stretches.*.items.*": "level hash",
     "batch.items.*": "level hash",
     "finding.missing.*": "role device claim absence",
-    "finding.checks.*": "check name result reason values blamed",
+    "finding.checks.*": "check name result reason values blamed used",
     "finding.checks.*.values.*": "claim field value",
     "finding.claims.*": "claim device role name status custody",
+    "finding.others.*": "claim device status custody",
     "batch answer.receipts.*": "statement receipt",
     "batch answer.refused.*": "index reason",
     "evidence file.sections.entries.*": "entry receipts",
@@ -185,4 +210,5 @@ CODES = {
     "attester.custody": enrolment.CUSTODIES,
     "key change.reason": keychange.REASONS,
     "finding.claims.custody": enrolment.CUSTODIES,
+    "finding.others.custody": enrolment.CUSTODIES,
 }
