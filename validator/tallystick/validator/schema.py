@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from tallystick.validator.portable import BIG, TEXT
 
-VERSION = 2
+VERSION = 3
 
 metadata = MetaData()
 
@@ -369,4 +369,25 @@ split_views = Table(
     Column("theirs", TEXT, nullable=False),
     Column("time_ms", BIG, nullable=False),
     PrimaryKeyConstraint("origin", "size"),
+)
+
+# --- the trust circle ------------------------------------------------------------------------
+# Imported organisations: the newest good file of each, which stays in force when a bad one comes.
+peer_files = Table(
+    "peer_files",
+    metadata,
+    Column("name", TEXT, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+    Column("since_ms", BIG, nullable=False),
+)
+# What a key sent (quotas.py): thousandths of records left at `at_ms`, bytes of that UTC day.
+quota_use = Table(
+    "quota_use",
+    metadata,
+    Column("holder", TEXT, nullable=False),
+    Column("key", LargeBinary, nullable=False),
+    Column("left", BIG, nullable=False),
+    Column("at_ms", BIG, nullable=False),
+    Column("bytes", BIG, nullable=False),
+    PrimaryKeyConstraint("key", "holder"),
 )
