@@ -13,6 +13,7 @@ from tallystick.validator import schema
 from tallystick.validator.devicelog import DeviceLog, held_over
 from tallystick.validator.identities import Known
 from tallystick.validator.keystatus import is_beyond
+from tallystick.validator.portable import total
 from tallystick.validator.work import Work
 
 
@@ -55,7 +56,7 @@ def cut_back(work: Work, log: DeviceLog, size: int) -> bool:
     claims = schema.claims
     log.claims = _count(work, claims, claims.c.log == log.log, claims.c.at < at)
     stretches = schema.stretches
-    covered = sa.select(sa.func.coalesce(sa.func.sum(stretches.c.to - stretches.c.first), 0))
+    covered = sa.select(total(stretches.c.to - stretches.c.first))
     log.covered = connection.execute(covered.where(stretches.c.log == log.log)).scalar_one()
     newest = connection.execute(
         sa.select(schema.entries.c.data)

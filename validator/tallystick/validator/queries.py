@@ -16,6 +16,7 @@ from tallystick.validator.devicelog import statement_of
 from tallystick.validator.forks import portable
 from tallystick.validator.keysheld import keys_held
 from tallystick.validator.limits import ENTRIES_BYTES_MAX, SHARING_READ_MAX
+from tallystick.validator.portable import holds, total
 from tallystick.validator.problem import Problem
 from tallystick.validator.receipts import build_receipts, newest_head, node_reader
 from tallystick.validator.schema import BEYOND
@@ -92,7 +93,7 @@ class Devices:
         table = schema.identities
         ours = table.c.subject == subject
         total, decisions = connection.execute(
-            sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(table.c.decisions), 0)).where(
+            sa.select(sa.func.count(), total(table.c.decisions)).where(
                 ours
             )
         ).one()
@@ -127,7 +128,7 @@ class Devices:
             # The serial number stands in a credential as it is; what is found is read anew.
             rows = connection.execute(
                 sa.select(table.c.id, table.c.credential)
-                .where(table.c.id != identity.id, sa.func.instr(table.c.credential, slot[0]) > 0)
+                .where(table.c.id != identity.id, holds(table.c.credential, slot[0]))
                 .order_by(table.c.id)
                 .limit(SHARING_READ_MAX)
             )
@@ -363,7 +364,7 @@ def totals(connection: Connection) -> tuple[int, int, int, int]:
     """Devices, decisions, claims and refused records."""
     table = schema.identities
     columns: Sequence[Any] = (table.c.decisions, table.c.claims, table.c.refused)
-    sums = [sa.func.coalesce(sa.func.sum(column), 0) for column in columns]
+    sums = [total(column) for column in columns]
     count, decisions, claims, refused = connection.execute(
         sa.select(sa.func.count(), *sums).where(table.c.subject == SUBJECTS.index("device"))
     ).one()

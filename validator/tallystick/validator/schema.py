@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from tallystick.validator.portable import BIG, TEXT
 
-VERSION = 3
+VERSION = 4
 
 metadata = MetaData()
 
@@ -369,6 +369,40 @@ split_views = Table(
     Column("theirs", TEXT, nullable=False),
     Column("time_ms", BIG, nullable=False),
     PrimaryKeyConstraint("origin", "size"),
+)
+
+# --- privacy -------------------------------------------------------------------------------
+# Bodies that were erased here, and are not taken again: kinds is a mask, bit n for kind n.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("log", BIG, nullable=False),
+    Column("first", BIG, nullable=False),
+    Column("to", BIG, nullable=False),
+    Column("kinds", Integer, nullable=False),
+    Column("entry", BIG, nullable=False),  # where it is logged
+    PrimaryKeyConstraint("log", "first", "to", "kinds", "entry"),
+)
+# Where accepted halves of a claim lie: whoever erases the claim erases them.
+copies = Table(
+    "copies",
+    metadata,
+    Column("claim", LargeBinary, nullable=False),
+    Column("log", BIG, nullable=False),
+    Column("at", BIG, nullable=False),
+    PrimaryKeyConstraint("claim", "log", "at"),
+)
+holds = Table(
+    "holds",
+    metadata,
+    Column("name", TEXT, primary_key=True),
+    Column("fleet", TEXT, nullable=True),
+    Column("device", LargeBinary, nullable=True),
+    Column("namespace", TEXT, nullable=True),
+    Column("interaction", LargeBinary, nullable=True),
+    Column("why", TEXT, nullable=False),
+    Column("by", TEXT, nullable=False),
+    Column("since_ms", BIG, nullable=False),
 )
 
 # --- the trust circle ------------------------------------------------------------------------

@@ -5,7 +5,7 @@ Nothing outside changes before the transaction is durable; `Caches` are dropped 
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import sqlalchemy as sa
@@ -24,6 +24,8 @@ CHUNK = 500  # bound variables in one statement
 
 K = TypeVar("K")
 V = TypeVar("V")
+# Text; names of positional parameters in order; what makes a value the driver's.
+_Compiled = tuple[str, list[str] | None, dict[str, Callable[[Any], Any]]]
 
 
 class Recent(Generic[K, V]):
@@ -57,17 +59,28 @@ class Prepared:
 
     def __init__(self, statement: Any) -> None:
         self._statement = statement
-        self._compiled: dict[str, tuple[str, list[str] | None]] = {}
+        self._compiled: dict[str, _Compiled] = {}
 
     def rows(self, connection: Connection, **values: object) -> Any:
         """Run it with these bound values."""
         name = connection.dialect.name
         if name not in self._compiled:
-            made = self._statement.compile(dialect=connection.dialect)
-            self._compiled[name] = (str(made), made.positiontup)
-        text, order = self._compiled[name]
+            self._compiled[name] = _compiled(self._statement, connection.dialect)
+        text, order, processors = self._compiled[name]
+        for key, processor in processors.items():
+            values[key] = processor(values[key])
         given = values if order is None else tuple(values[key] for key in order)
         return connection.exec_driver_sql(text, given)
+
+
+def _compiled(statement: Any, dialect: sa.Dialect) -> _Compiled:
+    made = statement.compile(dialect=dialect)
+    found = {
+        key: bind.type.dialect_impl(dialect).bind_processor(dialect)
+        for key, bind in made.binds.items()
+    }
+    processors = {key: processor for key, processor in found.items() if processor is not None}
+    return str(made), made.positiontup, processors
 
 
 class Work:
