@@ -1,6 +1,6 @@
 """What the read interface is asked, answered from one snapshot of the store."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,13 +12,14 @@ from tallystick.evidence.enrolment import SUBJECTS
 from tallystick.evidence.errors import TallyError
 from tallystick.evidence.keys import PublicKey, b64u, device_text
 from tallystick.validator import answers, schema
+from tallystick.validator.access import Scope
 from tallystick.validator.devicelog import statement_of
 from tallystick.validator.forks import portable
 from tallystick.validator.keysheld import keys_held
 from tallystick.validator.limits import ENTRIES_BYTES_MAX, SHARING_READ_MAX
 from tallystick.validator.portable import holds, total
 from tallystick.validator.problem import Problem
-from tallystick.validator.receipts import build_receipts, newest_head, node_reader
+from tallystick.validator.receipts import build_receipts, node_reader
 from tallystick.validator.schema import BEYOND
 from tallystick.verify.chipslots import named, slot_of, slots_of
 
@@ -28,14 +29,6 @@ Found = Any  # a row of a query
 def missing(what: str) -> Problem:
     """404."""
     return Problem("bad-value", f"no such {what} is known here", status=404)
-
-
-def checkpoint_text(connection: Connection) -> str:
-    """The newest log checkpoint."""
-    head = newest_head(connection)
-    if head is None:
-        raise Problem("not-ready", "nothing is published yet", status=503)
-    return head.note
 
 
 def published(connection: Connection) -> int:
@@ -92,17 +85,15 @@ class Devices:
         """A page of those of one subject, in the order of their ids."""
         table = schema.identities
         ours = table.c.subject == subject
-        total, decisions = connection.execute(
-            sa.select(sa.func.count(), total(table.c.decisions)).where(
-                ours
-            )
+        count, decisions = connection.execute(
+            sa.select(sa.func.count(), total(table.c.decisions)).where(ours)
         ).one()
         rows = connection.execute(
             sa.select(table).where(ours, table.c.id > after).order_by(table.c.id).limit(limit + 1)
         ).all()
         shown = [self._shown(connection, row) for row in rows[:limit]]
         following = device_text(rows[limit - 1].id) if len(rows) > limit else None
-        return answers.Devices(total, decisions, shown, following)
+        return answers.Devices(count, decisions, shown, following)
 
     def one(self, connection: Connection, id_: bytes) -> answers.Device:
         """One of any subject."""
@@ -256,9 +247,14 @@ def _party_set(row: Found) -> answers.PartySet:
 
 
 def interactions(
-    connection: Connection, state: str | None, namespace: str | None, after: int, limit: int
+    connection: Connection,
+    scope: Scope,
+    state: str | None,
+    namespace: str | None,
+    after: int,
+    limit: int,
 ) -> answers.Interactions:
-    """A page of party sets."""
+    """A page of party sets; of those that the log does not show yet, what the scope covers."""
     table = schema.party_sets
     query = sa.select(table).where(table.c.party_set > after)
     if state is not None:
@@ -267,21 +263,54 @@ def interactions(
         query = query.where(table.c.namespace == namespace)
     rows = connection.execute(query.order_by(table.c.party_set).limit(limit + 1)).all()
     following = rows[limit - 1].party_set if len(rows) > limit else None
-    return answers.Interactions([_party_set(row) for row in rows[:limit]], following)
+    visible = seen(connection, rows[:limit], scope)
+    return answers.Interactions([_party_set(row) for row in visible], following)
 
 
-def interaction(connection: Connection, namespace: str, id_: bytes) -> answers.Interaction:
-    """One interaction, without bodies."""
+def seen(connection: Connection, rows: Sequence[Found], scope: Scope) -> list[Found]:
+    """The sets that the log shows (by a verdict, or a closing), and those that a scope covers.
+
+    Before, only bodies say that a set is there: its task, its parties.
+    """
+    size = published(connection)
+    found = []
+    for row in rows:
+        shown = [at for at in (row.verdict_entry, row.closing) if at is not None]
+        if min(shown, default=size) < size or scope.about(row.namespace, row.interaction):
+            found.append(row)
+        elif any(
+            scope.of(device, fleet_of(connection, device))
+            for devices in cbor.decode(row.parties).values()
+            for device in devices
+        ):
+            found.append(row)
+    return found
+
+
+def fleet_of(connection: Connection, device: bytes) -> str | None:
+    """Who enrolled it, where that is known."""
+    table = schema.identities
+    iss: str | None = connection.execute(
+        sa.select(table.c.iss).where(table.c.id == device)
+    ).scalar_one_or_none()
+    return iss
+
+
+def interaction(
+    connection: Connection, scope: Scope, namespace: str, id_: bytes
+) -> answers.Interaction:
+    """One interaction, without bodies; of its sets those that `seen` gives."""
     table = schema.party_sets
     rows = connection.execute(
         sa.select(table)
         .where(table.c.namespace == namespace, table.c.interaction == id_)
         .order_by(table.c.party_set)
     ).all()
-    if not rows:
+    visible = seen(connection, rows, scope)
+    if not visible:
         raise missing("interaction")
     sets = [
-        answers.InteractionSet(_party_set(row), _claims(connection, row.party_set)) for row in rows
+        answers.InteractionSet(_party_set(row), _claims(connection, row.party_set)) for row in visible
     ]
     return answers.Interaction(namespace, b64u(id_), sets)
 
@@ -363,8 +392,7 @@ def _verdict(row: Found, made: bytes) -> answers.Verdict:
 def totals(connection: Connection) -> tuple[int, int, int, int]:
     """Devices, decisions, claims and refused records."""
     table = schema.identities
-    columns: Sequence[Any] = (table.c.decisions, table.c.claims, table.c.refused)
-    sums = [total(column) for column in columns]
+    sums: Any = [total(column) for column in (table.c.decisions, table.c.claims, table.c.refused)]
     count, decisions, claims, refused = connection.execute(
         sa.select(sa.func.count(), *sums).where(table.c.subject == SUBJECTS.index("device"))
     ).one()

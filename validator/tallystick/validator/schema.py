@@ -18,11 +18,12 @@ from sqlalchemy import (
     text,
 )
 
-from tallystick.validator.portable import BIG, TEXT
+from tallystick.validator import portable
 
 VERSION = 4
 
 metadata = MetaData()
+BIG, TEXT = portable.BIG, portable.TEXT
 
 meta = Table(
     "meta",
