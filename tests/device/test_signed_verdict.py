@@ -19,7 +19,7 @@ PARTIES = {"giver": [A], "receiver": [B]}
 
 def found(state: str = "matched") -> finding.Finding:
     claims = [finding.FindingClaim(A, A, "giver", "released", "active", 0)]
-    return finding.Finding(HASH, "dock-3", ID16, PARTIES, HASH, state, [], [], claims)
+    return finding.Finding(HASH, "dock-3", ID16, PARTIES, HASH, state, [], [], claims, [])
 
 
 def test_a_verdict_is_signed_and_verified() -> None:

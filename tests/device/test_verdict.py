@@ -11,13 +11,16 @@ PARTIES = {"giver": [A], "receiver": [B]}
 
 def found(state: str = "conflicting") -> finding.Finding:
     values = [finding.CheckedValue(HASH, "item", ["pallet-7", Dec(5, -1), None])]
-    check = finding.CheckResult("agree", "same item", "fail", "The items differ.", values, [A])
+    said = ("fail", "The items differ.", values, [A], [1, 2])
+    check = finding.CheckResult("agree", "same item", *said)
     claims = [
         finding.FindingClaim(B, B, "receiver", "acquired", "active", 3),
         finding.FindingClaim(A, A, "giver", "released", "active", 0),
     ]
     missing = [finding.Missing("receiver", B, "confirmed", "unheard")]
-    return finding.Finding(HASH, "dock-3", ID16, PARTIES, HASH, state, missing, [check], claims)
+    others = [finding.FindingOther(HASH, A, "active", 0)]
+    fields = (HASH, "dock-3", ID16, PARTIES, HASH, state, missing, [check], claims, others)
+    return finding.Finding(*fields)
 
 
 def inputs(claims: "list[finding.ClaimInput]") -> finding.FindingInputs:
@@ -31,8 +34,16 @@ def test_a_finding_comes_back() -> None:
     assert again.claims[0].role == "giver"  # in bytewise order, not as given
     assert again.checks[0].values[0].value[1] == Dec(5, -1)
     assert again.missing[0].absence == "unheard"
+    assert again.used(again.checks[0]) == [again.claims[1].claim, HASH]
     assert refused(found, "true") == "bad-value"
     assert refused(finding.parse, found().encode()[:-1]) == "truncated"
+
+
+def test_a_check_names_claims_that_are_there_in_order() -> None:
+    for used, reason in (([3], "bad-value"), ([1, 0], "non-canonical"), ([1, 1], "non-canonical")):
+        values = found().values()
+        values[8][0][6] = used
+        assert refused(finding.parse, encode(values)) == reason
 
 
 def test_inputs_have_one_digest() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from support import circles
+from support import circles, guilt
 from support import examples as ex
 from tallystick.evidence import (
     attester,
@@ -33,6 +33,7 @@ from tallystick.evidence import (
     joinanswer,
     joinrequest,
     limits,
+    misbehaviour,
     note,
     peerfile,
     profile,
@@ -145,6 +146,8 @@ BOUNDED: dict[str, Callable[[int], Any]] = {
     "join_settings_bytes_max": lambda n: an_answer(settings='{"a":"' + "x" * (n - 8) + '"}'),
     "join_ca_bytes_max": lambda n: an_answer(ca=bytes(n)),
     "invitation_uses_max": lambda n: invitation.Invitation(bytes(16), HASH, n, [1, 2]),
+    "lineage_max": guilt.chain,
+    "score_rows_max": guilt.scored,
     "peer_roots_max": lambda n: circles.unsigned_file(
         roots=[(f"r{k}", ex.ACME_ROOT.public_key()) for k in range(n)]
     ),
@@ -193,7 +196,7 @@ READ: dict[str, list[Callable[[bytes], Any]]] = {
     "segment_bytes_max": [segment.parse],
     "half_bytes_max": [half.parse],
     "batch_bytes_max": [batch.parse, batchanswer.parse],
-    "evidence_bytes_max": [evidencefile.parse],
+    "evidence_bytes_max": [evidencefile.parse, misbehaviour.parse],
     "profile_bytes_max": [profile.parse, deviceprofile.parse],
     "entry_bytes_max": [entry.parse_entry],
     "receipt_bytes_max": [receipt.parse, receipt.parse_consistency],

@@ -71,33 +71,42 @@ INPUTS = st.builds(
     TIME_INPUTS,
     st.one_of(st.none(), st.booleans()),
 )
-RESULTS = st.builds(
-    finding.CheckResult,
-    NAMES,
-    NAMES,
-    st.sampled_from(finding.RESULTS),
-    NAMES,
-    st.lists(st.builds(finding.CheckedValue, HASHES, NAMES, made.VALUES), max_size=3),
-    PATHS,
-)
-FINDINGS = st.builds(
-    finding.Finding,
-    HASHES,
-    NAMES,
-    IDS16,
-    made.PARTIES,
-    HASHES,
-    st.sampled_from(finding.STATES[1:]),
-    st.lists(
-        st.builds(finding.Missing, NAMES, HASHES, NAMES, st.sampled_from(finding.ABSENCES)),
-        max_size=3,
-    ),
-    st.lists(RESULTS, max_size=3),
-    st.lists(
-        st.builds(finding.FindingClaim, HASHES, HASHES, NAMES, NAMES, STATUSES, CUSTODIES),
-        max_size=4,
-    ),
-)
+MISSING = st.builds(finding.Missing, NAMES, HASHES, NAMES, st.sampled_from(finding.ABSENCES))
+CLAIM_ROWS = st.builds(finding.FindingClaim, HASHES, HASHES, NAMES, NAMES, STATUSES, CUSTODIES)
+OTHER_ROWS = st.builds(finding.FindingOther, HASHES, HASHES, STATUSES, CUSTODIES)
+CHECKED = st.builds(finding.CheckedValue, HASHES, NAMES, made.VALUES)
+
+
+@st.composite
+def _findings(draw: st.DrawFn) -> finding.Finding:
+    claims = draw(st.lists(CLAIM_ROWS, max_size=4, unique=True))
+    others = draw(st.lists(OTHER_ROWS, max_size=3, unique=True))
+    places = list(range(len(claims) + len(others)))
+    results = st.builds(
+        finding.CheckResult,
+        NAMES,
+        NAMES,
+        st.sampled_from(finding.RESULTS),
+        NAMES,
+        st.lists(CHECKED, max_size=3),
+        PATHS,
+        st.sets(st.sampled_from(places)).map(sorted) if places else st.just([]),
+    )
+    return finding.Finding(
+        draw(HASHES),
+        draw(NAMES),
+        draw(IDS16),
+        draw(made.PARTIES),
+        draw(HASHES),
+        draw(st.sampled_from(finding.STATES[1:])),
+        draw(st.lists(MISSING, max_size=3)),
+        draw(st.lists(results, max_size=3)),
+        claims,
+        others,
+    )
+
+
+FINDINGS = _findings()
 ANSWERS = st.builds(
     batchanswer.BatchAnswer,
     UINTS,

@@ -13,8 +13,9 @@ from typing import Any
 from tallystick.evidence import cbor
 from tallystick.evidence.number import Dec, to_text
 from tallystick.verify.inputs import KnownClaim, PartySetInputs
+from verify import naive_neighbours as neighbours
 
-KNOWN_CHECKS = ("agree", "limit", "order", "within", "quorum")
+KNOWN_CHECKS = ("agree", "limit", "order", "within", "quorum", "custody", "exclusive")
 GOOD = {"active", "rotated", "retired", "lost", "prior"}
 NOTHING_THERE = object()
 
@@ -66,7 +67,11 @@ class Naive:
         if refusal:
             return self.refused(*refusal)
         assert self.profile is not None
-        self.others = [*self.given.others, *(k for k in self.claims if not self.belongs(k))]
+        strangers = [*self.given.others, *(k for k in self.claims if not self.belongs(k))]
+        strangers.sort(key=lambda k: (k.reference, k.claim is None, k.status, k.custody))
+        self.others = [
+            k for at, k in enumerate(strangers) if k.reference not in {o[0] for o in strangers[:at]}
+        ]
         self.claims = [k for k in self.claims if self.belongs(k)]
         self.slots = {key: self.judge(key) for key in self.slot_keys()}
         missing = [key for key, (state, _, _) in self.slots.items() if state == "missing"]
@@ -77,16 +82,22 @@ class Naive:
                 if evidence[0] in {device for _, device, _ in missing}:
                     times.setdefault(evidence[0], list(evidence))
         checks: list[list[Any]] = []
+        borrowed: dict[bytes, KnownClaim] = {}
         if closed is False:
             state = "pending"
         else:
             checks = self.built_in()
-            results = [(check, self.run(check)) for check in map(list, self.profile.checks)]
-            checks += [
-                [check[0], check[1], *result[:2], self.shown(result[2]), sorted(set(result[3]))]
-                for check, result in results
-            ]
-            state = self.state(checks, [result[4] for _, result in results], bool(missing))
+            causes = []
+            for check in map(list, self.profile.checks):
+                self.read: list[KnownClaim] = []
+                self.lent: list[KnownClaim] = []
+                result = self.run(check)
+                causes.append(result[4])
+                borrowed |= {k.reference: k for k in self.lent}
+                named = [k.reference for k in self.read + self.lent]
+                blamed = sorted(set(result[3]))
+                checks.append([*check[:2], *result[:2], self.shown(result[2]), blamed, named])
+            state = self.state(checks, causes, bool(missing))
         own: list[list[Any]] = []
         others: list[list[Any]] = []
         rows: list[list[Any]] = []
@@ -98,15 +109,27 @@ class Naive:
                 row = [known.reference, known.device, role, shown, known.status, known.custody]
                 if mine and not any(known.reference == seen[0] for seen in rows):
                     rows.append(row)
+        others += [self.input_row(k, True) for k in borrowed.values()]
+        beside = canonical([[row[0], row[1], row[3], row[4]] for row in others])
+        everybody = [row[0] for row in canonical(rows)] + [row[0] for row in beside]
+        for line in checks:
+            line[6] = sorted({everybody.index(reference) for reference in line[6]})
         absences = [
             [role, device, name, "silent" if device in times else "unheard"]
             for role, device, name in missing
         ]
         inputs = [own, others, list(times.values())]
-        return self.encode(inputs, closed, state, absences, checks, rows)
+        return self.encode(inputs, closed, state, absences, checks, rows, beside)
 
     def encode(
-        self, inputs: Any, closed: Any, state: str, missing: Any, checks: Any, rows: Any
+        self,
+        inputs: Any,
+        closed: Any,
+        state: str,
+        missing: Any,
+        checks: Any,
+        rows: Any,
+        beside: Any,
     ) -> bytes:
         given = self.given
         parties = {role: list(devices) for role, devices in given.parties.items()}
@@ -116,7 +139,7 @@ class Naive:
             + [closed]
         )
         head = [20, digest, given.namespace, given.interaction, parties, self.digest, state]
-        return cbor.encode([*head, missing, checks, canonical(rows)])
+        return cbor.encode([*head, missing, checks, canonical(rows), beside])
 
     @staticmethod
     def input_row(known: KnownClaim, readable: bool) -> list[Any]:
@@ -131,7 +154,12 @@ class Naive:
             if check[0] not in KNOWN_CHECKS:
                 text = f"The profile names the check {check[0]}, which is not known."
                 return "profile", "known", text
-            # Of what cannot be read, the random worlds have this one only.
+            # Of what cannot be read, the random worlds have these two only.
+            kinds = [kind for kind, *_ in map(list, self.profile.checks)]
+            borrowers = [at for at, kind in enumerate(kinds) if kind in ("custody", "exclusive")]
+            if borrowers[4:] and check == list(self.profile.checks)[borrowers[4]]:
+                text = f"The parameters of the check {check[1]} cannot be read."
+                return "profile", "known", text
             if check[0] == "order" and check[2]["first"] == check[2]["then"]:
                 text = f"The parameters of the check {check[1]} cannot be read."
                 return "profile", "known", text
@@ -158,8 +186,8 @@ class Naive:
             ]
             for k in claims
         ]
-        result = [check, name, "not_evaluated", reason, [], []]
-        return self.encode(inputs, None, "insufficient", [], [result], rows)
+        result = [check, name, "not_evaluated", reason, [], [], []]
+        return self.encode(inputs, None, "insufficient", [], [result], rows, [])
 
     # --- slots -----------------------------------------------------------------------------
 
@@ -247,12 +275,15 @@ class Naive:
             values = [[k.reference, key[2], None] for key, slot in twice for k in slot[1]]
             blamed = sorted({key[1] for key, _ in twice})
             text = f"Contradicted slots: {len(twice)}."
-            results.append(["claims", "once", "fail", text, self.shown(values), blamed])
+            named = [k.reference for _, slot in twice for k in slot[1]]
+            results.append(["claims", "once", "fail", text, self.shown(values), blamed, named])
         bad = [slot for slot in self.slots.values() if slot[0] == "unusable"]
         if bad:
             values = [[counting[0].reference, *why] for _, counting, why in bad]
             text = f"Unusable slots: {len(bad)}."
-            results.append(["claims", "usable", "not_evaluated", text, self.shown(values), []])
+            named = [counting[0].reference for _, counting, _ in bad]
+            values = self.shown(values)
+            results.append(["claims", "usable", "not_evaluated", text, values, [], named])
         return results
 
     @staticmethod
@@ -273,9 +304,10 @@ class Naive:
 
     # --- checks: (result, reason, values, blamed, cause) -------------------------------------
 
-    def run(self, check: list[Any]) -> tuple[str, str, list[list[Any]], list[bytes], str | None]:
+    def run(self, check: list[Any]) -> Any:
         kind, _, parameters = check
-        places = parameters.get("fields") or parameters.get("claims")
+        single = parameters.get("release") or parameters.get("grant")
+        places = parameters.get("fields") or parameters.get("claims") or (single and [single])
         there, obstacle = [], None
         for place in places or [parameters["first"], parameters["then"]]:
             role, claim, field = [*place.split("."), ""][:3]
@@ -283,6 +315,7 @@ class Naive:
                 if (a, b) == (role, claim) and state == "filled":
                     body = counting[0].claim
                     assert body is not None
+                    self.read.append(counting[0])
                     there.append((place, field, counting[0], body.fields.get(field, NOTHING_THERE)))
                 elif (a, b) == (role, claim) and obstacle is None:
                     words = {"missing": "is missing", "unusable": "cannot be used"}
@@ -293,6 +326,8 @@ class Naive:
             return "pass", "There is nothing to compare.", [], [], None
         if kind == "quorum":
             return self.quorum(parameters, there, obstacle)
+        if single:
+            return neighbours.judge(self, check, there, obstacle)
         failed, lack, passed, unsure = (*getattr(self, kind)(parameters, there), None)[:4]
         if failed:
             return ("fail", *failed, None)

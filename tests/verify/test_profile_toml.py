@@ -45,6 +45,7 @@ check = "exclusive"
 name = "once"
 grant = "giver.released"
 resource = "item"
+longest = "1 h"
 """
 )
 
@@ -93,6 +94,8 @@ def test_all_seven_checks_can_be_written() -> None:
         "duration_ms": 30_000,
     }
     assert made.checks[6][2]["origin"] is False
+    assert made.checks[7][2]["longest_ms"] == 3_600_000
+    assert made.checks[7][2]["by"] == "anyone"
     assert profile.parse(made.encode()) == made
 
 
@@ -144,12 +147,36 @@ def test_an_error_names_the_line_and_the_key(old: str, new: str, line: int, word
         ('item = "item"', 'item = "position_m"'),
         ('resource = "item"', 'resource = "nothing"'),
         ('grant = "giver.released"', 'grant = "giver"'),
+        ('resource = "item"', 'resource = "position_m"'),
+        ('longest = "1 h"', 'longest = "0 s"'),
+        ('longest = "1 h"', ""),
+        ('longest = "1 h"', 'longest = "1 h"\nby = "nobody"'),
+        ('acquire = "receiver.acquired"', 'acquire = "giver.released"'),
+        ('acquire = "receiver.acquired"', 'acquire = "receiver.lost"'),
+        ('item = "item"', 'item = "item"\norigin = "yes"'),
+        ("[roles.giver]\nmin = 1\nmax = 1", "[roles.giver]\nmin = 1\nmax = 5"),
+        ('item = { type = "text" }', 'item = { type = "text", required = false }'),
+        ('item = { type = "text" }', 'item = { type = "bytes" }'),
     ],
 )
 def test_parameters_of_later_checks_are_checked_too(old: str, new: str) -> None:
     assert old in ALL_CHECKS
     with pytest.raises(Malformed, match="line"):
         parse_profile(ALL_CHECKS.replace(old, new, 1))
+
+
+def test_a_fifth_check_that_reads_elsewhere_is_refused() -> None:
+    again = """[[checks]]
+check = "exclusive"
+name = "once-%d"
+grant = "giver.released"
+resource = "item"
+longest = "1 h"
+"""
+    made = ALL_CHECKS + "".join(again % n for n in range(2))
+    assert len(parse_profile(made).checks) == 10
+    with pytest.raises(Malformed, match="is one more than 4"):
+        parse_profile(made + again % 3)
 
 
 @pytest.mark.parametrize(

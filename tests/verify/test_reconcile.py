@@ -12,6 +12,7 @@ from tallystick.evidence.finding import Finding, parse
 from tallystick.evidence.number import from_text
 from tallystick.evidence.profile import Profile
 from tallystick.verify import profiles
+from tallystick.verify.checks import CHECKS
 from tallystick.verify.inputs import KnownClaim, PartySetInputs, TimeEvidence
 from tallystick.verify.reconcile import find
 from verify import naive, worlds
@@ -248,7 +249,12 @@ def claims_under(profile: Profile, **more: Any) -> list[KnownClaim]:
     return made
 
 
-def test_a_check_that_is_not_registered_leaves_all_insufficient() -> None:
+def test_a_check_that_is_not_registered_leaves_all_insufficient(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A validator of an older release, given a newer profile."""
+    monkeypatch.delitem(CHECKS, "exclusive")
+    monkeypatch.setattr(naive, "KNOWN_CHECKS", tuple(CHECKS))
     profile = with_check("exclusive", {"grant": "giver.released", "resource": "item"})
     finding = both(inputs(*claims_under(profile), profile=profile))
     assert finding.state == "insufficient"

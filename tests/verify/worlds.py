@@ -14,6 +14,7 @@ from tallystick.verify.inputs import KnownClaim, PartySetInputs, TimeEvidence
 
 DEVICES = [sha256(b"device %d" % number) for number in range(6)]
 NAMESPACE = "site-1"
+ORDER = sha256(b"order-1")[:16]
 STATUSES = ["active"] * 12 + ["rotated", "retired", "lost", "prior", "suspect", "compromised"]
 OPERATORS = ("<", "<=", "=", "!=", ">=", ">")
 
@@ -87,9 +88,35 @@ def _random_checks(
         if field in "nv" and rng.random() < 0.7:
             parameters[rng.choice(("within", "within_rel"))] = from_scaled(rng.choice((0, 100)), -2)
         checks.append(["quorum", "most", {**parameters, "at_least": rng.choice((1, 2, 3))}])
+    checks += _neighbourly_checks(rng, claims)
     if rng.random() < 0.05:
         checks.append(["order", "unread", {"first": "giver.said", "then": "giver.said"}])
     rng.shuffle(checks)
+    return checks
+
+
+def _neighbourly_checks(rng: random.Random, claims: dict[str, Any]) -> list[list[Any]]:
+    # Where each claim names something: an item, or what is granted.
+    naming = [
+        (f"{role}.{name}", field)
+        for role, names in claims.items()
+        for name, fields in names.items()
+        for field in "tb"
+        if field in fields and fields[field][3]
+    ]
+    checks: list[list[Any]] = []
+    if naming and rng.random() < 0.5:
+        place, field = rng.choice(naming)
+        many = rng.choice((1, 1, 1, 1, 1, 1, 1, 2, 5))
+        for n in range(many):
+            parameters = {"grant": place, "resource": field, "longest_ms": rng.choice((4, 12, 40))}
+            parameters["by"] = rng.choice(("anyone", "maker"))
+            checks.append(["exclusive", f"alone-{n}", parameters])
+    pairs = [(a, b, f) for a, f in naming for b, g in naming if f == g and a != b]
+    if pairs and rng.random() < 0.6:
+        a, b, field = rng.choice(pairs)
+        parameters = {"release": a, "acquire": b, "item": field, "origin": rng.random() < 0.3}
+        checks.append(["custody", "chain", parameters])
     return checks
 
 
@@ -140,6 +167,7 @@ def _claim(
     parties: dict[str, list[bytes]],
     device: bytes,
     relied: list[bytes],
+    tasks: tuple[str, ...] = ("order-1",) * 9 + ("order-2",),
 ) -> KnownClaim:
     roles = [role for role, devices in parties.items() if device in devices] or list(parties)
     role = rng.choice(roles)
@@ -173,13 +201,26 @@ def _claim(
         fields,
         constraints,
         uptime_ms=rng.choice((1, 2, 3)),
-        task=rng.choice(["order-1"] * 9 + ["order-2"]),
+        task=rng.choice(tasks),
         namespace=rng.choice([NAMESPACE] * 19 + ["site-2"]),
         interval=interval,
         relied=rng.sample(relied, min(len(relied), rng.choice((0, 0, 1, 2)))),
     )
     status = rng.choice(STATUSES)
     return known(claim, device, index=rng.choice((1, 2)), status=status, custody=rng.randrange(4))
+
+
+def _abroad(
+    rng: random.Random, profile: Profile, parties: dict[str, list[bytes]], members: list[bytes]
+) -> list[KnownClaim]:
+    # Claims of other interactions, which rely on each other as ours rely on them.
+    made: list[KnownClaim] = []
+    if any(check[0] in {"custody", "exclusive"} for check in map(list, profile.checks)):
+        tasks = ("order-2", "order-3", "order-4", "order-1")
+        for _ in range(rng.choice((0, 2, 4, 6))):
+            relied = [one.reference for one in made]
+            made.append(_claim(rng, profile, parties, rng.choice(members), relied, tasks))
+    return made
 
 
 def random_inputs(rng: random.Random) -> PartySetInputs:
@@ -197,10 +238,11 @@ def random_inputs(rng: random.Random) -> PartySetInputs:
         parties["stranger"] = [DEVICES[5]]
     members = sorted({device for some in parties.values() for device in some})
     claims: list[KnownClaim] = []
+    abroad = _abroad(rng, profile, parties, members)
     for device in members:
         some = range(rng.choice((0, 1, 1, 1, 1, 2, 3)))
         for _ in some:
-            relied = [one.reference for one in claims]
+            relied = [one.reference for one in (*claims, *abroad)]
             claims.append(_claim(rng, profile, parties, device, relied))
     # The same thing said again: another index and uptime, no contradiction.
     for one in list(claims):
@@ -210,11 +252,11 @@ def random_inputs(rng: random.Random) -> PartySetInputs:
             claims.append(again)
         if rng.random() < 0.08:
             claims[claims.index(one)] = one._replace(claim=None)
-    others = []
+    others = list(abroad)
     if rng.random() < 0.3:
         elsewhere = dict(parties, **{rng.choice(sorted(parties)): sorted(devices[:2])})
         twofold = [device for device in members if rng.random() < 0.5]
-        others = [_claim(rng, profile, elsewhere, device, []) for device in twofold]
+        others += [_claim(rng, profile, elsewhere, device, []) for device in twofold]
     silence = [
         TimeEvidence(device, sha256(b"c%d" % n), sha256(b"r%d" % n), rng.choice((5000, 6000)))
         for device in devices

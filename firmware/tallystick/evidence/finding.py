@@ -9,6 +9,7 @@ from tallystick.evidence._wire import Wire
 from tallystick.evidence.cbor import decode, encode
 from tallystick.evidence.claim import check_parties
 from tallystick.evidence.digest import sha256
+from tallystick.evidence.errors import Malformed
 from tallystick.evidence.ids import INTERACTION_SIZE, party_set
 from tallystick.evidence.kinds import FINDING
 from tallystick.evidence.limits import (
@@ -38,6 +39,7 @@ ClaimInput = namedtuple("ClaimInput", ("claim", "device", "leaf", "status", "cus
 TimeInput = namedtuple("TimeInput", ("device", "checkpoint", "receipt", "time_ms"))
 Missing = namedtuple("Missing", ("role", "device", "claim", "absence"))
 FindingClaim = namedtuple("FindingClaim", ("claim", "device", "role", "name", "status", "custody"))
+FindingOther = namedtuple("FindingOther", ("claim", "device", "status", "custody"))
 CheckedValue = namedtuple("CheckedValue", ("claim", "field", "value"))
 
 
@@ -145,6 +147,7 @@ class CheckResult:
         reason: str,
         values: "list[CheckedValue]",
         blamed: list[bytes],
+        used: list[int],
     ) -> None:
         what = "check result"
         # A type of check, or a built-in rule of docs/reconciliation.md, section 4.1.
@@ -154,6 +157,12 @@ class CheckResult:
         self.reason = shape.text(reason, TEXT_BYTES_MAX, what)
         self.values = [CheckedValue(*row) for row in _rows(values, "hnv", what)]
         self.blamed = shape.hashes(blamed, PARTIES_MAX, what)
+        # Places in the finding's claims, and after those in its others.
+        for place in shape.array(used, what, 0, FINDING_ROWS_MAX):
+            shape.uint(place, what, 2 * FINDING_ROWS_MAX)
+        if used != sorted(set(used)):
+            raise Malformed("non-canonical", "%s: used claims are not in order" % what)
+        self.used = used
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, CheckResult) and self.array() == other.array()
@@ -164,13 +173,13 @@ class CheckResult:
     def array(self) -> "list[Any]":
         """The array of the CDDL."""
         rows = [list(row) for row in self.values]
-        return [self.check, self.name, self.result, self.reason, rows, self.blamed]
+        return [self.check, self.name, self.result, self.reason, rows, self.blamed, self.used]
 
 
 def _check_result(value: "Any") -> CheckResult:
     if isinstance(value, CheckResult):
         return value
-    return CheckResult(*shape.row(value, 6, "check result"))
+    return CheckResult(*shape.row(value, 7, "check result"))
 
 
 class Finding(Wire):
@@ -187,6 +196,7 @@ class Finding(Wire):
         missing: "list[Missing]",
         checks: list[CheckResult],
         claims: "list[FindingClaim]",
+        others: "list[FindingOther]",
     ) -> None:
         what = "finding"
         self.inputs = shape.octets(inputs, shape.HASH_SIZE, what)
@@ -202,6 +212,12 @@ class Finding(Wire):
         ]
         rows = _in_order(_rows(claims, "hhnnsc", what))
         self.claims = [FindingClaim(*row) for row in rows]
+        rows = _in_order(_rows(others, "hhsc", what))
+        self.others = [FindingOther(*row) for row in rows]
+        end = len(self.claims) + len(self.others)
+        for check in self.checks:
+            if check.used and check.used[-1] >= end:
+                raise Malformed("bad-value", "%s: a check used a claim that is not there" % what)
 
     def values(self) -> "list[Any]":
         """The array of the CDDL, kind first."""
@@ -216,7 +232,13 @@ class Finding(Wire):
             [list(row) for row in self.missing],
             [check.array() for check in self.checks],
             [list(row) for row in self.claims],
+            [list(row) for row in self.others],
         ]
+
+    def used(self, check: CheckResult) -> list[bytes]:
+        """References of the claims that a check used."""
+        rows = [row.claim for row in self.claims] + [row.claim for row in self.others]
+        return [rows[place] for place in check.used]
 
     def party_set(self) -> bytes:
         """32 bytes that name the map of parties."""
@@ -225,9 +247,10 @@ class Finding(Wire):
 
 def from_array(value: "Any") -> Finding:
     """The finding in a decoded array, as a verdict holds it."""
-    fields = shape.after_kind(value, FINDING, 9, "finding")
+    fields = shape.after_kind(value, FINDING, 10, "finding")
     finding = Finding(*fields)
-    shape.ascending([encode(row) for row in fields[8]], "finding")
+    for rows in fields[8:]:
+        shape.ascending([encode(row) for row in rows], "finding")
     return finding
 
 

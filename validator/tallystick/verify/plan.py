@@ -109,6 +109,14 @@ class Plan:
         """Name of the field that does not fit the profile; None when all do."""
         return self._claims[claim.role, claim.claim].misfit(claim)
 
+    def most(self, role: str) -> int:
+        """How many devices the profile allows a role."""
+        return self._roles[role][1]
+
+    def requires(self, place: Place, field: str) -> bool:
+        """Whether every claim of a place must have this field."""
+        return field in self._claims[place.role, place.claim].required
+
     def places(self, texts: Any) -> list[Place]:
         """The places `role.claim.field` that a parameter names; none when it cannot be read."""
         if type(texts) is not list or not all(type(text) is str for text in texts):

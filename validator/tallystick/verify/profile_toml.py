@@ -12,6 +12,8 @@ from tallystick.evidence.limits import PARTIES_MAX, PROFILE_BYTES_MAX
 from tallystick.evidence.profile import Profile
 from tallystick.evidence.statement import check_iss
 from tallystick.verify._toml import Document, Table
+from tallystick.verify.neighbours import ANYONE, MAKER, MAKERS_MAX
+from tallystick.verify.neighbours import CHECKS_MAX as ELSEWHERE_MAX
 
 ROLES_MAX = 16
 CLAIMS_MAX = 8
@@ -25,6 +27,7 @@ NUMERIC = ("number", "numbers")
 
 Field = list[Any]
 Claims = dict[str, dict[str, dict[str, Field]]]
+Roles = dict[str, list[int]]
 
 
 def parse_profile(text: str) -> Profile:
@@ -40,7 +43,11 @@ def parse_profile(text: str) -> Profile:
     deadline_ms = top.duration_ms("deadline")
     roles = _roles(top.table("roles"))
     claims = _claims(top.table("claims"), roles)
-    checks = [_check(table, claims) for table in top.tables("checks", items_max=CHECKS_MAX)]
+    tables = top.tables("checks", items_max=CHECKS_MAX)
+    checks = [_check(table, claims, roles) for table in tables]
+    for at in [at for at, check in enumerate(checks) if check[0] in _ELSEWHERE][ELSEWHERE_MAX:]:
+        text = f"is one more than {ELSEWHERE_MAX} that read claims of other interactions"
+        raise top.document.fail(("checks", at, "check"), text)
     top.finish()
     names = [check[1] for check in checks]
     for at, check_name in enumerate(names):
@@ -52,8 +59,8 @@ def parse_profile(text: str) -> Profile:
     return profile
 
 
-def _roles(table: Table) -> dict[str, list[int]]:
-    roles: dict[str, list[int]] = {}
+def _roles(table: Table) -> Roles:
+    roles: Roles = {}
     for role in table.names():
         table.check_name(role, role)
         below = table.table(role)
@@ -65,7 +72,7 @@ def _roles(table: Table) -> dict[str, list[int]]:
     return roles
 
 
-def _claims(table: Table, roles: dict[str, list[int]]) -> Claims:
+def _claims(table: Table, roles: Roles) -> Claims:
     claims: Claims = {}
     for role in table.names():
         if role not in roles:
@@ -103,13 +110,16 @@ def _fields(table: Table, claim: str) -> dict[str, Field]:
     return fields
 
 
-def _check(table: Table, claims: Claims) -> list[Any]:
+def _check(table: Table, claims: Claims, roles: Roles) -> list[Any]:
     kind = table.text("check")
     name = table.name("name")
-    read = _PARAMETERS.get(kind)
-    if read is None:
-        raise table.fail("check", "must be one of " + ", ".join(_PARAMETERS))
-    parameters = read(table, claims)
+    read, elsewhere = _PARAMETERS.get(kind), _ELSEWHERE.get(kind)
+    if read is not None:
+        parameters = read(table, claims)
+    elif elsewhere is not None:
+        parameters = elsewhere(table, claims, roles)
+    else:
+        raise table.fail("check", "must be one of " + ", ".join((*_PARAMETERS, *_ELSEWHERE)))
     table.finish()
     return [kind, name, parameters]
 
@@ -190,22 +200,40 @@ def _named(table: Table, key: str, fields: dict[str, Field]) -> str:
     name = table.text(key)
     if name not in fields or fields[name][0] not in {"text", "bytes"}:
         raise table.fail(key, f"{name!r} is no field of type text or bytes of the claim")
+    if not fields[name][3]:
+        raise table.fail(key, f"{name!r} must be a required field")
     return name
 
 
-def _custody(table: Table, claims: Claims) -> dict[str, Any]:
+def _makers(table: Table, key: str, place: str, roles: Roles) -> None:
+    if roles[place.partition(".")[0]][1] > MAKERS_MAX:
+        raise table.fail(key, f"its role may have at most {MAKERS_MAX} devices")
+
+
+def _custody(table: Table, claims: Claims, roles: Roles) -> dict[str, Any]:
     release, acquire = table.text("release"), table.text("acquire")
-    item = _named(table, "item", _claim(table, "release", release, claims))
-    if _named(table, "item", _claim(table, "acquire", acquire, claims)) != item:
-        raise table.fail("item", "must be a field of both claims")
+    fields = _claim(table, "release", release, claims), _claim(table, "acquire", acquire, claims)
+    if release == acquire:
+        raise table.fail("acquire", "must be another claim than release")
+    _makers(table, "release", release, roles)
+    item = _named(table, "item", fields[0])
+    if _named(table, "item", fields[1]) != item or fields[0][item][0] != fields[1][item][0]:
+        raise table.fail("item", "must be a field of one type of both claims")
     origin = table.boolean("origin", default=False)
     return {"release": release, "acquire": acquire, "item": item, "origin": origin}
 
 
-def _exclusive(table: Table, claims: Claims) -> dict[str, Any]:
+def _exclusive(table: Table, claims: Claims, roles: Roles) -> dict[str, Any]:
     grant = table.text("grant")
     resource = _named(table, "resource", _claim(table, "grant", grant, claims))
-    return {"grant": grant, "resource": resource}
+    _makers(table, "grant", grant, roles)
+    longest_ms = table.duration_ms("longest")
+    if not longest_ms:
+        raise table.fail("longest", "must be at least 1 ms")
+    by = table.text("by", default=ANYONE)
+    if by not in (ANYONE, MAKER):
+        raise table.fail("by", f'must be "{MAKER}" or "{ANYONE}"')
+    return {"grant": grant, "resource": resource, "longest_ms": longest_ms, "by": by}
 
 
 _PARAMETERS = {
@@ -214,6 +242,6 @@ _PARAMETERS = {
     "within": _within,
     "limit": _limit,
     "quorum": _quorum,
-    "custody": _custody,
-    "exclusive": _exclusive,
 }
+# Those that read claims of other interactions (docs/reconciliation.md, section 5.8).
+_ELSEWHERE = {"custody": _custody, "exclusive": _exclusive}

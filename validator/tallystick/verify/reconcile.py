@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from tallystick.evidence.cbor import encode
 from tallystick.evidence.claim import Claim
@@ -20,7 +20,7 @@ from tallystick.evidence.finding import (
     FindingInputs,
     TimeInput,
 )
-from tallystick.verify.checks import CHECKS
+from tallystick.verify.checks import CHECKS, unreadable
 from tallystick.verify.inputs import GOOD_STATUSES, KnownClaim, PartySetInputs, TimeEvidence
 from tallystick.verify.plan import Plan, plan_of
 from tallystick.verify.view import (
@@ -50,20 +50,15 @@ def find(inputs: PartySetInputs) -> Finding:
     if profile is None:
         return _without_slots(inputs, known, "profile", "known", "The profile is not known.")
     plan = plan_of(profile)
-    for kind, name, parameters in plan.checks:
-        reason = ""
-        if kind not in CHECKS:
-            reason = f"The profile names the check {kind}, which is not known."
-        elif not CHECKS[kind].readable(parameters, plan):
-            reason = f"The parameters of the check {name} cannot be read."
-        if reason:
-            return _without_slots(inputs, known, "profile", "known", reason)
+    unread = unreadable(plan)
+    if unread is not None:
+        return _without_slots(inputs, known, "profile", "known", unread)
     keys = plan.slots(inputs.parties)
     if keys is None:
         reason = "The party map does not fit the profile."
         return _without_slots(inputs, known, "parties", "fit", reason)
     slots = [Slot(*key) for key in keys]
-    others = [*inputs.others, *_fill(plan, inputs, slots, known)]
+    others = _unique([*inputs.others, *_fill(plan, inputs, slots, known)])
     if others:
         _contradict_across(inputs, plan.digest, slots, others)
     return _conclude(inputs, plan, slots, others)
@@ -188,19 +183,20 @@ def _conclude(
     silent: dict[bytes, TimeEvidence] = {}
     if closed:
         silent = _silence(inputs.silence, {slot.device for slot in missing})
-    results: list[CheckResult] = []
+    results: list[_Made] = []
     used = {slot.other.reference: slot.other for slot in slots if slot.other is not None}
     if closed is False:
         state = "pending"
     else:
         results = _built_in(slots)
-        view = View(plan, slots, others)
+        view = View(plan, slots, others, inputs.namespace, inputs.interaction)
         causes: set[str | None] = set()
         for kind, name, parameters in plan.checks:
+            view.read.clear()
             outcome = CHECKS[kind].evaluate(parameters, view)
             causes.add(outcome.cause)
             used.update((known.reference, known) for known in outcome.others)
-            results.append(_result(kind, name, outcome))
+            results.append(_Made(kind, name, outcome, [*view.read, *outcome.others]))
         state = _state(slots, results, causes)
     counting: dict[bytes, tuple[KnownClaim, Slot]] = {}
     for slot in slots:
@@ -231,12 +227,43 @@ def _conclude(
         )
         for known, slot in counting.values()
     ]
-    return _finding(given, state, absences, results, claims)
+    beside = [
+        (known.reference, known.device, known.status, known.custody) for known in used.values()
+    ]
+    # Rows sort by their references, which are of one length and stand first.
+    places = {reference: at for at, reference in enumerate([*sorted(counting), *sorted(used)])}
+    checks = [made.result(places) for made in results]
+    return _finding(given, state, absences, checks, claims, beside)
 
 
-def _state(slots: list[Slot], results: list[CheckResult], causes: set[str | None]) -> str:
+class _Made(NamedTuple):
+    # A check that was made, before it is known where the claims that it read stand.
+    kind: str
+    name: str
+    outcome: Outcome
+    read: Sequence[KnownClaim]
+
+    def result(self, places: Mapping[bytes, int]) -> CheckResult:
+        outcome = self.outcome
+        values = [
+            CheckedValue(reference, field, _bounded(value))
+            for reference, field, value in outcome.values[:VALUES_MAX]
+        ]
+        used = sorted({places[known.reference] for known in self.read})
+        return CheckResult(
+            self.kind,
+            self.name,
+            outcome.result,
+            outcome.reason,
+            values,
+            sorted(outcome.blamed),
+            used,
+        )
+
+
+def _state(slots: list[Slot], results: list[_Made], causes: set[str | None]) -> str:
     # Rows 3 to 7 of section 4; the rows before are decided where they arise.
-    if any(result.result == FAIL for result in results):
+    if any(made.outcome.result == FAIL for made in results):
         return "conflicting"
     if LACKS in causes or any(slot.state == UNUSABLE for slot in slots):
         return "insufficient"
@@ -245,31 +272,28 @@ def _state(slots: list[Slot], results: list[CheckResult], causes: set[str | None
     return "unresolved" if UNDECIDED in causes else "matched"
 
 
-def _built_in(slots: list[Slot]) -> list[CheckResult]:
+def _built_in(slots: list[Slot]) -> list[_Made]:
     results = []
     contradicted = [slot for slot in slots if slot.state == CONTRADICTED]
     if contradicted:
-        values: list[tuple[bytes, str, Any]] = []
-        for slot in contradicted:
-            pair = [*slot.counting, slot.other] if slot.other is not None else slot.counting
-            values += [(known.reference, slot.name, None) for known in pair]
+        pairs = [
+            (known, slot)
+            for slot in contradicted
+            for known in (*slot.counting, *([] if slot.other is None else [slot.other]))
+        ]
         reason = f"Contradicted slots: {len(contradicted)}."
-        blamed = {slot.device for slot in contradicted}
-        results.append(_result("claims", "once", Outcome(FAIL, reason, values, blamed)))
+        values: list[tuple[bytes, str, Any]]
+        values = [(known.reference, slot.name, None) for known, slot in pairs]
+        outcome = Outcome(FAIL, reason, values, {slot.device for slot in contradicted})
+        results.append(_Made("claims", "once", outcome, [known for known, _ in pairs]))
     unusable = [slot for slot in slots if slot.state == UNUSABLE]
     if unusable:
         reason = f"Unusable slots: {len(unusable)}."
         values = [(slot.counting[0].reference, *slot.why) for slot in unusable]
-        results.append(_result("claims", "usable", Outcome(NOT_EVALUATED, reason, values)))
+        outcome = Outcome(NOT_EVALUATED, reason, values)
+        read = [slot.counting[0] for slot in unusable]
+        results.append(_Made("claims", "usable", outcome, read))
     return results
-
-
-def _result(kind: str, name: str, outcome: Outcome) -> CheckResult:
-    values = [
-        CheckedValue(reference, field, _bounded(value))
-        for reference, field, value in outcome.values[:VALUES_MAX]
-    ]
-    return CheckResult(kind, name, outcome.result, outcome.reason, values, sorted(outcome.blamed))
 
 
 def _bounded(value: Any) -> Any:
@@ -316,8 +340,8 @@ def _without_slots(
         )
         for item in counting
     ]
-    result = CheckResult(check, name, NOT_EVALUATED, reason, [], [])
-    return _finding(given, "insufficient", [], [result], claims)
+    result = CheckResult(check, name, NOT_EVALUATED, reason, [], [], [])
+    return _finding(given, "insufficient", [], [result], claims, [])
 
 
 def _finding(
@@ -326,6 +350,7 @@ def _finding(
     missing: list[Any],
     results: list[CheckResult],
     claims: list[Any],
+    others: list[Any],
 ) -> Finding:
     return Finding(
         given.digest(),
@@ -337,4 +362,5 @@ def _finding(
         missing,
         results,
         claims,
+        others,
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from tallystick.evidence.claim import Claim
-from tallystick.verify.inputs import KnownClaim
+from tallystick.verify.inputs import GOOD_STATUSES, KnownClaim
 from tallystick.verify.plan import Place, Plan
 
 PASS, FAIL, NOT_EVALUATED = "pass", "fail", "not_evaluated"
@@ -55,13 +55,34 @@ class Value(NamedTuple):
     value: Any
 
 
-class View:
-    """The party set as checks see it."""
+class Elsewhere(NamedTuple):
+    """A claim of another interaction; `usable` as in section 2.1."""
 
-    def __init__(self, plan: Plan, slots: list[Slot], others: Sequence[KnownClaim]) -> None:
-        self.others = others
+    known: KnownClaim
+    claim: Claim
+    usable: bool
+
+
+class View:
+    """The party set as checks see it.
+
+    `read` are the claims that checks have gathered since it was last emptied.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        slots: list[Slot],
+        others: Sequence[KnownClaim],
+        namespace: str,
+        interaction: bytes,
+    ) -> None:
+        self.read: list[KnownClaim] = []
         self._plan = plan
         self._slots = slots
+        self._others = others
+        self._namespace = namespace
+        self._interaction = interaction
 
     def gather(self, places: Iterable[str]) -> tuple[list[Value], Outcome | None]:
         """The claims at the places, in order, and what to answer when a slot has none to give."""
@@ -75,9 +96,27 @@ class View:
                 known = slot.counting[0] if slot.state == FILLED else None
                 claim = known.claim if known is not None else None
                 if known is not None and claim is not None:
+                    self.read.append(known)
                     value = claim.fields.get(place.field, ABSENT)
                     values.append(Value(place, known, claim, value))
                 elif hindrance is None:
                     reason = f"A claim {slot.role}.{slot.name} {_HINDRANCES[slot.state]}."
                     hindrance = Outcome(NOT_EVALUATED, reason, cause=BY_SLOT)
         return values, hindrance
+
+    def elsewhere(self, text: str) -> list[Elsewhere]:
+        """Claims at this `role.claim` in other interactions under the same profile."""
+        place = self._plan.place(text)
+        return [
+            Elsewhere(
+                known, claim, known.status in GOOD_STATUSES and self._plan.misfit(claim) is None
+            )
+            for known in self._others
+            if (claim := known.claim) is not None
+            and claim.role == place.role
+            and claim.claim == place.claim
+            and claim.profile == self._plan.digest
+            and claim.namespace == self._namespace
+            and known.device in claim.parties.get(claim.role, ())
+            and claim.interaction_id() != self._interaction
+        ]

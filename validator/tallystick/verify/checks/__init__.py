@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from tallystick.verify.checks import agree, limit, order, quorum, within
+from tallystick.verify.checks import agree, custody, exclusive, limit, order, quorum, within
+from tallystick.verify.neighbours import CHECKS_MAX, CUSTODY, EXCLUSIVE, Kin
 from tallystick.verify.plan import Plan
 from tallystick.verify.view import Outcome, View
 
@@ -28,4 +29,23 @@ CHECKS: dict[str, Check] = {
     "within": Check(within.evaluate, within.readable),
     "limit": Check(limit.evaluate, limit.readable),
     "quorum": Check(quorum.evaluate, quorum.readable),
+    "custody": Check(custody.evaluate, custody.readable),
+    "exclusive": Check(exclusive.evaluate, exclusive.readable),
 }
+
+
+def unreadable(plan: Plan) -> str | None:
+    """Why a profile cannot be read: a sentence about the first check for which it is so."""
+    neighbourly = 0
+    for kind, name, parameters in plan.checks:
+        if kind not in CHECKS:
+            return f"The profile names the check {kind}, which is not known."
+        neighbourly += kind in (CUSTODY, EXCLUSIVE)
+        if neighbourly > CHECKS_MAX or not CHECKS[kind].readable(parameters, plan):
+            return f"The parameters of the check {name} cannot be read."
+    return None
+
+
+def kin_of(plan: Plan) -> Kin | None:
+    """What an index keeps of the claims under a profile; None where no check needs one."""
+    return (Kin(plan) or None) if unreadable(plan) is None else None
