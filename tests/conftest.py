@@ -1,12 +1,15 @@
 """Fixtures that tests of several rooms share."""
 
+import atexit
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from support import in_memory
 from support.device_suite import DEVICE_TESTS, DeviceTest
 from support.no_skip import pytest_make_collect_report, pytest_runtest_makereport
 from tallystick.tools import device_library as library
@@ -21,7 +24,24 @@ settings.register_profile("tally", deadline=None, print_blob=True)
 settings.register_profile("ci", settings.get_profile("tally"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "tally")
 
+# A shell without job control starts what stands before its `&` with Ctrl-C ignored, and children
+# inherit that: the tests that press Ctrl-C would wait for an interrupt that nobody takes.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Before anything asks for a temporary file; workers of xdist inherit it.
+_MEMORY = in_memory.enter()
+if _MEMORY is not None:
+    # After pytest's own, which are registered later.
+    atexit.register(_MEMORY.close)
+
 __all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
+
+
+def pytest_sessionfinish(exitstatus: int) -> None:
+    """What a failed run leaves can be looked at, until the next run."""
+    if _MEMORY is not None:
+        _MEMORY.keep = exitstatus in {pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED}
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
