@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tallystick.evidence.number import from_text
 from tallystick.verify import profiles
-from tallystick.verify.inputs import KnownClaim, TimeEvidence
-from tallystick.verify.partysets import UNINVITED_MAX, Book, SetKey, set_key, uninvited
+from tallystick.verify.inputs import KnownClaim, SetKey, TimeEvidence
+from tallystick.verify.partysets import UNINVITED_MAX, Book, set_key, uninvited
 from tallystick.verify.reconcile import find
 from verify import worlds
 from verify.worlds import DEVICES, known, make_claim

@@ -326,19 +326,7 @@ def test_a_violated_constraint_conflicts_whatever_the_device_says() -> None:
     assert both(inputs(*claims_under(profile), profile=profile)).state == "insufficient"
 
 
-@pytest.mark.parametrize("block", range(20))
-def test_the_naive_implementation_agrees(block: int) -> None:
-    states = set()
-    for seed in range(block * 500, block * 500 + 500):
-        rng = random.Random(seed)
-        given = worlds.random_inputs(rng)
-        finding = find(given)
-        assert finding.encode() == naive.find(given), seed
-        states.add(finding.state)
-    assert states >= {"matched", "conflicting", "one_sided", "insufficient", "pending"}
-
-
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(st.randoms(use_true_random=False))
 def test_order_duplication_and_delay_change_nothing(rng: random.Random) -> None:
     given = worlds.random_inputs(rng)

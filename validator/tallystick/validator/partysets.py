@@ -14,7 +14,7 @@ from tallystick.validator.limits import (
     SETS_PER_FLEET_MAX,
 )
 from tallystick.validator.work import Prepared, Recent, Work
-from tallystick.verify.partysets import SetKey
+from tallystick.verify.inputs import SetKey
 
 _OF_INTERACTION = Prepared(
     sa.select(

@@ -8,15 +8,15 @@ from tallystick.evidence.claim import Claim
 from tallystick.evidence.enrolment import CUSTODIES
 from tallystick.evidence.entry import Closing, LoggedClaim
 from tallystick.evidence.errors import Unverified
-from tallystick.evidence.finding import Finding
+from tallystick.evidence.finding import Finding, FindingClaim, FindingOther
 from tallystick.evidence.keys import b64u, device_text
 from tallystick.evidence.profile import Profile
 from tallystick.evidence.statement import Statement
 from tallystick.evidence.verdict import VerifiedVerdict
 from tallystick.verify._logs import Log, Logs
 from tallystick.verify._statements import Statements
-from tallystick.verify.inputs import SKEW_MS_MAX, KnownClaim, PartySetInputs, TimeEvidence
-from tallystick.verify.partysets import Book, SetKey
+from tallystick.verify.inputs import SKEW_MS_MAX, KnownClaim, PartySetInputs, SetKey, TimeEvidence
+from tallystick.verify.partysets import Book
 from tallystick.verify.reconcile import UNKNOWN, find
 from tallystick.verify.report import PinnedValidator, Record, Report
 
@@ -68,13 +68,19 @@ class Recomputer:
             if known is None:
                 return f"its claim {b64u(row.claim)} is not disclosed", []
             record = self.records.get(row.claim)
-            # A suspect key's custody does not matter, and a validator may not know its root.
-            if record is None or (row.status == "suspect" and row.custody < record.custody):
-                known = known._replace(custody=row.custody)
-            elif row.custody != record.custody:
-                return _otherwise(record, row.custody), []
-            claims.append(known._replace(status=row.status))
-        for others, silence in self._alternatives(finding):
+            if record is not None and (why := _held_otherwise(record, row)) is not None:
+                return why, []
+            claims.append(known._replace(status=row.status, custody=row.custody))
+        others: list[KnownClaim] = []
+        for beside in finding.others:
+            record = self.records.get(beside.claim)
+            if record is None or not isinstance(record.body, Claim):
+                return f"the claim {b64u(beside.claim)} that it used is not disclosed", []
+            if (why := _held_otherwise(record, beside)) is not None:
+                return why, []
+            known = _known(record, readable=True)
+            others.append(known._replace(status=beside.status, custody=beside.custody))
+        for silence in self._silences(finding):
             found = self._find(finding, profile, claims, others, silence)
             if found is None:
                 continue
@@ -99,16 +105,15 @@ class Recomputer:
         if profile is None or key not in self.book.sets:
             return None
         shown = self.book.inputs(key)
-        told = {row.claim: row for row in finding.claims}
-        claims = [
-            known._replace(status=row.status)
-            if (row := told.get(known.reference)) is not None
-            else known
-            for known in shown.claims
-        ]
-        if told.keys() - {known.reference for known in claims}:
+        told = {row.claim: row.status for row in finding.claims}
+        told |= {row.claim: row.status for row in finding.others}
+        claims, others = (
+            [known._replace(status=told.get(known.reference, known.status)) for known in some]
+            for some in (shown.claims, shown.others)
+        )
+        if {row.claim for row in finding.claims} - {known.reference for known in claims}:
             return None  # it read more than the file shows, so it was not recomputed either
-        found = self._find(finding, profile, claims, list(shown.others), silence)
+        found = self._find(finding, profile, claims, others, silence)
         if found is None or found.state == finding.state:
             return None
         return f"with all claims that the file discloses it would be {found.state}"
@@ -147,19 +152,12 @@ class Recomputer:
             reference, entry.device, entry.epoch, entry.index, entry.leaf, None, "active", 0
         )
 
-    def _alternatives(self, finding: Finding) -> list[tuple[list[KnownClaim], list[TimeEvidence]]]:
-        # A finding names its inputs by their digest only.  Which claims of other party sets it
-        # used shows in the values; which time evidence made a device silent does not.
-        own = {row.claim for row in finding.claims}
-        named = {value.claim for check in finding.checks for value in check.values} - own
-        others = [
-            _known(self.records[reference], readable=True)
-            for reference in sorted(named)
-            if reference in self.records
-        ]
+    def _silences(self, finding: Finding) -> list[list[TimeEvidence]]:
+        # A finding names its inputs by their digest only. It says which claims it used; which time
+        # evidence made a device silent it does not.
         silent = sorted({row.device for row in finding.missing if row.absence == "silent"})
         choices = [self.statements.silence(device) for device in silent]
-        return [(others, list(some)) for some in islice(product(*choices), COMBINATIONS_MAX)]
+        return [list(some) for some in islice(product(*choices), COMBINATIONS_MAX)]
 
 
 def _known(record: Record, *, readable: bool) -> KnownClaim:
@@ -176,10 +174,13 @@ def _known(record: Record, *, readable: bool) -> KnownClaim:
     )
 
 
-def _otherwise(record: Record, level: int) -> str:
+def _held_otherwise(record: Record, row: FindingClaim | FindingOther) -> str | None:
+    # A suspect key's custody does not matter, and a validator may not know its root.
+    if row.custody == record.custody or (row.status == "suspect" and row.custody < record.custody):
+        return None
     return (
-        f"it counts the key of {record.name} as held in {CUSTODIES[level]}, and by the evidence "
-        f"in its enrolment it is {CUSTODIES[record.custody]}"
+        f"it counts the key of {record.name} as held in {CUSTODIES[row.custody]}, and by the "
+        f"evidence in its enrolment it is {CUSTODIES[record.custody]}"
     )
 
 

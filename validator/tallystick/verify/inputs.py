@@ -30,6 +30,15 @@ class KnownClaim(NamedTuple):
     custody: int
 
 
+class SetKey(NamedTuple):
+    """What the claims of one party set share; `parties` is the hash of the map."""
+
+    namespace: str
+    interaction: bytes
+    profile: bytes
+    parties: bytes
+
+
 class TimeEvidence(NamedTuple):
     """A device's logged checkpoint and the custody receipt, dated `time_ms`, that it names."""
 

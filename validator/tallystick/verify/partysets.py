@@ -8,22 +8,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
 
 from tallystick.evidence.claim import Claim
 from tallystick.evidence.profile import Profile
-from tallystick.verify.inputs import GOOD_STATUSES, KnownClaim, PartySetInputs, TimeEvidence
+from tallystick.verify.inputs import (
+    GOOD_STATUSES,
+    KnownClaim,
+    PartySetInputs,
+    SetKey,
+    TimeEvidence,
+)
+from tallystick.verify.nearby import Nearby
 
 UNINVITED_MAX = 32
-
-
-class SetKey(NamedTuple):
-    """What the claims of one party set share; `parties` is the hash of the map."""
-
-    namespace: str
-    interaction: bytes
-    profile: bytes
-    parties: bytes
 
 
 def set_key(claim: Claim) -> SetKey:
@@ -74,6 +71,8 @@ class Book:
         self._heard: dict[bytes, TimeEvidence] = {}
         # Log times never fall, so sets of one deadline fall due in the order of their arrival.
         self._waiting: dict[int, deque[SetKey]] = {}
+        self._where: dict[bytes, tuple[SetKey, KnownClaim]] = {}
+        self._nearby = Nearby(self._where)
 
     def add_profile(self, profile: Profile) -> list[SetKey]:
         """A profile that came to be known; its sets get their deadlines."""
@@ -83,6 +82,10 @@ class Book:
         touched = [key for key in self.sets if key.profile == profile.digest]
         for key in sorted(touched, key=lambda key: self.sets[key].first_entry):
             self._start(self.sets[key], profile)
+        if self._nearby.add_profile(profile):
+            for key in touched:
+                for known in self.sets[key].claims.values():
+                    self._nearby.add(known)
         return touched
 
     def _start(self, party_set: PartySet, profile: Profile) -> None:
@@ -122,19 +125,24 @@ class Book:
             if other.claim is not None:
                 touched[set_key(other.claim)] = None
         made[known.reference] = known
+        self._where[known.reference] = key, known
+        self._nearby.add(known)
+        touched.update(dict.fromkeys(self._nearby.touched(known)))
         return list(touched)
 
     def restate(self, device: bytes, status: str) -> list[SetKey]:
         """Another key status for all claims of a device."""
-        touched = sorted(self._by_device.get(device, ()))
-        for key in touched:
+        touched = set(self._by_device.get(device, ()))
+        for key in sorted(touched):
             claims = self.sets[key].claims
             for reference, known in claims.items():
                 if known.device == device and known.claim is not None:
                     changed = claims[reference] = known._replace(status=status)
                     made = self._made[_maker(key, device, known.claim)]
                     made[reference] = changed
-        return touched
+                    self._where[reference] = key, changed
+                    touched |= self._relying.get(reference, set()) | self._nearby.touched(changed)
+        return sorted(touched)
 
     def hear(self, evidence: TimeEvidence) -> None:
         """Time evidence of a device whose claims are held as far as its checkpoint counts them."""
@@ -177,8 +185,12 @@ class Book:
         )
 
     def _others(self, party_set: PartySet) -> list[KnownClaim]:
-        others: list[KnownClaim] = []
         key = party_set.key
+        others = [
+            other
+            for known in party_set.claims.values()
+            for other in self._nearby.others(key, known)
+        ]
         if len(self._interactions[key[:2]]) == 1:
             return others
         seen: set[tuple[bytes, str, str]] = set()

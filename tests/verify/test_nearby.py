@@ -1,0 +1,114 @@
+"""The index gives the engine the neighbours that it would pick from all claims there are."""
+
+import os
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tallystick.evidence.finding import Finding
+from tallystick.verify.inputs import KnownClaim, PartySetInputs, SetKey
+from tallystick.verify.partysets import Book
+from tallystick.verify.reconcile import find
+from verify import crowds, naive, worlds
+
+# docs/reconciliation.md says how to ask for more.
+INTERACTIONS = int(os.environ.get("TALLYSTICK_RANDOM_INTERACTIONS", "4000"))
+BLOCKS = 4
+
+
+@pytest.mark.parametrize("block", range(BLOCKS))
+def test_the_naive_implementation_agrees(block: int) -> None:
+    states: Counter[str] = Counter()
+    results: Counter[tuple[str, str]] = Counter()
+    for seed in range(block, INTERACTIONS, BLOCKS):
+        rng = random.Random(seed)
+        # Three of four of all kinds of checks, one of neighbours that crowd each other.
+        given_ = crowds.inputs(rng) if seed // BLOCKS % 4 == 0 else worlds.random_inputs(rng)
+        finding = find(given_)
+        assert finding.encode() == naive.find(given_), seed
+        states[finding.state] += 1
+        results.update((check.check, check.result) for check in finding.checks)
+    assert set(states) == {
+        *("matched", "conflicting", "one_sided", "insufficient", "unresolved", "pending")
+    }
+    for kind in ("agree", "custody", "exclusive"):
+        assert all(results[kind, result] for result in ("pass", "fail", "not_evaluated")), kind
+
+
+@settings(max_examples=150)
+@given(st.randoms(use_true_random=False))
+def test_order_duplication_and_delay_change_nothing(rng: random.Random) -> None:
+    given_ = crowds.inputs(rng)
+    expected = find(given_).encode()
+    assert naive.find(given_) == expected
+    for _ in range(3):
+        assert find(worlds.shuffled(given_, rng)).encode() == expected
+
+
+def everything(book: Book) -> dict[SetKey, Finding]:
+    return {key: find(book.inputs(key)) for key in book.sets}
+
+
+def from_all(book: Book, known: list[KnownClaim]) -> dict[SetKey, bytes]:
+    """By the naive implementation, which is given every claim of every other set."""
+    found = {}
+    for key in book.sets:
+        given_ = book.inputs(key)
+        own = set(book.sets[key].claims)
+        others = [one for one in known if one.reference not in own]
+        found[key] = naive.find(PartySetInputs(*given_[:5], others, *given_[6:]))
+    return found
+
+
+@settings(max_examples=60)
+@given(st.randoms(use_true_random=False))
+def test_what_is_touched_is_all_that_changes(rng: random.Random) -> None:
+    """Claims in any order, and keys that turn out bad: only what is touched is made again."""
+    under = crowds.profile(rng)
+    some = crowds.claims(rng, under, rng.choice((6, 14, 20)))
+    rng.shuffle(some)
+    book = Book()
+    late = rng.random() < 0.3
+    if not late:
+        book.add_profile(under)
+    known: dict[bytes, KnownClaim] = {}
+    findings: dict[SetKey, Finding] = {}
+    for at, one in enumerate(some):
+        touched = set(book.add(one, at, at))
+        known[one.reference] = one
+        if late and at == len(some) // 2:
+            touched |= set(book.add_profile(under))
+        if rng.random() < 0.1:
+            device, status = rng.choice(some).device, rng.choice(("active", "compromised"))
+            touched |= set(book.restate(device, status))
+            for other in known.values():
+                if other.device == device:
+                    known[other.reference] = other._replace(status=status)
+        for key in touched:
+            book.close(key)
+            findings[key] = find(book.inputs(key))
+    assert findings == everything(book)
+    if not late or len(some) > 1:
+        assert {key: one.encode() for key, one in findings.items()} == from_all(
+            book, list(known.values())
+        )
+
+
+def test_a_claim_far_away_costs_nothing() -> None:
+    """However many were granted before, one reads what begins around it and no more."""
+    rng = random.Random(1)
+    under = crowds.profile(rng)
+    claims = crowds.claims(rng, under, 60)
+    book = Book()
+    book.add_profile(under)
+    for at, one in enumerate(claims):
+        book.add(one, at, at)
+    for key in book.sets:
+        given_ = book.inputs(key)
+        picked = {row.claim for row in find(given_).others}
+        assert picked <= {one.reference for one in given_.others}
+        # Of each claim: two neighbours in two ways for each check, an acquisition and a rival.
+        assert len(picked) <= 10 * len(list(given_.claims))
