@@ -1,4 +1,4 @@
-"""A validator in a temporary folder."""
+"""A validator in a temporary folder, on SQLite and, where a test is marked so, on PostgreSQL."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +7,34 @@ import pytest
 
 from support.devices import Fleet
 from support.validating import Room
+from tallystick.tools._cache import ToolMissing
+from tallystick.tools.postgres import Postgres
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """`@pytest.mark.databases`: once on each."""
+    if "store" in metafunc.fixturenames and metafunc.definition.get_closest_marker("databases"):
+        metafunc.parametrize("store", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL, one for the session, without fsync."""
+    try:
+        made = Postgres()
+    except ToolMissing as error:
+        pytest.skip(str(error))
+    with made:
+        yield made
+
+
+@pytest.fixture
+def store(request: pytest.FixtureRequest) -> str:
+    """What a configuration's `store` says."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return "validator.sqlite"
+    made: Postgres = request.getfixturevalue("postgres")
+    return made.database()
 
 
 @pytest.fixture
@@ -15,8 +43,8 @@ def fleet() -> Fleet:
 
 
 @pytest.fixture
-def room(tmp_path: Path, fleet: Fleet) -> Iterator[Room]:
+def room(tmp_path: Path, fleet: Fleet, store: str) -> Iterator[Room]:
     """A validator that accepts two fleets' roots."""
-    made = Room(tmp_path / "validator", [fleet, Fleet("borealis")])
+    made = Room(tmp_path / "validator", [fleet, Fleet("borealis")], store=store)
     yield made
     made.close()

@@ -191,7 +191,7 @@ def test_a_full_disk_answers_503_and_recovers(room: Room, fleet: Fleet) -> None:
     error = future.exception(10)
     assert getattr(error, "reason", None) == "store-full"
     assert sequencer.log.tree.size == size
-    with sequencer.store._writer.connect() as connection:
+    with sequencer.store._base.writer.connect() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count = 1000000")
     answer = batchanswer.parse(sequencer.submit(compress(data)).result(10))
     assert answer.refused == []

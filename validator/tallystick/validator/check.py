@@ -3,11 +3,14 @@
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from tallystick.evidence.errors import CouldNotCheck, Malformed, TallyError
 from tallystick.evidence.keys import b64u
 from tallystick.validator import schema
+from tallystick.validator._postgresql import of_server
 from tallystick.validator.config import Config
+from tallystick.validator.place import Server
 from tallystick.validator.sequencer import close_keys, own_keys, read_profiles
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -60,17 +63,11 @@ def _profiles(config: Config) -> str:
 
 
 def _store(config: Config) -> str:
-    if not config.store.exists():
-        return f"{config.store} will be made"
-    try:
-        connection = sqlite3.connect(f"{config.store.resolve().as_uri()}?mode=ro", uri=True)
-        try:
-            meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
-            (size,) = connection.execute("SELECT count(*) FROM heads").fetchone()
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise CouldNotCheck("bad-value", f"{config.store}: {error}") from error
+    place = config.store
+    found = of_server(place) if isinstance(place, Server) else _of_file(place)
+    if found is None:
+        return f"{place} will be made"
+    meta, size = found
     version = meta.get("schema", "")
     if not version.isdigit() or int(version) > schema.VERSION:
         raise Malformed(
@@ -81,10 +78,25 @@ def _store(config: Config) -> str:
         raise Malformed(
             "bad-value", f"{config.store} is the store of {meta.get('origin')}, not {config.origin}"
         )
-    found = f"{config.store}, {size} published checkpoints"
+    shown = f"{config.store}, {size} published checkpoints"
     if int(version) < schema.VERSION:
-        found += f"; the next start migrates it from version {version} to {schema.VERSION}"
-    return found
+        shown += f"; the next start migrates it from version {version} to {schema.VERSION}"
+    return shown
+
+
+def _of_file(path: Path) -> tuple[dict[str, str], int] | None:
+    if not path.exists():
+        return None
+    try:
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+        try:
+            meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
+            (size,) = connection.execute("SELECT count(*) FROM heads").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise CouldNotCheck("bad-value", f"{path}: {error}") from error
+    return meta, size
 
 
 def _readers(config: Config) -> str:

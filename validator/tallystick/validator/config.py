@@ -44,6 +44,7 @@ from tallystick.validator.limits import (
     PEERS_MAX,
     TOKEN_CHARS_MIN,
 )
+from tallystick.validator.place import Place, parse_place
 
 CONFIG_BYTES_MAX = 1 << 20
 ROOTS_MAX = 1_024
@@ -100,7 +101,7 @@ class Config:
     port: int
     key: str
     note_key: str
-    store: Path
+    store: Place
     roots: dict[str, PublicKey]
     key_pin_file: Path | None = None
     note_key_pin_file: Path | None = None
@@ -152,7 +153,7 @@ def _resolve(raw: _File, folder: Path) -> Config:
         note_key_pin_file=(
             None if raw.note_key_pin_file is None else folder / raw.note_key_pin_file
         ),
-        store=folder / raw.store,
+        store=parse_place(raw.store, folder),
         roots=_roots(raw.roots, folder),
         credential=None if raw.credential is None else read_credential(folder / raw.credential),
         profiles=_profiles(raw.profiles, folder),

@@ -1,122 +1,108 @@
-"""The store: one SQLite file, WAL, `synchronous=FULL`, one writer, many readers.
+"""The store: one writer, many readers, in an SQLite file or a PostgreSQL database.
 
-A second process on the same store is refused by a lock that the kernel releases when its holder
-dies (F18). An older store is migrated under that lock, in one transaction or not at all; a newer
-one is refused and never changed by an older program (F19).
+Whoever writes holds the sequencer's lock. An older store is migrated under that lock, in one
+transaction or not at all; a newer one is refused and never changed by an older program (F19).
 """
 
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.engine import Connection
 
-from tallystick.evidence.errors import CouldNotCheck, Malformed
+from tallystick.evidence.errors import Malformed
 from tallystick.validator import schema
-from tallystick.validator.limits import BUSY_TIMEOUT_MS, READERS_MAX
+from tallystick.validator._postgresql import PostgresServer
+from tallystick.validator._sqlite import SqliteFile
+from tallystick.validator.place import Place, Server
+from tallystick.validator.storefaults import StoreBusy, StoreLost
 
-
-class StoreBusy(CouldNotCheck):
-    """Another process has this store open."""
+__all__ = ["Store", "StoreBusy", "StoreLost", "get_meta", "set_meta"]
 
 
 class Store:
     """An open store; `write()` is for the one sequencer, `read()` for anyone.
 
-    Raises StoreBusy where another process has it, Malformed where it is not ours or newer.
+    Raises StoreBusy where another process sequences it, Malformed where it is not ours or newer,
+    CouldNotCheck where a server does not answer.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(path)
+    def __init__(self, place: Place) -> None:
+        self.path = place
+        self.lost = False
+        self._base = _open(place)
         try:
-            self._writer = _engine(path, connections=1, read_only=False)
-            self._readers = _engine(path, connections=READERS_MAX, read_only=True)
-            with self.write() as connection:
-                _prepare(connection, path)
+            self.take()
         except BaseException:
-            os.close(self._lock)
+            self._base.close()
             raise
+
+    def take(self) -> None:
+        """Become the writer, anew after `lost`; whoever does reads anew all that it remembers."""
+        try:
+            self._base.take()
+            with self._base.writer.begin() as connection:
+                _prepare(connection, self.path)
+                self._base.fence(connection)
+        except sa.exc.DBAPIError as error:
+            raise self._base.fault(error) from None
+        self.lost = False
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction that holds the write lock from its first statement; durable at its end."""
-        with self._writer.begin() as connection:
-            yield connection
+        """A transaction that nobody else writes beside; durable at its end.
+
+        Raises StoreLost where the lock may be another's, then and ever after until `take`.
+        """
+        if self.lost:
+            raise StoreLost("bad-value", f"{self.path}: the sequencer's session is gone")
+        try:
+            with self._base.writer.begin() as connection:
+                self._base.fence(connection)
+                yield connection
+        except StoreLost:
+            self.lost = True
+            raise
+        except sa.exc.DBAPIError as error:
+            self.lost = error.connection_invalidated
+            raise
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A snapshot: what one answer is made of belongs together."""
-        with self._readers.begin() as connection:
+        with self._base.readers.begin() as connection:
             yield connection
+
+    def scrub(self) -> bool:
+        """Overwrite what was erased, as far as this is ours to do.
+
+        False while a reader needs the journal: then once more, later.
+        """
+        return self._base.scrub()
 
     def close(self) -> None:
         """Close everything; another process may open the store now."""
-        self._readers.dispose()
-        self._writer.dispose()
-        os.close(self._lock)
+        self._base.close()
 
 
-def _lock(path: Path) -> int:
-    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise StoreBusy(
-            "bad-value",
-            f"{path} is open in another process; one log has one sequencer. Stop that one first",
-        ) from error
-    return descriptor
+def _open(place: Place) -> SqliteFile | PostgresServer:
+    if not isinstance(place, Server):
+        return SqliteFile(place)
+    return PostgresServer(place)
 
 
-def _engine(path: Path, *, connections: int, read_only: bool) -> Engine:
-    engine = sa.create_engine(
-        sa.URL.create("sqlite", database=str(path)),
-        poolclass=QueuePool,
-        pool_size=connections,
-        max_overflow=0,
-        connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000},
-    )
-
-    @sa.event.listens_for(engine, "connect")
-    def _connected(connection: Any, _record: Any) -> None:
-        # The driver's own transactions begin late and commit by themselves; ours are explicit.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA temp_store=MEMORY")
-        cursor.execute("PRAGMA cache_size=-32768")
-        if read_only:
-            cursor.execute("PRAGMA query_only=ON")
-        cursor.close()
-
-    @sa.event.listens_for(engine, "begin")
-    def _begun(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
-
-    return engine
-
-
-def _prepare(connection: Connection, path: Path) -> None:
+def _prepare(connection: Connection, place: Place) -> None:
     if not sa.inspect(connection).has_table("meta"):
         schema.metadata.create_all(connection)
         set_meta(connection, "schema", str(schema.VERSION))
         return
     found = get_meta(connection, "schema")
     if found is None or not found.isascii() or not found.isdigit():
-        raise Malformed("bad-value", f"{path} is no validator's store")
+        raise Malformed("bad-value", f"{place} is no validator's store")
     if int(found) > schema.VERSION:
         raise Malformed(
             "bad-value",
-            f"{path} was written by a newer tallystick (store version {found}, this program knows "
+            f"{place} was written by a newer tallystick (store version {found}, this program knows "
             f"{schema.VERSION}); upgrade the program, the store is unchanged",
         )
     if int(found) < schema.VERSION:

@@ -1,0 +1,11 @@
+"""What may be wrong with a store as a whole."""
+
+from tallystick.evidence.errors import CouldNotCheck
+
+
+class StoreBusy(CouldNotCheck):
+    """Another process sequences the log of this store."""
+
+
+class StoreLost(CouldNotCheck):
+    """The session that held the sequencer's lock is gone: nothing is written before a new one."""
