@@ -22,6 +22,7 @@ from tallystick.evidence.limits import (
 )
 from tallystick.evidence.statement import Signed
 
+SUFFIX = ".peer"
 SCHEMES = ("http://", "https://")
 # 40 decimal digits are 132 bits: who would forge a file of the same fingerprint tries 2^132 files.
 SPOKEN_DIGITS = 40
@@ -172,4 +173,4 @@ def _pair(value: Any) -> Validator:
 
 def file_name(iss: str) -> str:
     """The name of a peer's file in a folder of them."""
-    return check_iss(iss) + ".peer"
+    return check_iss(iss) + SUFFIX

@@ -16,6 +16,7 @@ from tallystick.evidence.credential import Credential, digests_of
 from tallystick.evidence.errors import TallyError
 from tallystick.validator import publication, schema, steps
 from tallystick.validator.answers import Published
+from tallystick.validator.charging import Charging
 from tallystick.validator.checkpoints import Checkpoints
 from tallystick.validator.custody import Custody
 from tallystick.validator.devicelog import DeviceLogs
@@ -25,6 +26,8 @@ from tallystick.validator.limits import ANSWERS_KEPT_PER_GATEWAY_MAX, RECEIPTS_P
 from tallystick.validator.log import Log
 from tallystick.validator.partysets import PartySets
 from tallystick.validator.problem import Problem
+from tallystick.validator.quotaconfig import parse_quotas
+from tallystick.validator.quotas import Quotas
 from tallystick.validator.records import Records
 from tallystick.validator.refusals import Refusals
 from tallystick.validator.segments import Segments
@@ -42,6 +45,7 @@ class Ingest:
         identities: Identities,
         sets: PartySets,
         refusals: Refusals,
+        quotas: Quotas | None = None,
     ) -> None:
         self._store = store
         self._log = log
@@ -51,6 +55,7 @@ class Ingest:
         self.sets = sets
         self._refusals = refusals
         self._gateways = Gateways(identities)
+        self._charging = Charging(quotas or Quotas(parse_quotas({})), log.keys, identities)
         checkpoints = Checkpoints(self.custody)
         self._records = Records(identities, self.logs, checkpoints, sets)
         self._segments = Segments(identities, self.logs, checkpoints, self._records)
@@ -126,22 +131,31 @@ class Ingest:
         taking.stored = stored_answer(work.connection, verified.digest)
         if taking.stored is not None:
             return
+        self._charging.check(work, verified, known)
         self.identities.learn_all(work, received.credentials)
         self.custody.offer(work, received.receipts)
-        self._take_segments(work, taking, verified)
+        self._take_segments(work, taking, verified, known)
         self.custody.late(work)
         taking.size = self._gateways.accept(work, verified, known, size)
         for statements in received.credentials:
             taking.wanted.extend(_digests(statements))
         taking.wanted.extend(work.custody)
 
-    def _take_segments(self, work: Work, taking: "_Taking", verified: VerifiedBatch) -> None:
+    def _take_segments(
+        self, work: Work, taking: "_Taking", verified: VerifiedBatch, known: Known
+    ) -> None:
+        count = self._charging.begin(work, known)
         for index, data in verified.segments:
+            count.before(data)
             try:
-                taking.wanted.append(self._segments.take(work, data))
+                digest = self._segments.take(work, data)
             except TallyError as error:
                 taking.refused.append((index, error.reason))
                 work.refuse(error.reason)
+            else:
+                taking.wanted.append(digest)
+                count.took(data, digest)
+        count.end(len(taking.received.encode()))
 
     def _answer(self, taking: "_Taking") -> bytes:
         answer = b""

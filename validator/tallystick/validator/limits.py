@@ -10,7 +10,7 @@ CONNECTIONS_MAX = 256
 KEEP_ALIVE_S = 15
 ANSWER_WRITE_S_MAX = 120.0  # for who reads more slowly than an answer is written
 SHUTDOWN_S_MAX = 5
-BATCHES_WAITING_MAX = 16  # more are answered 503: gateways retry with jitter
+BATCHES_WAITING_MAX = 64  # of all fleets; more are answered 503: gateways retry with jitter
 
 # Publications of key changes. An honest fleet has few; a flood must not hold up batches.
 PUBLICATION_BYTES_MAX = 1 << 20
@@ -21,6 +21,24 @@ PUBLICATIONS_BURST = 32.0
 PUBLICATIONS_PER_SENDER_PER_S = 0.5
 PUBLICATIONS_PER_SENDER_BURST = 16.0
 PUBLICATION_SENDERS_MAX = 4_096  # who is remembered; the one not heard for longest is forgotten
+
+# --- quotas (protocol, 6.7): records a second, seconds of burst, bytes a day -----------------
+# A control loop of 1 kHz, twice; a fleet catches up ten minutes of everything at once.
+QUOTAS = {
+    "device": (2_000, 600, 4 << 30),
+    "gateway": (20_000, 600, 64 << 30),
+    "fleet": (50_000, 600, 256 << 30),
+}
+QUOTA_MAX = 1 << 44  # records a second, and bytes a day; what a counter holds
+QUOTA_BURST_S_MAX = 86_400
+# A sender that goes on in spite of a refusal gets no further signature for so long.
+REFUSAL_SIGNED_MS_MIN = 1_000
+REFUSALS_PER_BATCH_MAX = 64
+LANE_WAITING_MAX = 16  # of one fleet
+DOOR_GATEWAYS_CACHED_MAX = 4_096
+
+# --- peer files (protocol, 5.6) --------------------------------------------------------------
+PEER_FILES_LOOK_S = 1.0
 
 # --- other validators ----------------------------------------------------------------------
 PEERS_MAX = 64
@@ -72,3 +90,29 @@ HALVES_PER_EVIDENCE_MAX = 256
 CREDENTIAL_BYTES_MAX = 262_144
 TOKEN_CHARS_MIN = 16
 RETRY_S = 1.0
+
+# --- privacy -------------------------------------------------------------------------------
+SCOPE_ROWS_MAX = 1_024  # fleets, devices, namespaces or interactions of one reader, each
+HOLDS_MAX = 1_024
+HOLD_TEXT_CHARS_MAX = 256
+HOLD_BYTES_MAX = 4_096  # a request for one
+ERASURE_BYTES_MAX = 4_096
+ERASED_STRETCHES_PER_ORDER_MAX = 4_096  # of more, ask with smaller ranges
+RETENTION_LOOK_S = 60.0  # how often what grew old is looked for
+RETENTION_PASS_S = 86_400.0  # how often all is looked at again: what was on hold, or still open
+RETENTION_CHECKPOINTS_PER_TURN_MAX = 256
+
+# --- witnessing (docs/protocol.md, 8.4) ------------------------------------------------------
+COSIGN_EVERY_S = 1.0  # a new checkpoint is sent to the witnesses after at most this
+COSIGN_AGAIN_S = 3_600  # and an old one for a new time
+COSIGN_SAME_S = 60  # the same checkpoint gets the cosignature that was made, until it is this old
+COSIGN_AHEAD_S_MAX = 300  # how far a witness's clock may be ahead
+COSIGN_LAG_MS_MAX = 60_000  # how old a checkpoint that is served for its cosignatures may be
+COSIGN_TRIES_MAX = 3
+SPLIT_VIEWS_PER_LOG_MAX = 16
+PUT_BACK_ASK_S_MAX = 5.0  # at the start, for every witness at once
+
+# --- tiles (docs/protocol.md, 8.3) -----------------------------------------------------------
+TILES_EVERY_S = 1.0
+TILES_RETRY_S_MAX = 60.0
+BUNDLE_ENTRIES_READ = 16  # entries held at once for an answer: at most 1 MiB

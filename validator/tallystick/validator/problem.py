@@ -1,9 +1,12 @@
 """Refusals as `application/problem+json` (RFC 9457), with a reason of docs/protocol.md, 1.7."""
 
+from collections.abc import Sequence
+
 import msgspec
 from starlette.responses import Response
 
 from tallystick.evidence.errors import TallyError
+from tallystick.evidence.keys import b64u
 
 # What a reason means to an HTTP client; every other one is 400: the input is at fault.
 STATUS = {
@@ -11,6 +14,8 @@ STATUS = {
     "unknown-device": 403,
     "not-enrolled": 403,
     "not-authorised": 401,
+    "on-hold": 409,
+    "erased": 410,
     "gateway-gap": 409,
     "gateway-fork": 409,
     "too-large": 413,
@@ -19,18 +24,29 @@ STATUS = {
     "internal-error": 503,
     "store-full": 503,
     "not-ready": 503,
+    "put-back": 503,
 }
 
 
 class Problem(TallyError):
-    """A refusal that knows its HTTP status; `size` is told with gateway-gap and gateway-fork."""
+    """A refusal that knows its HTTP status; `size` is told with gateway-gap and gateway-fork.
+
+    refusals: the signed refusals of quotas that are used up (protocol, 6.7).
+    """
 
     def __init__(
-        self, reason: str, message: str, *, status: int | None = None, size: int | None = None
+        self,
+        reason: str,
+        message: str,
+        *,
+        status: int | None = None,
+        size: int | None = None,
+        refusals: Sequence[bytes] = (),
     ) -> None:
         super().__init__(reason, message)
         self.status = STATUS.get(reason, 400) if status is None else status
         self.size = size
+        self.refusals = tuple(refusals)
 
 
 class _Body(msgspec.Struct, omit_defaults=True):
@@ -38,12 +54,14 @@ class _Body(msgspec.Struct, omit_defaults=True):
     title: str
     status: int
     size: int | None = None
+    refusals: list[str] = []
 
 
 def response(error: TallyError) -> Response:
     """The answer that says why."""
     problem = error if isinstance(error, Problem) else Problem(error.reason, error.message)
-    body = _Body(problem.reason, problem.message, problem.status, problem.size)
+    refusals = [b64u(one) for one in problem.refusals]
+    body = _Body(problem.reason, problem.message, problem.status, problem.size, refusals)
     headers = {"Cache-Control": "no-store"}
     if problem.status == 401:
         headers["WWW-Authenticate"] = "Bearer"

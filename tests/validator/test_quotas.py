@@ -1,0 +1,253 @@
+"""A19: quotas of keys, their signed refusals, and that nobody pays for another (protocol, 6.7)."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.devices import Device, Fleet
+from support.validating import START_MS, Clock, Gateway, Room, compress, load
+from tallystick.evidence import batch, quotarefusal
+from tallystick.evidence.errors import Malformed, TallyError
+from tallystick.evidence.quotarefusal import VerifiedQuotaRefusal
+from tallystick.validator import config as configs
+from tallystick.validator.problem import Problem
+from tallystick.validator.quotas import DAY_MS, device_of
+from tallystick.validator.sequencer import Sequencer
+
+LARGE = 1 << 40
+SMALL = {"records_per_s": 10, "burst_s": 10, "bytes_per_day": LARGE}
+ENDLESS = {"records_per_s": 1 << 20, "burst_s": 600, "bytes_per_day": LARGE}
+
+
+class Tight(Room):
+    """A validator with quotas as a test wants them."""
+
+    tables: dict[str, dict[str, int]]
+
+    def open(self) -> None:
+        config = load(self.folder, self.fleets, owner=self.owner)
+        path = self.folder / "validator.toml"
+        lines = [
+            line
+            for holder, limits in self.tables.items()
+            for line in (f"[quotas.{holder}]", *(f"{k} = {v}" for k, v in limits.items()))
+        ]
+        path.write_text(path.read_text() + "\n" + "\n".join(lines) + "\n")
+        config = configs.load(path)
+        self.sequencer = Sequencer(config, self.clock)
+
+
+def tight(folder: Path, fleets: list[Fleet], **tables: dict[str, int]) -> Tight:
+    made = Tight.__new__(Tight)
+    made.tables = {"device": ENDLESS, "gateway": ENDLESS, "fleet": ENDLESS} | tables
+    made.folder, made.fleets, made.clock, made.owner = folder, fleets, Clock(), "notary"
+    made.store = "validator.sqlite"  # type: ignore[attr-defined,unused-ignore]
+    made.open()
+    return made
+
+
+def refused(room: Room, data: bytes) -> list[VerifiedQuotaRefusal]:
+    """The refusals of a batch, verified as its gateway does."""
+    sent = batch.parse(data)
+    with pytest.raises(Problem) as caught:
+        room.send(data)
+    assert (caught.value.reason, caught.value.status) == ("over-quota", 429)
+    keys = room.sequencer.keys
+    return [
+        quotarefusal.parse(one).verify(
+            keys.signer.public_key(), keys.name, sent.device, sent.digest
+        )
+        for one in caught.value.refusals
+    ]
+
+
+def sends(gateway: Gateway, device: Device, records: int) -> bytes:
+    """A further batch with so many records of a device."""
+    first = len(gateway.items)
+    device.record(records)
+    gateway.take(device.segments()[-1])
+    return gateway.batch(first, devices=[device])
+
+
+def test_a_device_that_sends_too_much_is_refused_with_a_signature(tmp_path: Path) -> None:
+    fleet = Fleet("acme")
+    room = tight(tmp_path / "v", [fleet], device=SMALL)
+    device, gateway = fleet.device(), Gateway(fleet)
+    assert room.send(sends(gateway, device, 150)).refused == []  # overdrawn by one batch
+    data = sends(gateway, device, 1)
+    size = room.sequencer.log.tree.size
+    (said,) = refused(room, data)
+    assert (said.holder, said.key_id) == ("device", device.id)
+    assert (said.quota, said.limit, said.used) == ("records_per_s", 10, 52)  # 150 + 2 - 100
+    assert said.wait_ms == 5_201
+    assert room.sequencer.log.tree.size == size, "a refused batch leaves nothing"
+    # Until then it is refused, and from then on taken.
+    room.clock.now_ms += said.wait_ms - 1
+    assert refused(room, data)[0].until_ms == said.until_ms
+    room.clock.now_ms += 1
+    assert room.send(data).refused == []
+    room.close()
+
+
+def test_bytes_are_counted_by_the_day(tmp_path: Path) -> None:
+    fleet = Fleet("acme")
+    room = tight(tmp_path / "v", [fleet], device=ENDLESS | {"bytes_per_day": 4_000})
+    device, gateway = fleet.device(), Gateway(fleet)
+    room.send(sends(gateway, device, 100))
+    data = sends(gateway, device, 1)
+    (said,) = refused(room, data)
+    assert (said.quota, said.limit) == ("bytes_per_day", 4_000)
+    assert said.used >= 4_000
+    assert said.until_ms == (START_MS // DAY_MS + 1) * DAY_MS
+    room.clock.now_ms = said.until_ms
+    room.send(data)
+    room.close()
+
+
+def test_counters_survive_a_restart(tmp_path: Path) -> None:
+    fleet = Fleet("acme")
+    room = tight(tmp_path / "v", [fleet], device=SMALL)
+    device, gateway = fleet.device(), Gateway(fleet)
+    room.send(sends(gateway, device, 150))
+    data = sends(gateway, device, 1)
+    first = refused(room, data)
+    room.close()
+    room.open()
+    assert [one.until_ms for one in refused(room, data)] == [one.until_ms for one in first]
+    room.close()
+
+
+@pytest.mark.parametrize("holder", ["gateway", "fleet"])
+def test_one_fleet_is_refused_and_another_is_not(tmp_path: Path, holder: str) -> None:
+    acme, borealis = Fleet("acme"), Fleet("borealis")
+    room = tight(tmp_path / "v", [acme, borealis], **{holder: SMALL})
+    flood, good = Gateway(acme), Gateway(borealis, "other")
+    device, other = acme.device(), borealis.device("b-1")
+    room.send(sends(flood, device, 150))
+    (said,) = refused(room, sends(flood, device, 1))
+    key = flood.id if holder == "gateway" else acme.root.public_key().thumbprint()
+    assert (said.holder, said.key_id) == (holder, key)
+    assert room.send(sends(good, other, 50)).refused == []
+    # All gateways of a fleet share its quota; each has one of its own.
+    second = Gateway(acme, "second")
+    data = sends(second, acme.device("a-2"), 1)
+    if holder == "fleet":
+        room.clock.now_ms += 1000
+        assert [one.holder for one in refused(room, data)] == ["fleet"]
+    else:
+        room.send(data)
+    room.close()
+
+
+def test_nobody_uses_up_the_quota_of_a_device_but_its_key(tmp_path: Path) -> None:
+    """A stranger's gateway replays its segments, spoils them, and names it in junk."""
+    acme, borealis = Fleet("acme"), Fleet("borealis")
+    room = tight(tmp_path / "v", [acme, borealis], device=SMALL)
+    device, own, thief = acme.device(), Gateway(acme), Gateway(borealis, "thief")
+    room.send(sends(own, device, 60))
+    segment = own.items[0]
+    uses = "SELECT left, bytes FROM quota_use WHERE holder = 'device'"
+    before = room.rows(uses)
+    assert before
+    for n in range(5):
+        thief.take(segment)
+        room.send(thief.batch(n))
+    spoilt = segment[:-1] + bytes([segment[-1] ^ 1])
+    thief.take(spoilt)
+    assert [why for _, why in room.send(thief.batch(5)).refused] == ["bad-signature"]
+    assert room.rows(uses) == before
+    assert room.send(sends(own, device, 30)).refused == []
+    room.close()
+
+
+def test_the_same_batch_again_costs_nothing(tmp_path: Path) -> None:
+    fleet = Fleet("acme")
+    room = tight(tmp_path / "v", [fleet], gateway=SMALL)
+    device, gateway = fleet.device(), Gateway(fleet)
+    data = sends(gateway, device, 150)
+    first = room.send(data).encode()
+    before = room.rows("SELECT * FROM quota_use ORDER BY holder")
+    # F13: it did not hear the answer; that its quota is used up meanwhile changes nothing.
+    assert room.send(data).encode() == first
+    assert room.rows("SELECT * FROM quota_use ORDER BY holder") == before
+    room.close()
+
+
+def test_who_does_not_obey_gets_no_second_signature_at_once(tmp_path: Path) -> None:
+    fleet = Fleet("acme")
+    room = tight(tmp_path / "v", [fleet], device=SMALL)
+    device, gateway = fleet.device(), Gateway(fleet)
+    room.send(sends(gateway, device, 150))
+    data = sends(gateway, device, 1)
+    assert len(refused(room, data)) == 1
+    assert refused(room, data) == []
+    room.clock.now_ms += 1000
+    assert len(refused(room, data)) == 1
+    room.close()
+
+
+def test_a_clock_that_is_set_back_fills_nothing(tmp_path: Path) -> None:
+    fleet = Fleet("acme")
+    room = tight(tmp_path / "v", [fleet], device=SMALL)
+    device, gateway = fleet.device(), Gateway(fleet)
+    room.send(sends(gateway, device, 150))
+    room.clock.now_ms -= 365 * DAY_MS
+    assert len(refused(room, sends(gateway, device, 1))) == 1
+    room.close()
+
+
+def test_the_door_finds_the_lane_of_whoever_signed(tmp_path: Path) -> None:
+    acme, borealis = Fleet("acme"), Fleet("borealis")
+    room = tight(tmp_path / "v", [acme, borealis])
+    device, gateway, stranger = acme.device(), Gateway(acme), Gateway(Fleet("nobody"), "gate")
+    door = room.sequencer.door
+    data = sends(gateway, device, 1)
+    assert door.lane(compress(data)) == "?", "nobody knows it yet"
+    room.send(data)
+    assert door.lane(compress(data)) == "acme"
+    # Whoever only claims to be that gateway has no place in its fleet's line, nor in any.
+    spoilt = data[:-1] + bytes([data[-1] ^ 1])
+    with pytest.raises(TallyError) as wrong:
+        door.lane(compress(spoilt))
+    assert wrong.value.reason == "bad-signature"
+    stranger.take(gateway.items[0])
+    assert door.lane(compress(stranger.batch())) == "?"
+    room.close()
+
+
+def test_a_device_is_read_from_a_segment_without_parsing_it() -> None:
+    device = Fleet("acme").device()
+    device.record(2)
+    assert device_of(device.segment()) == device.id
+    for junk in (b"", device.segment()[:35], b"\x86\x0d\x58\x21" + bytes(40), bytes(80)):
+        assert device_of(junk) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[quotas.human]\nrecords_per_s = 1", "quotas.human"),
+        ("[quotas.device]\nclaims = 1", "quotas.device.claims"),
+        ("[quotas.device]\nrecords_per_s = 0", "quotas.device.records_per_s: 1 to"),
+        ("[quotas.fleet]\nbytes_per_day = -1", "quotas.fleet.bytes_per_day"),
+        ("[quotas.fleet]\nburst_s = 86401", "quotas.fleet.burst_s"),
+        ('[quotas.fleet]\nburst_s = "much"', "burst_s|quotas"),
+    ],
+)
+def test_a_bad_quota_is_named(tmp_path: Path, text: str, says: str) -> None:
+    load(tmp_path / "v", [])
+    path = tmp_path / "v" / "validator.toml"
+    path.write_text(f"{path.read_text()}\n{text}\n")
+    with pytest.raises(Malformed, match=says):
+        configs.load(path)
+
+
+def test_defaults_are_those_of_the_documentation() -> None:
+    from tallystick.validator.quotaconfig import parse_quotas
+
+    page = (Path(__file__).parents[2] / "docs/operations.md").read_text()
+    for holder, quota in parse_quotas({}).items():
+        gib: Any = quota.bytes_per_day / (1 << 30)
+        row = f"| {holder} | {quota.records_per_s:,} | {quota.burst_s} s | {gib:.0f} GiB |"
+        assert row in page, row
