@@ -223,6 +223,31 @@ class ForkProofs(Struct):
     forks: list[ForkProof]
 
 
+class SplitView(Struct):
+    """Two checkpoints of one size with two roots, both signed by the log."""
+
+    size: Index
+    ours: str
+    theirs: str
+    time_ms: Milliseconds
+
+
+class WitnessedLog(Struct):
+    """What was cosigned last of a log: its checkpoint with both signatures, and when."""
+
+    origin: str
+    size: Index
+    note: str
+    time_s: Annotated[int, Meta(ge=0, description="since 1970-01-01 UTC")]
+    split: list[SplitView]
+
+
+class Witnessed(Struct):
+    """The logs that are witnessed here."""
+
+    logs: list[WitnessedLog]
+
+
 class Head(Struct):
     """The newest signed head of one log; `entry` is where it is logged."""
 

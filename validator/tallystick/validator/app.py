@@ -30,8 +30,10 @@ from tallystick.validator.limits import (
     PUBLICATION_BYTES_MAX,
     QUERY_TEXT_CHARS_MAX,
 )
+from tallystick.validator.logdoors import LogDoors
 from tallystick.validator.problem import Problem
 from tallystick.validator.sequencer import Sequencer
+from tallystick.validator.witness import Witness
 
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
@@ -44,7 +46,9 @@ def make_app(sequencer: Sequencer, version: str) -> Starlette:
     app = Starlette(
         routes=[
             StarletteRoute(
-                route.path.replace("{namespace}", "{namespace:path}"),
+                route.path.replace("{namespace}", "{namespace:path}").replace(
+                    "{tile}", "{tile:path}"
+                ),
                 handlers.handler(route),
                 methods=[route.method],
             )
@@ -65,8 +69,9 @@ def _json(value: object) -> Response:
     return Response(msgspec.json.encode(value), media_type="application/json")
 
 
-class _Handlers:
+class _Handlers(LogDoors):
     def __init__(self, sequencer: Sequencer, version: str) -> None:
+        super().__init__(self._ask, Witness(sequencer))
         self._sequencer = sequencer
         self._config = sequencer.config
         self._devices = queries.Devices(self._config.roots)
@@ -168,11 +173,6 @@ class _Handlers:
         future = self._sequencer.publish(data, sender)
         published: answers.Published = await asyncio.wrap_future(future)
         return _json(published)
-
-    async def checkpoint(self, _: Request) -> Response:
-        """GET /v1/checkpoint."""
-        text = await self._ask(queries.checkpoint_text)
-        return Response(text, media_type="text/plain", headers={"Cache-Control": "no-store"})
 
     async def entries(self, request: Request) -> Response:
         """GET /v1/entries."""

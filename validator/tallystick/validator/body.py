@@ -26,6 +26,13 @@ async def read_plain(request: Request, media: str, bytes_max: int) -> bytes:
     return await _read(request, "the body", bytes_max)
 
 
+async def read_any(request: Request, bytes_max: int) -> bytes:
+    """A body of any media type that is not compressed; Problem when it is too long or too slow."""
+    if "content-encoding" in request.headers:
+        raise Problem("bad-header", "send it not compressed", status=415)
+    return await _read(request, "the body", bytes_max)
+
+
 async def _read(request: Request, what: str, bytes_max: int) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared) > bytes_max:

@@ -12,6 +12,7 @@
     roots = ["acme+pAEBIAY...", "trusted/borealis.pub"]   # lines, or files of lines
     profiles = "profiles"                  # a folder of TOML files
     gateways = ["gateways/north/credential.cbor"]         # others are vouched for by the roots
+    tiles = "tiles"                        # a folder for its log as files (protocol, 8.3)
     open_reads = false                     # true: callers on loopback read bodies without a token
 
     [readers]                              # who may read bodies: name = token
@@ -21,6 +22,7 @@
     name = "insurer"
     url = "https://validator.insurer.example"
     poll_s = 5.0
+    note_key = "validator.insurer.example/log+1a2b3c4d+AfG..."  # with it they cosign one another
 
 Paths are relative to the file. A key's URI is the only place where a key is named. Without
 `key_pin_file` a PIN is systemd's credential `key_pin` (`note_key_pin`), else TALLY_KEY_PIN
@@ -34,9 +36,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from tallystick.evidence import cbor, root
+from tallystick.evidence import cbor, note, root
 from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.keys import PublicKey
+from tallystick.evidence.note import NoteKey
 from tallystick.validator.limits import (
     CREDENTIAL_BYTES_MAX,
     PEER_POLL_S,
@@ -62,6 +65,7 @@ class _Peer(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     name: str
     url: str
     poll_s: float = PEER_POLL_S
+    note_key: str | None = None
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -77,6 +81,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     credential: str | None = None
     profiles: str | None = None
     gateways: list[str] = []
+    tiles: str | None = None
     open_reads: bool = False
     readers: dict[str, str] = {}
     peers: list[_Peer] = []
@@ -84,11 +89,15 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class PeerConfig:
-    """Another validator: what it heard is compared with what is known here."""
+    """Another validator: what it heard is compared with what is known here.
+
+    With the key of its log's checkpoints each cosigns the other's.
+    """
 
     name: str
     url: str
     poll_s: float = PEER_POLL_S
+    note_key: NoteKey | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +119,7 @@ class Config:
     gateways: tuple[tuple[bytes, ...], ...] = ()
     open_reads: bool = False
     peers: tuple[PeerConfig, ...] = ()
+    tiles: Path | None = None
     # Not in repr: a token must not reach a log or a traceback.
     readers: dict[str, str] = field(default_factory=dict, repr=False)
 
@@ -160,11 +170,12 @@ def _resolve(raw: _File, folder: Path) -> Config:
         gateways=tuple(read_credential(folder / name) for name in raw.gateways),
         open_reads=raw.open_reads,
         readers=_readers(raw.readers),
-        peers=_peers(raw.peers),
+        peers=_peers(raw.peers, raw.origin),
+        tiles=None if raw.tiles is None else folder / raw.tiles,
     )
 
 
-def _peers(raw: list[_Peer]) -> tuple[PeerConfig, ...]:
+def _peers(raw: list[_Peer], origin: str) -> tuple[PeerConfig, ...]:
     if len(raw) > PEERS_MAX:
         raise Malformed("too-large", f"peers: at most {PEERS_MAX}")
     if len({peer.name for peer in raw}) != len(raw):
@@ -180,7 +191,28 @@ def _peers(raw: list[_Peer]) -> tuple[PeerConfig, ...]:
             raise Malformed(
                 "bad-value", f"peers.{peer.name}.poll_s: {PEER_POLL_S_MIN} to {POLL_S_MAX} seconds"
             )
-    return tuple(PeerConfig(name=p.name, url=p.url.rstrip("/"), poll_s=p.poll_s) for p in raw)
+    found = tuple(
+        PeerConfig(
+            name=p.name, url=p.url.rstrip("/"), poll_s=p.poll_s, note_key=_note_key(p, origin)
+        )
+        for p in raw
+    )
+    origins = [peer.note_key.name for peer in found if peer.note_key is not None]
+    if len(set(origins)) != len(origins):
+        raise Malformed("duplicate-key", "peers: two note keys have the same origin")
+    return found
+
+
+def _note_key(peer: _Peer, origin: str) -> NoteKey | None:
+    if peer.note_key is None:
+        return None
+    try:
+        key = note.parse_key(peer.note_key)
+    except Malformed as error:
+        raise Malformed(error.reason, f"peers.{peer.name}.note_key: {error.message}") from None
+    if key.name == origin:
+        raise Malformed("wrong-key", f"peers.{peer.name}.note_key: this validator's own origin")
+    return key
 
 
 def parse_bind(text: str) -> tuple[str, int]:

@@ -27,7 +27,14 @@ from tallystick.evidence.tree import (
 from tallystick.hw.signer import Signer
 from tallystick.validator import schema, steps
 from tallystick.validator.limits import NODES_CACHED_MAX
-from tallystick.validator.receipts import Head, Reader, build_receipts, newest_head, read_node
+from tallystick.validator.receipts import (
+    Head,
+    Reader,
+    build_receipts,
+    edge_of,
+    newest_head,
+    read_node,
+)
 from tallystick.validator.store import Store, get_meta, set_meta
 
 Clock = Callable[[], int]
@@ -78,7 +85,7 @@ class Log:
             ).one_or_none()
             size = 0 if last is None else last.entry + 1
             self.time_ms = 0 if last is None else last.time_ms
-            self.tree = Tree(size, _edge(self._reader(connection), size))
+            self.tree = Tree(size, edge_of(self._reader(connection), size))
             if self.head is None:
                 return
             if self.head.size > size:
@@ -88,7 +95,7 @@ class Log:
                     f"only {size} entries are here; the store was restored from an older copy. "
                     "Do not run it: a log never shrinks",
                 )
-            known = Tree(self.head.size, _edge(self._reader(connection), self.head.size))
+            known = Tree(self.head.size, edge_of(self._reader(connection), self.head.size))
             if known.root() != self.head.root:
                 raise CouldNotCheck(
                     "bad-root",
@@ -283,16 +290,6 @@ class Group:
         edge.append(node)
         self.tree.size = index + 1
         return index
-
-
-def _edge(read: Reader, size: int) -> list[bytes]:
-    edge = []
-    begin = 0
-    for level in range(size.bit_length() - 1, -1, -1):
-        if size >> level & 1:
-            edge.append(read(level, begin >> level))
-            begin += 1 << level
-    return edge
 
 
 def _row(head: Head) -> dict[str, object]:

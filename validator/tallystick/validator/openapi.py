@@ -84,6 +84,7 @@ PROBLEMS = {
     408: "The body came too slowly.",
     409: "The batch does not extend the gateway's log as it is known; `size` says from where.",
     413: "A size limit is passed.",
+    422: "The consistency proof does not show that the checkpoint extends the one cosigned last.",
     415: "Not of the type that is taken here.",
     429: "Too much at once.",
     503: "Not now; send again later.",

@@ -1,4 +1,4 @@
-"""Reads of another validator, as bounded as what anybody answers (docs/protocol.md, 8.2)."""
+"""Requests to another validator, bounded whatever it answers (docs/protocol.md, 8.2, 8.4)."""
 
 import ssl
 from typing import Any, TypeVar
@@ -17,11 +17,11 @@ T = TypeVar("T")
 
 
 class PeerClient:
-    """The reads of one peer: bounded answers, no redirects, every failure a TallyError."""
+    """Requests to one peer: bounded answers, no redirects, every failure a TallyError."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, read_s: float = PEER_READ_S_MAX) -> None:
         self._url = url
-        timeout = httpx2.Timeout(PEER_READ_S_MAX, connect=PEER_CONNECT_S_MAX)
+        timeout = httpx2.Timeout(read_s, connect=min(read_s, PEER_CONNECT_S_MAX))
         self._client = httpx2.Client(timeout=timeout, follow_redirects=False)
 
     def get(self, path: str, shape: type[T], **query: object) -> T:
@@ -33,9 +33,20 @@ class PeerClient:
 
     def bytes_of(self, path: str, **query: Any) -> bytes:
         """The body of a 200 answer."""
+        response, data = self._ask("GET", path, params=query)
+        if response.status_code != httpx2.codes.OK:
+            raise TransportError("refused", f"{self._url}{path}: answered {response.status_code}")
+        return data
+
+    def post(self, path: str, data: bytes) -> tuple[int, str, bytes]:
+        """The status of the answer, its media type, its body."""
+        response, body = self._ask("POST", path, content=data)
+        return response.status_code, response.headers.get("content-type", ""), body
+
+    def _ask(self, method: str, path: str, **given: Any) -> tuple[httpx2.Response, bytes]:
         parts, size = [], 0
         try:
-            with self._client.stream("GET", self._url + path, params=query) as response:
+            with self._client.stream(method, self._url + path, **given) as response:
                 for part in response.iter_bytes():
                     size += len(part)
                     if size > PEER_ANSWER_BYTES_MAX:
@@ -44,9 +55,7 @@ class PeerClient:
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ssl.SSLError) as error:
             what = str(error) or type(error).__name__
             raise TransportError("unreachable", f"{self._url}: {what}") from error
-        if response.status_code != httpx2.codes.OK:
-            raise TransportError("refused", f"{self._url}{path}: answered {response.status_code}")
-        return b"".join(parts)
+        return response, b"".join(parts)
 
     def close(self) -> None:
         """Close its connections."""

@@ -27,6 +27,7 @@ from tallystick.evidence.proof import verify_consistency
 from tallystick.evidence.tree import Tree
 from tallystick.validator import answers, follow, forks, keystatus, schema, settled
 from tallystick.validator.config import PeerConfig
+from tallystick.validator.cosigning import Cosigned
 from tallystick.validator.devicelog import split, statement_of
 from tallystick.validator.forks import Contradiction
 from tallystick.validator.identities import Known
@@ -332,14 +333,24 @@ class Follower:
         self._client = PeerClient(peer.url)
         self._exchange = Exchange(sequencer, self._client)
         self._thread = threading.Thread(target=self._run, name=f"peer {peer.name}", daemon=True)
+        self._note_key = peer.note_key
+        self._cosigned = None if peer.note_key is None else Cosigned(sequencer, peer, stop)
 
     def start(self) -> None:
-        """Begin to ask."""
+        """Begin to ask, and each to cosign the other's checkpoints."""
+        if self._note_key is not None:
+            self._sequencer.witnessed_logs[self._note_key.name] = self._note_key
         self._thread.start()
+        if self._cosigned is not None:
+            self._cosigned.start()
 
     def join(self, timeout_s: float) -> None:
         """Wait for its end; a request to a slow peer is not waited for longer."""
+        if self._note_key is not None:
+            self._sequencer.witnessed_logs.pop(self._note_key.name, None)
         self._thread.join(timeout_s)
+        if self._cosigned is not None:
+            self._cosigned.join(timeout_s)
 
     def _run(self) -> None:
         wait_s = 0.0

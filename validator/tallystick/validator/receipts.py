@@ -56,6 +56,17 @@ def node_reader(connection: Connection) -> Reader:
     return read
 
 
+def edge_of(read: Reader, size: int) -> list[bytes]:
+    """The edge of the log at a size."""
+    edge = []
+    begin = 0
+    for level in range(size.bit_length() - 1, -1, -1):
+        if size >> level & 1:
+            edge.append(read(level, begin >> level))
+            begin += 1 << level
+    return edge
+
+
 def _head(row: "sa.Row[tuple[object, ...]]") -> Head:
     return Head(
         row.size, row.root, row.note, receipt.SignedRoot(row.protected, row.signature), row.time_ms

@@ -14,6 +14,7 @@ COSE = "application/cose"
 CBOR = "application/cbor"
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
+OCTETS = "application/octet-stream"
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,20 @@ ROUTES = (
           (400, 408, 413, 415, 429, 503),
           takes=("A publication (docs/protocol.md, 8.1).", CBOR)),
     Route("GET", "/v1/checkpoint", "checkpoint", "The newest log checkpoint, a C2SP note.", TEXT,
-          "The note.", (), (503,)),
+          "The note, with the cosignatures that it has.", (), (503,)),
+    Route("GET", "/checkpoint", "log_checkpoint", "A checkpoint with cosignatures (tlog-tiles).",
+          TEXT, "The note (docs/protocol.md, 8.3).", (), (503,)),
+    Route("GET", "/tile/{tile}", "tile", "A tile or an entry bundle of the log (tlog-tiles).",
+          OCTETS, "Hashes, or entries after their lengths.", (
+              _path("tile", "LEVEL/INDEX or entries/INDEX, with .p/WIDTH or without; it has "
+                    "slashes.", {"type": "string", "maxLength": 64}),
+          ), (404,)),
+    Route("POST", "/add-checkpoint", "add_checkpoint", "Cosign another log's checkpoint "
+          "(tlog-witness).", TEXT, "The signature line (docs/protocol.md, 8.4).", (),
+          (400, 403, 404, 408, 409, 413, 415, 422, 503),
+          takes=("A request to cosign (docs/protocol.md, 8.4).", "text/plain")),
+    Route("GET", "/v1/witnessed", "witnessed", "What was cosigned last of each witnessed log.",
+          answers.Witnessed, "Checkpoints, and two trees of one log where it showed them."),
     Route("GET", "/v1/entries", "entries", "Entries of the log.", answers.Entries, "A page.", (
         _query("start", "Index of the first one.", _count(0, None, 0)),
         _query("count", "How many at most.", _count(1, PAGE_ROWS_MAX, PAGE_ROWS_DEFAULT)),

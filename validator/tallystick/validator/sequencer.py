@@ -17,21 +17,24 @@ from tallystick.evidence.errors import KeyDriverError, Malformed, TallyError
 from tallystick.evidence.keys import EDDSA
 from tallystick.evidence.kinds import PROFILE
 from tallystick.evidence.limits import STATEMENT_BYTES_MAX
+from tallystick.evidence.note import NoteKey
 from tallystick.evidence.profile import Profile, SignedProfile
 from tallystick.hw.secret import open_key
 from tallystick.hw.signer import Signer
-from tallystick.validator import body, publication
+from tallystick.validator import body, publication, putback
 from tallystick.validator.answers import PeerState, Published
+from tallystick.validator.candidate import Candidate
 from tallystick.validator.config import Config
 from tallystick.validator.identities import Identities
 from tallystick.validator.ingest import Ingest
-from tallystick.validator.limits import BATCHES_WAITING_MAX, RETRY_S, TICK_S
+from tallystick.validator.limits import BATCHES_WAITING_MAX, COSIGN_EVERY_S, RETRY_S, TICK_S
 from tallystick.validator.log import Log, LogKeys
 from tallystick.validator.partysets import PartySets
 from tallystick.validator.problem import Problem
 from tallystick.validator.reconciler import Reconciler
 from tallystick.validator.refusals import Refusals
 from tallystick.validator.store import Store
+from tallystick.validator.tilefiles import TileFolder
 from tallystick.validator.work import Work
 from tallystick.verify.profile_toml import parse_profile
 
@@ -110,6 +113,11 @@ class Sequencer:
             BATCHES_WAITING_MAX
         )
         self._pace = publication.Pace()
+        # Logs that are witnessed, by origin; and why nothing is taken any more (protocol, 8.5).
+        self.witnessed_logs: dict[str, NoteKey] = {
+            peer.note_key.name: peer.note_key for peer in config.peers if peer.note_key is not None
+        }
+        self.put_back: str | None = None
         self.peers: dict[str, PeerState] = dict.fromkeys(
             (peer.name for peer in config.peers), "not-asked"
         )
@@ -118,6 +126,15 @@ class Sequencer:
         self.store = Store(config.store)
         try:
             self.log = Log(self.store, self.keys, clock)
+            polls_s = [peer.poll_s for peer in config.peers]
+            self.candidate = Candidate(self.store, min([COSIGN_EVERY_S, *polls_s]))
+            self.published = putback.Published(self.store, self.keys)
+            # Before anything is added: what is signed now must not contradict what was signed.
+            self.published.ask_all(config.peers)
+            self.tiles: TileFolder | None = None
+            if config.tiles is not None:
+                self.tiles = TileFolder(config.tiles, self.store, self.published)
+                self.tiles.open()
             identities = Identities(config.roots)
             sets = PartySets(self.profiles)
             self.refusals = Refusals(self.store)
@@ -167,6 +184,7 @@ class Sequencer:
 
     def hand_in(self, what: str, job: Callable[[], T]) -> "Future[T]":
         """Have the one writer do something in its turn; the future has its result or its error."""
+        self._refuse_put_back()
         future: Future[T] = Future()
         try:
             self._jobs.put_nowait((what, job, future))
@@ -175,6 +193,15 @@ class Sequencer:
                 "over-quota", "too many batches wait; send again later", status=503
             ) from None
         return future
+
+    def stop_put_back(self, why: str) -> None:
+        """Sign nothing any more: this store is older than what this validator published."""
+        self.put_back = self.failure = why
+        self._log_line.error("log-put-back", message=why)
+
+    def _refuse_put_back(self) -> None:
+        if self.put_back is not None:
+            raise Problem("put-back", "this validator's store was put back; it takes nothing")
 
     def start(self) -> None:
         """Begin to work."""
@@ -210,6 +237,7 @@ class Sequencer:
 
     def _do(self, what: str, job: Callable[[], Any], future: "Future[Any]") -> None:
         try:
+            self._refuse_put_back()
             answer = job()
         except KeyDriverError as error:
             # Nobody's fault but ours, and what was sent is good: it is asked for again.
@@ -236,6 +264,9 @@ class Sequencer:
             future.set_result(answer)
 
     def _tick(self) -> bool:
+        if self.put_back is not None:
+            self._stopping.wait(RETRY_S)
+            return False
         try:
             # What was logged while a key was away is signed when it is back.
             self._look_for_keys()

@@ -24,6 +24,7 @@ from tallystick.validator.limits import (
 )
 from tallystick.validator.peers import Follower
 from tallystick.validator.sequencer import Sequencer
+from tallystick.validator.tilefiles import TileWriter
 
 START_S_MAX = 30.0
 BACKLOG = 128
@@ -105,6 +106,8 @@ class Service:
         self._thread: threading.Thread | None = None
         self._ending = threading.Event()
         self.followers = [Follower(self.sequencer, peer, self._ending) for peer in config.peers]
+        tiles = self.sequencer.tiles
+        self._tiles = None if tiles is None else TileWriter(tiles, self._ending)
 
     @property
     def url(self) -> str:
@@ -164,6 +167,8 @@ class Service:
             raise TransportError("bad-value", "the HTTP server did not start")
         for follower in self.followers:
             follower.start()
+        if self._tiles is not None:
+            self._tiles.start()
         return self.url
 
     def _serve(self) -> None:
@@ -173,6 +178,8 @@ class Service:
     def stop(self) -> None:
         """Answer what is being answered, then close."""
         self._ending.set()
+        if self._tiles is not None:
+            self._tiles.join(SHUTDOWN_S_MAX)
         if self._server is not None:
             self._server.should_exit = True
         if self._thread is not None:

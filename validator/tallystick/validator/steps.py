@@ -7,6 +7,8 @@ INTEGRATED = "integrated"  # entries and nodes are durable, nothing is published
 SIGNED = "signed"  # the checkpoint is signed and not stored
 PUBLISHED = "published"  # the checkpoint is durable, no receipt has left
 ANSWERED = "answered"  # the answer is stored
+WITNESSED = "witnessed"  # another log's checkpoint is stored and not cosigned
+TILED = "tiled"  # tiles and bundles are written, the checkpoint over them is not
 
 _hook: Callable[[str], None] | None = None
 
