@@ -15,7 +15,7 @@ from tallystick.evidence.errors import TallyError, Unverified
 from tallystick.evidence.keys import EDDSA, ES256, PublicKey, device_text
 from tallystick.evidence.kinds import CUSTODY_RECEIPT, WELCOME
 from tallystick.evidence.welcome import Welcome
-from tallystick.recorder import plain
+from tallystick.recorder import plain, welcoming
 
 DEVICE = bytes(range(32))
 CONFIG = {"fleet": FLEET, "device": device_text(DEVICE)}
@@ -40,7 +40,7 @@ def signed(fleet: Fleet, kind: str) -> bytes:
 
 
 def read(kind: str, data: bytes) -> Any:
-    return (plain.read_receipt if kind == "receipt" else plain.read_checkpoint)(
+    return (plain.read_receipt if kind == "receipt" else welcoming.read_checkpoint)(
         data, CONFIG, DEVICE
     )
 
@@ -104,7 +104,7 @@ def test_what_is_not_usual_is_left_to_the_general_reader(fleet: Fleet) -> None:
         custody.parse(data)
         assert plain.read_receipt(data, CONFIG, DEVICE) is None
     data = signed(fleet, "receipt")
-    assert plain.read_checkpoint(data, CONFIG, DEVICE) is None
+    assert welcoming.read_checkpoint(data, CONFIG, DEVICE) is None
     assert plain.read_receipt(signed(fleet, "checkpoint"), CONFIG, DEVICE) is None
     assert plain.payload_kind(data) == CUSTODY_RECEIPT
     assert plain.payload_kind(b"") == plain.payload_kind(b"\xd2\x80") == -1
@@ -133,7 +133,7 @@ def test_a_welcome_is_read_as_by_the_general_reader(values: Any) -> None:
         known: Welcome | None = welcomes.parse(data)
     except TallyError:
         known = None
-    found = plain.read_welcome(data)
+    found = welcoming.read_welcome(data)
     assert (found is None) == (known is None)
     if found is not None and known is not None:
         assert (found.time_ms, found.checkpoint, found.custody) == (
@@ -141,5 +141,5 @@ def test_a_welcome_is_read_as_by_the_general_reader(values: Any) -> None:
             known.checkpoint,
             known.custody,
         )
-    assert plain.read_welcome(data + b"\0") is None
-    assert plain.read_welcome(b"") is None
+    assert welcoming.read_welcome(data + b"\0") is None
+    assert welcoming.read_welcome(b"") is None

@@ -66,3 +66,11 @@ def test_numbers_are_read_from_the_modules_themselves() -> None:
 def test_a_module_that_is_no_python_is_named() -> None:
     with pytest.raises(ToolMissing, match=r"tallystick/evidence/broken\.py"):
         device_source.slim_all({"tallystick/evidence/broken.py": b"def ("})
+
+
+@pytest.mark.parametrize("board", [False, True])
+def test_coroutines_stay_coroutines_when_there_are_words_for_all_names(board: bool) -> None:
+    source = b"class AsyncRecorder:\n    async def open(self):\n        return await self\n"
+    slim = device_source.slim_all({"tallystick/recorder/aio.py": source}, board=board)
+    assert slim["tallystick/recorder/aio.py"].count(b"    async def open(self)") == 1
+    assert b"@" not in slim["tallystick/recorder/aio.py"]

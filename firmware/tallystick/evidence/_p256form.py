@@ -2,6 +2,7 @@
 
 from tallystick.evidence.errors import Malformed, Unverified
 
+SIGNATURE_SIZE = 64
 _P256 = 2**256 - 2**224 + 2**192 + 2**96 - 1
 _B256 = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
 _N256 = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -16,7 +17,9 @@ def check_point(raw: bytes) -> None:
 
 
 def check_signature(signature: bytes) -> None:
-    """Unverified unless r and s are in range and s is the lower one."""
+    """Unverified unless it is r || s of 64 bytes, both are in range and s is the lower one."""
+    if type(signature) is not bytes or len(signature) != SIGNATURE_SIZE:
+        raise Unverified("bad-signature", "a signature must be 64 bytes, r || s, not DER")
     r = int.from_bytes(signature[:32], "big")
     s = int.from_bytes(signature[32:], "big")
     if not (0 < r < _N256 and 0 < s < _N256):

@@ -115,12 +115,12 @@ def pure_verifier(alg: int, raw: bytes, signature: bytes, message: bytes) -> "An
 def check_signature_form(alg: int, signature: bytes) -> None:
     """Unverified unless it is 64 bytes, and in P-256 in range and with low s."""
     # What libraries take and we do not; they themselves refuse an Ed25519 S of another form.
-    if type(signature) is not bytes or len(signature) != SIGNATURE_SIZE:
-        raise Unverified("bad-signature", "a signature must be 64 bytes, r || s, not DER")
     if alg != EDDSA:
         from tallystick.evidence._p256form import check_signature  # noqa: PLC0415  # costs heap
 
         check_signature(signature)
+    elif type(signature) is not bytes or len(signature) != SIGNATURE_SIZE:
+        raise Unverified("bad-signature", "a signature must be 64 bytes, R || S")
 
 
 def low_s(signature: bytes) -> bytes:

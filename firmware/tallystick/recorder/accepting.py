@@ -52,6 +52,9 @@ MAKER_CODE = READ_CODE + (  # not on MicroPython
     "recorder.chipkeys",
 )
 
+# Put together beforehand: where it is forgotten there may be no room to do so.
+CODE = CLAIM_CODE + HEAD_CODE + MAKER_CODE
+
 
 def accept(tally: "Recorder", half: bytes, wait: bool) -> "Any":  # noqa: FBT001  # of the interface
     """See Recorder.accept."""
@@ -78,7 +81,7 @@ def accept(tally: "Recorder", half: bytes, wait: bool) -> "Any":  # noqa: FBT001
 def _accepting(tally: "Recorder", data: bytes, handle: Handle) -> "Generator[None, None, None]":
     # Verify in bounded steps, journal and seal.
     ledger = tally._ledger
-    code = Loaded(CLAIM_CODE + HEAD_CODE + MAKER_CODE)
+    code = Loaded(CODE)
     try:
         if type(data) is not bytes or len(data) > HALF_BYTES_MAX:
             raise Malformed("bad-type", "a half is bytes, at most %d" % HALF_BYTES_MAX)
@@ -94,7 +97,7 @@ def _accepting(tally: "Recorder", data: bytes, handle: Handle) -> "Generator[Non
         handle.fail(error)
     except MemoryError:
         handle.lose("memory")
-    code.forget(CLAIM_CODE + HEAD_CODE + MAKER_CODE)
+    code.forget(CODE)
     if handle.fault == "memory":
         ledger.starved("accept")
 

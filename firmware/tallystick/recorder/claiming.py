@@ -42,6 +42,8 @@ CLAIM_CODE = (
     "evidence._reading",
     "evidence.leaf",
 )
+# Put together beforehand: where it is forgotten there may be no room to do so.
+CODE = PROFILE_CODE + CLAIM_CODE
 
 
 def claim(
@@ -60,7 +62,7 @@ def claim(
     if not tally._credential:
         raise CouldNotCheck("not-enrolled", "claims need the credential of an enrolled device")
     handle = Handle()
-    code = Loaded(PROFILE_CODE + CLAIM_CODE)
+    code = Loaded(CODE)
     try:
         digest, fields, rules, roles = _by_profile(
             tally, profile, role, name, fields, constraints or {}
@@ -83,7 +85,7 @@ def claim(
         handle.lose("flash")
     except MemoryError:
         handle.lose("memory")
-    code.forget(PROFILE_CODE + CLAIM_CODE)
+    code.forget(CODE)
     if handle.fault == "memory":
         tally._ledger.starved("claim")
     if not wait:

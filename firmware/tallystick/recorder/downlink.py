@@ -3,8 +3,9 @@
 
 from tallystick.evidence import kinds
 from tallystick.evidence.errors import Malformed, TallyError, TransportError, Unverified
-from tallystick.recorder import filing, freeing, plain, stretches
+from tallystick.recorder import freeing, plain, stretches
 from tallystick.recorder.files import forget
+from tallystick.recorder.frames import CUSTODY, control
 from tallystick.recorder.health import count, reason_of
 
 TYPE_CHECKING = False
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from typing import Any
 
-    from tallystick.evidence.checkpoint import Checkpoint
     from tallystick.evidence.keys import PublicKey
     from tallystick.recorder.ledger import Ledger
     from tallystick.recorder.link import Link
@@ -22,6 +22,20 @@ if TYPE_CHECKING:
 
 MESSAGE_BYTES_MAX = 65536
 RECEIVED_MAX = 16
+# What welcomes, and what is not of the usual form, need beside this module.
+UNUSUAL = (
+    "recorder.welcoming",
+    "recorder.filing",
+    "evidence.notice",
+    "evidence.resend",
+    "evidence.welcome",
+    "evidence.custody",
+    "evidence.checkpoint",
+    "evidence.statement",
+    "evidence.cose",
+    "evidence._shape",
+    "evidence._wire",
+)
 # Between two receipts whose time is looked at.
 HINT_MS_MIN = 60000
 
@@ -43,7 +57,7 @@ class Downlink:
         self._link = link
         self._gateways = gateways
         self._work: "Work | None" = None
-        # What evidence/ had to read, and not plain.py.
+        # What needed more code than a custody receipt that plain.py reads.
         self._unusual = False
         self._epoch = ledger.log.epoch
         self._now_ms = 0
@@ -86,7 +100,7 @@ class Downlink:
         self._work = None
         if self._unusual:
             self._unusual = False
-            forget(plain.GENERAL)
+            forget(UNUSUAL)
 
     def _handle(self, message: bytes) -> "Work":
         if len(message) > MESSAGE_BYTES_MAX or len(message) < 3:
@@ -97,7 +111,10 @@ class Downlink:
         # An array of less than 24 elements; kinds from 24 on take a byte more.
         kind = message[2] if message[1] == 0x18 else message[1]
         if kind == kinds.WELCOME:
-            yield from self._welcome(message)
+            self._unusual = True
+            from tallystick.recorder.welcoming import welcome  # noqa: PLC0415  # once a connection
+
+            yield from welcome(self, message)
         elif kind == kinds.RESEND_REQUEST:
             self._resend(message)
         elif kind == kinds.NOTARISED:
@@ -110,7 +127,7 @@ class Downlink:
     def _statement(self, message: bytes) -> "Work":
         kind = plain.payload_kind(message)
         if kind == kinds.CUSTODY_RECEIPT:
-            yield from self._custody(message)
+            yield from self.custody(message)
             return
         self._unusual = True
         from tallystick.evidence.cose import parse  # noqa: PLC0415  # rarely
@@ -144,8 +161,8 @@ class Downlink:
 
     # Custody.
 
-    def _root_at(self, size: int) -> "Generator[None, None, bytes]":
-        # b"" when no payload of this size is here.
+    def root_at(self, size: int) -> "Generator[None, None, bytes]":
+        """The root that was sealed at this size; b"" when no payload of it is here."""
         log = self._ledger.log
         with self._ledger.lock:
             if size == log.sealed_size:
@@ -159,7 +176,8 @@ class Downlink:
             yield
         return b""
 
-    def _receipt(self, message: bytes) -> "Any":
+    def receipt(self, message: bytes) -> "Any":
+        """A custody receipt, parsed."""
         found = plain.read_receipt(message, self._config, self._ledger.device)
         if found is not None:
             return found
@@ -168,10 +186,11 @@ class Downlink:
 
         return parse(message)
 
-    def _custody(self, message: bytes) -> "Work":
+    def custody(self, message: bytes) -> "Work":
+        """Verify a custody receipt, then free what it covers."""
         ledger = self._ledger
         log = ledger.log
-        receipt = self._receipt(message)
+        receipt = self.receipt(message)
         if receipt.device != ledger.device:
             raise Unverified("wrong-device", "a custody receipt for another device")
         if receipt.epoch != log.epoch:
@@ -186,14 +205,17 @@ class Downlink:
         key = self._gateways.get(receipt.received().kid)
         if key is None:
             raise Unverified("wrong-key", "a custody receipt by a gateway that is not pinned")
-        root = yield from self._root_at(receipt.to)
+        root = yield from self.root_at(receipt.to)
         if root != receipt.root and receipt.to <= log.sealed_size:
             raise Unverified("bad-root", "a custody receipt over another root than ours")
         verifier = receipt.verifier(key)
         while not verifier.step():
             yield
         if receipt.to > log.sealed_size:
-            self._older([receipt.epoch, receipt.to, receipt.root])
+            from tallystick.recorder.welcoming import older  # noqa: PLC0415  # rarely
+
+            self._unusual = True
+            older(self, [receipt.epoch, receipt.to, receipt.root])
             return
         known = log.custody[0] if log.custody is not None else 0
         if not receipt.bodies and receipt.to > known and not self._hollow_in(receipt.to):
@@ -205,8 +227,8 @@ class Downlink:
                 return  # another one, over the hashes before it, frees
             raise Unverified("bad-value", "a custody receipt that begins behind a hole")
         with ledger.lock:
-            frame = filing.mark_custody(log, receipt.to, receipt.digest, message, receipt.time_ms)
-            ledger.append_control(frame)
+            log.custody = (receipt.to, receipt.digest, message, receipt.time_ms)
+            ledger.append_control(control([CUSTODY] + list(log.custody)))
             ledger.health.custody += 1
             sealed_ms = self._sender.sealed_ms(receipt.to)
             self._sender.confirmed(receipt.to, self._now_ms)
@@ -232,95 +254,3 @@ class Downlink:
 
             hinting.heard(self._ledger, self._link.uplink, time_ms, sealed_ms)
             forget(("recorder.hinting",))
-
-    # Welcome.
-
-    def _welcome(self, message: bytes) -> "Work":
-        ledger = self._ledger
-        welcome: "Any" = plain.read_welcome(message)
-        if welcome is None:
-            self._unusual = True
-            from tallystick.evidence.welcome import parse  # noqa: PLC0415  # rarely
-
-            welcome = parse(message)
-        epoch = ledger.log.epoch
-        if welcome.checkpoint is not None:
-            yield from self._own_head(welcome.checkpoint, welcome.custody)
-        if welcome.custody is not None and ledger.log.epoch == epoch:
-            yield from self._custody(welcome.custody)
-        if ledger.log.epoch != epoch:
-            return
-        if not self._link.greeted:
-            self._link.greeted = True
-            # Without a receipt the gateway may have nothing of this log.
-            known = ledger.log.custody if welcome.custody is not None else None
-            self._sender.rewind(known[0] if known else 0)
-
-    def _own_head(self, data: bytes, custody: bytes | None) -> "Work":
-        ledger = self._ledger
-        log = ledger.log
-        head: "Any" = plain.read_checkpoint(data, self._config, ledger.device)
-        if head is None:
-            self._unusual = True
-            from tallystick.evidence.checkpoint import parse  # noqa: PLC0415  # rarely
-
-            head = parse(data)
-        if head.device != ledger.device:
-            raise Unverified("wrong-device", "a welcome with a checkpoint of another device")
-        if head.epoch == log.epoch:
-            yield from self._own_epoch(head)
-        elif head.epoch not in log.past:
-            yield from self._verified(head)
-            # Old heads are public: one that is replayed must not end one epoch after the other.
-            if not log.fresh and (
-                log.custody is not None or (yield from self._in_custody(custody))
-            ):
-                # The gateway knows this epoch, and knows a newer one.
-                self._older([head.epoch, head.size, head.root])
-            else:
-                with ledger.lock:
-                    ledger.append_control(filing.mark_past(log, head.epoch))
-
-    def _in_custody(self, data: bytes | None) -> "Generator[None, None, bool]":
-        # Whether a pinned gateway has something of this very epoch: a welcome may be forged, or
-        # answer a hello of an epoch that was left since.
-        if data is None:
-            return False
-        receipt = self._receipt(data)
-        key = self._gateways.get(receipt.received().kid)
-        log = self._ledger.log
-        if key is None or receipt.device != self._ledger.device or receipt.epoch != log.epoch:
-            return False
-        verifier = receipt.verifier(key)
-        while not verifier.step():
-            yield
-        return True
-
-    def _own_epoch(self, head: "Checkpoint") -> "Work":
-        log = self._ledger.log
-        if head.size <= log.sealed_size:
-            root = yield from self._root_at(head.size)
-            if root == head.root:
-                return
-            if not root and head.size < freeing.first_index(self._ledger.journal, log.epoch):
-                return  # freed: it cannot be compared any more
-        yield from self._verified(head)
-        self._older([head.epoch, head.size, head.root])
-
-    def _verified(self, head: "Checkpoint") -> "Work":
-        from tallystick.recorder.chipkeys import in_chip  # noqa: PLC0415  # rarely
-
-        signer = self._ledger.signer
-        verifier = head.verifier(in_chip(signer, signer.public_key()))
-        while not verifier.step():
-            yield
-
-    def _older(self, previous: "list[Any]") -> None:
-        # This journal was put back from an older copy: what it would sign contradicts what it sent.
-        from tallystick.recorder import epochs  # noqa: PLC0415  # rarely
-
-        self._ledger.fault("journal", "older")
-        epochs.begin(self._ledger, "rollback", previous)
-        epochs.boot(self._ledger, self._config, {})
-        self._sender.rewind(0)
-        self._link.greet_again()

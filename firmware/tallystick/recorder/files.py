@@ -7,6 +7,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Container
     from typing import BinaryIO
 
 MICROPYTHON = sys.implementation.name == "micropython"
@@ -162,15 +163,18 @@ class Loaded:
 
     def forget(self, names: tuple[str, ...]) -> None:
         """Forget those of these modules that were not there before."""
-        forget(tuple([name for name in names if name not in self._before]))
+        forget(names, self._before)
 
 
-def forget(names: tuple[str, ...]) -> None:
-    """These modules are loaded again when they are needed again; in a full heap perhaps not all."""
+def forget(names: tuple[str, ...], kept: "Container[str]" = ()) -> None:
+    """These modules are loaded again when they are needed again; in a full heap not all may go.
+
+    Those in `kept` stay.
+    """
     if not MICROPYTHON:
         return
     for name in names:
-        for _ in range(FORGET_TRIES):
+        for _ in range(0 if name in kept else FORGET_TRIES):
             try:
                 _forget("tallystick." + name)
                 break

@@ -3,7 +3,7 @@
 
 from tallystick.recorder.core import STRETCH_ROOM, Log
 from tallystick.recorder.files import BLOCK, Files
-from tallystick.recorder.frames import BOOT, CUSTODY, HEADER, PAST, VERSION, control
+from tallystick.recorder.frames import BOOT, HEADER, PAST, VERSION, control
 from tallystick.recorder.journal import CUT, TEMPORARY, Journal, JournalFile
 
 TYPE_CHECKING = False
@@ -131,12 +131,6 @@ def cut(files: Files, name: str, size: int) -> None:
         source.close()
         handle.close()
     files.rename(CUT, name)
-
-
-def mark_custody(log: Log, to: int, digest: bytes, statement: bytes, time_ms: int) -> bytes:
-    """The frame of a verified custody receipt."""
-    log.custody = (to, digest, statement, time_ms)
-    return control([CUSTODY, to, digest, statement, time_ms])
 
 
 def mark_past(log: Log, epoch: bytes) -> bytes:

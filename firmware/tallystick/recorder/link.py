@@ -6,6 +6,7 @@ from os import urandom
 from tallystick.evidence.cbor import encode
 from tallystick.evidence.errors import TransportError
 from tallystick.evidence.kinds import HELLO
+from tallystick.recorder.files import forget
 from tallystick.recorder.freeing import first_index
 from tallystick.recorder.health import reason_of
 
@@ -141,6 +142,7 @@ class Link:
             self._event_state = state
             self._event_ms = now_ms
             self._ledger.event("uplink", {"state": state})
+            forget(("evidence.eventwriter",))
 
     def _hello(self) -> bytes:
         # The array of evidence/hello.py, whose import would load what verifies credentials.

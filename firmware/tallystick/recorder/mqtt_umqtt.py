@@ -1,17 +1,12 @@
 # MicroPython only
 # MQTT 3.1.1 by micropython-lib's umqtt.simple, over a socket that never waits: umqtt reads whole
 # packets from memory and writes into memory, and step() and receive() move a bounded number of
-# bytes between that and the socket.  Only the look-up of a name (DNS) may wait.
+# bytes between that and the socket.
 
-import select
-import socket
 import time
-
-from umqtt.simple import MQTTClient
 
 from tallystick.evidence.errors import TransportError
 from tallystick.recorder.files import forget
-from tallystick.recorder.mqtt_packet import Packet
 from tallystick.recorder.uplink import Uplink
 
 TYPE_CHECKING = False
@@ -31,25 +26,23 @@ PACKET_BYTES_MAX = 66048
 IN_FLIGHT_MAX = 16
 DOWN_MESSAGES_MAX = 4
 PUBLISH_QOS1 = 0x32
-CONNACK = 0x20
 PUBACK = 0x40
-SUBACK = 0x90
 PUBLISH = 0x30
 RETAIN = 1
 TYPE_BITS = 0xF0
-TCP_NODELAY = 1
-EINPROGRESS = (115, 119)  # Linux and lwIP; newlib
+OPENING = ("recorder.mqtt_opening", "recorder.mqtt_tls", "recorder.clockput")
 # What a connection goes through; LOOKING only where the dates of the broker's certificate must be
 # known before it can be checked (recorder/mqtt_tls.py).
 CLOSED, CONNECTING, LOOKING, GREETING, SUBSCRIBING, UP = range(6)
 
 
-def _now() -> int:
+def now() -> int:
+    """Milliseconds of this board's own count."""
     return time.ticks_ms()  # type: ignore[attr-defined,no-any-return]  # MicroPython's
 
 
 def _since(then: int) -> int:
-    return time.ticks_diff(_now(), then)  # type: ignore[attr-defined,no-any-return]  # its own
+    return time.ticks_diff(now(), then)  # type: ignore[attr-defined,no-any-return]  # its own
 
 
 class Mqtt(Uplink):
@@ -57,6 +50,23 @@ class Mqtt(Uplink):
 
     `topics`: (up, down), where they are others.
     """
+
+    # What one connection has: mqtt_opening.py makes it.
+    _packet: "Any"
+    _client: "Any"
+    _chunk: bytes
+    _chunk_at: int
+    _offered: int
+    _pieces: "Iterator[bytes] | None"
+    _pieces_bytes: int
+    _head: bytes
+    _body: bytearray
+    _body_at: int
+    _in_flight: int
+    _opened_ms: int
+    _moved_ms: int
+    _heard_ms: int
+    _pinged_ms: int
 
     def __init__(
         self, config: "dict[str, Any]", device: str, topics: "tuple[str, str] | None" = None
@@ -82,91 +92,12 @@ class Mqtt(Uplink):
         self.connected = False
         self.session = 0
 
-    # Connecting.
-
     def connect(self) -> None:
         """Look the name up, which may wait, and begin to connect, which does not."""
+        from tallystick.recorder.mqtt_opening import connect  # noqa: PLC0415  # forgotten again
+
         self._drop()
-        try:
-            address = socket.getaddrinfo(self._host, self._port)[0][-1]
-            self._raw = raw = socket.socket()
-            raw.setblocking(False)  # noqa: FBT003  # MicroPython's form
-            try:
-                raw.connect(address)
-            except OSError as error:
-                if error.args[0] not in EINPROGRESS:
-                    raise
-        except (OSError, IndexError) as error:
-            self._drop()
-            raise TransportError("no-link", "%s: %r" % (self._host, error))
-        self._packet = Packet()
-        self._client = MQTTClient(self._device, self._host)
-        self._client.sock = self._packet
-        self._client.set_callback(self._received)
-        # What goes out now, how much of it has gone, and the rest of a segment.
-        self._chunk: bytes = b""
-        self._chunk_at = 0
-        # What was offered and not taken: TLS wants the same again, and no more.
-        self._offered = 0
-        self._pieces: "Iterator[bytes] | None" = None
-        self._pieces_bytes = 0
-        # What comes in now: the header's bytes, then the packet and how much of it is here.
-        self._head = b""
-        self._body = bytearray()
-        self._body_at = -1
-        self._in_flight = 0
-        self._opened_ms = self._moved_ms = self._heard_ms = self._pinged_ms = _now()
-        self._state = CONNECTING
-        self.opening = True
-
-    def _open(self) -> None:
-        # The network answered, or said no.
-        poll = select.poll()
-        poll.register(self._raw, select.POLLOUT)
-        if not poll.poll(0):
-            return
-        raw = self._raw
-        raw.setsockopt(getattr(socket, "IPPROTO_TCP", 6), TCP_NODELAY, 1)
-        self._sock = raw
-        if self._scheme == "mqtts":
-            from tallystick.recorder.mqtt_tls import Secure  # noqa: PLC0415  # costs heap
-
-            if self._secure is None:
-                self._secure = Secure(self._tls, self._host)
-            self._sock = self._secure.wrap(raw)
-            if self._secure.looks:
-                self._state = LOOKING
-                return
-        name = self._device.encode()
-        body = b"\x00\x04MQTT\x04\x02" + KEEPALIVE_S.to_bytes(2, "big")
-        body += len(name).to_bytes(2, "big") + name
-        self._packet.write(bytes((0x10, len(body))) + body)
-        self._state = GREETING
-
-    def _opening(self, kind: int, packet: bytes) -> None:
-        # CONNACK, then SUBACK; nothing else may come before them (MQTT 3.1.1, 3.2).
-        if self._state == GREETING and kind == CONNACK and len(packet) == 4:
-            if packet[3]:
-                raise TransportError("refused", "the broker refused the connection")
-            body = b"\x00\x01" + len(self._down).to_bytes(2, "big") + self._down + b"\x01"
-            self._packet.write(bytes((0x82, len(body))) + body)
-            self._state = SUBSCRIBING
-        elif self._state == SUBSCRIBING and kind == SUBACK and len(packet) == 5:
-            if packet[4] & 0x80:
-                from tallystick.recorder.mqtt_reasons import not_allowed  # noqa: PLC0415  # rarely
-
-                raise not_allowed(self._host)
-            if self._secure is not None:
-                self.undated = self._secure.established(self._sock)
-                # Until the next connection, which may be days.
-                self._secure = None
-                forget(("recorder.mqtt_tls", "recorder.clockput"))
-            self._state = UP
-            self.opening = False
-            self.connected = True
-            self.session += 1
-        elif self._state == GREETING:
-            raise TransportError("refused", "the broker did not answer as one")
+        connect(self)
 
     # Moving bytes.
 
@@ -184,8 +115,9 @@ class Mqtt(Uplink):
 
     def _step(self) -> bool:
         if self._state == CONNECTING:
-            self._open()
-            worked = self._state != CONNECTING
+            from tallystick.recorder.mqtt_opening import greet  # noqa: PLC0415  # as above
+
+            worked = greet(self)
         elif self._state == LOOKING:
             worked = self._secure.look(self._sock)
         else:
@@ -208,7 +140,7 @@ class Mqtt(Uplink):
         if bucket is not None:
             room = min(room, bucket.room())
             if not room:
-                self._moved_ms = _now()
+                self._moved_ms = now()
         moved = 0
         while moved < room and (self._chunk_at < len(self._chunk) or self._next_chunk()):
             size = self._offered or min(room - moved, len(self._chunk) - self._chunk_at)
@@ -224,11 +156,11 @@ class Mqtt(Uplink):
         if moved and bucket is not None:
             bucket.take(moved)
         if moved:
-            self._moved_ms = _now()
+            self._moved_ms = now()
         return moved > 0
 
     def _next_chunk(self) -> bool:
-        self._moved_ms = _now()
+        self._moved_ms = now()
         self._chunk_at = 0
         if self._pieces is not None:
             try:
@@ -277,7 +209,7 @@ class Mqtt(Uplink):
             return False
         if not what:
             raise OSError("the broker closed the connection")
-        self._heard_ms = _now()
+        self._heard_ms = now()
         return True
 
     def _begin_body(self) -> None:
@@ -292,13 +224,18 @@ class Mqtt(Uplink):
 
     def _packet_came(self, kind: int, packet: bytes) -> None:
         if self._state != UP:
-            self._opening(kind, packet)
+            from tallystick.recorder.mqtt_opening import answered  # noqa: PLC0415  # as above
+
+            if answered(self, kind, packet):
+                del answered
+                forget(OPENING)
         elif kind == PUBACK:
             self._in_flight -= 1
         elif kind & TYPE_BITS != PUBLISH or not kind & RETAIN:
             # A retained message is nothing that anyone said now.
             self._packet.load(packet)
             self._client.wait_msg()
+            self._packet.load(b"")
 
     def _received(self, topic: bytes, message: bytes) -> None:
         if topic == self._down and len(self._messages) < DOWN_MESSAGES_MAX:
@@ -319,7 +256,7 @@ class Mqtt(Uplink):
             rest >>= 7
         header.append(rest)
         header += len(topic).to_bytes(2, "big") + topic + self._id.to_bytes(2, "big")
-        self._moved_ms = _now()
+        self._moved_ms = now()
         # After what waits already: a packet is never cut by another one.
         self._packet.out += header
         self._chunk = bytes(self._chunk[self._chunk_at :]) + bytes(self._packet.out)
@@ -345,7 +282,7 @@ class Mqtt(Uplink):
             if not self._read() or self._messages:
                 break
         if _since(self._pinged_ms) > KEEPALIVE_S * 500:
-            self._pinged_ms = _now()
+            self._pinged_ms = now()
             self._client.ping()
         if _since(self._heard_ms) > STALL_MS_MAX:
             raise OSError("silent")

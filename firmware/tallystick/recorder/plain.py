@@ -1,12 +1,11 @@
-# What a gateway sends down all day, read in the least heap: custody receipts, checkpoints and
-# welcomes about this very device, by its fleet, in their usual form.  Anything else is None here,
-# and then evidence/ reads it, which says what is wrong with it and takes 8 KiB more of a board.
+# What a gateway sends down all day, read in the least heap: custody receipts about this very
+# device, by its fleet, in their usual form.  Anything else is None here, and then evidence/ reads
+# it, which says what is wrong with it and takes 8 KiB more of a board.
 
 from tallystick.evidence.cbor import decode, head
 from tallystick.evidence.digest import sha256
 from tallystick.evidence.errors import TallyError, Unverified
-from tallystick.evidence.keys import ALIASES
-from tallystick.evidence.kinds import CHECKPOINT, CUSTODY_RECEIPT, WELCOME
+from tallystick.evidence.kinds import CUSTODY_RECEIPT
 from tallystick.evidence.limits import CHECKPOINT_BYTES_MAX
 
 TYPE_CHECKING = False
@@ -18,28 +17,15 @@ if TYPE_CHECKING:
 ALG = 1
 KID = 4
 CLAIMS = 15
+# ES256 and EDDSA of keys.py, which need not be loaded for their numbers.
+USUAL = (-7, -8)
 KID_SIZE = 8
 SIGNATURE_SIZE = 64
 EPOCH_SIZE = 8
 HASH_SIZE = 32
-WELCOME_BYTES_MAX = 2 * CHECKPOINT_BYTES_MAX + 32
 TAG = b"\xd2"
 # ["Signature1", ... of COSE's Sig_structure.
 CONTEXT = b"\x84jSignature1"
-CHECKPOINT_VALUES = 10
-# What general readers need, when there is something general.
-GENERAL = (
-    "evidence.notice",
-    "evidence.resend",
-    "evidence.welcome",
-    "evidence.custody",
-    "evidence.checkpoint",
-    "evidence.statement",
-    "evidence.cose",
-    "evidence._shape",
-    "evidence._cborreader",
-    "evidence._wire",
-)
 
 
 class Plain:
@@ -70,7 +56,7 @@ class Plain:
 
     def verifier(self, key: "PublicKey") -> "Any":
         """step() until True, or it raises: `key` signed it."""
-        if ALIASES[self._alg] != key.alg:
+        if self._alg != key.alg:
             raise Unverified("wrong-alg", "the algorithm is not that of the key")
         if self.kid != key.kid():
             raise Unverified("wrong-key", "the statement names another key")
@@ -101,7 +87,7 @@ def _values(data: bytes, fleet: str, sub: str) -> "tuple[list[Any], list[Any]] |
         type(headers) is dict
         and len(headers) == 3
         and type(alg) is int
-        and alg in ALIASES
+        and alg in USUAL
         and type(kid) is bytes
         and len(kid) == KID_SIZE
         and claims == {1: fleet, 2: sub}
@@ -114,7 +100,8 @@ def _values(data: bytes, fleet: str, sub: str) -> "tuple[list[Any], list[Any]] |
     return (parts, decode(payload)) if usual else None
 
 
-def _read(data: bytes, config: "dict[str, Any]") -> "tuple[list[Any], list[Any]]":
+def values_of(data: bytes, config: "dict[str, Any]") -> "tuple[list[Any], list[Any]]":
+    """Parts and payload of a statement in the usual form, decoded; else two empty lists."""
     # Not of the usual form: whatever stops it, the general reader finds out again.
     try:
         found = _values(data, config["fleet"], config["device"])
@@ -123,7 +110,8 @@ def _read(data: bytes, config: "dict[str, Any]") -> "tuple[list[Any], list[Any]]
     return found or ([], [])
 
 
-def _are(values: "list[Any]", types: "tuple[type, ...]") -> bool:
+def are(values: "list[Any]", types: "tuple[type, ...]") -> bool:
+    """Whether the first values are of these types."""
     if len(values) < len(types):
         return False
     for at, kind in enumerate(types):
@@ -135,8 +123,8 @@ def _are(values: "list[Any]", types: "tuple[type, ...]") -> bool:
 
 def read_receipt(data: bytes, config: "dict[str, Any]", device: bytes) -> "Plain | None":
     """A custody receipt."""
-    parts, values = _read(data, config)
-    if not _are(values, (int, bytes, int, int, bytes, bool, int)) or len(values) != 7:
+    parts, values = values_of(data, config)
+    if not are(values, (int, bytes, int, int, bytes, bool, int)) or len(values) != 7:
         return None
     kind, epoch, from_, to, root, bodies, time_ms = values
     if kind != CUSTODY_RECEIPT or len(epoch) != EPOCH_SIZE or len(root) != HASH_SIZE:
@@ -146,42 +134,3 @@ def read_receipt(data: bytes, config: "dict[str, Any]", device: bytes) -> "Plain
     found = Plain(device, epoch, root, parts)
     found.from_, found.to, found.bodies, found.time_ms = from_, to, bodies, time_ms
     return found
-
-
-def read_checkpoint(data: bytes, config: "dict[str, Any]", device: bytes) -> "Plain | None":
-    """A checkpoint, as far as a device looks at its own."""
-    parts, values = _read(data, config)
-    if not _are(values, (int, bytes, int, bytes)) or len(values) != CHECKPOINT_VALUES:
-        return None
-    kind, epoch, size, root = values[:4]
-    if kind != CHECKPOINT or len(epoch) != EPOCH_SIZE or len(root) != HASH_SIZE or not size:
-        return None
-    found = Plain(device, epoch, root, parts)
-    found.size = size
-    return found
-
-
-class Greeting:
-    """A welcome; the attributes of evidence/welcome.py."""
-
-    def __init__(self, time_ms: int, checkpoint: bytes | None, custody: bytes | None) -> None:
-        self.time_ms = time_ms
-        self.checkpoint = checkpoint
-        self.custody = custody
-
-
-def read_welcome(data: bytes) -> "Greeting | None":
-    """A welcome."""
-    try:
-        values = decode(data) if len(data) <= WELCOME_BYTES_MAX else ()
-    except (TallyError, ValueError):
-        return None
-    if type(values) is not list or len(values) != 4 or values[0] != WELCOME:
-        return None
-    _, time_ms, head, custody = values
-    if type(time_ms) is not int or time_ms >> 63:
-        return None
-    for part in (head, custody):
-        if part is not None and (type(part) is not bytes or len(part) > CHECKPOINT_BYTES_MAX):
-            return None
-    return Greeting(time_ms, head, custody)

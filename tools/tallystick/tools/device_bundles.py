@@ -25,10 +25,9 @@ BUNDLES = (
     ),
     (
         *("recorder/linking", "recorder/freeing", "recorder/stretches", "recorder/sending"),
-        *("recorder/downlink", "recorder/link", "recorder/gateways", "recorder/chipkeys"),
-        *("recorder/plain",),
-        *("evidence/segmentwriter", "recorder/pacing"),
+        *("recorder/downlink", "recorder/link", "recorder/plain", "evidence/segmentwriter"),
     ),
+    ("recorder/mqtt_umqtt", "recorder/mqtt_packet"),
     ("hw/atecc608", "hw/atecc608_chip", "hw/counter", "hw/atecc608_counter"),
 )
 # Tables of modules to load, not to forget.

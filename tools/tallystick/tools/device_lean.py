@@ -108,7 +108,7 @@ def _is_text(node: ast.stmt) -> bool:
 
 def _kept(trees: dict[str, ast.Module]) -> set[str]:
     """Names that stay what they are."""
-    found = set(FOREIGN) | set(API_CLASSES)
+    found = {*FOREIGN, *API_CLASSES, device_names.COROUTINE}
     for place, tree in trees.items():
         found.update(place.removesuffix(".py").split("/"))
         for node in ast.walk(tree):

@@ -10,10 +10,13 @@ import ast
 
 from tallystick.tools.device_parameters import short_parameters
 
+# The decorator that coroutines have meanwhile (device_source.py).
+COROUTINE = "_a_coroutine"
 # What a program on a device, or a test there, asks a module for by name.
 KEPT = {
     *("ES256", "EDDSA", "RETIRED", "LOST", "COMPROMISED"),
     *("CHECKPOINT_BYTES_MAX", "DEPTH_MAX", "ORDERS_MAX", "_expand", "_orders", "L", "_ledger"),
+    COROUTINE,
 }
 # Names that every MicroPython has in its ROM, of its own methods, errors and functions.
 WORDS = (

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from tallystick.tools._cache import ToolMissing
 from tallystick.tools.device_branches import only_micropython
 from tallystick.tools.device_lean import lean
-from tallystick.tools.device_names import fewer_names
+from tallystick.tools.device_names import COROUTINE, fewer_names
 
 # Modules of nothing but numbers: their names are replaced wherever they are used.
 CONSTANT_MODULES = ("tallystick.evidence.kinds", "tallystick.evidence.limits")
@@ -62,7 +62,7 @@ def slim_all(
 
 
 # What shrinks code need not know of coroutines: they are functions with a decorator meanwhile.
-_MARK = "@_a_coroutine"
+_MARK = "@" + COROUTINE
 _ASYNC = re.compile(r"^( *)async def ", re.MULTILINE)
 _MARKED = re.compile(rf"^( *){_MARK}\n *def ", re.MULTILINE)
 
