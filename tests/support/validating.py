@@ -22,6 +22,7 @@ from tallystick.verify import profiles
 
 HANDOVER = profiles.load("handover")
 TOKEN = "a-reader's-token-of-the-tests"
+OPERATOR = "an-operator's-token-of-the-tests"
 START_MS = 1_790_000_000_000
 
 
@@ -44,6 +45,7 @@ def write_config(folder: Path, fleets: list[Fleet], **settings: Any) -> Path:
     """A validator's folder as `tally fleet enroll` would write it; returns validator.toml."""
     folder.mkdir(parents=True, exist_ok=True)
     name = settings.pop("owner", "notary")
+    tables = settings.pop("tables", "")
     own = Fleet(name)
     if not (folder / "key").exists():
         signer, credential = own.member("validator", SUBJECT_VALIDATOR)
@@ -66,6 +68,7 @@ def write_config(folder: Path, fleets: list[Fleet], **settings: Any) -> Path:
     } | settings
     text = "".join(f"{name} = {value}\n" for name, value in lines.items())
     path = folder / "validator.toml"
+    text += f'\n[operators]\ncounsel = "{OPERATOR}"\n{tables}'
     path.write_text(f'{text}\n[readers]\ninsurer = "{TOKEN}"\n')
     return path
 
@@ -151,13 +154,16 @@ class Room:
     fleets: list[Fleet]
     clock: Clock = field(default_factory=Clock)
     owner: str = "notary"
+    store: str = "validator.sqlite"
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.open()
 
     def open(self) -> None:
         """Open, or open again."""
-        self.sequencer = Sequencer(load(self.folder, self.fleets, owner=self.owner), self.clock)
+        settings = {"owner": self.owner, "store": f'"{self.store}"', **self.settings}
+        self.sequencer = Sequencer(load(self.folder, self.fleets, **settings), self.clock)
 
     def close(self) -> None:
         self.sequencer.stop()

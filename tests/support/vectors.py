@@ -53,6 +53,7 @@ from tallystick.evidence import (
     registration,
     resend,
     root,
+    score,
     segment,
     serialframe,
     statement,
@@ -60,6 +61,7 @@ from tallystick.evidence import (
     verdict,
     welcome,
 )
+from tallystick.evidence import misbehaviour as misbehaviours
 from tallystick.evidence.errors import Malformed, TallyError
 
 Given = dict[str, Any]
@@ -503,8 +505,29 @@ def fork_proof(given: Given) -> Given:
 
 
 @operation
+def misbehaviour(given: Given) -> Given:
+    return {"name": misbehaviours.parse(_bytes(given)).NAME}
+
+
+@operation
+def signed_score(given: Given) -> Given:
+    got = score.parse(_bytes(given)).verify(_key(given))
+    return {"period_ms": [got.from_ms, got.to_ms], "logs": [one.origin for one in got.logs]}
+
+
+@operation
 def evidence_file(given: Given) -> Given:
     file = evidencefile.parse(_bytes(given))
-    names = ("credentials", "profiles", "halves", "entries", "custody", "notes", "heads", "forks")
+    names = (
+        "credentials",
+        "profiles",
+        "halves",
+        "entries",
+        "custody",
+        "notes",
+        "heads",
+        "forks",
+        "proofs",
+    )
     counts: Given = {name: len(getattr(file, name)) for name in names}
     return {**counts, "note": file.note}

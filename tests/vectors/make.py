@@ -24,6 +24,7 @@ from support.scenarios import (  # noqa: E402  # as above
     erasures,
     forks,
     gateways,
+    guilty,
     identities,
     joining,
     lines,
@@ -34,7 +35,7 @@ from support.scenarios import (  # noqa: E402  # as above
 
 PARTS = (
     *(encodings, records, devices, identities, custodies, joining),
-    *(forks, gateways, lines, logs, verdicts, erasures, circle),
+    *(guilty, forks, gateways, lines, logs, verdicts, erasures, circle),
 )
 
 

@@ -10,6 +10,7 @@ from tallystick.evidence.kinds import (
     CLOSING,
     CUSTODY_RECEIPT,
     ENROLMENT,
+    ERASURE,
     GENESIS,
     KEY_CHANGE,
     LOGGED_CLAIM,
@@ -38,6 +39,7 @@ STATEMENT_KINDS = (
     VERDICT,
     PROFILE,
     GENESIS,
+    ERASURE,
 )
 
 
@@ -153,9 +155,16 @@ def parse_entry(data: bytes) -> "Statement | TimeEntry | LoggedClaim | Closing":
     return entry
 
 
+def payload_kind(payload: bytes) -> int:
+    """The kind of a statement's payload, or -1 where it begins with none."""
+    if payload[1:2] == b"\x18":
+        return payload[2] if len(payload) > 2 else -1
+    return payload[1] if len(payload) > 1 else -1
+
+
 def _parse_statement(data: bytes) -> Statement:
     payload = parse_sign1(data, ENTRY_BYTES_MAX).payload
-    kind = payload[1] if payload is not None and len(payload) > 1 else -1
+    kind = -1 if payload is None else payload_kind(payload)
     if kind not in STATEMENT_KINDS:
         raise Malformed("unknown-kind", "log entry: a statement of a kind that logs do not take")
     statement = parse_statement(data, kind, ENTRY_BYTES_MAX)

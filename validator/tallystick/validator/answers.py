@@ -19,12 +19,13 @@ State = Literal["pending", "matched", "conflicting", "one_sided", "insufficient"
 
 
 class Problem(Struct, omit_defaults=True):
-    """A refusal; `size` tells a gateway from where to send."""
+    """A refusal; `size` tells a gateway from where to send, `refusals` how long not to."""
 
     reason: str
     title: str
     status: int
     size: int | None = None
+    refusals: list[Octets] = []
 
 
 class Health(Struct):
@@ -301,6 +302,56 @@ class Published(Struct):
     credentials: list[PublishedCredential]
 
 
+class Erased(Struct):
+    """An erasure that was done: its digest, where it is logged, and how many bodies went."""
+
+    digest: Digest
+    entry: Index
+    bodies: Index
+
+
+class HoldWanted(Struct, forbid_unknown_fields=True):
+    """What is put on hold: one of a fleet, a device, a namespace, and one interaction in it."""
+
+    why: Annotated[str, Meta(min_length=1, max_length=256)]
+    fleet: Annotated[str, Meta(pattern="^[a-z0-9.-]{1,20}$")] | None = None
+    device: Id | None = None
+    namespace: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
+    interaction: InteractionId | None = None
+
+
+class Hold(Struct):
+    """Bodies that are kept, whatever retention says and whoever asks; `by` an operator's name."""
+
+    name: str
+    fleet: str | None
+    device: Id | None
+    namespace: str | None
+    interaction: InteractionId | None
+    why: str
+    by: str
+    since_ms: Milliseconds
+
+
+class Holds(Struct):
+    """All of them."""
+
+    holds: list[Hold]
+
+
+PeerFileState = Literal["in-force", "expires-soon", "expired", "not-yet", "refused"]
+
+
+class ImportedPeer(Struct):
+    """An organisation of the peers folder: `problem` is why its newest file changes nothing."""
+
+    name: str
+    organisation: str
+    state: PeerFileState
+    valid_until_s: Index | None
+    problem: str | None
+
+
 PeerState = Literal["not-asked", "answers", "away"]
 
 
@@ -326,3 +377,5 @@ class Status(Struct):
     refusals: dict[str, int]
     # Of each configured peer: whether it answered when it was asked last.
     peers: dict[str, PeerState]
+    # Organisations that were imported (docs/protocol.md, 5.6).
+    circle: list[ImportedPeer]

@@ -1,8 +1,6 @@
 """The HTTP interface (docs/protocol.md, section 8): a thin shell over sequencer and queries."""
 
 import asyncio
-import hmac
-import ipaddress
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -22,22 +20,34 @@ from starlette.routing import Route as StarletteRoute
 from tallystick.evidence.enrolment import SUBJECTS
 from tallystick.evidence.errors import TallyError
 from tallystick.evidence.keys import b64u, from_b64u
-from tallystick.validator import answers, body, follow, openapi, problem, queries, routes, schema
+from tallystick.validator import (
+    answers,
+    body,
+    follow,
+    openapi,
+    params,
+    policies,
+    problem,
+    queries,
+    routes,
+    schema,
+)
+from tallystick.validator.access import NOTHING, Doorkeeper, Scope
 from tallystick.validator.evidence import Exporter
 from tallystick.validator.limits import (
     PAGE_ROWS_DEFAULT,
     PAGE_ROWS_MAX,
     PUBLICATION_BYTES_MAX,
-    QUERY_TEXT_CHARS_MAX,
 )
 from tallystick.validator.logdoors import LogDoors
+from tallystick.validator.params import SIZE_MAX
+from tallystick.validator.privacydoor import PrivacyDoor
 from tallystick.validator.problem import Problem
 from tallystick.validator.sequencer import Sequencer
 from tallystick.validator.witness import Witness
 
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
-SIZE_MAX = 2**63 - 1
 
 
 def make_app(sequencer: Sequencer, version: str) -> Starlette:
@@ -69,14 +79,15 @@ def _json(value: object) -> Response:
     return Response(msgspec.json.encode(value), media_type="application/json")
 
 
-class _Handlers(LogDoors):
+class _Handlers(LogDoors, PrivacyDoor):
     def __init__(self, sequencer: Sequencer, version: str) -> None:
         super().__init__(self._ask, Witness(sequencer))
         self._sequencer = sequencer
         self._config = sequencer.config
         self._devices = queries.Devices(self._config.roots)
         self._exporter = Exporter(self._config.roots, sequencer.profiles, self._config.credential)
-        self._tokens = [token.encode() for token in self._config.readers.values()]
+        config = self._config
+        self._keeper = Doorkeeper(config.readers, config.scopes, config.operators)
         self._document = openapi.document(routes.ROUTES, version, self._config.origin)
         self._log_line = structlog.get_logger("tallystick.validator")
 
@@ -86,7 +97,7 @@ class _Handlers(LogDoors):
 
         async def handle(request: Request) -> Response:
             if route.bodies:
-                self._authorise(request)
+                self._scope(request)
             allowed = {item.name for item in route.parameters if item.where == "query"}
             for name in request.query_params:
                 if name not in allowed:
@@ -128,18 +139,19 @@ class _Handlers(LogDoors):
         message = f"{request.url.path} made the validator fail; please report it"
         return problem.response(Problem("internal-error", message))
 
-    def _authorise(self, request: Request) -> None:
+    def _scope(self, request: Request) -> Scope:
         """Bodies are for configured readers; on loopback for all when the operator said so."""
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            given = token.strip().encode()
-            # Every token is compared, so that time tells nothing about which one was near.
-            if sum([hmac.compare_digest(given, known) for known in self._tokens]):
-                return
-        elif not scheme and self._config.open_reads and _is_loopback(request):
-            return
-        self._sequencer.refusals.count("not-authorised")
-        raise Problem("not-authorised", "bodies are for configured readers: send a bearer token")
+        found = params.scope_of(request, self._config, self._keeper)
+        if found is None:
+            self._sequencer.refusals.count("not-authorised")
+            raise Problem(
+                "not-authorised", "bodies are for configured readers: send a bearer token"
+            )
+        return found
+
+    def _may_see(self, request: Request) -> Scope:
+        """On pages that are open: more for a reader, and no less for a token that is not known."""
+        return params.scope_of(request, self._config, self._keeper) or NOTHING
 
     # --- asking the store ------------------------------------------------------------------
 
@@ -159,8 +171,9 @@ class _Handlers(LogDoors):
         """POST /v1/batches."""
         try:
             compressed = await body.read(request)
-            future = self._sequencer.submit(compressed)
-        except Problem as error:
+            lane = await anyio.to_thread.run_sync(self._sequencer.door.lane, compressed)
+            future = self._sequencer.submit(compressed, lane)
+        except TallyError as error:
             self._sequencer.refusals.count(error.reason)
             raise
         answer = await asyncio.wrap_future(future)
@@ -174,10 +187,16 @@ class _Handlers(LogDoors):
         published: answers.Published = await asyncio.wrap_future(future)
         return _json(published)
 
+    async def policy(self, request: Request) -> Response:
+        """GET /v1/policy."""
+        entry = params.whole(request, "entry", 0, SIZE_MAX, SIZE_MAX)
+        found = await self._ask(partial(policies.in_force, entry=entry))
+        return Response(found, media_type=routes.COSE, headers={"Cache-Control": "no-store"})
+
     async def entries(self, request: Request) -> Response:
         """GET /v1/entries."""
-        start = _whole(request, "start", 0, SIZE_MAX, 0)
-        count = _whole(request, "count", 1, PAGE_ROWS_MAX, PAGE_ROWS_DEFAULT)
+        start = params.whole(request, "start", 0, SIZE_MAX, 0)
+        count = params.whole(request, "count", 1, PAGE_ROWS_MAX, PAGE_ROWS_DEFAULT)
         return await self._asked(partial(queries.entries, start=start, count=count))
 
     async def receipt(self, request: Request) -> Response:
@@ -192,8 +211,8 @@ class _Handlers(LogDoors):
         subject = request.query_params.get("subject", "device")
         if subject not in SUBJECTS:
             raise Problem("bad-value", "subject: device, gateway or validator")
-        after = _octets(request, "after", 32) or b""
-        limit = _limit(request)
+        after = params.octets(request, "after", 32) or b""
+        limit = params.limit(request)
         number = SUBJECTS.index(subject)
         return await self._asked(
             partial(self._devices.page, subject=number, after=after, limit=limit)
@@ -222,18 +241,18 @@ class _Handlers(LogDoors):
             if name not in given:
                 raise Problem("bad-value", f"{name}: it is needed here")
         epoch = from_b64u(given["epoch"], 8)
-        size1 = _number(given["from"], "from", 1, SIZE_MAX)
-        size2 = _number(given["to"], "to", size1, SIZE_MAX)
+        size1 = params.number(given["from"], "from", 1, SIZE_MAX)
+        size2 = params.number(given["to"], "to", size1, SIZE_MAX)
         return await self._asked(
             partial(follow.consistency, id_=id_, epoch=epoch, size1=size1, size2=size2)
         )
 
     async def heads(self, request: Request) -> Response:
         """GET /v1/heads."""
-        after = _whole(request, "after", 0, SIZE_MAX, 0)
-        device = _octets(request, "device", 32)
+        after = params.whole(request, "after", 0, SIZE_MAX, 0)
+        device = params.octets(request, "device", 32)
         return await self._asked(
-            partial(follow.heads, after=after, device=device, limit=_limit(request))
+            partial(follow.heads, after=after, device=device, limit=params.limit(request))
         )
 
     async def fork_proofs(self, _: Request) -> Response:
@@ -245,35 +264,48 @@ class _Handlers(LogDoors):
         return await self._asked(
             partial(
                 queries.interactions,
-                state=_state(request),
-                namespace=_text(request, "namespace"),
-                after=_whole(request, "after", 0, SIZE_MAX, 0),
-                limit=_limit(request),
+                scope=self._may_see(request),
+                state=params.state(request),
+                namespace=params.text(request, "namespace"),
+                after=params.whole(request, "after", 0, SIZE_MAX, 0),
+                limit=params.limit(request),
             )
         )
 
     async def interaction(self, request: Request) -> Response:
         """GET /v1/interactions/{namespace}/{id}."""
-        namespace, id_ = _interaction(request)
-        return await self._asked(partial(queries.interaction, namespace=namespace, id_=id_))
+        namespace, id_ = params.interaction(request)
+        return await self._asked(
+            partial(
+                queries.interaction,
+                namespace=namespace,
+                id_=id_,
+                scope=self._may_see(request),
+            )
+        )
 
     async def verdicts(self, request: Request) -> Response:
         """GET /v1/verdicts."""
         return await self._asked(
             partial(
                 queries.verdicts,
-                after=_whole(request, "after", 0, SIZE_MAX, 0),
-                device=_octets(request, "device", 32),
-                state=_state(request),
-                limit=_limit(request),
+                after=params.whole(request, "after", 0, SIZE_MAX, 0),
+                device=params.octets(request, "device", 32),
+                state=params.state(request),
+                limit=params.limit(request),
             )
         )
 
     async def evidence(self, request: Request) -> Response:
         """GET /v1/evidence/{namespace}/{id}."""
-        namespace, id_ = _interaction(request)
+        namespace, id_ = params.interaction(request)
         file = await self._ask(
-            partial(self._exporter.interaction, namespace=namespace, interaction=id_)
+            partial(
+                self._exporter.interaction,
+                namespace=namespace,
+                interaction=id_,
+                scope=self._scope(request),
+            )
         )
         return _file(file)
 
@@ -281,9 +313,15 @@ class _Handlers(LogDoors):
         """GET /v1/evidence/records/{device}/{epoch}/{index}."""
         device = from_b64u(request.path_params["device"], 32)
         epoch = from_b64u(request.path_params["epoch"], 8)
-        index = _number(request.path_params["index"], "index", 0, SIZE_MAX)
+        index = params.number(request.path_params["index"], "index", 0, SIZE_MAX)
         file = await self._ask(
-            partial(self._exporter.record, device=device, epoch=epoch, index=index)
+            partial(
+                self._exporter.record,
+                device=device,
+                epoch=epoch,
+                index=index,
+                scope=self._scope(request),
+            )
         )
         return _file(file)
 
@@ -313,6 +351,7 @@ class _Handlers(LogDoors):
             queries.contradictions(connection),
             sequencer.refusals.totals(),
             dict(sequencer.peers),
+            sequencer.circle.told(),
         )
 
     async def health(self, _: Request) -> Response:
@@ -331,65 +370,5 @@ class _Handlers(LogDoors):
         return _json(self._document)
 
 
-_PROXIES = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
-
-
-def _is_loopback(request: Request) -> bool:
-    # What a proxy on this machine forwards comes from loopback too: then it names itself.
-    if request.client is None or any(name in request.headers for name in _PROXIES):
-        return False
-    # So does what a page in a browser on this machine asks: then the host is that page's.
-    if request.url.hostname not in {"127.0.0.1", "::1", "localhost"}:
-        return False
-    try:
-        return ipaddress.ip_address(request.client.host).is_loopback
-    except ValueError:
-        return False
-
-
 def _file(data: bytes) -> Response:
     return Response(data, media_type=routes.CBOR, headers={"Cache-Control": "no-store"})
-
-
-def _number(text: str, name: str, least: int, most: int) -> int:
-    # int() accepts "+5", "0_1" and foreign digits; two texts must never mean one number.
-    if not text.isascii() or not text.isdigit() or len(text) > 19 or (text[0] == "0" < text[1:]):
-        raise Problem("bad-value", f"{name}: a whole number without leading zeros")
-    if not least <= int(text) <= most:
-        raise Problem("bad-value", f"{name}: {least} to {most}")
-    return int(text)
-
-
-def _whole(request: Request, name: str, least: int, most: int, default: int) -> int:
-    text = request.query_params.get(name)
-    return default if text is None else _number(text, name, least, most)
-
-
-def _limit(request: Request) -> int:
-    return _whole(request, "limit", 1, PAGE_ROWS_MAX, PAGE_ROWS_DEFAULT)
-
-
-def _text(request: Request, name: str) -> str | None:
-    text = request.query_params.get(name)
-    if text is not None and not 1 <= len(text) <= QUERY_TEXT_CHARS_MAX:
-        raise Problem("bad-value", f"{name}: 1 to {QUERY_TEXT_CHARS_MAX} characters")
-    return text
-
-
-def _octets(request: Request, name: str, size: int) -> bytes | None:
-    text = request.query_params.get(name)
-    return None if text is None else from_b64u(text, size)
-
-
-def _state(request: Request) -> str | None:
-    state = request.query_params.get("state")
-    if state is not None and state not in answers.STATES:
-        raise Problem("bad-value", "state: one of " + ", ".join(answers.STATES))
-    return state
-
-
-def _interaction(request: Request) -> tuple[str, bytes]:
-    namespace = request.path_params["namespace"]
-    if not 1 <= len(namespace) <= QUERY_TEXT_CHARS_MAX:
-        raise Problem("bad-value", f"namespace: 1 to {QUERY_TEXT_CHARS_MAX} characters")
-    return namespace, from_b64u(request.path_params["id"], 16)

@@ -13,10 +13,26 @@
     profiles = "profiles"                  # a folder of TOML files
     gateways = ["gateways/north/credential.cbor"]         # others are vouched for by the roots
     tiles = "tiles"                        # a folder for its log as files (protocol, 8.3)
+    peer_files = "peers"                   # a folder of imported organisations (tally peer)
     open_reads = false                     # true: callers on loopback read bodies without a token
 
     [readers]                              # who may read bodies: name = token
     insurer = "a-long-random-token"
+
+    [readers.acme]                         # ... or only some of them (docs/operations.md)
+    token = "another-long-random-token"
+    fleets = ["acme"]                      # or devices, namespaces, interactions ("dock-3/ID")
+    counterparts = true                    # and what was claimed to them
+
+    [operators]                            # who may put bodies on hold: name = token
+    counsel = "a-third-long-random-token"
+
+    [retention]                            # older bodies are erased, their hashes stay
+    decisions = "30 d"                     # or claims, events, halves; kept unless given
+
+    [quotas.device]                        # what a key may send (protocol, 6.7); gateway, fleet too
+    records_per_s = 2000
+    bytes_per_day = 4_294_967_296
 
     [[peers]]                              # other validators, asked what they heard (protocol, 8.2)
     name = "insurer"
@@ -40,14 +56,16 @@ from tallystick.evidence import cbor, note, root
 from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.keys import PublicKey
 from tallystick.evidence.note import NoteKey
+from tallystick.validator.access import Raw, Scope, parse_readers
 from tallystick.validator.limits import (
     CREDENTIAL_BYTES_MAX,
     PEER_POLL_S,
     PEER_POLL_S_MIN,
     PEERS_MAX,
-    TOKEN_CHARS_MIN,
 )
 from tallystick.validator.place import Place, parse_place
+from tallystick.validator.quotaconfig import Quota, Tables, parse_quotas
+from tallystick.validator.retention import RawRetention, Retention, parse_retention
 
 CONFIG_BYTES_MAX = 1 << 20
 ROOTS_MAX = 1_024
@@ -83,7 +101,11 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     gateways: list[str] = []
     tiles: str | None = None
     open_reads: bool = False
-    readers: dict[str, str] = {}
+    readers: Raw = {}
+    operators: dict[str, str] = {}
+    retention: RawRetention = RawRetention()
+    peer_files: str | None = None
+    quotas: Tables = {}
     peers: list[_Peer] = []
 
 
@@ -119,9 +141,14 @@ class Config:
     gateways: tuple[tuple[bytes, ...], ...] = ()
     open_reads: bool = False
     peers: tuple[PeerConfig, ...] = ()
+    peer_files: Path | None = None
+    quotas: dict[str, Quota] = field(default_factory=lambda: parse_quotas({}))
     tiles: Path | None = None
     # Not in repr: a token must not reach a log or a traceback.
     readers: dict[str, str] = field(default_factory=dict, repr=False)
+    operators: dict[str, str] = field(default_factory=dict, repr=False)
+    scopes: dict[str, Scope] = field(default_factory=dict)
+    retention: Retention = field(default_factory=lambda: Retention({}))
 
 
 def load(path: Path) -> Config:
@@ -152,6 +179,7 @@ def _resolve(raw: _File, folder: Path) -> Config:
             "bad-value", "origin: 1 to 64 printable characters, such as validator.example.org/log"
         )
     host, port = parse_bind(raw.bind)
+    tokens, scopes = parse_readers(raw.readers, raw.operators)
     return Config(
         name=raw.name,
         origin=raw.origin,
@@ -169,8 +197,13 @@ def _resolve(raw: _File, folder: Path) -> Config:
         profiles=_profiles(raw.profiles, folder),
         gateways=tuple(read_credential(folder / name) for name in raw.gateways),
         open_reads=raw.open_reads,
-        readers=_readers(raw.readers),
+        readers=tokens,
+        operators=dict(raw.operators),
+        scopes=scopes,
+        retention=parse_retention(raw.retention),
         peers=_peers(raw.peers, raw.origin),
+        peer_files=None if raw.peer_files is None else folder / raw.peer_files,
+        quotas=parse_quotas(raw.quotas),
         tiles=None if raw.tiles is None else folder / raw.tiles,
     )
 
@@ -273,16 +306,3 @@ def _profiles(name: str | None, folder: Path) -> tuple[tuple[Path, str], ...]:
     if len(files) > PROFILE_FILES_MAX:
         raise Malformed("too-large", f"profiles: at most {PROFILE_FILES_MAX} files")
     return tuple((file, file.read_text()) for file in files)
-
-
-def _readers(readers: dict[str, str]) -> dict[str, str]:
-    for name, token in readers.items():
-        if len(token) < TOKEN_CHARS_MIN or not token.isascii() or not token.isprintable():
-            raise Malformed(
-                "bad-value",
-                f"readers: the token of {name} must be {TOKEN_CHARS_MIN} or more printable "
-                "ASCII characters; `openssl rand -hex 32` makes one",
-            )
-    if len(set(readers.values())) != len(readers):
-        raise Malformed("duplicate-key", "readers: two names share a token")
-    return dict(readers)

@@ -3,7 +3,7 @@
 All receipts of a file are at one published size, and the log checkpoint of that size is in it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,16 +15,19 @@ from tallystick.evidence.errors import TallyError
 from tallystick.evidence.evidencefile import EvidenceFile
 from tallystick.evidence.half import Half
 from tallystick.evidence.keys import PublicKey, device_text
-from tallystick.evidence.kinds import TIME
+from tallystick.evidence.kinds import CLAIM
 from tallystick.evidence.profile import Profile
 from tallystick.evidence.tree import proof_from_nodes
-from tallystick.validator import schema
+from tallystick.validator import erased, schema
+from tallystick.validator.access import EVERYTHING, Scope, denied
 from tallystick.validator.devicelog import held_over
 from tallystick.validator.forks import portable
 from tallystick.validator.limits import FORKS_ANSWERED_MAX, HALVES_PER_EVIDENCE_MAX
 from tallystick.validator.namedheads import NamedHeads, first_record
 from tallystick.validator.problem import Problem
-from tallystick.validator.receipts import Head, build_receipts, newest_head, node_reader
+from tallystick.validator.proven import proven
+from tallystick.validator.reading import Reader, reads_record
+from tallystick.validator.receipts import newest_head
 from tallystick.validator.work import CHUNK
 from tallystick.verify.standing import EPOCHS_FOLLOWED_MAX, previous_of
 
@@ -44,22 +47,36 @@ class Exporter:
         self._profiles = profiles
         self._own = own
 
-    def interaction(self, connection: Connection, namespace: str, interaction: bytes) -> bytes:
-        """All party sets of an interaction; Problem where there is none."""
+    def interaction(
+        self,
+        connection: Connection,
+        namespace: str,
+        interaction: bytes,
+        scope: Scope = EVERYTHING,
+    ) -> bytes:
+        """All party sets of an interaction, and the bodies that a scope covers.
+
+        Problem 404 where there is none, 403 where none is covered, be there any or not.
+        """
         table = schema.party_sets
         sets = connection.execute(
             sa.select(table)
             .where(table.c.namespace == namespace, table.c.interaction == interaction)
             .order_by(table.c.party_set)
         ).all()
+        whole = scope.about(namespace, interaction)
+        readers = {row.party_set: Reader(connection, scope, row, whole=whole) for row in sets}
+        if not whole and not any(reader.any for reader in readers.values()):
+            raise denied()
         if not sets:
             raise Problem("bad-value", "no such interaction is known here", status=404)
+        sets = [row for row in sets if readers[row.party_set].any]
         file = _File(connection, self._roots)
         numbers = [row.party_set for row in sets]
         # Each set has its share, or a stranger's would take the place of the parties'.
         share = max(2, HALVES_PER_EVIDENCE_MAX // len(numbers))
         for number in numbers[:CHUNK]:
-            file.claims(number, share)
+            file.claims(number, share, readers[number])
         for row in sets:
             file.want(row.first, row.closing, row.verdict_entry)
             for devices in cbor.decode(row.parties).values():
@@ -70,8 +87,21 @@ class Exporter:
         file.silences(numbers[:CHUNK])
         return file.encode(self._own)
 
-    def record(self, connection: Connection, device: bytes, epoch: bytes, index: int) -> bytes:
-        """One record, with its salt and no neighbour's; Problem where its body is not held."""
+    def record(
+        self,
+        connection: Connection,
+        device: bytes,
+        epoch: bytes,
+        index: int,
+        scope: Scope = EVERYTHING,
+    ) -> bytes:
+        """One record, with its salt and no neighbour's.
+
+        Problem 404 where its body is not held, 410 where it was erased, 403 where the scope does
+        not cover it, be it there or not.
+        """
+        if not reads_record(connection, scope, device, epoch, index):
+            raise denied()
         log = connection.execute(
             sa.select(schema.logs.c.log).where(
                 schema.logs.c.device == device, schema.logs.c.epoch == epoch
@@ -80,7 +110,7 @@ class Exporter:
         if log is None:
             raise Problem("bad-value", "no such record is known here", status=404)
         file = _File(connection, self._roots)
-        file.held(log, device, index)
+        file.held(log, device, index, alone=True)
         return file.encode(self._own)
 
 
@@ -107,6 +137,8 @@ class _File:
         self._named: list[Half] = []
         self._heads = NamedHeads(connection)
         self._left_out = 0
+        self._withheld = 0
+        self._erased = 0
         self._shown: set[tuple[int, int]] = set()
         self.profiles: dict[bytes, bytes] = {}
 
@@ -134,7 +166,7 @@ class _File:
         except TallyError:
             return None
 
-    def claims(self, party_set: int, share: int) -> None:
+    def claims(self, party_set: int, share: int, reader: Reader) -> None:
         """The claims of a party set, as halves, with their log entries."""
         table = schema.claims
         rows = self._connection.execute(
@@ -145,10 +177,24 @@ class _File:
             .limit(share)
         )
         for row in rows:
-            path = cbor.decode(row.path)
-            self.disclose(row.device, row.record, row.salt, row.at, path, row.checkpoint)
             self.want(row.entry)
-            self._boot(row)
+            if not reader.reads(row.device):
+                self._withheld += 1
+            elif not row.record:
+                self._gone(row)
+            else:
+                path = cbor.decode(row.path)
+                self.disclose(row.device, row.record, row.salt, row.at, path, row.checkpoint)
+                self._boot(row)
+
+    def _gone(self, row: Found) -> None:
+        """A claim whose body was erased: where it is logged, under which head, and who erased."""
+        self._erased += 1
+        self.who(row.device)
+        head = self._entry_of(row.checkpoint)
+        ranges = erased.covering(self._connection, row.log, row.at, row.at + 1)
+        gone = erased.by_erasure(ranges, row.at, CLAIM)
+        self.want(None if head is None else head.entry, None if gone is None else gone.entry)
 
     def _boot(self, row: Found) -> None:
         """The boot event before a claim, once: it says which firmware made the claim."""
@@ -167,8 +213,25 @@ class _File:
             self._shown.add((row.log, at))
             self.held(row.log, row.device, at)
 
-    def held(self, log: int, device: bytes, index: int) -> None:
-        """One record that is held, with its salt and no neighbour's; else Problem."""
+    def held(self, log: int, device: bytes, index: int, *, alone: bool = False) -> None:
+        """One record that is held, with its salt and no neighbour's.
+
+        alone: Problem where it is not held; beside others it is left out then.
+        """
+        try:
+            self._held(log, device, index)
+        except Problem:
+            ranges = erased.covering(self._connection, log, index, index + 1)
+            if not alone:
+                self._left_out += 1
+            elif ranges:
+                raise Problem(
+                    "erased", f"its body was erased, by entry {ranges[0].entry} of the log"
+                ) from None
+            else:
+                raise
+
+    def _held(self, log: int, device: bytes, index: int) -> None:
         held = held_over(self._connection, log, index)
         if held is None:
             raise Problem("bad-value", "no such record is known here", status=404)
@@ -265,17 +328,23 @@ class _File:
         credentials = [list(found[0]) for found in self._identities.values() if found]
         if own is not None:
             credentials.append(list(own))
-        note = None
-        if self._left_out:
-            note = f"{self._left_out} records are not disclosed: too long, too many, or unvouched."
+        note = " ".join(
+            f"{count} records are not disclosed: {why}."
+            for count, why in (
+                (self._left_out, "too long, too many, or unvouched"),
+                (self._withheld, "not for this reader"),
+                (self._erased, "erased, as the log says"),
+            )
+            if count
+        )
         return EvidenceFile(
             credentials,
             [self.profiles[digest] for digest in sorted(self.profiles)],
             [*self._halves, *self._named],
-            self._proven(head),
+            proven(self._connection, self._entries, head),
             [],
             [head.note],
-            note,
+            note or None,
             [],
             self._forks(),
         ).encode()
@@ -291,7 +360,8 @@ class _File:
 
     def _lineage(self, device: bytes, epoch: bytes) -> None:
         table = schema.logs
-        if self._count(table, table.c.device == device) < 2:
+        logs = sa.select(table.c.log).where(table.c.device == device).limit(2)
+        if len(self._connection.execute(logs).all()) < 2:
             return
         for _ in range(EPOCHS_FOLLOWED_MAX):
             log = self._connection.execute(
@@ -306,11 +376,6 @@ class _File:
                 self.held(log, device, 0)
             epoch = previous[0]
 
-    def _count(self, table: sa.Table, where: sa.ColumnElement[bool]) -> int:
-        query = sa.select(sa.func.count()).select_from(table).where(where)
-        found: int = self._connection.execute(query).scalar_one()
-        return found
-
     def _forks(self) -> list[bytes]:
         ids = sorted(id_ for id_, found in self._identities.items() if found is not None)
         table = schema.forks
@@ -322,42 +387,6 @@ class _File:
                 if proof is not None:
                     proofs.append(proof.encode())
         return proofs[:FORKS_ANSWERED_MAX]
-
-    def _proven(self, head: Head) -> list[tuple[bytes, list[bytes]]]:
-        indexes = {entry for entry in self._entries if entry < head.size}
-        indexes |= self._times_around(indexes, head.size)
-        read = node_reader(self._connection)
-        receipts = build_receipts(self._connection, indexes, read, head)
-        table = schema.entries
-        wanted = sorted(indexes)
-        data: dict[int, bytes] = {}
-        for at in range(0, len(wanted), CHUNK):
-            rows = self._connection.execute(
-                sa.select(table.c.entry, table.c.data).where(
-                    table.c.entry.in_(wanted[at : at + CHUNK])
-                )
-            )
-            data.update({row.entry: row.data for row in rows})
-        return [(data[entry], [receipts[entry]]) for entry in wanted]
-
-    def _times_around(self, indexes: Iterable[int], size: int) -> set[int]:
-        """The time entries before and after each: they show its log time."""
-        table = schema.entries
-        found: set[int] = set()
-        for index in indexes:
-            for where, order in (
-                (table.c.entry <= index, table.c.entry.desc()),
-                (table.c.entry > index, table.c.entry.asc()),
-            ):
-                at = self._connection.execute(
-                    sa.select(table.c.entry)
-                    .where(table.c.kind == TIME, where)
-                    .order_by(order)
-                    .limit(1)
-                ).scalar_one_or_none()
-                if at is not None and at < size:
-                    found.add(at)
-        return found
 
 
 def _credential_digest(identity: Identity, head: checkpoint.Checkpoint) -> bytes:

@@ -15,6 +15,7 @@ REFERENCE = "#/components/schemas/{name}"
 def document(routes: Sequence[Route], version: str, origin: str) -> dict[str, Any]:
     """The document of these routes."""
     types = [route.answer for route in routes if isinstance(route.answer, type)]
+    types += [route.takes_type for route in routes if route.takes_type is not None]
     used = [answers.Problem, *types]
     _, components = msgspec.json.schema_components(used, ref_template=REFERENCE)
     paths: dict[str, Any] = {}
@@ -30,13 +31,16 @@ def document(routes: Sequence[Route], version: str, origin: str) -> dict[str, An
         "paths": paths,
         "components": {
             "schemas": components,
-            "securitySchemes": {"reader": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "reader": {"type": "http", "scheme": "bearer"},
+                "operator": {"type": "http", "scheme": "bearer"},
+            },
         },
     }
 
 
 def _operation(route: Route) -> dict[str, Any]:
-    responses: dict[str, Any] = {"200": _ok(route)}
+    responses: dict[str, Any] = {"200" if route.answer else "204": _ok(route)}
     # A question that is not understood, and a store that does not answer, are possible everywhere.
     for status in sorted({400, 503, *route.problems}):
         responses[str(status)] = {
@@ -53,13 +57,24 @@ def _operation(route: Route) -> dict[str, Any]:
     }
     if route.bodies:
         operation["security"] = [{"reader": []}]
+    if route.operators:
+        operation["security"] = [{"operator": []}]
     if route.takes is not None:
         what, media = route.takes
-        operation["requestBody"] = {"required": True, "description": what, "content": {media: {}}}
+        content: dict[str, Any] = {}
+        if route.takes_type is not None:
+            content["schema"] = {"$ref": REFERENCE.format(name=route.takes_type.__name__)}
+        operation["requestBody"] = {
+            "required": True,
+            "description": what,
+            "content": {media: content},
+        }
     return operation
 
 
 def _ok(route: Route) -> dict[str, Any]:
+    if not route.answer:
+        return {"description": route.says}
     if isinstance(route.answer, str):
         return {"description": route.says, "content": {route.answer: {}}}
     schema = {"$ref": REFERENCE.format(name=route.answer.__name__)}
@@ -78,11 +93,13 @@ def _parameter(item: Any) -> dict[str, Any]:
 
 PROBLEMS = {
     400: "The input is not what the format allows, or does not verify.",
-    401: "Bodies need a reader's token.",
-    403: "The sender is not enrolled here.",
+    401: "Bodies need a reader's token, holds an operator's.",
+    403: "The sender is not enrolled here, or the token does not cover that.",
     404: "Not known here.",
     408: "The body came too slowly.",
-    409: "The batch does not extend the gateway's log as it is known; `size` says from where.",
+    409: "It does not extend what is known, and the size that is known says from where; or the "
+    "bodies are on hold.",
+    410: "The body was erased; the title says by which log entry.",
     413: "A size limit is passed.",
     422: "The consistency proof does not show that the checkpoint extends the one cosigned last.",
     415: "Not of the type that is taken here.",

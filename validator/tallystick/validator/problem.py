@@ -1,12 +1,15 @@
 """Refusals as `application/problem+json` (RFC 9457), with a reason of docs/protocol.md, 1.7."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
-from starlette.responses import Response
 
 from tallystick.evidence.errors import TallyError
 from tallystick.evidence.keys import b64u
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
 
 # What a reason means to an HTTP client; every other one is 400: the input is at fault.
 STATUS = {
@@ -57,8 +60,11 @@ class _Body(msgspec.Struct, omit_defaults=True):
     refusals: list[str] = []
 
 
-def response(error: TallyError) -> Response:
+def response(error: TallyError) -> "Response":
     """The answer that says why."""
+    # Imported where it is used: the base install reads configurations and serves nothing.
+    from starlette.responses import Response  # noqa: PLC0415
+
     problem = error if isinstance(error, Problem) else Problem(error.reason, error.message)
     refusals = [b64u(one) for one in problem.refusals]
     body = _Body(problem.reason, problem.message, problem.status, problem.size, refusals)

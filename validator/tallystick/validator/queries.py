@@ -1,6 +1,6 @@
 """What the read interface is asked, answered from one snapshot of the store."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -276,12 +276,14 @@ def seen(connection: Connection, rows: Sequence[Found], scope: Scope) -> list[Fo
     found = []
     for row in rows:
         shown = [at for at in (row.verdict_entry, row.closing) if at is not None]
-        if min(shown, default=size) < size or scope.about(row.namespace, row.interaction):
-            found.append(row)
-        elif any(
-            scope.of(device, fleet_of(connection, device))
-            for devices in cbor.decode(row.parties).values()
-            for device in devices
+        if (
+            min(shown, default=size) < size
+            or scope.about(row.namespace, row.interaction)
+            or any(
+                scope.of(device, fleet_of(connection, device))
+                for devices in cbor.decode(row.parties).values()
+                for device in devices
+            )
         ):
             found.append(row)
     return found
@@ -310,7 +312,8 @@ def interaction(
     if not visible:
         raise missing("interaction")
     sets = [
-        answers.InteractionSet(_party_set(row), _claims(connection, row.party_set)) for row in visible
+        answers.InteractionSet(_party_set(row), _claims(connection, row.party_set))
+        for row in visible
     ]
     return answers.Interaction(namespace, b64u(id_), sets)
 
@@ -392,11 +395,13 @@ def _verdict(row: Found, made: bytes) -> answers.Verdict:
 def totals(connection: Connection) -> tuple[int, int, int, int]:
     """Devices, decisions, claims and refused records."""
     table = schema.identities
-    sums: Any = [total(column) for column in (table.c.decisions, table.c.claims, table.c.refused)]
-    count, decisions, claims, refused = connection.execute(
-        sa.select(sa.func.count(), *sums).where(table.c.subject == SUBJECTS.index("device"))
+    counters = (table.c.decisions, table.c.claims, table.c.refused)
+    row = connection.execute(
+        sa.select(sa.func.count(), *map(total, counters)).where(
+            table.c.subject == SUBJECTS.index("device")
+        )
     ).one()
-    return count, decisions, claims, refused
+    return row[0], row[1], row[2], row[3]
 
 
 def states(connection: Connection) -> dict[str, int]:

@@ -20,9 +20,10 @@ from tallystick.validator import bodiless, schema, setreads
 from tallystick.validator.ingest import Ingest
 from tallystick.validator.limits import OTHERS_PER_SET_MAX, PARTY_SETS_PER_TICK_MAX
 from tallystick.validator.log import Log
+from tallystick.validator.nearby import Nearby, used_erased
 from tallystick.validator.store import Store
 from tallystick.validator.work import CHUNK, Work
-from tallystick.verify.inputs import KnownClaim, PartySetInputs
+from tallystick.verify.inputs import GOOD_STATUSES, KnownClaim, PartySetInputs
 from tallystick.verify.partysets import uninvited
 from tallystick.verify.reconcile import find
 
@@ -45,6 +46,7 @@ class Reconciler:
         self._log = log
         self._ingest = ingest
         self._profiles = profiles
+        self._nearby = Nearby(profiles)
 
     def start(self) -> None:
         """After a start: profiles that came to be known make findings due, and so does silence."""
@@ -61,6 +63,7 @@ class Reconciler:
                         dirty=True,
                     )
                 )
+            self._nearby.index_known(work)
             work.heard.update(
                 work.connection.execute(sa.select(schema.unheard.c.device).distinct()).scalars()
             )
@@ -83,7 +86,7 @@ class Reconciler:
         """One bounded piece of work; returns how many party sets it looked at."""
         if not self.due():
             return 0
-        tick = _Tick(self._log, self._ingest, self._profiles)
+        tick = _Tick(self._log, self._ingest, self._profiles, self._nearby)
         work = self._ingest.transaction(tick.run)
         self._ingest.heard = (self._ingest.heard - tick.listened) | work.heard
         self._log.publish()
@@ -91,7 +94,10 @@ class Reconciler:
 
 
 class _Tick:
-    def __init__(self, log: Log, ingest: Ingest, profiles: dict[bytes, Profile]) -> None:
+    def __init__(
+        self, log: Log, ingest: Ingest, profiles: dict[bytes, Profile], nearby: Nearby
+    ) -> None:
+        self._nearby = nearby
         self._log = log
         self._ingest = ingest
         self._profiles = profiles
@@ -179,11 +185,14 @@ class _Tick:
                 row.interaction,
                 parties,
                 known,
-                self._others(work, ours, others),
+                [*self._others(work, ours, others), *self._neighbours(work, row, known)],
                 row.closing is not None,
                 silences.get(row.party_set, []),
             )
-            concluded.append(self._conclude(work, row, inputs, others))
+            one = self._conclude(work, row, inputs, others)
+            good = all(claim.status in GOOD_STATUSES for claim in known)
+            one.erased = good and not all(found.record for found in ours)
+            concluded.append(one)
         # All closings are logged; what the verdicts read is below this size.
         size = work.group.tree.size
         self._write(work, [self._sign_if_changed(work, one, size) for one in concluded])
@@ -231,9 +240,15 @@ class _Tick:
         if finding is None or finding.state == PENDING:
             return change
         self._wait_for(work, row, finding)
+        if one.erased and finding.state == "insufficient" and row.verdict is not None:
+            # Else a party that has its claims erased would have a verdict against it taken back.
+            return change | {"to_state": row.state}
         digest = sha256(finding.encode())
         if digest == row.finding:
             return change
+        if row.verdict_entry is not None and used_erased(work, row.verdict_entry):
+            # As above: what speaks against a party in another interaction may have been erased.
+            return change | {"to_state": row.state}
         made = verdict.Verdict(
             finding,
             size,
@@ -309,7 +324,7 @@ class _Tick:
             row.epoch,
             row.at,
             row.leaf,
-            claim.parse(row.record),
+            claim.parse(row.record) if row.record else None,  # erased: known by its leaf
             status,
             custody,
         )
@@ -331,6 +346,12 @@ class _Tick:
         flat = [row for number in sorted(found) for row in found[number]]
         return [self._known(work, row) for row in flat[:OTHERS_PER_SET_MAX]]
 
+    def _neighbours(self, work: Work, row: Found, known: Sequence[KnownClaim]) -> list[KnownClaim]:
+        """Claims of other interactions that a check may read."""
+        return self._nearby.others(
+            work, row.interaction, known, lambda found: self._known(work, found)
+        )
+
 
 class Concluded:
     """What a set came to, before anything is signed."""
@@ -342,6 +363,8 @@ class Concluded:
         self.finding = finding
         self.closing = closing
         self.others = others
+        # Bodies of its claims were erased, and nothing else speaks against them.
+        self.erased = False
 
 
 def _mark(work: Work, numbers: set[int]) -> None:

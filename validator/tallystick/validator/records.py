@@ -16,7 +16,7 @@ from tallystick.evidence.errors import TallyError, Unverified
 from tallystick.evidence.half import Half, VerifiedHalf, verify_half
 from tallystick.evidence.kinds import ACCEPTED_HALF, CHECKPOINT, CLAIM, EVENT
 from tallystick.evidence.record import kind_of
-from tallystick.validator import bodiless, forks, keystatus, schema
+from tallystick.validator import bodiless, erased, forks, keystatus, schema
 from tallystick.validator.checkpoints import Checkpoints
 from tallystick.validator.devicelog import DeviceLog, DeviceLogs
 from tallystick.validator.identities import Identities, Known
@@ -72,10 +72,13 @@ class Records:
         self._sets = sets
         # References logged lately: who relies on a claim mostly does so at once.
         self._lately: Recent[bytes, bool] = Recent(CLAIMS_CACHED_MAX)
+        # (log, index, erasure's entry) of accepted halves whose claims were erased.
+        self._unwanted: list[tuple[int, int, int]] = []
 
     def forget(self) -> None:
         """After a rollback."""
         self._lately.clear()
+        self._unwanted.clear()
 
     def take(self, work: Work, known: Known, placed: Placed, *, branch: bool) -> None:
         """One record; `branch`: of a fork's second branch, which counts for nothing but claims."""
@@ -84,7 +87,7 @@ class Records:
             if kind == CLAIM:
                 self.claim(work, placed, claim.parse(placed.record), branch=branch)
             elif kind == ACCEPTED_HALF:
-                self._half(work, accepted.parse(placed.record).half)
+                self._half(work, placed, accepted.parse(placed.record).half)
             elif kind == EVENT:
                 found = event.parse(placed.record)
                 if found.event == "boot" and not branch:
@@ -161,6 +164,7 @@ class Records:
             checkpoint=placed.head.digest,
         )
         self._lately.put(reference, value=True)
+        self._sets.nearby.link(work, made, reference, log.device, number)
         bodiless.relied(work, [r for r in made.relied if self._lately.get(r) is None], number)
         if not placed.unseen:
             bodiless.read_now(work, reference)
@@ -181,7 +185,7 @@ class Records:
 
     # --- halves ----------------------------------------------------------------------------
 
-    def _half(self, work: Work, data: bytes) -> None:
+    def _half(self, work: Work, carrier: Placed, data: bytes) -> None:
         received = half.parse(data)
         maker = checkpoint.parse(received.checkpoint).device
         if isinstance(received.credential, list):
@@ -204,10 +208,23 @@ class Records:
         keyring = Keyring(self._identities.roots)
         keyring.add(known.identity)
         verified = verify_half(received, keyring, revoked_too=True)
-        self._of_maker(work, known, verified)
-
-    def _of_maker(self, work: Work, known: Known, verified: VerifiedHalf) -> None:
         log = self._logs.open(work, verified.device, verified.epoch)
+        at = verified.index
+        ranges = erased.covering(work.written(schema.erasures), log.log, at, at + 1)
+        gone = erased.by_erasure(ranges, at, CLAIM)
+        if gone is not None:
+            self._unwanted.append((carrier.log.log, carrier.index, gone.entry))
+            return
+        reference = ids.claim_reference(log.device, log.epoch, at, verified.leaf)
+        erased.note_copy(work, reference, carrier.log.log, carrier.index, unseen=carrier.unseen)
+        self._of_maker(work, known, log, verified)
+
+    def drop_unwanted(self, work: Work) -> None:
+        """Accepted halves that came just now, of claims that were erased: gone as those are."""
+        while self._unwanted:
+            erased.forget_copy(work, *self._unwanted.pop())
+
+    def _of_maker(self, work: Work, known: Known, log: DeviceLog, verified: VerifiedHalf) -> None:
         head = verified.checkpoint
         branch = False
         head_entry = self._checkpoints.known(work, head.digest)

@@ -30,7 +30,10 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Route:
-    """`answer` is the type of a JSON answer, or a media type; `bodies`: needs authorisation."""
+    """`answer` is the type of a JSON answer, a media type, or "" for none (204).
+
+    bodies: needs a reader's token; operators: needs an operator's.
+    """
 
     method: str
     path: str
@@ -43,6 +46,9 @@ class Route:
     bodies: bool = False
     # What a POST takes: what it is, and its media type.
     takes: tuple[str, str] | None = None
+    # The type of what it takes, where that is JSON.
+    takes_type: type | None = None
+    operators: bool = False
 
 
 def _octets(size: int) -> dict[str, Any]:
@@ -74,6 +80,7 @@ _LIMIT = _query("limit", "Rows of a page.", _count(1, PAGE_ROWS_MAX, PAGE_ROWS_D
 _STATE = _query("state", "Only of this state.", {"type": "string", "enum": list(answers.STATES)})
 _NAMESPACE = _path("namespace", "The site or organisation that names its tasks.", _TEXT)
 _INTERACTION = _path("id", "The interaction id.", _octets(16))
+_HOLD = _path("name", "What it is called.", _TEXT)
 _ID = _path("id", "An id of a device, gateway or validator.", _octets(32))
 
 ROUTES = (
@@ -164,6 +171,21 @@ ROUTES = (
               _path("epoch", "The epoch of its log.", _octets(8)),
               _path("index", "Its index.", _count(0, None, 0)),
           ), (400, 401, 404), bodies=True),
+    Route("POST", "/v1/erasures", "erasures", "Erase bodies on a fleet root's order.",
+          answers.Erased, "What was erased, and where that is logged (docs/protocol.md, 6.6).", (),
+          (400, 403, 408, 409, 413, 415, 429, 503),
+          takes=("An erasure (docs/protocol.md, 6.6).", COSE)),
+    Route("GET", "/v1/holds", "holds", "What is on hold; for operators.", answers.Holds,
+          "All of them.", (), (401,), operators=True),
+    Route("PUT", "/v1/holds/{name}", "hold", "Put bodies on hold; for operators.", answers.Holds,
+          "All that are on hold now.", (_HOLD,), (400, 401, 408, 409, 413, 415, 429, 503),
+          takes=("What is held, and why.", JSON), takes_type=answers.HoldWanted, operators=True),
+    Route("DELETE", "/v1/holds/{name}", "lift", "End a hold; for operators.", "",
+          "It is lifted.", (_HOLD,), (400, 401, 404), operators=True),
+    Route("GET", "/v1/policy", "policy", "Under which rules the log admits statements.", COSE,
+          "A registration policy (docs/protocol.md, 6.8).", (
+              _query("entry", "The one before this entry; else the newest.", _count(0, None, 0)),
+          ), (400, 404)),
     Route("GET", "/v1/status", "status", "What is held, what is refused and why.", answers.Status,
           "Counts."),
     Route("GET", "/healthz", "health", "Alive.", answers.Health, "Yes.", (), ()),

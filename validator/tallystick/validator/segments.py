@@ -14,7 +14,7 @@ from tallystick.evidence.kinds import CHECKPOINT, EVENT
 from tallystick.evidence.record import kind_of
 from tallystick.evidence.segment import Segment, verify_segment
 from tallystick.evidence.tree import Tree, proof_from_nodes
-from tallystick.validator import bodiless, forks, keystatus, schema, settled
+from tallystick.validator import bodiless, erased, forks, keystatus, schema, settled
 from tallystick.validator.checkpoints import Checkpoints
 from tallystick.validator.cutting import cut_ours
 from tallystick.validator.devicelog import (
@@ -197,11 +197,10 @@ class Segments:
             log.heard(checked)
             if not held.stretch.items:
                 continue
-            fresh = None
+            erased.strip(work, held)
             if new:
                 self._store(work, log, held, checked)
-            else:
-                fresh = self._merge(work, log, held, checked)
+            fresh = None if new else self._merge(work, log, held, checked)
             self._bodies(work, known, Bodies(held, checked, at, fresh, unseen=new), log)
         if log.heads_ahead:
             self._settle(work, known, log)
@@ -315,6 +314,7 @@ class Segments:
                 self._opened(work, known, log, item)
         if decisions and not bodies.branch:
             known.count("decisions", decisions)
+        self._records.drop_unwanted(work)
 
     def _opened(self, work: Work, known: Known, log: DeviceLog, record: bytes) -> None:
         """An epoch's first record names the head that its device left: that epoch is frozen."""
@@ -373,6 +373,7 @@ class Segments:
 
     def _second_branch(self, work: Work, known: Known, log: DeviceLog, received: Segment) -> None:
         """Both branches are kept: the second one's claims are logged too, with their proofs."""
+        erased.strip_branches(work, log.log, log.device, log.epoch)
         try:
             taken = self._verify(known, received, None)
         except Unverified:
@@ -383,6 +384,7 @@ class Segments:
                 return  # its heads are kept; its items prove nothing
         for held, checked in taken.stretches(log.log):
             entry = work.statement(CHECKPOINT, checked.received().sign1, checked.digest)
+            erased.strip(work, held)
             self._bodies(work, known, Bodies(held, checked, entry, None, branch=True), log)
 
 

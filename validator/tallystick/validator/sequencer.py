@@ -5,14 +5,18 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from tallystick.evidence import cose, enrolment
 from tallystick.evidence.credential import Credential, verify_credential
 from tallystick.evidence.enrolment import SUBJECT_VALIDATOR
+from tallystick.evidence.erasure import Erasure
 from tallystick.evidence.errors import KeyDriverError, Malformed, TallyError
 from tallystick.evidence.keys import EDDSA
 from tallystick.evidence.kinds import PROFILE
@@ -22,18 +26,30 @@ from tallystick.evidence.profile import Profile, SignedProfile
 from tallystick.hw.secret import open_key
 from tallystick.hw.signer import Signer
 from tallystick.validator import body, publication, putback
-from tallystick.validator.answers import PeerState, Published
+from tallystick.validator.answers import Erased, PeerState, Published
 from tallystick.validator.candidate import Candidate
+from tallystick.validator.circle import Circle
 from tallystick.validator.config import Config
+from tallystick.validator.door import Door
 from tallystick.validator.identities import Identities
 from tallystick.validator.ingest import Ingest
-from tallystick.validator.limits import BATCHES_WAITING_MAX, COSIGN_EVERY_S, RETRY_S, TICK_S
+from tallystick.validator.lanes import STRANGERS, Lanes
+from tallystick.validator.limits import (
+    BATCHES_WAITING_MAX,
+    COSIGN_EVERY_S,
+    LANE_WAITING_MAX,
+    RETRY_S,
+    TICK_S,
+)
 from tallystick.validator.log import Log, LogKeys
 from tallystick.validator.partysets import PartySets
+from tallystick.validator.policies import Policies
+from tallystick.validator.privacy import Privacy
 from tallystick.validator.problem import Problem
+from tallystick.validator.quotas import Quotas
 from tallystick.validator.reconciler import Reconciler
 from tallystick.validator.refusals import Refusals
-from tallystick.validator.store import Store
+from tallystick.validator.store import Store, StoreLost
 from tallystick.validator.tilefiles import TileFolder
 from tallystick.validator.work import Work
 from tallystick.verify.profile_toml import parse_profile
@@ -99,18 +115,24 @@ def read_profiles(config: Config) -> dict[bytes, Profile]:
     return found
 
 
+def _too_many() -> Problem:
+    return Problem("over-quota", "too many batches wait; send again later", status=503)
+
+
 class Sequencer:
     """Opens the store and the log; `start` begins to work on what is handed in."""
 
     def __init__(self, config: Config, clock: Clock = wall_ms) -> None:
+        # Its roots are live: imported peers add to them while it runs (circle.py).
+        config = replace(config, roots=dict(config.roots))
         self.config = config
         self.profiles = read_profiles(config)
         self.keys = own_keys(config)
         self.failure: str | None = None
         self._key_away = False
         self._log_line = structlog.get_logger("tallystick.validator").bind(validator=config.name)
-        self._jobs: queue.Queue[tuple[str, Callable[[], Any], Future[Any]]] = queue.Queue(
-            BATCHES_WAITING_MAX
+        self._jobs: Lanes[tuple[str, Callable[[], Any], Future[Any]]] = Lanes(
+            LANE_WAITING_MAX, BATCHES_WAITING_MAX
         )
         self._pace = publication.Pace()
         # Logs that are witnessed, by origin; and why nothing is taken any more (protocol, 8.5).
@@ -138,8 +160,13 @@ class Sequencer:
             identities = Identities(config.roots)
             sets = PartySets(self.profiles)
             self.refusals = Refusals(self.store)
-            self.ingest = Ingest(self.store, self.log, identities, sets, self.refusals)
+            quotas = Quotas(config.quotas)
+            self.ingest = Ingest(self.store, self.log, identities, sets, self.refusals, quotas)
+            policies = Policies(self.keys, self.profiles, config.quotas)
+            self.circle = Circle(config.peer_files, self.store, self.ingest, policies, clock)
+            self.door = Door(self.store, config)
             self.reconciler = Reconciler(self.store, self.log, self.ingest, self.profiles)
+            self.privacy = Privacy(self.store, self.log, self.ingest, config.retention)
             self._prepare()
         except BaseException:
             self.store.close()
@@ -151,9 +178,12 @@ class Sequencer:
         if own is not None and enrolment.parse(own[0]).iss not in self.config.roots:
             own = None
         known = [*self.config.gateways, *([own] if own is not None else [])]
+        # First of all, and with its policy: nothing is admitted but under one.
+        self.circle.open()
         self.ingest.learn(known)
         self.ingest.transaction(self._log_profiles)
         self.reconciler.start()
+        self.privacy.start()
 
     def _log_profiles(self, work: Work) -> None:
         for digest in sorted(self.profiles):
@@ -169,9 +199,16 @@ class Sequencer:
         """Batches that wait."""
         return self._jobs.qsize()
 
-    def submit(self, compressed: bytes) -> "Future[bytes]":
-        """Hand in a batch as it came; Problem("over-quota") when too many wait."""
-        return self.hand_in("batch", lambda: self.ingest.batch(body.decompress(compressed)))
+    def submit(self, compressed: bytes, lane: str = STRANGERS) -> "Future[bytes]":
+        """Hand in a batch as it came; Problem("over-quota") when too many wait.
+
+        lane: its fleet, as `door` found it.
+        """
+        job = partial(self._batch, compressed)
+        return self.hand_in("batch", job, f"fleet {lane}")
+
+    def _batch(self, compressed: bytes) -> bytes:
+        return self.ingest.batch(body.decompress(compressed))
 
     def publish(self, data: bytes, address: str) -> "Future[Published]":
         """Hand in a publication; Malformed, or Problem("over-quota"), before any work is done.
@@ -182,16 +219,34 @@ class Sequencer:
         self._pace.take(address)
         return self.hand_in("publication", lambda: self.ingest.publish(received))
 
-    def hand_in(self, what: str, job: Callable[[], T]) -> "Future[T]":
-        """Have the one writer do something in its turn; the future has its result or its error."""
+    def erase(self, made: Erasure, address: str) -> "Future[Erased]":
+        """Hand in a fleet root's order; Problem("over-quota") where there are too many."""
+        self._pace.take(address)
+        return self.hand_in("erasure", lambda: self.privacy.order(made))
+
+    def in_turn(self, what: str, do: Callable[[Connection], T]) -> "Future[T]":
+        """Have the one writer do something to the store that adds nothing to the log."""
+
+        def job() -> T:
+            with self.store.write() as connection:
+                return do(connection)
+
+        return self.hand_in(what, job)
+
+    def hand_in(self, what: str, job: Callable[[], T], lane: str | None = None) -> "Future[T]":
+        """Have the one writer do something in its turn; the future has its result or its error.
+
+        lane: whose turn that is; else each kind of work has its own (lanes.py).
+        """
         self._refuse_put_back()
         future: Future[T] = Future()
         try:
-            self._jobs.put_nowait((what, job, future))
+            given_up = self._jobs.put_nowait((what, job, future), lane or what)
         except queue.Full:
-            raise Problem(
-                "over-quota", "too many batches wait; send again later", status=503
-            ) from None
+            raise _too_many() from None
+        if given_up is not None:
+            # Of whoever had most waiting, for one who had less.
+            given_up[2].set_exception(_too_many())
         return future
 
     def stop_put_back(self, why: str) -> None:
@@ -218,7 +273,8 @@ class Sequencer:
         while not self._jobs.empty():
             _, _, future = self._jobs.get_nowait()
             future.set_exception(Problem("not-ready", "the validator is stopping", status=503))
-        self.refusals.save()
+        if not self.store.lost:
+            self.refusals.save()
         self.store.close()
         close_keys(self.keys.signer, self.keys.notes)
 
@@ -244,6 +300,12 @@ class Sequencer:
             self._key_failed(what, error)
             future.set_exception(
                 Problem("not-ready", "the validator's key does not answer; send again later")
+            )
+        except StoreLost as error:
+            # Another sequencer's turn: what was sent is good and is taken there, or here later.
+            self._failed(what, error)
+            future.set_exception(
+                Problem("not-ready", "another sequencer takes over; send again later", status=503)
             )
         except TallyError as error:
             if what == "batch":
@@ -271,7 +333,8 @@ class Sequencer:
             # What was logged while a key was away is signed when it is back.
             self._look_for_keys()
             self.log.publish()
-            done = self.reconciler.tick()
+            done = self.reconciler.tick() or self.privacy.tick()
+            self.privacy.scrub()
             self.refusals.save()
         except KeyDriverError as error:
             self._key_failed("tick", error)

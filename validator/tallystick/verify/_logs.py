@@ -6,7 +6,13 @@ from bisect import bisect_left, bisect_right
 
 from tallystick.evidence import note as notes
 from tallystick.evidence import receipt as receipts
-from tallystick.evidence.entry import Closing, LoggedClaim, TimeEntry, parse_entry
+from tallystick.evidence.entry import (
+    Closing,
+    LoggedClaim,
+    TimeEntry,
+    parse_entry,
+    payload_kind,
+)
 from tallystick.evidence.errors import Unverified
 from tallystick.evidence.note import NoteKey
 from tallystick.evidence.statement import Statement
@@ -172,12 +178,13 @@ _KINDS = {
     10: "verdict",
     11: "profile",
     12: "genesis",
+    35: "erasure",
 }
 
 
 def statement_kind(statement: Statement) -> int:
     """The kind of a statement's payload; its parser has checked that there is one."""
-    return statement.payload[1]
+    return payload_kind(statement.payload)
 
 
 def entry_name(entry: Entry) -> str:

@@ -31,6 +31,7 @@ from tallystick.evidence import (
     joinanswer,
     joinrequest,
     keychange,
+    misbehaviour,
     notarised,
     notice,
     peerfile,
@@ -40,6 +41,7 @@ from tallystick.evidence import (
     record,
     registration,
     resend,
+    score,
     segment,
     verdict,
     welcome,
@@ -114,6 +116,8 @@ KINDS = {
     32: _kind("join request", joinrequest.parse, "code nonce request door fleet"),
     33: _kind("join answer", joinanswer.parse, "id request credential settings profiles ca"),
     34: _kind("queue order", queueorder.parse, "challenge after"),
+    36: _kind("misbehaviour", misbehaviour.parse, ""),
+    37: _kind("score", score.parse, "from_ms to_ms logs validators gateways proofs"),
     38: _kind(
         "peer file",
         peerfile.parse,
@@ -131,7 +135,7 @@ KINDS = {
     ),
     35: _kind("erasure", erasure.parse, "epoch ranges kinds cause validator time_ms"),
 }
-STATEMENTS = {*range(4, 13), 28, 31, 33, 34, 35, 38, 39, 40}
+STATEMENTS = {*range(4, 13), 28, 31, 33, 34, 35, 37, 38, 39, 40}
 # Custody evidence by its type.
 EVIDENCE = {
     custody_atecc608.TYPE: _kind(
@@ -149,6 +153,19 @@ KEY_CHANGES = {
     1: ("replacement", "id replaces head time_ms previous"),
     2: ("revocation", "id key head reason time_ms previous"),
 }
+# Fields of a proof of misbehaviour by its type.
+PROOFS = {
+    0: "first second",
+    1: "head lineage receipt",
+    2: "first second inside",
+    3: "device extract",
+    4: "first second inside",
+    5: "verdict inputs",
+    6: "entry receipt extract",
+    7: "verdict claim extract",
+    8: "verdict claim extract",
+    9: "first second",
+}
 SECTIONS = {
     1: "credentials",
     2: "profiles",
@@ -159,6 +176,7 @@ SECTIONS = {
     7: "note",
     8: "heads",
     9: "forks",
+    10: "proofs",
 }
 # Rows within a field, by the field's path.
 ROWS = {
@@ -173,6 +191,14 @@ ROWS = {
     "enrolment request.evidence.*": "type evidence",
     "attester.validity": "not_before_s not_after_s",
     "fork proof.inside": "root path",
+    "misbehaviour.inside": "root path",
+    "misbehaviour.extract": "first edge items note",
+    "misbehaviour.extract.items.*": "level hash",
+    "score.logs.*": "origin size root",
+    "score.validators.*": "origin verdicts compared agreed missed delay against",
+    "score.validators.delay": "p50_ms p95_ms most_ms",
+    "score.gateways.*": "gateway heads compared agreed missed delay against",
+    "score.gateways.delay": "p50_ms p95_ms most_ms",
     "peer file.validity": "not_before_s not_after_s",
     "peer file.roots.*": "iss key",
     "peer file.validators.*": "url credential",
@@ -200,7 +226,7 @@ ROWS = {
 # Bytes that are written in base64url wherever people type them; other hashes are hexadecimal.
 IDS = {
     *("device", "epoch", "id", "replaces", "old", "key"),
-    *("parties", "blamed", "interaction", "profile", "code"),
+    *("parties", "blamed", "interaction", "profile", "code", "gateway"),
 }
 CODES = {
     "enrolment.subject": enrolment.SUBJECTS,

@@ -14,6 +14,7 @@ from tallystick.evidence.kinds import (
     CHECKPOINT,
     CUSTODY_RECEIPT,
     ENROLMENT,
+    ERASURE,
     GENESIS,
     KEY_CHANGE,
     PROFILE,
@@ -22,6 +23,7 @@ from tallystick.evidence.kinds import (
 from tallystick.evidence.profile import Profile
 from tallystick.evidence.statement import Statement
 from tallystick.evidence.verdict import VerifiedVerdict
+from tallystick.verify._erasures import Erasures
 from tallystick.verify._identities import Identities, doubt
 from tallystick.verify._logs import Logs, statement_kind
 from tallystick.verify._text import printable
@@ -40,12 +42,14 @@ class Statements:
         self.custody: dict[bytes, VerifiedCustodyReceipt] = {}
         self.heads: dict[bytes, list[VerifiedGatewayHead]] = {}
         self.verdicts: list[tuple[PinnedValidator, VerifiedVerdict, bytes]] = []
+        self.erasures = Erasures(known, report)
         self._by_kind = {
             CHECKPOINT: self._checkpoint,
             CUSTODY_RECEIPT: self.add_custody,
             GENESIS: self._genesis,
             PROFILE: self._profile,
             VERDICT: self._verdict,
+            ERASURE: self.erasures.add,
         }
 
     def add(self, data: bytes, statement: Statement) -> None:

@@ -24,12 +24,13 @@ from tallystick.evidence.verdict import VerifiedVerdict
 from tallystick.verify._identities import Identities
 from tallystick.verify._keyends import KeyEnds
 from tallystick.verify._logs import Logs
+from tallystick.verify._misbehaviour import Misbehaviour
 from tallystick.verify._statements import Statements
 from tallystick.verify._text import printable
 from tallystick.verify._verdicts import Recomputer, check_closing
 from tallystick.verify.disclosure import verify_disclosure
-from tallystick.verify.inputs import GOOD_STATUSES, KnownClaim
-from tallystick.verify.partysets import Book, SetKey
+from tallystick.verify.inputs import GOOD_STATUSES, KnownClaim, SetKey
+from tallystick.verify.partysets import Book
 from tallystick.verify.policy import Policy
 from tallystick.verify.reconcile import find
 from tallystick.verify.report import CheckedSet, PinnedValidator, Record, Report, Said
@@ -90,6 +91,9 @@ class _Checking:
         disclosed = [one for half in evidence.halves if (one := self._half(half)) is not None]
         for data in evidence.forks:
             self.ends.add_fork(data)
+        proofs = Misbehaviour(self.known, self.logs, self.ends, evidence.halves, report)
+        for data in evidence.proofs:
+            proofs.add(data)
         for record, head in _smallest_first(disclosed):
             self._record(record, head)
         self._logged_claims()
@@ -187,6 +191,7 @@ class _Checking:
                     raise Unverified("tampered", f"the {what} names a checkpoint of another log")
                 verify_inclusion(entry.leaf, entry.index, shown.size, entry.path, shown.root)
                 self.report.check(what, "its path leads to the device's logged checkpoint")
+                self.statements.erasures.disclose(entry, shown, self.logs, self.ends)
 
     def _firmware(self) -> None:
         # The boot event of the checkpoint's own boot count, not after the record, in the same log.

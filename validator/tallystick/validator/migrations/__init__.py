@@ -13,12 +13,22 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from tallystick.evidence.errors import CouldNotCheck
-from tallystick.validator.migrations import v002_witnessing, v003_circle
+from tallystick.validator.migrations import (
+    v002_witnessing,
+    v003_circle,
+    v004_privacy,
+    v005_neighbours,
+)
 
 Step = Callable[[Operations], None]
 
 # STEPS[0] leads from version 1 to 2. Append only: a store in the field has taken the others.
-STEPS: tuple[Step, ...] = (v002_witnessing.step, v003_circle.step)
+STEPS: tuple[Step, ...] = (
+    v002_witnessing.step,
+    v003_circle.step,
+    v004_privacy.step,
+    v005_neighbours.step,
+)
 
 
 def migrate(connection: Connection, found: int) -> None:

@@ -3,7 +3,7 @@
 from alembic.operations import Operations
 from sqlalchemy import Column, LargeBinary, PrimaryKeyConstraint
 
-from tallystick.validator.schema import BIG, TEXT
+from tallystick.validator.portable import BIG, TEXT
 
 
 def step(op: Operations) -> None:

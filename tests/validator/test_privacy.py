@@ -1,0 +1,434 @@
+"""Bodies that go: by order or by age, from every place, for good; bodies that must stay."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.devices import Device, Fleet
+from support.story import disclose
+from support.validating import HANDOVER, START_MS, Gateway, Room, handover
+from tallystick.evidence import erasure, evidencefile, leaf
+from tallystick.evidence.erasure import Erasure
+from tallystick.evidence.errors import TallyError
+from tallystick.evidence.evidencefile import EvidenceFile
+from tallystick.evidence.keys import b64u
+from tallystick.evidence.note import NoteKey
+from tallystick.evidence.root import format_root
+from tallystick.validator import holds
+from tallystick.validator.access import Scope
+from tallystick.validator.evidence import Exporter
+from tallystick.verify import check, check_evidence, load_evidence
+from tallystick.verify._erasures import Erased
+from tallystick.verify.policy import Policy, parse_policy
+
+NOW_S = START_MS // 1000 + 3600
+DAY_MS = 86_400_000
+CANARY = "canary-4711"
+DECISION, CLAIM, EVENT, HALF = range(4)
+RETENTION = '\n[retention]\ndecisions = "30 d"\nclaims = "60 d"\nhalves = "60 d"\n'
+
+
+class World:
+    """A giver, whose half the receiver accepted, a matched handover, and decisions."""
+
+    def __init__(self, room: Room, fleet: Fleet) -> None:
+        self.room = room
+        self.fleet = fleet
+        self.giver, self.receiver = fleet.device("a"), fleet.device("b")
+        self.gateway = Gateway(fleet)
+        self.sent: dict[bytes, int] = {}
+        self.giver.decision(action=CANARY)
+        self.giver.decisions(3)
+        handed(self.giver, self.receiver, "order-1")
+        self.send()
+
+    def send(self) -> None:
+        devices = [self.giver, self.receiver]
+        for device in devices:
+            segments = device.segments()
+            self.gateway.take(*segments[self.sent.get(device.id, 0) :])
+            self.sent[device.id] = len(segments)
+        self.room.send(self.gateway.batch(devices=devices))
+        self.room.settle()
+
+    def order(self, device: Device | None = None, **changes: Any) -> Erasure:
+        """The fleet's order about a device's whole log."""
+        wanted: dict[str, Any] = {
+            "epoch": self.giver.epoch,
+            "ranges": [[0, 1000]],
+            "kinds": [DECISION, CLAIM],
+            "cause": "request",
+            "validator": None,
+            "time_ms": START_MS,
+        } | changes
+        signer = wanted.pop("signer", self.fleet)
+        data = Erasure(**wanted).sign(signer.root, signer.name, (device or self.giver).id)
+        return erasure.parse(data)
+
+    def erase(self, device: Device | None = None, **changes: Any) -> Any:
+        return self.room.sequencer.privacy.order(self.order(device, **changes))
+
+    def file(self, scope: Scope | None = None) -> EvidenceFile:
+        config = self.room.sequencer.config
+        exporter = Exporter(config.roots, self.room.sequencer.profiles, config.credential)
+        ((interaction,),) = self.room.rows("SELECT DISTINCT interaction FROM party_sets")
+        given = {} if scope is None else {"scope": scope}
+        with self.room.sequencer.store.read() as connection:
+            data = exporter.interaction(connection, "dock-3", interaction, **given)
+        return load_evidence(data)
+
+    def policy(self, *, recomputed: bool = True) -> Policy:
+        keys = self.room.sequencer.keys
+        return parse_policy(
+            f'roots = ["{self.fleet.root_line}"]\n'
+            '[devices]\ncustody = "software"\n'
+            f'[profiles]\ndigests = ["{b64u(HANDOVER.digest)}"]\n'
+            f"[validators]\nat_least = 1\nrecomputed = {str(recomputed).lower()}\n"
+            f'[[validators.accept]]\norganisation = "{keys.name}"\n'
+            f'key = "{format_root(keys.name, keys.signer.public_key())}"\n'
+            f'note_key = "{NoteKey(keys.origin, keys.notes.public_key()).text()}"\n'
+        )
+
+    def on_disk(self) -> bytes:
+        """Every byte of the store's folder, once what was erased is overwritten."""
+        self.room.sequencer.privacy.scrub()
+        assert not self.room.sequencer.privacy.unscrubbed
+        return b"".join(path.read_bytes() for path in sorted(self.room.folder.glob("*sqlite*")))
+
+    def states(self) -> list[str]:
+        return [row[0] for row in self.room.rows("SELECT state FROM verdicts ORDER BY entry")]
+
+
+def handed(giver: Device, receiver: Device, task: str) -> None:
+    """A handover whose receiver journaled the giver's half before it claimed."""
+    parties = {"giver": [giver.id], "receiver": [receiver.id]}
+    fields: dict[str, Any] = {"item": CANARY, "position_m": [1, 2]}
+    giver.claim(task, "giver", "released", parties, HANDOVER.digest, **fields)
+    giver.seal()
+    receiver.accept(disclose(giver, giver.size - 1, embed=True).encode())
+    receiver.claim(task, "receiver", "acquired", parties, HANDOVER.digest, **fields)
+    receiver.seal()
+
+
+@pytest.fixture
+def world(room: Room, fleet: Fleet) -> World:
+    return World(room, fleet)
+
+
+def salt_at(device: Device, index: int) -> bytes:
+    stretch = next(one for one in device.stretches if one.first <= index < one.to)
+    return leaf.salt(stretch.seed, index)
+
+
+# --- on a fleet's order ------------------------------------------------------------------------
+
+
+def test_what_was_erased_is_nowhere_on_the_disk(world: World) -> None:
+    before = world.on_disk()
+    seed = world.giver.stretches[0].seed
+    assert CANARY.encode() in before
+    assert seed in before
+    done = world.erase()
+    assert done.bodies == 5
+    done = world.erase(world.receiver, epoch=world.receiver.epoch, kinds=[CLAIM, HALF])
+    # The accepted half went with the giver's claim; what is left is the receiver's own.
+    assert done.bodies == 1
+    after = world.on_disk()
+    assert CANARY.encode() not in after
+    assert seed not in after
+    for index in range(1, 6):
+        assert salt_at(world.giver, index) not in after
+    # The event at 0 stays, with its own salt; so does what is public.
+    assert salt_at(world.giver, 0) in after
+    assert world.giver.leaves[1] in after
+    assert world.states() == ["matched"]
+
+
+def test_an_order_is_idempotent_and_logged(world: World) -> None:
+    first = world.erase()
+    again = world.erase()
+    assert (again.entry, again.digest, again.bodies) == (first.entry, first.digest, 0)
+    ((data,),) = world.room.rows(f"SELECT data FROM entries WHERE entry = {first.entry}")
+    assert erasure.parse(data).verify(world.fleet.root.public_key()).covers(1, DECISION)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"signer": Fleet("borealis")}, "not-enrolled"),
+        ({"signer": Fleet("nobody")}, "wrong-key"),
+        ({"validator": b"x" * 32}, "wrong-device"),
+        ({"cause": "retention", "validator": b"x" * 32}, "wrong-key"),
+    ],
+)
+def test_only_the_devices_own_fleet_orders(
+    world: World, changes: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(TallyError) as refused:
+        world.erase(**changes)
+    assert refused.value.reason == reason
+    assert CANARY.encode() in world.on_disk()
+
+
+def test_a_forged_order_is_refused(world: World) -> None:
+    data = bytearray(world.order().encode())
+    data[-1] ^= 1
+    with pytest.raises(TallyError) as refused:
+        world.room.sequencer.privacy.order(erasure.parse(bytes(data)))
+    assert refused.value.reason == "bad-signature"
+    with pytest.raises(TallyError) as refused:
+        world.erase(world.fleet.device("unknown"))
+    assert refused.value.reason == "unknown-device"
+
+
+def test_an_erased_body_that_is_sent_again_is_taken_as_its_hash(world: World) -> None:
+    world.erase()
+    other = Gateway(world.fleet, "another")
+    other.take(*world.giver.segments(), *world.receiver.segments())
+    answer = world.room.send(other.batch(devices=[world.giver, world.receiver]))
+    assert answer.refused == []
+    world.room.settle()
+    assert world.states() == ["matched"]
+    # The receiver's own claim is as it was; of the giver nothing has come back.
+    (claims,) = world.room.rows("SELECT count(*), sum(record = x'') FROM claims")
+    assert claims == (2, 1)
+    world.erase(world.receiver, epoch=world.receiver.epoch, kinds=[CLAIM])
+    assert CANARY.encode() not in world.on_disk()
+    assert world.giver.stretches[0].seed not in world.on_disk()
+
+
+def test_a_half_of_an_erased_claim_that_comes_later_is_not_kept(world: World) -> None:
+    world.erase()
+    third = world.fleet.device("c")
+    third.accept(disclose(world.giver, 5, embed=True).encode())
+    third.seal()
+    other = Gateway(world.fleet, "another")
+    other.take(*third.segments())
+    assert world.room.send(other.batch(devices=[third])).refused == []
+    world.erase(world.receiver, epoch=world.receiver.epoch, kinds=[CLAIM])
+    assert CANARY.encode() not in world.on_disk()
+
+
+def test_records_before_they_arrive_are_never_taken(room: Room, fleet: Fleet) -> None:
+    giver, gateway = fleet.device("a"), Gateway(fleet)
+    giver.decision(action="early")
+    giver.seal()
+    gateway.take(*giver.segments())
+    room.send(gateway.batch(devices=[giver]))
+    made = Erasure(giver.epoch, [[0, 99]], [DECISION], "request", None, START_MS)
+    room.sequencer.privacy.order(erasure.parse(made.sign(fleet.root, fleet.name, giver.id)))
+    giver.decision(action=CANARY)
+    giver.seal()
+    gateway.take(giver.segments()[-1])
+    assert room.send(gateway.batch(1)).refused == []
+    room.sequencer.privacy.scrub()
+    data = b"".join(path.read_bytes() for path in room.folder.glob("*sqlite*"))
+    assert CANARY.encode() not in data
+    assert room.rows("SELECT covered, size FROM logs") == [(3, 3)]
+
+
+def test_a_verdict_is_not_lost_because_a_party_has_its_claims_erased(
+    room: Room, fleet: Fleet
+) -> None:
+    giver, receiver, gateway = fleet.device("a"), fleet.device("b"), Gateway(fleet)
+    handover(giver, receiver, "order-1", x=1, received_x=9)
+    gateway.take(*giver.segments(), *receiver.segments())
+    room.send(gateway.batch(devices=[giver, receiver]))
+    room.settle()
+    made = Erasure(giver.epoch, [[0, 99]], [CLAIM], "request", None, START_MS)
+    room.sequencer.privacy.order(erasure.parse(made.sign(fleet.root, fleet.name, giver.id)))
+    # It says the same again: the finding is due, and cannot be made any more.
+    handover(giver, receiver, "order-1", x=1, sides="g")
+    gateway.take(giver.segments()[-1])
+    room.send(gateway.batch(2))
+    room.settle()
+    assert [row[0] for row in room.rows("SELECT state FROM verdicts")] == ["conflicting"]
+    assert room.states() == {"conflicting": 1}
+
+
+# --- evidence afterwards -----------------------------------------------------------------------
+
+
+def test_evidence_made_after_an_erasure_verifies_and_says_what_went(world: World) -> None:
+    check(world.file(), world.policy(), NOW_S)
+    world.erase()
+    world.erase(world.receiver, epoch=world.receiver.epoch, kinds=[CLAIM, HALF])
+    file = world.file()
+    assert CANARY.encode() not in file.encode()
+    assert file.halves == []
+    assert "2 records are not disclosed: erased" in (file.note or "")
+    report = check_evidence(file, world.policy(), NOW_S)
+    gone = [record.body for record in report.records]
+    assert [isinstance(body, Erased) for body in gone] == [True, True]
+    left = [why for what, why in report.not_checked if what.startswith("what record")]
+    assert left == ["its body was erased on the order of fleet acme"] * 2
+    # What cannot be recomputed is no recomputed verdict; a policy may do with a logged one.
+    with pytest.raises(TallyError) as refused:
+        check(file, world.policy(), NOW_S)
+    assert refused.value.reason == "bad-policy"
+    check(file, world.policy(recomputed=False), NOW_S)
+
+
+def test_an_erasure_by_somebody_else_discloses_nothing(world: World) -> None:
+    world.erase()
+    file = world.file()
+    theirs = world.order(signer=Fleet("borealis")).encode()
+    ours = world.order().encode()
+    for at, (entry, receipts) in enumerate(file.entries):
+        if entry == ours:
+            file.entries[at] = (theirs, receipts)
+    file._data = None
+    with pytest.raises(TallyError):
+        check_evidence(load_evidence(file.encode()), world.policy(), NOW_S)
+
+
+def test_an_erased_record_is_answered_with_the_entry_that_erased_it(world: World) -> None:
+    done = world.erase()
+    config = world.room.sequencer.config
+    exporter = Exporter(config.roots, world.room.sequencer.profiles, config.credential)
+    with world.room.sequencer.store.read() as connection:
+        with pytest.raises(TallyError) as refused:
+            exporter.record(connection, world.giver.id, world.giver.epoch, 1)
+        assert refused.value.reason == "erased"
+        assert f"entry {done.entry} " in refused.value.message
+        kept = exporter.record(connection, world.giver.id, world.giver.epoch, 0)
+    assert len(evidencefile.parse(kept).halves) == 1
+
+
+# --- holds -------------------------------------------------------------------------------------
+
+
+HOLD: dict[str, Any] = {
+    "fleet": None, "device": None, "namespace": None, "interaction": None,
+    "why": "claim 7", "by": "counsel", "since_ms": START_MS,
+}  # fmt: skip
+
+
+def hold(world: World, name: str = "case", **on: Any) -> None:
+    with world.room.sequencer.store.write() as connection:
+        holds.put(connection, name, HOLD | on)
+
+
+@pytest.mark.parametrize("what", ["fleet", "device", "namespace", "interaction", "copy"])
+def test_a_hold_stops_an_order_whole(world: World, what: str) -> None:
+    ((interaction,),) = world.room.rows("SELECT interaction FROM party_sets")
+    on: dict[str, dict[str, Any]] = {
+        "fleet": {"fleet": "acme"},
+        "device": {"device": world.giver.id},
+        "namespace": {"namespace": "dock-3"},
+        "interaction": {"namespace": "dock-3", "interaction": interaction},
+        # The giver's claim lies in the receiver's log too, and that is held.
+        "copy": {"device": world.receiver.id},
+    }
+    hold(world, **on[what])
+    with pytest.raises(TallyError) as refused:
+        world.erase()
+    assert refused.value.reason == "on-hold"
+    assert world.room.rows("SELECT count(*) FROM erasures") == [(0,)]
+    with world.room.sequencer.store.write() as connection:
+        holds.lift(connection, "case")
+    assert world.erase().bodies == 5
+
+
+def test_a_hold_on_an_interaction_holds_accepted_halves_too(world: World) -> None:
+    hold(world, namespace="dock-3")
+    with pytest.raises(TallyError) as refused:
+        world.erase(world.receiver, epoch=world.receiver.epoch, kinds=[HALF])
+    assert refused.value.reason == "on-hold"
+    # Decisions are no part of it.
+    assert world.erase(kinds=[DECISION]).bodies == 4
+
+
+# --- by age ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def aging(tmp_path: Path, fleet: Fleet) -> Any:
+    made = Room(tmp_path / "validator", [fleet], settings={"tables": RETENTION})
+    yield World(made, fleet)
+    made.close()
+
+
+def tick(world: World, days: int) -> None:
+    world.room.clock.now_ms = START_MS + days * DAY_MS
+    while world.room.sequencer.privacy.tick():
+        pass
+    world.room.settle()
+
+
+def bodies(world: World) -> tuple[int, int]:
+    ((held,),) = world.room.rows("SELECT sum(records) FROM stretches")
+    ((claims,),) = world.room.rows("SELECT count(*) FROM claims WHERE record != x''")
+    return held, claims
+
+
+def test_bodies_go_by_kind_and_age(aging: World) -> None:
+    assert bodies(aging) == (9, 2)
+    tick(aging, 29)
+    assert bodies(aging) == (9, 2)
+    tick(aging, 31)
+    assert bodies(aging) == (5, 2)
+    assert aging.room.rows("SELECT kinds FROM erasures") == [(1 << DECISION,)]
+    tick(aging, 61)
+    # The epochs' first events are kept.
+    assert bodies(aging) == (2, 0)
+    assert CANARY.encode() not in aging.on_disk()
+    report = check_evidence(aging.file(), aging.policy(), NOW_S)
+    assert {why for what, why in report.not_checked if what.startswith("what record")} == {
+        "its body was erased by the retention of validator notary"
+    }
+    check(aging.file(), aging.policy(recomputed=False), NOW_S)
+    size = aging.room.rows("SELECT count(*) FROM entries")
+    tick(aging, 63)
+    tick(aging, 65)
+    assert aging.room.rows("SELECT count(*) FROM entries") == size
+
+
+def test_a_hold_stops_retention_until_it_is_lifted(aging: World) -> None:
+    from tallystick.validator.privacy import look_again
+
+    hold(aging, namespace="dock-3")
+    hold(aging, "other", device=aging.giver.id)
+    tick(aging, 61)
+    assert bodies(aging) == (9, 2)
+    with aging.room.sequencer.store.write() as connection:
+        holds.lift(connection, "other")
+        look_again(connection)
+    tick(aging, 62)
+    # Decisions went; what was claimed in dock-3, and the half of it, is held.
+    assert bodies(aging) == (5, 2)
+    with aging.room.sequencer.store.write() as connection:
+        holds.lift(connection, "case")
+        look_again(connection)
+    tick(aging, 63)
+    assert bodies(aging) == (2, 0)
+
+
+def test_claims_of_a_set_that_is_open_are_not_erased(tmp_path: Path, fleet: Fleet) -> None:
+    tables = '\n[retention]\nclaims = "1 s"\n'
+    room = Room(tmp_path / "validator", [fleet], settings={"tables": tables})
+    try:
+        giver, receiver, gateway = fleet.device("a"), fleet.device("b"), Gateway(fleet)
+        handover(giver, receiver, "order-1", sides="g")
+        gateway.take(*giver.segments())
+        room.send(gateway.batch(devices=[giver, receiver]))
+        room.settle()
+        room.clock.now_ms += 30_000
+        while room.sequencer.privacy.tick():
+            pass
+        assert room.rows("SELECT count(*) FROM claims WHERE record != x''") == [(1,)]
+    finally:
+        room.close()
+
+
+def test_a_store_from_before_copies_were_noted_is_looked_through(world: World) -> None:
+    with world.room.sequencer.store.write() as connection:
+        connection.exec_driver_sql("DELETE FROM copies")
+        connection.exec_driver_sql("DELETE FROM meta WHERE name = 'copies-indexed'")
+    world.room.close()
+    world.room.open()
+    assert world.room.rows("SELECT count(*) FROM copies") == [(1,)]
+    world.erase()
+    world.erase(world.receiver, epoch=world.receiver.epoch, kinds=[CLAIM])
+    assert CANARY.encode() not in world.on_disk()
