@@ -21,6 +21,8 @@ EVERYTHING = examples.everything()
 IDS = [example.name for example in EVERYTHING]
 TOP = Path(__file__).parents[2]
 DEEP_MUTANTS = 400
+# Every byte of them, but for the notes' signatures in base64, is under the root of a note in them.
+BOUND = {"missed", "equivocation"}
 # One value of every type that CBOR has here, and some that are nearly right.
 STRANGERS: tuple[Any, ...] = (
     *(None, True, -1, 2**63, Dec(5, -1), "", "x", b"", b"x", bytes(8), bytes(16), bytes(32)),
@@ -137,7 +139,7 @@ def test_nor_deep_inside(example: Example, schema: cddl.Schema) -> None:
         if accepts(example, changed_inside):
             taken += 1
             assert schema.matches(example.rule, changed_inside), changed_inside
-    assert taken, "no mutant is near enough"
+    assert taken or example.rule in BOUND, "no mutant is near enough"
 
 
 def test_receipts_hold_the_proofs_that_the_cddl_says(schema: cddl.Schema) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from support import circles, examples, heldkeys, joins
+from support import circles, examples, guilt, heldkeys, joins
 from support.devices import Fleet
 from support.story import FIRMWARE, Story, disclose, known_claim
 from tallystick.evidence import cbor, ids, keychange, kinds, root
@@ -93,6 +93,8 @@ def objects() -> dict[str, bytes]:
         "attester": heldkeys.attester(),
         "enrolment request": heldkeys.request().encode(),
         "fork proof": examples.fork_proof().encode(),
+        "misbehaviour": guilt.two_stories().proof.encode(),
+        "score": guilt.signed_score(),
         "invitation": joins.invite(),
         "join request": joins.join().encode(),
         "join answer": joins.signed_answer(),
@@ -130,6 +132,13 @@ def test_objects_show_what_they_can() -> None:
     assert "its holder has the key" in verified("enrolment")
     assert "for want of a key" in describe(OBJECTS["checkpoint"])["not_verified"][0]
     assert "tally verify" in describe(OBJECTS["evidence file"])["not_verified"][0]
+
+
+@pytest.mark.parametrize("name", sorted(guilt.ALL))
+def test_every_proof_of_misbehaviour_is_described(name: str) -> None:
+    described = describe(guilt.ALL[name]().proof.encode())
+    assert described["fields"]["proves"] == guilt.ALL[name]().proof.NAME
+    assert described["verified"] == ["what it holds cannot all be true"]
 
 
 def test_evidence_of_custody_is_described_with_what_it_shows() -> None:

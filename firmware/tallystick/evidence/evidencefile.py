@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 VERSION = "tallystick/1"
 
-CREDENTIALS, PROFILES, HALVES, ENTRIES, CUSTODY, NOTES, NOTE, HEADS, FORKS = range(1, 10)
+CREDENTIALS, PROFILES, HALVES, ENTRIES, CUSTODY, NOTES, NOTE, HEADS, FORKS, PROOFS = range(1, 11)
 
 
 class EvidenceFile(Wire):
@@ -42,6 +42,7 @@ class EvidenceFile(Wire):
         note: str | None,
         heads: list[bytes],
         forks: "list[bytes] | tuple[()]" = (),
+        proofs: "list[bytes] | tuple[()]" = (),
     ) -> None:
         self.credentials = credentials
         self.profiles = profiles
@@ -52,6 +53,7 @@ class EvidenceFile(Wire):
         self.note = note
         self.heads = heads
         self.forks = forks
+        self.proofs = proofs
 
     def values(self) -> "list[Any]":
         """The array of the CDDL, kind first; an empty section is left out."""
@@ -65,6 +67,7 @@ class EvidenceFile(Wire):
             NOTE: self.note,
             HEADS: list(self.heads),
             FORKS: list(self.forks),
+            PROOFS: list(self.proofs),
         }
         return [EVIDENCE_FILE, VERSION, {key: part for key, part in sections.items() if part}]
 
@@ -110,7 +113,7 @@ def parse(data: bytes) -> EvidenceFile:
     if type(sections) is not dict:
         raise Malformed("bad-type", "evidence file: its sections must be a map")
     for label, part in sections.items():
-        if type(label) is not int or not CREDENTIALS <= label <= FORKS:
+        if type(label) is not int or not CREDENTIALS <= label <= PROOFS:
             raise Malformed("bad-value", "evidence file: a section that nobody knows")
         if label == NOTE:
             shape.text(part, EVIDENCE_NOTE_BYTES_MAX, what)
@@ -127,6 +130,7 @@ def parse(data: bytes) -> EvidenceFile:
         sections.get(NOTE),
         _blobs(sections.get(HEADS, []), STATEMENT_BYTES_MAX, what),
         _blobs(sections.get(FORKS, []), STATEMENT_BYTES_MAX, what),
+        _blobs(sections.get(PROOFS, []), EVIDENCE_BYTES_MAX, what),
     )
     file._data = data
     return file

@@ -136,7 +136,7 @@ def files() -> Scenarios:
         ("empty", "ok", "Nothing is disclosed.", of({})),
         ("note-only", "ok", "A note for people.", of({7: "nothing yet"})),
         ("empty-section", "non-canonical", "An empty section must be left out.", of({2: []})),
-        ("unknown-section", "bad-value", "Section 10.", of({**values[2], 10: []})),
+        ("unknown-section", "bad-value", "Section 11.", of({**values[2], 11: []})),
         ("other-version", "bad-value", "A later version.", cbor.encode([22, "tallystick/2", {}])),
         (
             "other-kind",

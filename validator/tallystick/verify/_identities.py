@@ -30,6 +30,12 @@ class ValidatorKey:
         self.key = key
         self.identity = identity  # None: the key itself is pinned, whoever enrolled it
 
+    @property
+    def compromised(self) -> bool:
+        """Whether any key of its identity is revoked as compromised."""
+        keys = () if self.identity is None else self.identity.keys
+        return any(period.reason == "compromised" for period in keys)
+
     def doubt(self, at_s: int) -> str | None:
         """Why what it signed at this time does not count; None when it does."""
         return None if self.identity is None else doubt(self.identity, self.key, at_s)
@@ -148,6 +154,10 @@ class Identities:
         if found is not None and found.validator.name != iss:
             raise Unverified("wrong-key", "a validator's key under another name than its own")
         return found
+
+    def accepted(self, validator: PinnedValidator) -> ValidatorKey:
+        """One of the accepted validator's keys; all of them have its identity."""
+        return next(one for one in self._validators.values() if one.validator == validator)
 
     def root_of(self, statement: Statement) -> PublicKey | None:
         """The accepted root that a statement's `iss` names."""

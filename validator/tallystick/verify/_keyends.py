@@ -11,11 +11,13 @@ from typing import Any
 from tallystick.evidence import forkproof
 from tallystick.evidence.checkpoint import VerifiedCheckpoint
 from tallystick.evidence.credential import Identity, KeyPeriod
+from tallystick.evidence.digest import sha256
 from tallystick.evidence.event import Event
-from tallystick.evidence.keys import PublicKey, device_text
+from tallystick.evidence.forkproof import ForkProof
+from tallystick.evidence.keys import PublicKey, b64u, device_text
 from tallystick.verify._identities import Identities
 from tallystick.verify._logs import Logs
-from tallystick.verify.report import PinnedValidator, Record, Report
+from tallystick.verify.report import PinnedValidator, Proven, Record, Report
 from tallystick.verify.standing import (
     EPOCHS_FOLLOWED_MAX,
     HEAD_COMPROMISED,
@@ -60,7 +62,7 @@ class KeyEnds:
             record.prior = self._prior(record, head.key, period)
             record.status = "prior" if record.prior else HEAD_COMPROMISED
             return
-        left = self._left(identity, period)
+        left = self.left(identity, period)
         record.status = status_of(identity, head, head.key, left, before=False)
         if record.device in self.forked:
             record.status = HEAD_SUSPECT
@@ -102,7 +104,8 @@ class KeyEnds:
             named = None if first is None else previous_of(first)
         return found
 
-    def _left(self, identity: Identity, period: KeyPeriod) -> Left:
+    def left(self, identity: Identity, period: KeyPeriod) -> Left:
+        """The heads of the epochs that the end of a key descends from, as far as is shown."""
         if period.end is None:
             return {}
         return left_before(period.end[0], lambda epoch: self._first.get((identity.id, epoch)))
@@ -143,7 +146,7 @@ class KeyEnds:
             self.report.leave(what, "no accepted credential of the device is in the file")
             return
         for head in proof.verify(identity):
-            left = self._left(identity, identity.period(head.key.thumbprint()))
+            left = self.left(identity, identity.period(head.key.thumbprint()))
             if status_of(identity, head, head.key, left, before=False) == HEAD_SUSPECT:
                 self.report.leave(what, "one of its heads is beyond the end of its key")
                 return
@@ -152,9 +155,31 @@ class KeyEnds:
             follows = "its key is compromised, so that proves nothing against another one"
         else:
             self.forked.add(proof.device)
+            self.report.prove(_fork(proof, identity))
         self.report.forks.append(proof)
         self.report.check(
             what,
             f"it signed two histories of one log, up to {proof.first.size} and to "
             f"{proof.second.size}; {follows}",
         )
+
+
+def _fork(proof: ForkProof, identity: Identity) -> Proven:
+    one, other = proof.first, proof.second
+    root = other.root if proof.inside is None else proof.inside[0]
+    epoch = b64u(proof.epoch)
+    return Proven(
+        "device fork",
+        (identity.id,),
+        (identity.id,),
+        f"device {identity.text} of {identity.iss}",
+        (
+            f"it signed root {one.root[:6].hex()}\u2026 of epoch {epoch} at {one.size}",
+            (
+                f"it signed root {other.root[:6].hex()}\u2026 at {other.size}, whose tree has root "
+                f"{root[:6].hex()}\u2026 at {one.size}"
+            ),
+        ),
+        ("what put its memory back, or who else has its key",),
+        sha256(proof.encode()),
+    )

@@ -107,6 +107,15 @@ def _fork(data: bytes) -> Shown:
     return ["the two heads contradict each other"], [NO_KEY]
 
 
+def _misbehaviour(_data: bytes) -> Shown:
+    # That it was parsed says it: what contradicts nothing is no proof.
+    return ["what it holds cannot all be true"], [NO_KEY, "who: `tally verify --proof` does"]
+
+
+def _score(_data: bytes) -> Shown:
+    return [], ["its numbers: `tally score --check` computes them again from the logs"]
+
+
 def _evidence(_data: bytes) -> Shown:
     return [], ["everything in it: `tally verify` does, against a policy"]
 
@@ -128,4 +137,6 @@ _SHOW: dict[int, Callable[[bytes], Shown]] = {
     29: _request,
     30: _fork,
     32: _join,
+    36: _misbehaviour,
+    37: _score,
 }

@@ -65,6 +65,7 @@ class AtLeast:
     An organisation vouches for a party set by a verdict of one of its validators that is in the
     validator's log, that no disclosed claim overtakes and, with `recomputed`, that was recomputed
     here to the byte; for a record by a receipt over the checkpoint that covers it, or the claim.
+    A validator of whom the file proves misbehaviour vouches for nothing.
     """
 
     k: int
@@ -74,17 +75,21 @@ class AtLeast:
     def demand(self, report: Report) -> None:
         """As Demand."""
         for party_set in report.party_sets:
-            self.enough(self._for_set(party_set), f"vouch on {party_set.name}")
+            self.enough(self._for_set(party_set, report), f"vouch on {party_set.name}")
         in_sets = {claim for party_set in report.party_sets for claim in map(id, party_set.claims)}
         for record in report.records:
             if id(record.body) not in in_sets:
-                self.enough(set(record.logged_s), f"vouch for {record.name}")
+                honest = {one for one in record.logged_s if one.key not in report.convicted}
+                self.enough(honest, f"vouch for {record.name}")
 
-    def _for_set(self, party_set: CheckedSet) -> set[PinnedValidator]:
+    def _for_set(self, party_set: CheckedSet, report: Report) -> set[PinnedValidator]:
         return {
             said.validator
             for said in party_set.said
-            if said.logged and said.counts and (said.recomputed or not self.recomputed)
+            if said.logged
+            and said.counts
+            and (said.recomputed or not self.recomputed)
+            and said.validator.key not in report.convicted
         }
 
     def enough(self, validators: set[PinnedValidator], what: str) -> None:
@@ -120,6 +125,16 @@ class SomethingShown:
             raise _refuse(f"{what} is not verified: {why}")
         if not report.records:
             raise _refuse("no record of a device of an accepted fleet is disclosed")
+
+
+@dataclass(frozen=True)
+class Misbehaved:
+    """The file proves misbehaviour: what `tally verify --proof` demands in a policy's place."""
+
+    def demand(self, report: Report) -> None:
+        """As Demand."""
+        if not report.proven:
+            raise _refuse("no misbehaviour is proven by the file")
 
 
 @dataclass(frozen=True)

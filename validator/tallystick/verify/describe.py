@@ -14,6 +14,7 @@ from tallystick.evidence import (
     credential,
     keychange,
     keys,
+    misbehaviour,
     note,
     profile,
     receipt,
@@ -22,7 +23,7 @@ from tallystick.evidence import (
 from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.event import Event
 from tallystick.evidence.keys import b64u
-from tallystick.evidence.kinds import KEY_CHANGE
+from tallystick.evidence.kinds import KEY_CHANGE, MISBEHAVIOUR
 from tallystick.evidence.limits import BATCH_BYTES_MAX, EVIDENCE_BYTES_MAX
 from tallystick.evidence.number import Dec, to_text
 from tallystick.evidence.receipt import attached
@@ -32,6 +33,7 @@ from tallystick.verify._objects import (
     IDS,
     KEY_CHANGES,
     KINDS,
+    PROOFS,
     ROWS,
     SECTIONS,
     STATEMENTS,
@@ -141,6 +143,8 @@ def _describe(data: bytes, depth: int) -> Described:
         raise Malformed("unknown-kind", "an array that begins like none of our objects")
     if kind == KEY_CHANGE:
         return _describe_rotation_request(data, depth)
+    if kind == MISBEHAVIOUR:
+        return _describe_misbehaviour(data, depth)
     parsed = found.parse(data)
     values = cbor.decode(data)
     verified, left = shown_by(kind, data)
@@ -150,6 +154,15 @@ def _describe(data: bytes, depth: int) -> Described:
     if kind == 11:
         fields = {"digest": b64u(profile.parse(data).digest), **fields}
     return _described(found.name, len(data), fields, ["it is in its one encoding", *verified], left)
+
+
+def _describe_misbehaviour(data: bytes, depth: int) -> Described:
+    proof = misbehaviour.parse(data)
+    names = tuple(PROOFS[proof.TYPE].split())
+    fields = _fields("misbehaviour", names, cbor.decode(data)[2:], depth)
+    verified, left = shown_by(MISBEHAVIOUR, data)
+    shown = {"proves": proof.NAME, **fields}
+    return _described("misbehaviour", len(data), shown, verified, left)
 
 
 def _describe_rotation_request(data: bytes, depth: int) -> Described:

@@ -114,6 +114,24 @@ class CheckedSet:
         return sorted(states)
 
 
+@dataclass(frozen=True)
+class Proven:
+    """Misbehaviour that the file proves: two statements that cannot both be true."""
+
+    name: str
+    accused: tuple[bytes, ...]  # ids that it convicts; none where it is not shown who it was
+    about: tuple[bytes, ...]  # ids that it speaks of
+    who: str
+    says: tuple[str, str]
+    not_shown: tuple[str, ...]
+    digest: bytes  # SHA-256 of the proof
+
+    @property
+    def sentence(self) -> str:
+        """The result in one sentence."""
+        return f"Proven of {self.who}: {self.name}."
+
+
 @dataclass
 class Report:
     """The result of a check; `policy.demand(report)` says whether it is enough."""
@@ -131,12 +149,24 @@ class Report:
     validators: set[PinnedValidator] = field(default_factory=set)
     party_sets: list[CheckedSet] = field(default_factory=list)
     forks: list[ForkProof] = field(default_factory=list)
+    proven: list[Proven] = field(default_factory=list)
     note: str | None = None
     _left: set[tuple[str, str]] = field(default_factory=set)
 
     def check(self, what: str, detail: str) -> None:
         """Something was checked and holds."""
         self.checked.append((what, detail))
+
+    def prove(self, proven: Proven) -> None:
+        """Somebody misbehaved, and signed it."""
+        if proven.digest not in {one.digest for one in self.proven}:
+            self.proven.append(proven)
+            self.check(f"proof of {proven.name}", f"{proven.who}: {' | '.join(proven.says)}")
+
+    @property
+    def convicted(self) -> frozenset[bytes]:
+        """Ids of whom misbehaviour is proven."""
+        return frozenset(id_ for one in self.proven for id_ in one.accused)
 
     def leave(self, what: str, why: str) -> None:
         """Something was not checked."""
@@ -162,12 +192,14 @@ class Report:
     @property
     def outcome(self) -> str:
         """The result in a sentence or two."""
+        proven = [one.sentence for one in self.proven]
         if not self.party_sets:
             if not self.records:
-                return "Nothing that a device recorded could be verified."
+                return " ".join(proven) or "Nothing that a device recorded could be verified."
             who = len({record.device for record in self.records})
-            return f"Verified: {count(len(self.records), 'record')} of {count(who, 'device')}."
-        return " ".join(_sentence(party_set) for party_set in self.party_sets)
+            records = f"{count(len(self.records), 'record')} of {count(who, 'device')}"
+            return " ".join([f"Verified: {records}.", *proven])
+        return " ".join([*(_sentence(party_set) for party_set in self.party_sets), *proven])
 
 
 def _sentence(party_set: CheckedSet) -> str:

@@ -1,0 +1,431 @@
+"""Proofs of misbehaviour in files: each convicts whom it should; nothing nearly like it does."""
+
+from typing import Any
+
+import pytest
+
+from support import guilt
+from support.devices import VALID_S, Device
+from support.guilt import Guilt
+from support.keychanges import head_of, revoke
+from support.story import NOW_S, START_MS, Story, StoryValidator, disclose
+from tallystick.evidence import cbor, misbehaviour, verdict
+from tallystick.evidence.deviceproofs import Disorder, Missed
+from tallystick.evidence.errors import TallyError
+from tallystick.evidence.evidencefile import EvidenceFile
+from tallystick.evidence.finding import Finding
+from tallystick.evidence.headproofs import Equivocation
+from tallystick.evidence.verdictproofs import (
+    Baseless,
+    Disagreement,
+    FalseVerdict,
+    Ignored,
+    Unlogged,
+    decided,
+)
+from tallystick.verify import Policy, Report, check, check_evidence, load_evidence
+from tallystick.verify.demands import Misbehaved
+
+
+def report(file: EvidenceFile, policy: str | None = None) -> Report:
+    made = Policy.parse(policy or guilt.matched().policy)
+    return check_evidence(load_evidence(file.encode()), made, NOW_S)
+
+
+def refusal(file: EvidenceFile) -> TallyError:
+    with pytest.raises(TallyError) as caught:
+        report(file)
+    return caught.value
+
+
+def left(file: EvidenceFile, policy: str | None = None) -> str:
+    """Why the one proof in a file was not checked."""
+    made = report(file, policy)
+    assert made.proven == []
+    (why,) = [why for what, why in made.not_checked if what.startswith("proof of misbehaviour")]
+    return why
+
+
+STORY = guilt.matched()
+ACCUSED: dict[str, list[bytes]] = {
+    "disorder": [STORY.giver.id],
+    "revived": [STORY.giver.id],
+    "two-stories": [STORY.gateways["acme"][0].public_key().thumbprint()],
+    "missed": [],
+    "equivocation": [STORY.validators[0].id],
+    "false-verdict": [STORY.validators[1].id],
+    "unlogged": [STORY.validators[0].id],
+    "ignored": [STORY.validators[0].id],
+    "baseless": [STORY.validators[0].id],
+    "disagreement": [],
+}
+
+
+@pytest.mark.parametrize("name", sorted(guilt.ALL))
+def test_each_is_proven_and_convicts_whom_it_should(name: str) -> None:
+    made = guilt.ALL[name]()
+    found = report(made.file())
+    (proven,) = found.proven
+    assert list(proven.accused) == ACCUSED[name]
+    assert proven.name == made.proof.NAME
+    assert proven.sentence in found.outcome
+    assert all(proven.says) and proven.says[0] != proven.says[1] and proven.not_shown
+    Misbehaved().demand(found)
+
+
+@pytest.mark.parametrize("name", sorted(guilt.ALL))
+def test_a_proof_fulfils_no_policy(name: str) -> None:
+    # Who asks whether a handover may be relied on must not be told yes for another file.
+    with pytest.raises(TallyError) as caught:
+        check(load_evidence(guilt.ALL[name]().file().encode()), Policy.parse(STORY.policy), NOW_S)
+    assert caught.value.reason == "bad-policy"
+
+
+def test_a_whole_story_proves_nothing() -> None:
+    found = report(STORY.evidence())
+    assert found.proven == []
+    with pytest.raises(TallyError):
+        Misbehaved().demand(found)
+
+
+def test_a_receipt_revives_too() -> None:
+    (proven,) = report(guilt.revived_by_receipt().file()).proven
+    assert "names a custody receipt" in proven.says[1]
+
+
+def signatures(data: bytes) -> list[int]:
+    """Where the signatures of statements end in an encoding: the last byte of 64."""
+    return [at + 65 for at in range(len(data) - 65) if data[at : at + 2] == b"\x58\x40"]
+
+
+def proven_of(made: Guilt, data: bytes) -> bool:
+    try:
+        return bool(report(made.file(misbehaviour.parse(data))).proven)
+    except TallyError:
+        return False
+
+
+@pytest.mark.parametrize("name", sorted(set(guilt.ALL) - {"equivocation"}))
+def test_every_signature_is_checked(name: str) -> None:
+    made = guilt.ALL[name]()
+    data = made.proof.encode()
+    places = signatures(data)
+    assert places
+    for at in places:
+        changed = bytearray(data)
+        changed[at] ^= 1
+        # A disclosed claim is bound by the log entry that names it: nobody need have signed it.
+        assert not proven_of(made, bytes(changed)) or name == "ignored"
+
+
+@pytest.mark.parametrize("name", ["equivocation", "unlogged", "ignored", "baseless", "missed"])
+def test_a_notes_signature_is_checked(name: str) -> None:
+    made = guilt.ALL[name]()
+    values = cbor.decode(made.proof.encode())
+    # Another log's signature: base64 of a flipped one is mostly refused before.
+    other = StoryValidator(STORY.validators[1].fleet, entries=STORY.validators[0].entries)
+    of = values[2] if name == "equivocation" else values[-1][3]
+    body, line = of.rstrip("\n").rsplit(" ", 1)
+    foreign = other.note().rstrip("\n").rsplit(" ", 1)[1]
+    swapped = f"{body} {line[:6]}{foreign[6:]}\n"
+    if name == "equivocation":
+        values[2] = swapped
+    else:
+        values[-1][3] = swapped
+    proof = misbehaviour.parse(cbor.encode(values))
+    assert refusal(made.file(proof)).reason == "bad-signature"
+
+
+@pytest.mark.parametrize("name", ["disorder", "revived", "two-stories", "missed"])
+def test_without_a_credential_nobody_is_convicted(name: str) -> None:
+    assert "credential" in left(guilt.ALL[name]()._replace(credentials=[]).file())
+
+
+VALIDATORS = sorted(set(guilt.ALL) - {"disorder", "revived", "two-stories"})
+
+
+@pytest.mark.parametrize("name", VALIDATORS)
+def test_an_unknown_validator_is_not_convicted(name: str) -> None:
+    policy = STORY.policy.split("[validators]")[0]
+    assert "no" in left(guilt.ALL[name]().file(), policy)
+
+
+# --- devices --------------------------------------------------------------------------------------
+
+
+def revoked(device: Device, reason: int, time_ms: int = START_MS) -> list[bytes]:
+    """Its credential, longer by a revocation that names its newest head."""
+    return revoke(device, reason, head_of(device), time_ms=time_ms)
+
+
+def robbed(log: StoryValidator) -> list[bytes]:
+    """A validator's credential when its key was stolen."""
+    return guilt.stolen(log.fleet, log.credential)
+
+
+@pytest.mark.parametrize("name", ["disorder", "revived"])
+def test_a_stolen_key_convicts_nobody(name: str) -> None:
+    made = guilt.ALL[name]()
+    device = STORY.acme.device("arm-1")
+    device.record(1)
+    assert "compromised" in left(made._replace(credentials=[revoked(device, 2)]).file())
+
+
+def test_a_head_beyond_the_end_of_its_key_convicts_nobody() -> None:
+    made = guilt.disorder()
+    device = STORY.acme.device("arm-1")
+    device.record(1)
+    assert "beyond the end" in left(made._replace(credentials=[revoked(device, 1)]).file())
+
+
+def test_a_convicted_device_is_suspect() -> None:
+    made = guilt.disorder()
+    file = Guilt(STORY, made.proof, *guilt.claims_of(STORY)).file()
+    statuses = {record.device: record.status for record in report(file).records}
+    assert statuses == {STORY.giver.id: "suspect", STORY.receiver.id: "active"}
+
+
+def a_gap(*steps_s: int, **changes: Any) -> tuple[Guilt, Missed]:
+    device, log = guilt.log_with_a_gap(steps_s, **changes)
+    proof = Missed(device.id, guilt.whole(log, 1))
+    return Guilt(STORY, proof, [device.credential]), proof
+
+
+@pytest.mark.parametrize(
+    ("steps_s", "holds"),
+    [((60, 60), False), ((60, 60, 1), True), ((61, 60), False), ((59,), False)],
+)
+def test_an_interval_counts_as_missed_past_the_way_of_a_head(
+    steps_s: tuple[int, ...], holds: bool
+) -> None:
+    # The declared interval is 60 s, and a head may be on its way for as long.
+    made, _ = a_gap(*steps_s)
+    if holds:
+        assert report(made.file()).proven
+    else:
+        assert refusal(made.file()).reason == "no-contradiction"
+
+
+def test_a_validator_that_was_away_proves_nothing() -> None:
+    made, proof = a_gap(50, 61, 50)
+    assert proof.pause_ms == 61_000
+    assert "not there" in refusal(made.file()).message
+
+
+def test_a_gap_is_as_long_as_the_log_shows_it() -> None:
+    # Its end left out: what is not shown is no gap.
+    device, log = guilt.log_with_a_gap((50, 50, 50))
+    proof = Missed(device.id, guilt.whole(log, 1, {1, 2, 3, 4}))
+    assert proof.end_ms - proof.begin_ms == 100_000
+    made = Guilt(STORY, proof, [device.credential])
+    assert refusal(made.file()).reason == "no-contradiction"
+
+
+def test_a_gap_without_end_is_one() -> None:
+    made, _ = a_gap(50, 50, 50, back=False)
+    assert report(made.file()).proven
+
+
+def test_a_device_out_of_service_misses_nothing() -> None:
+    device, log = guilt.log_with_a_gap()
+    made = Guilt(STORY, Missed(device.id, guilt.whole(log, 1)), [])
+    for reason in (0, 1):
+        early = made._replace(credentials=[revoked(device, reason, START_MS + 1000)])
+        assert "changed or ended" in refusal(early.file()).message
+    late = made._replace(credentials=[revoked(device, 0, START_MS + 3_600_000)])
+    assert report(late.file()).proven
+
+
+def test_a_key_change_in_the_log_explains_a_gap() -> None:
+    device, log = guilt.log_with_a_gap()
+    log.entries.insert(4, revoked(device, 0)[-1])
+    with pytest.raises(TallyError, match="key changed"):
+        Missed(device.id, guilt.whole(log, 1))
+
+
+def test_outside_the_enrolments_validity_nothing_is_missed() -> None:
+    device, log = guilt.log_with_a_gap()
+    credential = STORY.acme.enrol(device.signer, valid_s=(VALID_S[0], START_MS // 1000 + 100))
+    made = Guilt(STORY, Missed(device.id, guilt.whole(log, 1)), [credential])
+    assert "valid" in refusal(made.file()).message
+
+
+def test_a_counter_that_falls_with_the_key_convicts_nobody() -> None:
+    device = STORY.acme.device("arm-1")
+    device.counter = 9
+    first = device.record(2).checkpoint
+    device.counter = 3
+    proof = Disorder(first, device.record(2).checkpoint)
+    assert proof.only_counter
+    assert report(Guilt(STORY, proof, [device.credential]).file()).proven
+    assert not guilt.disorder().proof.only_counter  # type: ignore[attr-defined]  # a Disorder
+
+
+# --- gateways and logs ----------------------------------------------------------------------------
+
+
+def test_a_gateways_stolen_key_convicts_it_of_nothing() -> None:
+    made = guilt.two_stories()
+    credential = guilt.stolen(STORY.acme, made.credentials[0])
+    assert "compromised" in left(made._replace(credentials=[credential]).file())
+
+
+def test_a_device_is_no_gateway() -> None:
+    made = guilt.two_stories()
+    assert left(made._replace(credentials=[STORY.giver.credential]).file())
+
+
+def test_a_genesis_of_a_stolen_key_convicts_nobody() -> None:
+    # The thief names a note key of his own and signs two logs with it.
+    made = guilt.equivocation()
+    credential = robbed(STORY.validators[0])
+    file = made._replace(credentials=[credential]).file()
+    assert "compromised" in left(file, STORY.root_policy)
+    # A note key that the relying party pins was in nobody's genesis.
+    assert report(file, STORY.policy).proven
+
+
+def test_a_log_that_grows_is_one_log() -> None:
+    log = Story().validators[0]
+    first = log.note()
+    with pytest.raises(TallyError) as caught:
+        Equivocation(first, first, None)
+    assert caught.value.reason == "no-contradiction"
+
+
+# --- validators -----------------------------------------------------------------------------------
+
+
+def test_a_true_verdict_is_not_false() -> None:
+    made = guilt.false_verdict()
+    finding = guilt.true_finding()
+    true = FalseVerdict(STORY.validators[0].entries[-1], guilt.inputs_of(finding).encode())
+    assert refusal(made.file(true)).reason == "no-contradiction"
+
+
+def test_other_words_are_no_other_verdict() -> None:
+    made = guilt.false_verdict()
+    finding = guilt.true_finding()
+    values = finding.values()[1:]
+    values[7] = [[*row[:3], "In other words.", *row[4:]] for row in values[7]]
+    said = guilt.said(STORY.validators[1], Finding(*values))
+    assert verdict.parse(said).finding != finding
+    proof = FalseVerdict(said, guilt.inputs_of(finding).encode())
+    assert refusal(made.file(proof)).reason == "no-contradiction"
+    with pytest.raises(TallyError) as caught:
+        Disagreement(STORY.validators[0].entries[-1], said)
+    assert caught.value.reason == "no-contradiction"
+
+
+@pytest.mark.parametrize("at", [5, 6, 7, 8])
+def test_what_a_finding_decides(at: int) -> None:
+    finding = guilt.true_finding()
+    values = finding.values()[1:]
+    values[5 if at == 5 else at] = {
+        5: "unresolved",
+        6: [["giver", STORY.giver.id, "released", "silent"]],
+        7: [[*row[:2], "fail", *row[3:]] for row in values[7]],
+        8: [[*row[:4], "rotated", *row[5:]] for row in values[8]],
+    }[at]
+    assert decided(Finding(*values)) != decided(finding)
+
+
+def test_undisclosed_claims_leave_a_verdict_unchecked() -> None:
+    made = guilt.false_verdict()
+    assert "not disclosed" in left(made._replace(halves=made.halves[:1]).file())
+    assert "profile" in left(made._replace(profiles=()).file())
+
+
+def test_who_cannot_read_the_profile_is_taken_at_its_word() -> None:
+    made = guilt.false_verdict()
+    values = guilt.true_finding().values()[1:]
+    values[5] = "insufficient"
+    row = values[7][0]
+    values[7] = [["profile", "known", "not_evaluated", "The profile is not known.", *row[4:]]]
+    values[7][0][4] = []
+    data = guilt.said(STORY.validators[1], Finding(*values))
+    proof = FalseVerdict(data, guilt.inputs_of(guilt.true_finding()).encode())
+    assert "cannot read the profile" in left(made.file(proof))
+
+
+def test_a_validators_stolen_key_convicts_it_of_nothing() -> None:
+    made = guilt.disagreement()
+    credentials = [STORY.validators[0].credential, robbed(STORY.validators[1])]
+    assert "compromised" in left(made._replace(credentials=credentials).file(), STORY.root_policy)
+
+
+def test_a_receipt_restated_for_another_size_convicts_nobody() -> None:
+    # A receipt does not sign its size: what an honest log receipted at 3 says nothing about 4.
+    log = StoryValidator(STORY.validators[0].fleet)
+    log.genesis()
+    log.tick(0)
+    log.tick(0)
+    receipt = log.receipt(0)
+    log.tick(5000)
+    extract = guilt.hashes_of(log, {3})
+    with pytest.raises(TallyError) as caught:
+        Unlogged(log.entries[0], receipt, extract)
+    assert caught.value.reason == "no-contradiction"
+
+
+@pytest.mark.parametrize("ms", [0, 999])
+def test_a_log_of_the_same_second_may_be_the_shorter_one(ms: int) -> None:
+    entry, receipt, _ = guilt.unlogged().proof.fields()
+    log = StoryValidator(STORY.validators[0].fleet)
+    log.genesis()
+    log.tick(ms)
+    with pytest.raises(TallyError, match="past the receipt"):
+        Unlogged(entry, receipt, guilt.hashes_of(log, {1}))
+
+
+def test_anothers_log_convicts_nobody() -> None:
+    for made, at in ((guilt.ignored(), 2), (guilt.baseless(), 2)):
+        values = made.proof.fields()
+        true = verdict.parse(values[0])
+        log = STORY.validators[1]
+        values[0] = true.sign(log.key, log.name, true.subject())
+        proof = misbehaviour.parse(cbor.encode([36, made.proof.TYPE, *values]))
+        assert at and refusal(made.file(proof)).reason == "no-contradiction"
+
+
+def test_a_claim_of_another_party_set_is_not_ignored() -> None:
+    other = Story()
+    task = [("order-4712", "giver", "released"), ("order-4711", "giver", "released")]
+    device = other.giver
+    for name, role, claim in task:
+        device.claim(name, role, claim, other.parties, other.profile.digest, item="x")
+    device.seal()
+    called, _, extract = guilt.ignored().proof.fields()
+    for index in (device.size - 2, device.size - 1):
+        with pytest.raises(TallyError) as caught:
+            Ignored(called, disclose(device, index).encode(), extract)
+        assert caught.value.reason == "no-contradiction"
+
+
+def test_a_claim_below_the_size_must_be_the_one_logged_there() -> None:
+    called, half, _ = guilt.ignored().proof.fields()
+    log = STORY.validators[0]
+    at = guilt.place_of(log, STORY.giver)
+    with pytest.raises(TallyError) as caught:
+        Ignored(called, half, guilt.whole(log, at, {at}))
+    assert caught.value.reason == "no-contradiction"
+
+
+def test_a_longer_log_does_not_make_a_verdict_baseless() -> None:
+    based, claim, _ = guilt.baseless().proof.fields()
+    log = STORY.validators[0]
+    late = StoryValidator(log.fleet, entries=log.entries)
+    # All of the log is shown, and the claim is in it.
+    with pytest.raises(TallyError, match="holds the claim"):
+        Baseless(guilt.said(late, verdict.parse(based).finding), claim, guilt.whole(late))
+
+
+def test_a_convicted_validator_vouches_for_nothing() -> None:
+    file = STORY.evidence()
+    policy = Policy.parse(STORY.policy.replace("at_least = 2", "at_least = 3"))
+    check(load_evidence(file.encode()), policy, NOW_S)
+    file.proofs = [guilt.ignored().proof.encode()]
+    data = cbor.encode(file.values())
+    with pytest.raises(TallyError, match="2 of the 3"):
+        check(load_evidence(data), policy, NOW_S)
+    check(load_evidence(data), Policy.parse(STORY.policy), NOW_S)
