@@ -188,8 +188,8 @@ def test_a_crash_before_the_checkpoint_leaves_the_old_one_whole(
         steps.on_step(None)
     assert whole(path) == size
     # Half a file of a crash is no tile, and is written over.
-    (path / "tile/0/000").unlink()
-    (path / "tile/0/000.writing").write_bytes(b"half")
+    (path / "tile/0/001").unlink()
+    (path / "tile/0/001.writing").write_bytes(b"half")
     again = opened(room, path)
     again.write()
     assert whole(path) > size
