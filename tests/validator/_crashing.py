@@ -1,4 +1,4 @@
-"""A validator that stops dead at a named step: `python _crashing.py FOLDER STEP NTH < batches`.
+"""A validator that stops dead at a step: `python _crashing.py FOLDER STEP NTH STORE < batches`.
 
 Batches come on standard input, each with four bytes of length; each answer goes out the same way.
 """
@@ -28,7 +28,7 @@ def main() -> None:
                 # As a power cut: no exception handler, no commit, no flush.
                 os._exit(DEAD)
 
-    sequencer = Sequencer(load(folder, [Fleet("acme")]), Clock())
+    sequencer = Sequencer(load(folder, [Fleet("acme")], store=f'"{sys.argv[4]}"'), Clock())
     steps.on_step(hook)
     while head := sys.stdin.buffer.read(4):
         (size,) = struct.unpack(">I", head)

@@ -4,6 +4,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from tallystick.evidence import batchanswer, checkpoint, receipt
 from tallystick.evidence.batchanswer import BatchAnswer
 from tallystick.evidence.errors import CouldNotCheck, Malformed
 from tallystick.validator import steps
+from tallystick.validator._postgresql import is_free
+from tallystick.validator.place import Place, Server, parse_place
 from tallystick.validator.store import Store, StoreBusy
 
 HERE = Path(__file__).parent
@@ -28,14 +31,16 @@ STEPS = [
 ]
 
 
-def crash(folder: Path, point: str, nth: int, batches: list[bytes]) -> list[BatchAnswer]:
+def crash(
+    folder: Path, point: str, nth: int, batches: list[bytes], store: str = "validator.sqlite"
+) -> list[BatchAnswer]:
     """Run until it dies; the answers that left."""
     paths = [
         ROOT / "tests",
         *(ROOT / n for n in ("firmware", "hw", "gateway", "validator", "tools")),
     ]
     ran = subprocess.run(
-        [sys.executable, HERE / "_crashing.py", folder, point, str(nth)],
+        [sys.executable, HERE / "_crashing.py", folder, point, str(nth), store],
         input=b"".join(struct.pack(">I", len(data)) + data for data in batches),
         capture_output=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))},
@@ -49,6 +54,12 @@ def crash(folder: Path, point: str, nth: int, batches: list[bytes]) -> list[Batc
         answers.append(batchanswer.parse(rest[4 : 4 + size]))
         rest = rest[4 + size :]
     return answers
+
+
+def wait_until_free(place: Place) -> None:
+    """Until a server noticed that its client died; a file's lock ends with its holder."""
+    while isinstance(place, Server) and not is_free(place):
+        time.sleep(0.01)
 
 
 def story(fleet: Fleet) -> tuple[list[bytes], dict[bytes, bytes]]:
@@ -70,16 +81,23 @@ def entries(room: Room) -> list[bytes]:
     return [row[0] for row in room.rows("SELECT data FROM entries ORDER BY entry")]
 
 
-@pytest.mark.parametrize("point", STEPS)
-@pytest.mark.parametrize("nth", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("point", "nth", "store"),
+    [
+        *((point, nth, "sqlite") for nth in (1, 2, 3) for point in STEPS),
+        *((point, 2, "postgresql") for point in (steps.SEQUENCED, steps.INTEGRATED, steps.SIGNED)),
+    ],
+    indirect=["store"],
+)
 def test_no_index_is_given_twice_and_no_receipt_comes_before_its_checkpoint(
-    tmp_path: Path, point: str, nth: int
+    tmp_path: Path, point: str, nth: int, store: str
 ) -> None:
     fleet = Fleet("acme")
     batches, statements = story(fleet)
     folder = tmp_path / "validator"
-    answers = crash(folder, point, nth, batches)
-    room = Room(folder, [fleet], Clock())
+    answers = crash(folder, point, nth, batches, store)
+    wait_until_free(parse_place(store, folder))
+    room = Room(folder, [fleet], Clock(), store=store)
     try:
         key = room.sequencer.keys.signer.public_key()
         logged = entries(room)

@@ -103,7 +103,7 @@ def test_another_encoding_is_refused(postgres: Postgres) -> None:
 def test_an_opening_that_fails_says_why_in_a_line(postgres: Postgres) -> None:
     url = postgres.database()
     sql(postgres, url, "CREATE TABLE meta (other integer)")
-    with pytest.raises(CouldNotCheck, match="column meta.value does not exist"):
+    with pytest.raises(CouldNotCheck, match=r"column meta\.value does not exist"):
         opened(url)
     # And what failed holds no lock.
     sql(postgres, url, "DROP TABLE meta")

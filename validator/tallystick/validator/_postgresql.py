@@ -17,7 +17,7 @@ from tallystick.evidence.errors import CouldNotCheck
 from tallystick.validator import schema
 from tallystick.validator.limits import READERS_MAX
 from tallystick.validator.place import Server
-from tallystick.validator.storefaults import StoreBusy, StoreLost
+from tallystick.validator.storefaults import StoreAway, StoreBusy, StoreLost
 
 # "tally" in ASCII, to 32 bits: the first half of the lock's name; the second is the schema's.
 LOCK_CLASS = 0x74616C6C
@@ -34,6 +34,7 @@ class PostgresServer:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._term = 0
+        self._session = 0  # the server's process
         self._may_connect = False
         self.readers = _engine(server, READERS_MAX, read_only=True)
         self.writer = self._writing()
@@ -68,6 +69,14 @@ class PostgresServer:
                 "bad-value", f"{self._server}: another sequencer took over; this one writes no more"
             )
 
+    def holds_lock(self) -> bool:
+        """Whether the server knows this one's lock; True where nobody can say."""
+        try:
+            with self.readers.begin() as connection:
+                return _holder(connection) == self._session
+        except sa.exc.DBAPIError:
+            return True
+
     def _writing(self) -> Engine:
         engine = _engine(self._server, 1, read_only=False)
 
@@ -81,6 +90,7 @@ class PostgresServer:
                 )
                 got = cursor.fetchone()[0]
             connection.commit()
+            self._session = connection.info.backend_pid
             if not got:
                 raise StoreBusy(
                     "bad-value",
@@ -121,9 +131,36 @@ def of_server(server: Server) -> tuple[dict[str, str], int] | None:
         engine.dispose()
 
 
+def is_free(server: Server) -> bool:
+    """Whether nobody sequences this log now; StoreAway where the server does not answer."""
+    engine = _engine(server, 1, read_only=True)
+    try:
+        with engine.begin() as connection:
+            return _holder(connection) is None
+    except sa.exc.DBAPIError as error:
+        raise _fault(server, error) from None
+    finally:
+        engine.dispose()
+
+
+# Looked at, not tried: a look that held the lock for a moment would refuse who comes meanwhile.
+_HELD = sa.text(
+    "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2 "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+    "AND classid = cast(:name AS oid) "
+    "AND objid = cast(cast(hashtext(current_schema()) AS bigint) & 4294967295 AS oid)"
+)
+
+
+def _holder(connection: Connection) -> int | None:
+    found: int | None = connection.execute(_HELD, {"name": LOCK_CLASS}).scalar_one_or_none()
+    return found
+
+
 def _fault(server: Server, error: sa.exc.DBAPIError) -> CouldNotCheck:
     # Not chained: nobody knows what a driver's own error repeats.
-    return CouldNotCheck("bad-value", f"{server}: {server.hidden(str(error.orig))}")
+    kind = StoreAway if isinstance(error, sa.exc.OperationalError) else CouldNotCheck
+    return kind("bad-value", f"{server}: {server.hidden(str(error.orig))}")
 
 
 def _engine(server: Server, connections: int, *, read_only: bool) -> Engine:

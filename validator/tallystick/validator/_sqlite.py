@@ -33,6 +33,10 @@ class SqliteFile:
     def take(self) -> None:
         """The file's lock, taken when it was opened, is never lost."""
 
+    def holds_lock(self) -> bool:
+        """As `take`: always."""
+        return True
+
     def fence(self, _connection: Connection) -> None:
         """As `take`: who has the lock is the only writer."""
 

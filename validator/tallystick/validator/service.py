@@ -8,10 +8,13 @@ from importlib.metadata import version
 from typing import Any
 
 import h11
+import structlog
 import uvicorn
+from sqlalchemy.exc import OperationalError
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tallystick.evidence.errors import TransportError
+from tallystick.validator._postgresql import is_free
 from tallystick.validator.app import make_app
 from tallystick.validator.config import Config
 from tallystick.validator.limits import (
@@ -20,14 +23,21 @@ from tallystick.validator.limits import (
     HEADER_BYTES_MAX,
     HEADER_READ_S_MAX,
     KEEP_ALIVE_S,
+    RETRY_S,
     SHUTDOWN_S_MAX,
 )
+from tallystick.validator.peering import Peering
 from tallystick.validator.peers import Follower
+from tallystick.validator.place import Server
 from tallystick.validator.sequencer import Sequencer
+from tallystick.validator.storefaults import StoreAway, StoreBusy, StoreLost
 from tallystick.validator.tilefiles import TileWriter
 
 START_S_MAX = 30.0
 BACKLOG = 128
+WATCH_S = 0.5
+STAND_BY_S = 0.5
+_LOG = structlog.get_logger("tallystick.validator")
 
 
 class _PatientProtocol(H11Protocol):
@@ -106,6 +116,7 @@ class Service:
         self._thread: threading.Thread | None = None
         self._ending = threading.Event()
         self.followers = [Follower(self.sequencer, peer, self._ending) for peer in config.peers]
+        self.peering = Peering(self.sequencer, self._ending)
         tiles = self.sequencer.tiles
         self._tiles = None if tiles is None else TileWriter(tiles, self._ending)
 
@@ -133,7 +144,7 @@ class Service:
                 f"bind {self.config.host}:{self.config.port}: {error.strerror or error}",
             ) from error
         self.sequencer.start()
-        app = make_app(self.sequencer, version("tallystick"))
+        app = make_app(self.sequencer, version("tallystick"), self._ending)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -167,6 +178,7 @@ class Service:
             raise TransportError("bad-value", "the HTTP server did not start")
         for follower in self.followers:
             follower.start()
+        self.peering.start()
         if self._tiles is not None:
             self._tiles.start()
         return self.url
@@ -188,6 +200,7 @@ class Service:
             self._socket.close()
         for follower in self.followers:
             follower.join(SHUTDOWN_S_MAX)
+        self.peering.join(SHUTDOWN_S_MAX)
         self.sequencer.stop()
 
 
@@ -206,14 +219,57 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def run(config: Config, stop: threading.Event, ready: Callable[[str], None] | None = None) -> None:
-    """Serve until `stop` is set; `ready` is called with the URL. Errors raise TallyError."""
-    service = Service(config)
-    url = service.start()
+    """Serve until `stop` is set; `ready` is called with the URL. Errors raise TallyError.
+
+    On a PostgreSQL server it stands by while another process sequences the log, takes over when
+    that one dies, and begins anew, from the store alone, when its own session is lost.
+    """
+    began = False
+    while not stop.is_set():
+        try:
+            if isinstance(config.store, Server):
+                _wait_for_turn(config.store, stop)
+                if stop.is_set():
+                    return
+            service = Service(config)
+            url = service.start()
+        except StoreBusy:
+            # Two stood by, and the other was quicker.
+            if not isinstance(config.store, Server):
+                raise
+            continue
+        except (StoreAway, StoreLost, OperationalError) as error:
+            if not began:
+                raise
+            _LOG.error("store-away", validator=config.name, error=type(error).__name__)
+            stop.wait(RETRY_S)
+            continue
+        began = True
+        _serve_until(service, stop, url, ready)
+
+
+def _serve_until(
+    service: Service, stop: threading.Event, url: str, ready: Callable[[str], None] | None
+) -> None:
+    """Until it shall stop, or is no sequencer any more."""
     try:
         if ready is not None:
             ready(url)
-        while not stop.wait(0.2):
+        while not stop.wait(WATCH_S):
             if not service.running:
                 raise TransportError("bad-value", "the HTTP server ended by itself")
+            if not service.sequencer.store.holds_lock():
+                _LOG.error("sequencer-lost", validator=service.config.name)
+                return
     finally:
         service.stop()
+
+
+def _wait_for_turn(server: Server, stop: threading.Event) -> None:
+    if is_free(server):
+        return
+    _LOG.info("stands-by", store=str(server))
+    while not stop.wait(STAND_BY_S):
+        if is_free(server):
+            _LOG.info("takes-over", store=str(server))
+            return

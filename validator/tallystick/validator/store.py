@@ -67,6 +67,12 @@ class Store:
             self.lost = error.connection_invalidated
             raise
 
+    def holds_lock(self) -> bool:
+        """Whether this process is the sequencer still; asked by who has nothing to write."""
+        if not self.lost and not self._base.holds_lock():
+            self.lost = True
+        return not self.lost
+
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A snapshot: what one answer is made of belongs together."""
