@@ -170,6 +170,8 @@ def test_every_route_is_in_the_document_and_answers_as_it_says(world: World) -> 
         given: dict[str, str | int] = {"epoch": b64u(world.giver.epoch), "from": 1, "to": 2}
         wanted = {one.name for one in route.parameters if one.required and one.where == "query"}
         query = {name: given[name] for name in sorted(wanted)}
+        if route.answer == routes.EVENTS:
+            continue  # it does not end: test_events.py
         headers = COUNSEL if route.operators else READER
         answer = world.http.get(path, headers=headers, params=query)
         assert answer.status_code == 200, (path, answer.text)

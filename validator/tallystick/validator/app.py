@@ -1,6 +1,7 @@
 """The HTTP interface (docs/protocol.md, section 8): a thin shell over sequencer and queries."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -34,6 +35,7 @@ from tallystick.validator import (
 )
 from tallystick.validator.access import NOTHING, Doorkeeper, Scope
 from tallystick.validator.evidence import Exporter
+from tallystick.validator.feed import Feed, FeedDoor
 from tallystick.validator.limits import (
     PAGE_ROWS_DEFAULT,
     PAGE_ROWS_MAX,
@@ -50,9 +52,11 @@ T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def make_app(sequencer: Sequencer, version: str) -> Starlette:
-    """The service over an open sequencer."""
-    handlers = _Handlers(sequencer, version)
+def make_app(
+    sequencer: Sequencer, version: str, ending: threading.Event | None = None
+) -> Starlette:
+    """The service over an open sequencer; streams end when `ending` is set."""
+    handlers = _Handlers(sequencer, version, ending or threading.Event())
     app = Starlette(
         routes=[
             StarletteRoute(
@@ -79,9 +83,10 @@ def _json(value: object) -> Response:
     return Response(msgspec.json.encode(value), media_type="application/json")
 
 
-class _Handlers(LogDoors, PrivacyDoor):
-    def __init__(self, sequencer: Sequencer, version: str) -> None:
+class _Handlers(LogDoors, PrivacyDoor, FeedDoor):
+    def __init__(self, sequencer: Sequencer, version: str, ending: threading.Event) -> None:
         super().__init__(self._ask, Witness(sequencer))
+        self._feed = Feed(self._ask, ending)
         self._sequencer = sequencer
         self._config = sequencer.config
         self._devices = queries.Devices(self._config.roots)

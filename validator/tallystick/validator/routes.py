@@ -14,6 +14,7 @@ COSE = "application/cose"
 CBOR = "application/cbor"
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
+EVENTS = "text/event-stream"
 OCTETS = "application/octet-stream"
 
 
@@ -159,6 +160,14 @@ ROUTES = (
               _query("device", "Only those with this party.", _octets(32)),
               _STATE,
               _LIMIT,
+          )),
+    Route("GET", "/v1/verdicts/events", "verdict_events",
+          "Verdicts as server-sent events; `Last-Event-ID` resumes.", EVENTS,
+          "Events `verdict`: the id is the log's index, the data a Verdict.", (
+              _query("after", "An index of the log; `Last-Event-ID` counts before it.",
+                     _count(0, None, 0)),
+              _query("device", "Only those with this party.", _octets(32)),
+              _STATE,
           )),
     Route("GET", "/v1/evidence/{namespace}/{id}", "evidence",
           "The evidence file of an interaction, for `tally verify`.", CBOR,

@@ -1,0 +1,155 @@
+"""Verdicts as server-sent events: from the beginning, resumed, chosen, bounded, ended."""
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from support.devices import Fleet
+from support.validating import Gateway, compress, handover, load
+from tallystick.evidence import receipt, verdict
+from tallystick.evidence.keys import from_b64u
+from tallystick.validator import feed
+from tallystick.validator.service import Service
+
+ZSTD = {"Content-Encoding": "zstd", "Content-Type": "application/cose"}
+
+
+class World:
+    """A running validator with one matched handover of a and b."""
+
+    def __init__(self, folder: Path) -> None:
+        self.fleet = Fleet("acme")
+        self.service = Service(load(folder, [self.fleet]))
+        self.http = httpx2.Client(base_url=self.service.start(), timeout=20)
+        self.devices = [self.fleet.device(name) for name in ("a", "b", "c")]
+        self.gateway = Gateway(self.fleet)
+        self.sent = 0
+
+    def hand_over(self, task: str, giver: int, receiver: int) -> None:
+        pair = (self.devices[giver], self.devices[receiver])
+        before = [len(device.segments()) for device in pair]
+        handover(*pair, task)
+        for device, known in zip(pair, before, strict=True):
+            self.gateway.take(*device.segments()[known:])
+        data = self.gateway.batch(self.sent, devices=list(pair))
+        self.sent = len(self.gateway.items)
+        answer = self.http.post("/v1/batches", content=compress(data), headers=ZSTD)
+        assert answer.status_code == 200, answer.text
+
+    def events(self, count: int, last: int | None = None, **query: str) -> list[dict[str, Any]]:
+        """The next events of a stream, which is left then."""
+        headers = {} if last is None else {"Last-Event-ID": str(last)}
+        found: list[dict[str, Any]] = []
+        with self.http.stream(
+            "GET", "/v1/verdicts/events", params=query, headers=headers
+        ) as answer:
+            assert answer.status_code == 200
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            for event in events_in(answer.iter_lines()):
+                found.append(event)
+                if len(found) == count:
+                    break
+        return found
+
+    def close(self) -> None:
+        self.http.close()
+        self.service.stop()
+
+
+def events_in(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
+    fields: dict[str, str] = {}
+    for line in lines:
+        if line:
+            name, _, value = line.partition(":")
+            fields[name] = value.removeprefix(" ")
+            continue
+        if "data" in fields:
+            assert fields["event"] == "verdict"
+            data = json.loads(fields["data"])
+            assert int(fields["id"]) == data["entry"]
+            yield data
+        fields = {}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    made = World(tmp_path_factory.mktemp("events") / "validator")
+    made.hand_over("order-1", 0, 1)
+    yield made
+    made.close()
+
+
+def test_events_come_resume_and_are_chosen(world: World) -> None:
+    (first,) = world.events(1)
+    statement = from_b64u(first["statement"], len(first["statement"]) * 3 // 4)
+    made = from_b64u(first["receipt"], len(first["receipt"]) * 3 // 4)
+    key = world.service.sequencer.keys.signer.public_key()
+    assert verdict.parse(statement).verify(key).finding.state == "matched"
+    assert receipt.parse(made).verify(statement, key).index == first["entry"]
+
+    # What comes while a stream is open, and what came while none was.
+    heard: list[dict[str, Any]] = []
+    listening = threading.Thread(target=lambda: heard.extend(world.events(1, first["entry"])))
+    listening.start()
+    world.hand_over("order-2", 0, 2)
+    listening.join(20)
+    (second,) = heard
+    world.hand_over("order-3", 0, 1)
+    (third,) = world.events(1, second["entry"])
+    entries = [one["entry"] for one in (first, second, third)]
+    assert entries == sorted(set(entries))
+    assert [one["entry"] for one in world.events(3)] == entries
+    # The header counts before the query.
+    assert world.events(1, second["entry"], after="0") == [third]
+
+    chosen = world.events(1, device=world.devices[2].text)
+    assert [one["entry"] for one in chosen] == [second["entry"]]
+
+
+def test_an_id_that_is_none_is_refused(world: World) -> None:
+    for wrong in ("-1", "+5", "x", "01", "9" * 20):
+        answer = world.http.get("/v1/verdicts/events", headers={"Last-Event-ID": wrong})
+        assert (answer.status_code, answer.json()["reason"]) == (400, "bad-value"), wrong
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_streams_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "STREAMS_MAX", 1)
+    with world.http.stream("GET", "/v1/verdicts/events") as answer:
+        next(answer.iter_lines())
+        second = world.http.get("/v1/verdicts/events")
+        assert (second.status_code, second.json()["reason"]) == (503, "over-quota")
+        assert world.http.get("/healthz").status_code == 200
+
+
+def test_a_quiet_stream_says_that_it_lives(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "STREAM_ALIVE_S", 0.05)
+    newest = world.http.get("/v1/verdicts").json()["next"]
+    with world.http.stream(
+        "GET", "/v1/verdicts/events", headers={"Last-Event-ID": str(newest)}
+    ) as answer:
+        assert next(line for line in answer.iter_lines() if line.startswith(":"))
+
+
+def test_a_stream_ends_with_the_service_and_after_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "STREAM_ALIVE_S", 0.05)
+    world = World(tmp_path / "validator")
+    try:
+        with monkeypatch.context() as short:
+            short.setattr(feed, "STREAM_S_MAX", 0.0)
+            assert world.http.get("/v1/verdicts/events").text == "retry: 2000\n\n"
+        with world.http.stream("GET", "/v1/verdicts/events") as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            world.service._ending.set()
+            # It ends by itself, and not because somebody waited long enough.
+            assert all(line == "" or line.startswith(":") for line in lines)
+    finally:
+        world.close()

@@ -1,0 +1,130 @@
+"""Verdicts as server-sent events (WHATWG HTML, 9.2), resumed where a client stopped.
+
+An event's id is the verdict's index in the log, so `Last-Event-ID` says all there is to know; a
+stream that ends for any reason goes on without a gap or a repetition.
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from tallystick.evidence.errors import TallyError
+from tallystick.validator import answers, params, queries, routes
+from tallystick.validator.limits import (
+    PAGE_ROWS_DEFAULT,
+    STREAM_ALIVE_S,
+    STREAM_LOOK_S,
+    STREAM_S_MAX,
+    STREAMS_MAX,
+)
+from tallystick.validator.problem import Problem
+
+T = TypeVar("T")
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+class Asks(Protocol):
+    """Runs a query on a snapshot of the store, in a thread."""
+
+    def __call__(self, query: Callable[[Connection], T]) -> Awaitable[T]:
+        """What the query gives."""
+
+
+class Feed:
+    """Tells many streams of newly published sizes with one look at the store for all of them."""
+
+    def __init__(self, ask: Asks, ending: threading.Event) -> None:
+        self.ask = ask
+        self.ending = ending
+        self.open = 0
+        self._size = 0
+        self._grown = asyncio.Event()
+        self._looking: asyncio.Task[None] | None = None
+
+    async def beyond(self, size: int, wait_s: float) -> bool:
+        """Whether more than `size` is published now, or within this time."""
+        if self._size > size:
+            return True
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+        try:
+            await asyncio.wait_for(self._grown.wait(), wait_s)
+        except TimeoutError:
+            return False
+        return self._size > size
+
+    async def _look(self) -> None:
+        while self.open and not self.ending.is_set():
+            try:
+                size = await self.ask(queries.published)
+            except (SQLAlchemyError, TallyError):
+                size = self._size
+            if size > self._size:
+                self._size = size
+                grown, self._grown = self._grown, asyncio.Event()
+                grown.set()
+            await asyncio.sleep(STREAM_LOOK_S)
+        grown, self._grown = self._grown, asyncio.Event()
+        grown.set()
+
+
+class FeedDoor:
+    """A handler of the application."""
+
+    _feed: Feed
+
+    async def verdict_events(self, request: Request) -> Response:
+        """GET /v1/verdicts/events."""
+        after = params.whole(request, "after", 0, params.SIZE_MAX, 0)
+        resumed = request.headers.get("last-event-id")
+        if resumed is not None:
+            after = params.number(resumed, "Last-Event-ID", 0, params.SIZE_MAX)
+        page = partial(
+            queries.verdicts,
+            device=params.octets(request, "device", 32),
+            state=params.state(request),
+            limit=PAGE_ROWS_DEFAULT,
+        )
+        if self._feed.open >= STREAMS_MAX:
+            raise Problem("over-quota", "too many streams are open; ask again later", status=503)
+        return StreamingResponse(
+            _events(self._feed, page, after), media_type=routes.EVENTS, headers=HEADERS
+        )
+
+
+async def _events(
+    feed: Feed, page: Callable[..., answers.Verdicts], after: int
+) -> AsyncIterator[bytes]:
+    feed.open += 1
+    ends_s = asyncio.get_running_loop().time() + STREAM_S_MAX
+    try:
+        # A first line at once: who waits for headers knows that it listens.
+        yield b"retry: 2000\n\n"
+        while not feed.ending.is_set() and asyncio.get_running_loop().time() < ends_s:
+            found = await feed.ask(partial(page, after=after))
+            for one in found.verdicts:
+                yield _event(one)
+            after = found.next
+            if len(found.verdicts) < PAGE_ROWS_DEFAULT and not await feed.beyond(
+                found.size, STREAM_ALIVE_S
+            ):
+                # A comment: proxies keep the stream, and whoever is gone is noticed.
+                yield b": still here\n\n"
+    except (SQLAlchemyError, TallyError):
+        return  # the client asks again from where it was
+    finally:
+        feed.open -= 1
+
+
+def _event(one: answers.Verdict) -> bytes:
+    # JSON has no line breaks of its own, so it is one `data` line.
+    data: Any = msgspec.json.encode(one)
+    return b"event: verdict\nid: %d\ndata: %b\n\n" % (one.entry, data)
