@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from tallystick.evidence import accepted, claim, half, segment
 from tallystick.evidence.errors import TallyError
 from tallystick.evidence.kinds import ACCEPTED_HALF, CLAIM
-from tallystick.validator import erased, schema
+from tallystick.validator import erased, nearby, schema
 from tallystick.validator.elide import bodies, kind_of_body
 from tallystick.validator.erased import Range
 from tallystick.validator.holds import Held, held
@@ -169,6 +169,7 @@ class Chosen:
             connection.execute(
                 sa.update(table).where(table.c.claim.in_(chunk)).values(record=b"", salt=b"")
             )
+        nearby.forget(work, references)
         for copy in _copies(work, taken):
             erased.forget_copy(work, copy.log, copy.at, entry)
         return more

@@ -13,6 +13,7 @@ from tallystick.validator.limits import (
     SETS_PER_DEVICE_MAX,
     SETS_PER_FLEET_MAX,
 )
+from tallystick.validator.nearby import Nearby
 from tallystick.validator.work import Prepared, Recent, Work
 from tallystick.verify.inputs import SetKey
 
@@ -57,6 +58,7 @@ class PartySets:
 
     def __init__(self, profiles: dict[bytes, Profile]) -> None:
         self._profiles = profiles
+        self.nearby = Nearby(profiles)
         # (namespace, interaction) -> (profile, parties) -> party set
         self._recent: Recent[tuple[str, bytes], dict[tuple[bytes, bytes], int]] = Recent(
             INTERACTIONS_CACHED_MAX

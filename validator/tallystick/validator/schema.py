@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from tallystick.validator import portable
 
-VERSION = 4
+VERSION = 5
 
 metadata = MetaData()
 BIG, TEXT = portable.BIG, portable.TEXT
@@ -266,6 +266,30 @@ relying = Table(
     Column("party_set", BIG, nullable=False),
     PrimaryKeyConstraint("claim", "party_set"),
     Index("relying_by_set", "party_set"),
+)
+# Direct neighbours (docs/reconciliation.md, 5.8): what releases cite, and when grants last.
+releases = Table(
+    "releases",
+    metadata,
+    Column("cited", LargeBinary, nullable=False),  # reference of an acquisition, or what may be one
+    Column("chain", LargeBinary, nullable=False),  # what rivals share beside it
+    Column("claim", LargeBinary, nullable=False),
+    Column("party_set", BIG, nullable=False),
+    PrimaryKeyConstraint("cited", "chain", "claim"),
+    Index("releases_by_claim", "claim"),
+)
+grants = Table(
+    "grants",
+    metadata,
+    Column("scope", LargeBinary, nullable=False),  # what grants share that count for each other
+    Column("way", Integer, nullable=False),  # 0 surely, 1 at most
+    Column("begin_ms", BIG, nullable=False),
+    Column("end_ms", BIG, nullable=False),
+    Column("longest_ms", BIG, nullable=False),
+    Column("claim", LargeBinary, nullable=False),
+    Column("party_set", BIG, nullable=False),
+    PrimaryKeyConstraint("scope", "way", "begin_ms", "claim"),
+    Index("grants_by_claim", "claim"),
 )
 # Closed sets that wait for evidence that a missing party's log is complete past the deadline.
 unheard = Table(

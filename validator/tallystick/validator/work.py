@@ -94,6 +94,8 @@ class Work:
         self.missing_custody: set[bytes] = set()
         self.heard: set[bytes] = set()
         self.dirty: set[int] = set()
+        # Where this transaction looked for the neighbours of what it brought (nearby.py).
+        self.neighbourhoods: set[object] = set()
         self.refused_at: set[tuple[int, int]] = set()
         self.logs: dict[tuple[bytes, bytes], DeviceLog] = {}
         self.known: dict[bytes, Known] = {}

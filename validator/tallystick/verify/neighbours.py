@@ -99,13 +99,24 @@ class Kin:
         """Whether the claim is a release: what it relied on bears on it."""
         return any(kind == CUSTODY and _at(claim, place) for kind, _, place in self._checks)
 
+    def acquires(self, claim: Claim) -> bool:
+        """Whether the claim is an acquisition, which a release may cite."""
+        return any(
+            kind == CUSTODY and _at(claim, self._plan.place(parameters["acquire"]))
+            for kind, parameters, _ in self._checks
+        )
+
+    def fits(self, claim: Claim) -> bool:
+        """Whether the claim fits the profile, so that it may count (section 2.1)."""
+        return self._plan.misfit(claim) is None
+
     def chain(self, claim: Claim, device: bytes) -> bytes:
         """What a release shares with its rivals, beside the acquisition that it cites."""
         return sha256(encode([claim.profile, claim.namespace, claim.role, claim.claim, device]))
 
     def granted(self, claim: Claim, device: bytes) -> list[Granted]:
         """The scopes in which a claim is a grant that counts for others, when its key is good."""
-        found = []
+        found: dict[bytes, Granted] = {}
         for kind, parameters, place in self._checks:
             if kind != EXCLUSIVE or not _at(claim, place) or self._plan.misfit(claim) is not None:
                 continue
@@ -115,8 +126,9 @@ class Kin:
             field = parameters["resource"]
             who = device if parameters["by"] == MAKER else None
             scope = [claim.profile, claim.namespace, place.text, field, claim.fields[field], who]
-            found.append(Granted(sha256(encode([*scope, longest_ms])), when, longest_ms))
-        return found
+            digest = sha256(encode([*scope, longest_ms]))
+            found[digest] = Granted(digest, when, longest_ms)
+        return list(found.values())
 
 
 _CLAIM_OF = {CUSTODY: "release", EXCLUSIVE: "grant"}
