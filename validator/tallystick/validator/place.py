@@ -9,10 +9,12 @@ it from ~/.pgpass, PGPASSFILE or PGPASSWORD, or `?passfile=`.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import sqlalchemy as sa
+from typing import TYPE_CHECKING
 
 from tallystick.evidence.errors import Malformed
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
 
 DRIVER = "postgresql+psycopg"
 URL_CHARS_MAX = 2_048
@@ -42,7 +44,7 @@ PARAMETERS = frozenset(
 class Server:
     """A database of PostgreSQL; one validator's log and nothing else is in it."""
 
-    url: sa.URL = field(repr=False)
+    url: "URL" = field(repr=False)
 
     def __str__(self) -> str:
         return self.url.render_as_string(hide_password=True)
@@ -67,9 +69,12 @@ def parse_place(text: str, folder: Path) -> Place:
     shape = f"store: a file, or {DRIVER}://USER@HOST/DATABASE"
     if not text.startswith(f"{DRIVER}://"):
         raise Malformed("bad-value", shape)
+    # Of an extra: who keeps a file, as the base install's commands know it, needs none.
+    from sqlalchemy import exc, make_url  # noqa: PLC0415
+
     try:
-        url = sa.make_url(text)
-    except (sa.exc.ArgumentError, ValueError):
+        url = make_url(text)
+    except (exc.ArgumentError, ValueError):
         # The library's message repeats the URL.
         raise Malformed("bad-value", f"{shape}; this one cannot be read") from None
     if not url.database:
