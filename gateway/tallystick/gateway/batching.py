@@ -3,6 +3,7 @@
 import sqlite3
 import time
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -52,6 +53,11 @@ class Built:
     custody: dict[bytes, bytes] = field(default_factory=dict)  # digest -> receipt
     named: dict[bytes, None] = field(default_factory=dict)  # custody receipts, in order
     damaged: list[int] = field(default_factory=list)
+    digest: bytes = b""
+    devices: set[bytes] = field(default_factory=set)  # whose segments are in it
+    held: list[tuple[bytes, int]] = field(default_factory=list)  # left out: their device waits
+    late: bytes | None = None  # the device whose segments it brings that were left out before
+    sent: set[int] = field(default_factory=set)  # which ones
 
 
 class Builder:
@@ -70,28 +76,50 @@ class Builder:
         self.edged: set[int] = set()
         # Segments that this validator refuses to read at all: it gets their leaf hashes.
         self.elided: set[int] = set()
+        # Whether a device must wait (quotas.py).
+        self.holds: Callable[[bytes], bool] = lambda _device: False
 
     def build(self, connection: sqlite3.Connection, cursor: int, segments_max: int) -> Built | None:
         """The next batch from `cursor` on; None when there is nothing new."""
         connection.execute("BEGIN")
         try:
-            return self._build(connection, cursor, segments_max)
+            return self._build(connection, Built(cursor, cursor, b""), segments_max)
+        finally:
+            connection.execute("COMMIT")
+
+    def build_late(
+        self, connection: sqlite3.Connection, device: bytes, segments_max: int
+    ) -> Built | None:
+        """Segments of a device that were left out, over their own part of the log, in order."""
+        connection.execute("BEGIN")
+        try:
+            rows = connection.execute(
+                "SELECT at FROM held WHERE validator = ? AND device = ? ORDER BY at LIMIT ?",
+                (self._name, device, segments_max),
+            ).fetchall()
+            if not rows:
+                return None
+            first = rows[0][0]
+            built = Built(first, first, b"", late=device)
+            built.sent = {at for (at,) in rows if at < first + limits.LATE_SPAN}
+            return self._build(connection, built, max(built.sent) + 1 - first)
         finally:
             connection.execute("COMMIT")
 
     def _build(
-        self, connection: sqlite3.Connection, cursor: int, segments_max: int
+        self, connection: sqlite3.Connection, built: Built, segments_max: int
     ) -> Built | None:
-        built = Built(cursor, cursor, b"")
+        cursor = built.first
         items, credentials = self._items(connection, built, segments_max)
         if not items:
             return None
+        built.sent = {at for at in built.sent if at < built.to}
         tree = tree_at(connection, cursor)
         edge = list(tree.edge)
         receipts, missing = self._receipts(connection, built)
         head = self._head(connection, built.to)
         made = Batch(cursor, edge, items, credentials, receipts, missing, head)
-        built.data, _ = self._signing.sign(made, self._signing.gateway)
+        built.data, built.digest = self._signing.sign(made, self._signing.gateway)
         return built
 
     def _items(
@@ -108,7 +136,10 @@ class Builder:
             (built.first, segments_max),
         ):
             at, track, first, until, digest, edge, named, tail, crc, data, device, epoch = row
-            item = self._item(connection, at, crc, data, built)
+            if self._leaves_out(built, device, at):
+                item: bytes | tuple[int, bytes] = (0, read_node(connection, 0, at))
+            else:
+                item = self._item(connection, at, crc, data, built)
             if at in self.edged and isinstance(item, bytes):
                 item = with_edge(connection, item, track, tree_from(first, edge))
             size += len(item) if isinstance(item, bytes) else HASH_SIZE
@@ -116,8 +147,11 @@ class Builder:
                 break
             items.append(item)
             built.to = at + 1
+            if built.late is None and self._leaves_out(built, device, at):
+                built.held.append((device, at))
             if not isinstance(item, bytes):
                 continue
+            built.devices.add(device)
             built.heads[digest] = Head(device, epoch, until, data[len(data) - tail :])
             for begin in range(0, len(named), HASH_SIZE):
                 built.named[named[begin : begin + HASH_SIZE]] = None
@@ -125,6 +159,9 @@ class Builder:
                 known.add(device)
                 credentials += self._credential_of(connection, device, built)
         return items, credentials
+
+    def _leaves_out(self, built: Built, device: bytes, at: int) -> bool:
+        return at not in built.sent if built.late is not None else self.holds(device)
 
     def _item(
         self, connection: sqlite3.Connection, at: int, crc: int, data: bytes, built: Built

@@ -7,6 +7,8 @@
     credential = "credential.cbor"          # its own enrolment, for validators
     store = "gateway.sqlite"
     roots = ["acme+pAEBIAY...", "trusted/borealis.pub"]    # lines, or files of lines
+    peer_files = "peers"                    # a folder of imported organisations (tally peer)
+    peer_send = "claims"                    # what their validators get: "full", "claims", "hashes"
     enrolments = "enrolments"               # a folder of credentials; devices may bring their own
 
     [broker]
@@ -99,6 +101,8 @@ class _File(_Struct):
     roots: list[str]
     key_pin_file: str | None = None
     enrolments: str | None = None
+    peer_files: str | None = None
+    peer_send: Send = "claims"
     broker: _Broker = msgspec.field(default_factory=_Broker)
     serial: list[_Serial] = msgspec.field(default_factory=list)
     join: joinconfig.JoinTable | None = None
@@ -158,6 +162,8 @@ class Config:
     broker: BrokerConfig
     key_pin_file: Path | None = None
     enrolments: Path | None = None
+    peer_files: Path | None = None
+    peer_send: Send = "claims"
     serial: tuple[SerialConfig, ...] = ()
     join: joinconfig.JoinConfig | None = None
     validators: tuple[ValidatorConfig, ...] = ()
@@ -224,6 +230,8 @@ def _resolve(raw: _File, path: Path) -> Config:
         roots=_roots(raw.roots, folder),
         broker=_broker(raw.broker, f"{raw.fleet}-{raw.name}", folder),
         enrolments=None if raw.enrolments is None else folder / raw.enrolments,
+        peer_files=_optional(folder, raw.peer_files),
+        peer_send=raw.peer_send,
         serial=_serial(raw.serial),
         join=joinconfig.resolve(raw.join, folder),
         validators=tuple(_validator(item, folder) for item in raw.validators),

@@ -8,38 +8,29 @@ that is sent twice gets the same answer (F13), so a crash between costs a repeti
 import sqlite3
 import threading
 import time
-from dataclasses import dataclass
 
 import structlog
 
 from tallystick.evidence import batchanswer
 from tallystick.evidence.batchanswer import BatchAnswer
 from tallystick.evidence.errors import TallyError, TransportError
-from tallystick.evidence.keys import PublicKey
+from tallystick.evidence.keys import from_b64u
 from tallystick.evidence.notarised import Notarised
 from tallystick.gateway import limits, steps
 from tallystick.gateway.apply import add_refusals
 from tallystick.gateway.backoff import Backoff
 from tallystick.gateway.batching import Builder, Built, compress
-from tallystick.gateway.config import ValidatorConfig
 from tallystick.gateway.down import Down
 from tallystick.gateway.http import COSE, Http, Refusal
 from tallystick.gateway.keychanges import KeyChanges
+from tallystick.gateway.peers import Peer
+from tallystick.gateway.quotas import Holding
 from tallystick.gateway.receipts import Receipts
 from tallystick.gateway.signing import Signing
 from tallystick.gateway.store import Store
 
 _log = structlog.get_logger("tallystick.gateway.forward")
 HEADERS = {"Content-Type": COSE, "Content-Encoding": "zstd"}
-
-
-@dataclass(frozen=True)
-class Peer:
-    """A validator whose key is known: the name that it signs with, its key."""
-
-    config: ValidatorConfig
-    iss: str
-    key: PublicKey
 
 
 class Forwarder:
@@ -70,6 +61,9 @@ class Forwarder:
         self._pending: Built | None = None
         self.answered = threading.Event()  # there may be verdicts now
         self.cursor = register(store, peer)
+        self._holding = Holding(peer, signing.gateway, store)
+        self._builder.holds = self._holding.holds
+        self._late_turn = False
 
     def wake(self) -> None:
         """There is something new in the log, or it is time to stop."""
@@ -101,11 +95,16 @@ class Forwarder:
         self._backoff_pending = False
         try:
             self._key_changes.tell(self._reader)
+            wait_s = self._holding.wait_s()
+            if wait_s > 0:
+                # All of ours must wait: news must not shorten that.
+                self._backoff_pending = True
+                return wait_s
             if self._pending is None:
-                self._pending = self._builder.build(self._reader, self.cursor, self._segments_max)
+                self._pending = self._next()
                 steps.passed(steps.BATCHED)
             if self._pending is None:
-                return limits.FORWARD_WAIT_S
+                return self._holding.next_s(limits.FORWARD_WAIT_S)
             self._send(self._pending)
         except Refusal as error:
             return self._refused(error)
@@ -116,6 +115,23 @@ class Forwarder:
             return self._failed(f"a defect: {type(error).__name__}")
         self._backoff.reset()
         return 0.0
+
+    def _next(self) -> Built | None:
+        # In turn, where a device's held segments are due: neither keeps the other waiting.
+        self._late_turn = not self._late_turn
+        for late in (self._late_turn, not self._late_turn):
+            if not late:
+                built = self._builder.build(self._reader, self.cursor, self._segments_max)
+            else:
+                device = self._holding.due()
+                if device is None:
+                    continue
+                built = self._builder.build_late(self._reader, device, self._segments_max)
+                if built is None:
+                    self._holding.answered([], device)
+            if built is not None:
+                return built
+        return None
 
     def _failed(self, message: str) -> float:
         wait_s = self._backoff.next_s()
@@ -141,6 +157,10 @@ class Forwarder:
         good, notarised, wrong = self._check_receipts(built, answer)
         refused = dict(answer.refused)
         cursor = self._without_history(refused, built.to)
+        if built.late is not None:
+            # What is still without history is sent again, with its edge; the rest is done.
+            built.sent -= {at for at in built.sent if at >= cursor}
+            cursor = self.cursor
         if answer.size < built.to:
             raise TransportError(
                 "bad-answer", f"a batch up to {built.to} was answered with size {answer.size}"
@@ -170,6 +190,10 @@ class Forwarder:
                     for (device, epoch), (size, message) in notarised.items()
                 ],
             )
+            self._holding.note(connection, [(who, at) for who, at in built.held if at < cursor])
+            drained = built.late
+            if built.late is not None and self._holding.sent(connection, built.late, built.sent):
+                drained = None
             connection.execute(
                 "UPDATE validators SET cursor = ?, batches = batches + 1, answered_ms = ?, "
                 "error = NULL, error_ms = NULL WHERE name = ?",
@@ -178,7 +202,9 @@ class Forwarder:
         # Not answer.size: after a crash the validator may have more, and what it has is sent again
         # for its receipts.
         self.cursor = cursor
-        self._builder.edged = {at for at in self._builder.edged if at >= cursor}
+        self._holding.answered(built.held, drained)
+        done = built.sent if built.late is not None else range(built.first, cursor)
+        self._builder.edged = {at for at in self._builder.edged if at not in done}
         for at, reason in refused.items():
             _log.warning("a segment is set aside", validator=self.name, at=at, reason=reason)
         self._down.put([(device, message) for (device, _), (_, message) in notarised.items()])
@@ -221,11 +247,31 @@ class Forwarder:
         self._pending = None
         if error.reason == "gateway-gap" and error.size is not None:
             return self._go_to(error)
+        if error.reason == "over-quota" and pending is not None and error.refusals:
+            return self._over_quota(pending, error)
         if error.status == 403:
             self._forgotten(pending)
         elif error.status in {400, 413} and pending is not None:
             self._narrow(pending, error)
         return self._failed(f"{error.message} ({error.reason})")
+
+    def _over_quota(self, pending: Built, error: Refusal) -> float:
+        try:
+            self._holding.obey(pending, [_octets(text) for text in error.refusals])
+        except TallyError as wrong:
+            self._count([wrong.reason])
+            return self._failed(f"a refusal that does not verify: {wrong.message}")
+        _log.warning("a quota is used up", validator=self.name, error=error.message)
+        self._note_error(f"{error.message} (over-quota)")
+        return 0.0
+
+    def _count(self, reasons: list[str]) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        with self._store.write_aside() as connection:
+            add_refusals(
+                connection,
+                [(why, b"", 1, now_ms, f"a refusal of validator {self.name}") for why in reasons],
+            )
 
     def _go_to(self, error: Refusal) -> float:
         size = min(error.size or 0, self._log_size())
@@ -240,7 +286,7 @@ class Forwarder:
     def _narrow(self, pending: Built, error: Refusal) -> None:
         # The batch as a whole is refused. Halve until the segment that is at fault stands alone,
         # then send its leaf hash instead: the others must not wait for it (F14).
-        count = pending.to - pending.first
+        count = len(pending.sent) or pending.to - pending.first
         if count > 1:
             self._segments_max = max(1, count // 2)
             return
@@ -263,8 +309,10 @@ class Forwarder:
 
     def _move_to(self, size: int) -> None:
         with self._store.write_aside() as connection:
+            self._holding.forget_from(connection, size)
             connection.execute("UPDATE validators SET cursor = ? WHERE name = ?", (size, self.name))
         self.cursor = size
+        self._holding.reload()
 
     def _forget_told(self) -> None:
         with self._store.write_aside() as connection:
@@ -285,6 +333,10 @@ class Forwarder:
             _log.error("the store fails", error=str(error))
 
 
+def _octets(text: str) -> bytes:
+    return from_b64u(text, len(text) * 3 // 4)
+
+
 def register(store: Store, peer: Peer) -> int:
     """The cursor of a validator; a name with another key than before is another validator."""
     name, key = peer.config.name, peer.key.thumbprint()
@@ -294,7 +346,10 @@ def register(store: Store, peer: Peer) -> int:
         ).fetchone()
         if row is not None and row[0] == key:
             return int(row[1])
-        for table in ("told", "receipts", "set_aside", "notarised", "verdicts"):
+        for table in (
+            *("told", "receipts", "set_aside", "notarised", "verdicts"),
+            *("held", "quota_refusals"),
+        ):
             connection.execute(f"DELETE FROM {table} WHERE validator = ?", (name,))  # noqa: S608
         connection.execute(
             "INSERT OR REPLACE INTO validators (name, key, cursor, verdicts_after, batches) "

@@ -12,18 +12,28 @@ COSE = "application/cose"
 
 
 class Refusal(TallyError):
-    """The validator answered, and said no; `status` and the size that it told."""
+    """The validator answered, and said no; `status`, the size that it told, its refusals."""
 
-    def __init__(self, reason: str, message: str, status: int, size: int | None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        status: int,
+        size: int | None,
+        refusals: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(reason, message)
         self.status = status
         self.size = size
+        # Signed refusals of quotas, base64url; nothing of them is verified here.
+        self.refusals = refusals
 
 
 class _Problem(msgspec.Struct):
     reason: str = "bad-value"
     title: str = ""
     size: int | None = None
+    refusals: tuple[str, ...] = ()
 
 
 class Http:
@@ -73,4 +83,5 @@ def _refusal(status: int, body: bytes) -> Refusal:
     except (msgspec.DecodeError, UnicodeDecodeError):
         problem = _Problem(title=f"answered {status}")
     size = problem.size if problem.size is None or problem.size >= 0 else None
-    return Refusal(problem.reason, problem.title or f"answered {status}", status, size)
+    title = problem.title or f"answered {status}"
+    return Refusal(problem.reason, title, status, size, problem.refusals)

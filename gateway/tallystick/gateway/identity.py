@@ -5,7 +5,7 @@ from tallystick.evidence.credential import Credential, Identity, verify_credenti
 from tallystick.evidence.errors import Unverified
 from tallystick.evidence.keys import PublicKey
 from tallystick.gateway.config import Config, ValidatorConfig
-from tallystick.gateway.forward import Peer
+from tallystick.gateway.peers import Peer
 from tallystick.gateway.signing import Signing
 from tallystick.hw.secret import open_key
 

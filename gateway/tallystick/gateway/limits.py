@@ -83,6 +83,9 @@ KEY_CHANGES_S = 2.0  # how often a validator is told of key changes that no batc
 KEY_CHANGES_AT_ONCE = 64
 FORWARD_WAIT_S = 1.0  # looks for new segments at least so often
 VERDICTS_POLL_S = 1.0
+QUOTA_REFUSALS_MAX = 64  # of one answer
+LATE_SPAN = 2_048  # places of the gateway log that one batch of held segments covers
+PEER_FILES_LOOK_S = 1.0
 VERDICTS_PAGE_MAX = 1_000
 
 # --- the store -----------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,6 +14,7 @@ from tallystick.evidence.errors import CouldNotCheck, TransportError, Unverified
 from tallystick.gateway import limits
 from tallystick.gateway.apply import Applier
 from tallystick.gateway.broker import Broker
+from tallystick.gateway.circle import Circle
 from tallystick.gateway.config import Config
 from tallystick.gateway.down import Down
 from tallystick.gateway.folder import Folder
@@ -21,11 +23,12 @@ from tallystick.gateway.identity import open_signing, peer_of
 from tallystick.gateway.inbox import Inbox
 from tallystick.gateway.ingest import Ingest
 from tallystick.gateway.links import Links
+from tallystick.gateway.peers import Peer
 from tallystick.gateway.serialhub import SerialHub
 from tallystick.gateway.signing import Signing
 from tallystick.gateway.store import Store, meta, set_meta
-from tallystick.gateway.verdicts import VerdictPoller
 from tallystick.gateway.view import StoreView
+from tallystick.gateway.way import Way
 from tallystick.gateway.worker import Worker
 
 if TYPE_CHECKING:
@@ -39,6 +42,8 @@ class Gateway:
     """All parts of one gateway in one process; `start`, then `stop`."""
 
     def __init__(self, config: Config) -> None:
+        # Its roots are live: imported peers add to them while it runs (circle.py).
+        config = replace(config, roots=dict(config.roots))
         self.config = config
         self._stop = threading.Event()
         now_s = int(time.time())
@@ -51,25 +56,7 @@ class Gateway:
             self.down = Down(self.inbox)
             self.broker = Broker(config.broker, self.inbox)
             self.serial = SerialHub(config.serial, config.broker.prefix, self.inbox)
-            self.forwarders = [
-                Forwarder(
-                    peer,
-                    self.store,
-                    self.signing,
-                    config.credential,
-                    self.down,
-                    self._stop,
-                    config.retry_s_max,
-                )
-                for peer in peers
-            ]
-            self.pollers = [
-                VerdictPoller(
-                    peer, self.store, self.down, self._stop, forwarder.answered,
-                    config.verdicts_poll_s, config.retry_s_max,
-                )
-                for peer, forwarder in zip(peers, self.forwarders, strict=True)
-            ]  # fmt: skip
+            self._configured = [self._way(peer, self._stop) for peer in peers]
             self.worker = Worker(
                 self.store,
                 self._core,
@@ -80,6 +67,8 @@ class Gateway:
                 self._stop,
                 self._wake,
             )
+            self.circle = Circle(config, self.store, self._way, self.worker.forget_identities)
+            self.circle.open()
             self.joining = self._joining()
         except BaseException:
             self.store.close()
@@ -89,6 +78,30 @@ class Gateway:
         self._threads: list[threading.Thread] = []
         self._told: dict[str, Any] = {}
         self._told_s = 0.0
+
+    @property
+    def ways(self) -> list[Way]:
+        """To every validator: those of the configuration, and of imported peers."""
+        return [*self._configured, *self.circle.ways.values()]
+
+    @property
+    def forwarders(self) -> list[Forwarder]:
+        """What sends to each validator."""
+        return [way.forwarder for way in self.ways]
+
+    def _way(self, peer: Peer, stop: threading.Event) -> Way:
+        config = self.config
+        return Way(
+            peer,
+            self.store,
+            self.signing,
+            config.credential,
+            self.down,
+            stop,
+            gateway=config.name,
+            retry_s_max=config.retry_s_max,
+            verdicts_poll_s=config.verdicts_poll_s,
+        )
 
     def _core(self, connection: sqlite3.Connection, applier: Applier) -> Ingest:
         return Ingest(
@@ -131,14 +144,12 @@ class Gateway:
                 )
 
     def _wake(self) -> None:
-        for forwarder in self.forwarders:
-            forwarder.wake()
+        for way in self.ways:
+            way.wake()
 
     def start(self) -> None:
         """Start every part; returns at once."""
         parts: list[tuple[str, Callable[[], None]]] = [("ingest", self.worker.run)]
-        parts += [(f"to {part.name}", part.run) for part in self.forwarders]
-        parts += [(f"verdicts of {part.name}", part.run) for part in self.pollers]
         if self.config.serial:
             parts.append(("serial ports", self.serial.run))
         for name, target in parts:
@@ -147,6 +158,8 @@ class Gateway:
             )
             thread.start()
             self._threads.append(thread)
+        for way in self.ways:
+            way.start()
         self._read_folder()
         if self.joining is not None:
             self.joining.start()
@@ -165,13 +178,15 @@ class Gateway:
         read_s = time.monotonic()
         while not stop.wait(limits.WATCHDOG_TICK_S):
             self.broker.watch()
+            self.circle.turn()
             self._tell()
             if self.joining is not None:
                 self.joining.watch()
             if time.monotonic() - read_s >= limits.ENROLMENTS_RESCAN_S:
                 read_s = time.monotonic()
                 self._read_folder()
-            dead = [thread.name for thread in self._threads if not thread.is_alive()]
+            threads = [*self._threads, *(t for way in self.ways for t in way.threads)]
+            dead = [thread.name for thread in threads if not thread.is_alive()]
             if dead:
                 raise TransportError("internal-error", f"{', '.join(dead)} ended by itself")
 
@@ -209,6 +224,8 @@ class Gateway:
         }
         if self.config.serial:
             state["serial"] = self.serial.state()
+        if self.config.peer_files is not None:
+            state["circle"] = self.circle.told()
         if self.joining is not None:
             state["join"] = self.joining.state()
         return state
@@ -225,13 +242,14 @@ class Gateway:
         if self.joining is not None:
             self.joining.stop()
         self.inbox.close()
-        self._wake()
-        for poller in self.pollers:
-            poller.wake()
+        ways = self.ways
+        for way in ways:
+            way.stop()
+        threads = [*self._threads, *(thread for way in ways for thread in way.threads)]
         until_s = time.monotonic() + limits.STOP_S_MAX
-        for thread in self._threads:
+        for thread in threads:
             thread.join(max(0.0, until_s - time.monotonic()))
-        late = [thread.name for thread in self._threads if thread.is_alive()]
+        late = [thread.name for thread in threads if thread.is_alive()]
         if late:
             # A request to a slow validator: its thread is a daemon and holds nothing that matters.
             _log.warning("not waited for", threads=late)

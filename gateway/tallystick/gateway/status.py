@@ -7,12 +7,14 @@ from typing import Any
 
 import msgspec
 
-from tallystick.evidence.keys import device_text
+from tallystick.evidence import quotarefusal
+from tallystick.evidence.keys import b64u, device_text
 from tallystick.gateway.config import Config
 from tallystick.gateway.store import meta, open_reader
 
 REFUSALS_SHOWN_MAX = 200
 JOIN_VERSION = 2
+QUOTA_VERSION = 3
 
 
 def status(config: Config) -> dict[str, Any]:
@@ -151,6 +153,37 @@ def _validators(connection: sqlite3.Connection, segments: int) -> list[dict[str,
                 "verdicts": dict(states.fetchall()),
                 "error": error,
                 "error_ms": error_ms,
+                **_quotas(connection, name),
             }
         )
     return found
+
+
+def _quotas(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
+    """What a validator refused as too much, and how many segments wait for that."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version < QUOTA_VERSION:
+        return {"held": 0, "quotas": []}
+    rows = connection.execute(
+        "SELECT data, since_ms, until_ms, count FROM quota_refusals WHERE validator = ? "
+        "ORDER BY until_ms DESC LIMIT ?",
+        (name, REFUSALS_SHOWN_MAX),
+    )
+    found = []
+    for data, since_ms, until_ms, count in rows.fetchall():
+        said = quotarefusal.parse(data)
+        found.append(
+            {
+                "holder": said.holder,
+                "key": device_text(said.key_id),
+                "quota": said.quota,
+                "limit": said.limit,
+                "used": said.used,
+                "since_ms": since_ms,
+                "until_ms": until_ms,
+                "count": count,
+                "refusal": b64u(data),
+            }
+        )
+    held = _one(connection, "SELECT count(*) FROM held WHERE validator = ?", name)
+    return {"held": held, "quotas": found}

@@ -18,11 +18,12 @@ from pathlib import Path
 from tallystick.evidence.errors import CouldNotCheck, Malformed
 from tallystick.gateway import limits
 
-VERSION = 2
+VERSION = 3
 APPLICATION_ID = 0x7A11_9A7E  # the file command and other programs see whose file this is
 # What makes version n + 1 of version n.
 _SCHEMAS = [
-    resources.files("tallystick.gateway").joinpath(name) for name in ("schema.sql", "schema_2.sql")
+    resources.files("tallystick.gateway").joinpath(name)
+    for name in ("schema.sql", "schema_2.sql", "schema_3.sql")
 ]
 _FULL = 2
 _NORMAL = 1

@@ -16,8 +16,8 @@ from tallystick.gateway import limits
 from tallystick.gateway.apply import add_refusals
 from tallystick.gateway.backoff import Backoff
 from tallystick.gateway.down import Down
-from tallystick.gateway.forward import Peer
 from tallystick.gateway.http import Http
+from tallystick.gateway.peers import Peer
 from tallystick.gateway.receipts import Receipts
 from tallystick.gateway.store import Store
 

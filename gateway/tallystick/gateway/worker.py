@@ -69,6 +69,7 @@ class Worker:
         self._stop = stop
         self._on_commit = on_commit
         self._credentials: list[list[bytes]] = []
+        self._forget = threading.Event()
         self._flushed_s = 0.0
         self.store_error = ""
         self.beat_s = time.monotonic()
@@ -91,6 +92,9 @@ class Worker:
     def turn(self, wait_s: float) -> int:
         """One group, and what waits to be sent down; the number of messages."""
         group = self._inbox.take(0 if self._receipts.due else wait_s)
+        if self._forget.is_set():
+            self._forget.clear()
+            self.core.identities.reset()
         if group or self._credentials:
             steps.passed(steps.RECEIVED)
             self._until_stored(lambda: self._group(group))
@@ -104,6 +108,11 @@ class Worker:
     def add_credential(self, statements: list[bytes]) -> None:
         """Take a credential from the enrolments folder with the next turn."""
         self._credentials.append(statements)
+        self._inbox.wake()
+
+    def forget_identities(self) -> None:
+        """Accepted roots changed: identities are verified anew, from the next turn on."""
+        self._forget.set()
         self._inbox.wake()
 
     # --- one group --------------------------------------------------------------------------

@@ -150,6 +150,8 @@ def status(path: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes fl
         console.print(_refusals(found["refused"]))
     if found["validators"]:
         console.print(_validators(found["validators"]))
+        _quotas(console, found["validators"])
+    _circle(console, found["process"].get("circle", []))
     for item in found["suspect"]:
         console.print(f"[red]suspect[/] {item['device']}: {item['reason']}")
     for item in found["began_late"]:
@@ -248,6 +250,30 @@ def _validators(validators: list[dict[str, Any]]) -> Table:
             _plain(row["error"] or ""),
         )
     return table
+
+
+def _quotas(console: Console, validators: list[dict[str, Any]]) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    for row in validators:
+        for said in row["quotas"]:
+            if said["until_ms"] <= now_ms:
+                continue
+            console.print(
+                f"{row['name']} takes no more of the {said['holder']} {said['key']} until "
+                f"{_time(said['until_ms'])}: {said['quota']} is {said['limit']:,}",
+                markup=False,
+            )
+        if row["held"]:
+            console.print(f"{row['held']:,} segments wait for {row['name']}", markup=False)
+
+
+def _circle(console: Console, peers: list[dict[str, Any]]) -> None:
+    for peer in peers:
+        end = peer["valid_until_s"]
+        until = "" if end is None else f" until {_time(end * 1000)}"
+        console.print(f"peer {_plain(peer['name'])}: {peer['state']}{until}")
+        if peer["problem"]:
+            console.print(f"[red]its newest file changes nothing: {_plain(peer['problem'])}[/]")
 
 
 def _time(time_ms: int | None) -> str:

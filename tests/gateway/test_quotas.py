@@ -1,0 +1,223 @@
+"""A19: a gateway obeys a validator's signed refusals; nothing is lost and nobody else waits."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.test_forward import ACME, Sending, robot_of, size_at
+from support.devices import key
+from support.notary import Notary
+from support.site import until
+from tallystick.evidence.digest import sha256
+from tallystick.evidence.errors import TallyError
+from tallystick.evidence.quotarefusal import QuotaRefusal, parse
+from tallystick.gateway.batching import Built
+from tallystick.gateway.config import ValidatorConfig
+from tallystick.gateway.peers import Peer
+from tallystick.gateway.quotas import Holding, wall_ms
+from tallystick.validator.quotaconfig import parse_quotas
+
+# 60 records at once, then 60 a second.
+TIGHT = {"records_per_s": 60, "burst_s": 1}
+BATCH = sha256(b"a batch")
+
+
+class Strict(Notary):
+    """A validator that takes little of one holder."""
+
+    def tighten(self, holder: str) -> "Strict":
+        self._config = replace(self._config, quotas=parse_quotas({holder: TIGHT}))
+        return self
+
+
+@pytest.fixture
+def sending(tmp_path: Path) -> Iterator[Sending]:
+    made = Sending(tmp_path / "gateway")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def strict(tmp_path: Path) -> Iterator[Strict]:
+    made = Strict(tmp_path / "notary", ACME)
+    yield made
+    made.stop()
+
+
+def row(sending: Sending) -> dict[str, Any]:
+    return dict(sending.validator())
+
+
+def test_a_device_that_must_wait_holds_up_nobody(sending: Sending, strict: Strict) -> None:
+    strict.tighten("device").start()
+    noisy, quiet = robot_of(sending, 20), robot_of(sending, 3, "robot-2")
+    sending.add(strict)
+    sending.give(noisy, *noisy.segments())  # 101 of 60: taken, and overdrawn
+    sending.sent(20)
+    for _ in range(4):
+        noisy.record(4)
+    sending.give(noisy, *noisy.segments()[20:])
+    until(lambda: row(sending)["quotas"], "the refusal")
+    sending.give(quiet, *quiet.segments())
+    sending.sent(27)
+    assert size_at(strict, quiet) == (12, 13)
+    seen = row(sending)
+    (said,) = seen["quotas"]
+    assert (said["holder"], said["key"], said["quota"]) == ("device", noisy.text, "records_per_s")
+    assert said["limit"] == 60 and said["until_ms"] > said["since_ms"]
+    # Signed, and kept as it came: whoever has the validator's key can check it.
+    assert parse(_octets(said["refusal"])).iss == "notary"
+    # After its time all of it is there, in order, once.
+    until(lambda: size_at(strict, noisy) == (96, 97), "what was held back")
+    until(lambda: row(sending)["held"] == 0, "nothing is held")
+    assert row(sending)["set_aside"] == 0
+
+
+def _octets(text: str) -> bytes:
+    from tallystick.evidence.keys import from_b64u
+
+    return from_b64u(text, len(text) * 3 // 4)
+
+
+def test_a_restart_forgets_neither_the_refusal_nor_what_waits(
+    sending: Sending, strict: Strict
+) -> None:
+    strict.tighten("device").start()
+    noisy = robot_of(sending, 30)
+    sending.add(strict)
+    sending.give(noisy, *noisy.segments())
+    sending.sent(30)
+    for _ in range(3):
+        noisy.record(4)
+    sending.give(noisy, *noisy.segments()[30:])
+    sending.sent(33)
+    assert row(sending)["held"] == 3
+    sending.restart()
+    quiet = robot_of(sending, 1, "robot-2")
+    made = sending.add(strict)
+    assert made._holding.holds(noisy.id)
+    sending.give(quiet, *quiet.segments())
+    sending.sent(34)
+    until(lambda: size_at(strict, noisy) == (132, 133), "what was held back")
+
+
+@pytest.mark.parametrize("holder", ["gateway", "fleet"])
+def test_all_of_a_gateway_waits_when_the_quota_is_its_own(
+    sending: Sending, strict: Strict, holder: str
+) -> None:
+    strict.tighten(holder).start()
+    robot = robot_of(sending, 20)
+    sending.add(strict)
+    sending.give(robot, *robot.segments())
+    sending.sent(20)
+    robot.record(4)
+    sending.give(robot, robot.segments()[-1])
+    until(lambda: row(sending)["quotas"], "the refusal")
+    (said,) = row(sending)["quotas"]
+    assert said["holder"] == holder
+    sending.sent(21)
+    assert wall_ms() >= said["until_ms"], "it waited as long as it was asked to"
+    assert size_at(strict, robot) == (84, 85)
+    assert said["count"] == 1, "and asked once"
+
+
+# --- what is believed -----------------------------------------------------------------------
+
+VALIDATOR, STRANGER, DEVICE = key("a validator"), key("a stranger"), key("a device")
+
+
+@pytest.fixture
+def holding(sending: Sending) -> Holding:
+    config = ValidatorConfig(name="notary", url="http://x", key=None)
+    peer = Peer(config, "notary", VALIDATOR.public_key())
+    return Holding(peer, sending.gate.signing.gateway, sending.gate.store)
+
+
+def refusal(
+    sending: Sending, *, by: Any = VALIDATOR, iss: str = "notary", to: bytes = b"",
+    wait_ms: int = 9_000, batch: bytes = BATCH, device: bytes | None = None,
+) -> bytes:  # fmt: skip
+    device = DEVICE.public_key().thumbprint() if device is None else device
+    made = QuotaRefusal(batch, "device", device, "bytes_per_day", 5, 6, 1_000, 1_000 + wait_ms)
+    return made.sign(by, iss, to or sending.gate.signing.gateway)
+
+
+def sent() -> Built:
+    return Built(0, 1, b"", digest=BATCH, devices={DEVICE.public_key().thumbprint()})
+
+
+def test_a_refusal_is_obeyed_by_our_own_clock(sending: Sending, holding: Holding) -> None:
+    device = DEVICE.public_key().thumbprint()
+    holding.obey(sent(), [refusal(sending)])
+    assert holding.holds(device)
+    # The validator's clock says 1970: only how long it asks for counts.
+    kept = sending.gate.store.reader().execute("SELECT since_ms, until_ms FROM quota_refusals")
+    ((since_ms, until_ms),) = kept.fetchall()
+    assert until_ms - since_ms == 9_000 and abs(since_ms - wall_ms()) < 60_000
+
+
+FORGED = {
+    "by a stranger": {"by": STRANGER},
+    "under another name": {"iss": "acme"},
+    "to another gateway": {"to": bytes(32)},
+    "of another batch": {"batch": bytes(32)},
+    "of a device that was not sent": {"device": bytes(32)},
+}
+
+
+@pytest.mark.parametrize("changed", FORGED.values(), ids=FORGED)
+def test_no_other_refusal_makes_anybody_wait(
+    sending: Sending, holding: Holding, changed: dict[str, Any]
+) -> None:
+    with pytest.raises(TallyError):
+        holding.obey(sent(), [refusal(sending, **changed)])
+    assert not holding.holds(DEVICE.public_key().thumbprint())
+    assert holding.wait_s() == 0
+    reader = sending.gate.store.reader()
+    assert reader.execute("SELECT count(*) FROM quota_refusals").fetchone() == (0,)
+    reader.close()
+
+
+def test_a_good_one_among_bad_ones_counts(sending: Sending, holding: Holding) -> None:
+    holding.obey(sent(), [b"junk", refusal(sending, by=STRANGER), refusal(sending)])
+    assert holding.holds(DEVICE.public_key().thumbprint())
+
+
+def test_a_clock_that_was_set_back_makes_nobody_wait_for_years(
+    sending: Sending, holding: Holding
+) -> None:
+    holding.obey(sent(), [refusal(sending)])
+    with sending.gate.store.write() as connection:
+        connection.execute("UPDATE quota_refusals SET until_ms = until_ms + 31536000000")
+    holding._until.clear()
+    holding.reload()
+    assert not holding.holds(DEVICE.public_key().thumbprint())
+
+
+def test_an_answer_of_429_without_a_good_refusal_is_a_failure(
+    sending: Sending, strict: Strict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried again with growing waits, and counted; a liar cannot silence a device."""
+    from tallystick.gateway.http import Http, Refusal
+
+    asked: list[float] = []
+
+    def lies(_self: Http, path: str, _body: bytes, _headers: dict[str, str]) -> bytes:
+        asked.append(time.monotonic())
+        text = "AAAA" if len(asked) % 2 else "%%%%"
+        raise Refusal("over-quota", "go away", 429, None, (text,))
+
+    strict.start()
+    robot = robot_of(sending, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(Http, "post", lies)
+        sending.add(strict)
+        sending.give(robot, *robot.segments())
+        until(lambda: len(asked) >= 3, "three tries")
+        assert row(sending)["quotas"] == [] and row(sending)["held"] == 0
+    sending.sent(1)
+    assert sum(sending.gate.refused().values()) >= 3
