@@ -137,6 +137,10 @@ def _next_epoch(device: bytes, left: bytes, one: "half.Half", opened: Checkpoint
     return opened.epoch
 
 
+# How long a head may be on its way before an interval counts as missed.
+ON_ITS_WAY_MS_MAX = 60000
+
+
 class Missed(Proof):
     """A validator's log that shows no head of a device for some time.
 

@@ -15,7 +15,7 @@ from tallystick.evidence import misbehaviour
 from tallystick.evidence._proofs import Proof, nothing
 from tallystick.evidence.checkpoint import Checkpoint, VerifiedCheckpoint
 from tallystick.evidence.credential import Identity
-from tallystick.evidence.deviceproofs import Disorder, Missed, Revived
+from tallystick.evidence.deviceproofs import ON_ITS_WAY_MS_MAX, Disorder, Missed, Revived
 from tallystick.evidence.entry import parse_entry
 from tallystick.evidence.errors import CouldNotCheck
 from tallystick.evidence.finding import ClaimInput
@@ -49,9 +49,6 @@ from tallystick.verify.inputs import KnownClaim, PartySetInputs, TimeEvidence
 from tallystick.verify.reconcile import find
 from tallystick.verify.report import Proven, Report
 from tallystick.verify.standing import HEAD_SUSPECT, proves_nothing, status_of
-
-# How long a head may be on its way before an interval counts as missed (docs/protocol.md, 9.2).
-ON_ITS_WAY_MS_MAX = 60_000
 
 
 class Misbehaviour:
