@@ -1,6 +1,6 @@
 """A stretch without some of its bodies: their leaf hashes stay, their salts do not."""
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 
 from tallystick.evidence.segment import Stretch
 from tallystick.validator.devicelog import leaves_in
@@ -49,3 +49,16 @@ def bodies(stretch: Stretch) -> list[tuple[int, bytes]]:
         else:
             at += 1 << item[0]
     return found
+
+
+def record_at(items: Sequence[Item], first: int, index: int) -> bytes | None:
+    """The body at an index of a stretch's items, the first of which is `first`; None: elided."""
+    at = first
+    for item in items:
+        if isinstance(item, bytes):
+            if at == index:
+                return item
+            at += 1
+        else:
+            at += 1 << item[0]
+    return None

@@ -21,9 +21,11 @@ from tallystick.evidence.tree import proof_from_nodes
 from tallystick.validator import erased, schema
 from tallystick.validator.access import EVERYTHING, Scope, denied
 from tallystick.validator.devicelog import held_over
+from tallystick.validator.elide import record_at
 from tallystick.validator.forks import portable
 from tallystick.validator.limits import FORKS_ANSWERED_MAX, HALVES_PER_EVIDENCE_MAX
 from tallystick.validator.namedheads import NamedHeads, first_record
+from tallystick.validator.nearby import used_rows
 from tallystick.validator.problem import Problem
 from tallystick.validator.proven import proven
 from tallystick.validator.reading import Reader, reads_record
@@ -79,6 +81,7 @@ class Exporter:
             file.claims(number, share, readers[number])
         for row in sets:
             file.want(row.first, row.closing, row.verdict_entry)
+            file.used(row.verdict_entry, scope)
             for devices in cbor.decode(row.parties).values():
                 file.who(*devices)
             profile = self._profiles.get(row.profile)
@@ -112,18 +115,6 @@ class Exporter:
         file = _File(connection, self._roots)
         file.held(log, device, index, alone=True)
         return file.encode(self._own)
-
-
-def _record_at(items: Sequence[Any], first: int, index: int) -> bytes:
-    at = first
-    for item in items:
-        if isinstance(item, bytes):
-            if at == index:
-                return item
-            at += 1
-        else:
-            at += 1 << item[0]
-    raise Problem("bad-value", "no such record is known here", status=404)
 
 
 class _File:
@@ -177,15 +168,24 @@ class _File:
             .limit(share)
         )
         for row in rows:
-            self.want(row.entry)
-            if not reader.reads(row.device):
-                self._withheld += 1
-            elif not row.record:
-                self._gone(row)
-            else:
-                path = cbor.decode(row.path)
-                self.disclose(row.device, row.record, row.salt, row.at, path, row.checkpoint)
-                self._boot(row)
+            self._claim(row, reader)
+
+    def used(self, verdict_entry: int | None, scope: Scope) -> None:
+        """Claims of other interactions that a signed finding used, where the scope covers them."""
+        for row, of in used_rows(self._connection, verdict_entry):
+            whole = scope.about(of.namespace, of.interaction)
+            self._claim(row, Reader(self._connection, scope, of, whole=whole))
+
+    def _claim(self, row: Found, reader: Reader) -> None:
+        self.want(row.entry)
+        if not reader.reads(row.device):
+            self._withheld += 1
+        elif not row.record:
+            self._gone(row)
+        else:
+            path = cbor.decode(row.path)
+            self.disclose(row.device, row.record, row.salt, row.at, path, row.checkpoint)
+            self._boot(row)
 
     def _gone(self, row: Found) -> None:
         """A claim whose body was erased: where it is logged, under which head, and who erased."""
@@ -241,7 +241,9 @@ class _File:
             raise Problem(
                 "bad-value", "only the leaf hash of this record is held here", status=404
             ) from None
-        record = _record_at(held.stretch.items, held.first, index)
+        record = record_at(held.stretch.items, held.first, index)
+        if record is None:
+            raise Problem("bad-value", "no such record is known here", status=404)
         path = proof_from_nodes(held.reader(), index, held.to)
         digest = self._connection.execute(
             sa.select(schema.stretches.c.checkpoint).where(

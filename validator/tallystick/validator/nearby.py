@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from tallystick.evidence import claim, verdict
 from tallystick.evidence.claim import Claim
@@ -278,20 +279,27 @@ def forget(work: Work, references: Sequence[bytes]) -> None:
             connection.execute(sa.delete(table).where(table.c.claim.in_(chunk)))
 
 
-def used_erased(work: Work, verdict_entry: int) -> bool:
-    """Whether a signed finding used a claim of another interaction whose body was erased since."""
-    data = work.connection.execute(
+def used_rows(connection: Connection, verdict_entry: int | None) -> list[tuple[Found, Found]]:
+    """The claims of other interactions that a signed finding used, each with its party set."""
+    data = connection.execute(
         sa.select(schema.entries.c.data).where(schema.entries.c.entry == verdict_entry)
     ).scalar_one_or_none()
     try:
         others = [] if data is None else verdict.parse(data).finding.others
     except TallyError:
-        return False
-    used = [row.claim for row in others]
-    for at in range(0, len(used), CHUNK):
-        query = sa.select(_CLAIMS.c.claim).where(
-            _CLAIMS.c.claim.in_(used[at : at + CHUNK]), _CLAIMS.c.record == b""
-        )
-        if work.connection.execute(query.limit(1)).first() is not None:
-            return True
-    return False
+        return []
+    found = []
+    for row in others:
+        made = connection.execute(
+            sa.select(_CLAIMS).where(_CLAIMS.c.claim == row.claim)
+        ).one_or_none()
+        if made is not None:
+            of = sa.select(_SETS).where(_SETS.c.party_set == made.party_set)
+            found.append((made, connection.execute(of).one()))
+    return found
+
+
+def used_erased(work: Work, verdict_entry: int) -> bool:
+    """Whether a signed finding used a claim of another interaction whose body was erased since."""
+    rows = used_rows(work.written(_CLAIMS, _SETS), verdict_entry)
+    return any(not made.record for made, _ in rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice, product
 
 from tallystick.evidence.claim import Claim
@@ -93,6 +94,15 @@ class Recomputer:
                     f"it says {finding.state}, they give {found.state}",
                 )
         return "the file does not disclose the same inputs", []
+
+    def beside(self, unsaid: Iterable[SetKey]) -> list[SetKey]:
+        """Of the sets without a verdict, those that are shown for the sake of other verdicts."""
+        used = {row.claim for _, said, _ in self.statements.verdicts for row in said.finding.others}
+        return [
+            key
+            for key in unsaid
+            if key in self.book.sets and self.book.sets[key].claims.keys() <= used
+        ]
 
     def overtaken(self, verdict: VerifiedVerdict, silence: list[TimeEvidence]) -> str | None:
         """Why a verdict does not cover what the file discloses on its party set; None: it does.

@@ -262,6 +262,15 @@ class _Checking:
                 newest[key, validator] = said
         for (key, _), said in newest.items():
             sets[key].said.append(said)
+        self._conclude(sets, recomputer)
+
+    def _conclude(self, sets: dict[SetKey, CheckedSet], recomputer: Recomputer) -> None:
+        for key in recomputer.beside(key for key, checked in sets.items() if not checked.said):
+            self.report.beside.append(sets.pop(key))
+            self.report.leave(
+                f"what became of {self.report.beside[-1].name}",
+                "the file shows only claims of it that a verdict on another interaction used",
+            )
         for key, checked in sets.items():
             if all(said.outdated for said in checked.said) and key in self.book.sets:
                 checked.own = find(self.book.inputs(key))

@@ -148,6 +148,8 @@ class Report:
     unverified_records: list[tuple[str, str]] = field(default_factory=list)
     validators: set[PinnedValidator] = field(default_factory=set)
     party_sets: list[CheckedSet] = field(default_factory=list)
+    # Sets of which the file shows only claims that a verdict on another one used.
+    beside: list[CheckedSet] = field(default_factory=list)
     forks: list[ForkProof] = field(default_factory=list)
     proven: list[Proven] = field(default_factory=list)
     note: str | None = None

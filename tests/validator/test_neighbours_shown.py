@@ -1,0 +1,148 @@
+"""Evidence files show the claims of other interactions that a verdict used, and nothing more."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.devices import Fleet
+from support.story import reencode
+from support.validating import Room
+from tallystick.evidence import evidencefile, verdict
+from tallystick.evidence.errors import Unverified
+from tallystick.evidence.evidencefile import EvidenceFile
+from tallystick.evidence.finding import CheckResult, Finding
+from tallystick.evidence.ids import interaction_id
+from tallystick.evidence.keys import b64u
+from tallystick.evidence.note import NoteKey
+from tallystick.evidence.root import format_root
+from tallystick.validator.access import Scope
+from tallystick.validator.evidence import Exporter
+from tallystick.verify import Report, check, load_evidence
+from tallystick.verify.policy import Policy, parse_policy
+from validator.test_keychanges import NOW_S
+from validator.test_neighbours import BAYS, TEXT, World
+
+
+@pytest.fixture
+def world(tmp_path: Path, fleet: Fleet) -> Iterator[World]:
+    """a hands a box on that it got from b; the bay was used before and after, by others."""
+    folder = tmp_path / "validator"
+    room = Room(folder, [fleet])
+    room.close()
+    (folder / "profiles" / "bays.toml").write_text(TEXT)
+    room.open()
+    made = World(room, fleet)
+    a, b, c = made.devices
+    made.claim(b, "giver", c, "before", [90, 95, 1], [])
+    made.claim(b, "giver", c, "after", [112, 118, 1], [])
+    got = made.claim(a, "taker", b, "order-1", [80, 82, 0], [])
+    made.claim(a, "giver", c, "order-2", [100, 105, 1], [got.reference])
+    made.claim(c, "taker", a, "order-2", [106, 108, 0], [])
+    made.deliver()
+    made.close()
+    yield made
+    made.room.close()
+
+
+def exported(world: World, scope: Scope | None = None) -> EvidenceFile:
+    sequencer = world.room.sequencer
+    config = sequencer.config
+    exporter = Exporter(config.roots, sequencer.profiles, config.credential)
+    wanted = interaction_id(BAYS.digest, "dock-3", "order-2")
+    with sequencer.store.read() as connection:
+        if scope is None:
+            data = exporter.interaction(connection, "dock-3", wanted)
+        else:
+            data = exporter.interaction(connection, "dock-3", wanted, scope)
+    return evidencefile.parse(data)
+
+
+def policy(world: World, fleet: Fleet) -> Policy:
+    keys = world.room.sequencer.keys
+    note = NoteKey(keys.origin, keys.notes.public_key()).text()
+    return parse_policy(
+        f'roots = ["{fleet.root_line}"]\n[devices]\ncustody = "software"\n'
+        f'[profiles]\ndigests = ["{b64u(BAYS.digest)}"]\n[validators]\nat_least = 1\n'
+        f'[[validators.accept]]\norganisation = "{keys.name}"\n'
+        f'key = "{format_root(keys.name, keys.signer.public_key())}"\nnote_key = "{note}"\n'
+    )
+
+
+def checked(world: World, fleet: Fleet, file: EvidenceFile) -> Report:
+    return check(load_evidence(reencode(file)), policy(world, fleet), NOW_S)
+
+
+def test_a_verdict_is_recomputed_with_what_it_used_of_other_interactions(
+    world: World, fleet: Fleet
+) -> None:
+    report = checked(world, fleet, exported(world))
+    (mine,) = report.party_sets
+    assert mine.states == ["matched"]
+    assert [said.recomputed for said in mine.said] == [True]
+    finding = mine.said[0].verdict.finding
+    # The acquisition, and who held the bay before and after.
+    assert len(finding.others) == 3
+    chain, alone, _ = finding.checks
+    assert len(finding.used(chain)) == 2
+    assert len(finding.used(alone)) == 3
+    assert len(report.beside) == 3
+    assert not any(one.said for one in report.beside)
+    words = [what for what, _ in report.not_checked]
+    assert sum(what.startswith("what became of ") for what in words) == 3
+
+
+def test_without_them_it_is_not_recomputed(world: World, fleet: Fleet) -> None:
+    bodies = [one.claim.encode() for one in world.known if one.claim is not None]
+    for gone in bodies[:3]:
+        file = exported(world)
+        file.halves = [half for half in file.halves if half.record != gone]
+        with pytest.raises(Unverified, match="vouch on bays"):
+            checked(world, fleet, file)
+
+
+def test_who_may_not_read_them_does_not_get_them(world: World) -> None:
+    wanted = interaction_id(BAYS.digest, "dock-3", "order-2")
+    file = exported(world, Scope(interactions=frozenset({("dock-3", wanted)})))
+    bodies = {one.claim.encode() for one in world.known[:3] if one.claim is not None}
+    assert not bodies & {half.record for half in file.halves}
+    assert len([half for half in file.halves if half.record[1] == 1]) == 2
+
+
+def test_a_lie_about_a_neighbour_is_found(world: World, fleet: Fleet) -> None:
+    """A08: the validator says that the bay was free, or not, against what it read itself."""
+    file = exported(world)
+    keys = world.room.sequencer.keys
+    (data,) = [data for data, _ in file.entries if data[:1] == b"\xd2" and _is_verdict(data)]
+    true = verdict.parse(data)
+    finding = true.finding
+    checks = [
+        CheckResult(one.check, one.name, "fail", one.reason, one.values, [], one.used)
+        if one.name == "one-at-a-time"
+        else one
+        for one in finding.checks
+    ]
+    lie = Finding(
+        finding.inputs,
+        finding.namespace,
+        finding.interaction,
+        finding.parties,
+        finding.profile,
+        "conflicting",
+        [],
+        checks,
+        finding.claims,
+        finding.others,
+    )
+    made = verdict.Verdict(lie, true.size, None, [], true.time_ms)
+    file.entries = [*file.entries, (made.sign(keys.signer, keys.name, made.subject()), [])]
+    with pytest.raises(Unverified, match="is not what its own inputs give"):
+        checked(world, fleet, file)
+
+
+def _is_verdict(data: bytes) -> bool:
+    try:
+        verdict.parse(data)
+    except Exception:  # noqa: BLE001  # whatever else it is
+        return False
+    return True
