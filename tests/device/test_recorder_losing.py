@@ -5,11 +5,12 @@ next boot goes on.
 """
 
 from _boots import follow, note, noted
+from _clock import Clock
 from _keyfile import config
 from tallystick.recorder import Recorder
 from tallystick.recorder.files import Files
 
-SETTINGS = {"checkpoint_s": 0.001, "wait_s": 5}
+SETTINGS = {"checkpoint_s": 0.001, "wait_s": 3}
 
 
 class Failing(Files):
@@ -24,7 +25,8 @@ class Failing(Files):
 
 def boot_whose_flash_fails(path: str) -> None:
     files = Failing(path + "/journal")
-    tally = Recorder.open(config(path, **SETTINGS), background=False, files=files)
+    settings = config(path, **SETTINGS)
+    tally = Recorder.open(settings, clock=Clock(), background=False, files=files)
     for number in range(10):
         tally.decision("m@1", {"n": number}, output="go")
         tally.poll(20)
@@ -44,7 +46,7 @@ def boot_whose_flash_fails(path: str) -> None:
 
 
 def boot_again(path: str) -> None:
-    tally = Recorder.open(config(path, **SETTINGS), background=False)
+    tally = Recorder.open(config(path, **SETTINGS), clock=Clock(), background=False)
     assert tally.epoch == noted(path, "epoch")
     # The epoch, two boots, and at least what was signed before.
     assert tally.backlog() >= 13
