@@ -62,6 +62,10 @@ class ValidatorApi:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the connection go."""
         self._client.close()
 
     def ready(self) -> bool:
@@ -124,6 +128,12 @@ class ValidatorApi:
             logs = [log for log in known["logs"] if log["lost_at"] is None and log["size"]]
             return {from_b64u(log["epoch"], EPOCH_BYTES): int(log["size"]) for log in logs}
 
+    def logs(self, device: bytes) -> dict[bytes, int]:
+        """Every epoch of a device that is known there, with its size."""
+        known = self._json(f"/v1/devices/{b64u(device)}")
+        with self._understood():
+            return {from_b64u(log["epoch"], EPOCH_BYTES): int(log["size"]) for log in known["logs"]}
+
     def newest_heads(self, device: bytes) -> list[bytes]:
         """The newest signed head of each log of a device."""
         page = self._json("/v1/heads", device=b64u(device))
@@ -132,20 +142,48 @@ class ValidatorApi:
 
     def publish(self, data: bytes) -> list[dict[str, Any]]:
         """Hand in credentials (docs/protocol.md, 8.1); what became of each, in order."""
-        headers = {"Content-Type": "application/cbor"}
-        try:
-            answer = self._client.post("/v1/credentials", content=data, headers=headers)
-        except httpx2.HTTPError as error:
-            message = f"{self.url} does not answer ({error}); is the validator running?"
-            raise TransportError("no-answer", message) from error
-        if answer.status_code != 200:
-            where = self.url + "/v1/credentials"
-            raise TransportError(*_problem(answer.status_code, answer.content, where))
+        answer = self._send("POST", "/v1/credentials", "application/cbor", data)
         with self._understood():
-            rows = [dict(row) for row in answer.json()["credentials"]]
+            rows = [dict(row) for row in json.loads(answer)["credentials"]]
             if not all({"id", "entry", "reason"} <= row.keys() for row in rows):
                 raise KeyError
             return rows
+
+    def erase(self, order: bytes) -> dict[str, Any]:
+        """Hand in an erasure (docs/protocol.md, 6.6): `digest`, `entry`, how many `bodies` went."""
+        answer = self._send("POST", "/v1/erasures", "application/cose", order)
+        with self._understood():
+            done = dict(json.loads(answer))
+            if not {"digest", "entry", "bodies"} <= done.keys():
+                raise KeyError
+            return done
+
+    def holds(self) -> list[dict[str, Any]]:
+        """What is on hold; for operators."""
+        page = self._json("/v1/holds")
+        with self._understood():
+            return [dict(row) for row in page["holds"]]
+
+    def hold(self, name: str, wanted: dict[str, str]) -> None:
+        """Put bodies on hold; for operators."""
+        data = json.dumps(wanted).encode()
+        self._send("PUT", f"/v1/holds/{quote(name, safe='')}", "application/json", data)
+
+    def lift(self, name: str) -> None:
+        """End a hold; for operators."""
+        self._send("DELETE", f"/v1/holds/{quote(name, safe='')}", None, b"")
+
+    def _send(self, method: str, path: str, media: str | None, data: bytes) -> bytes:
+        headers = {} if media is None else {"Content-Type": media}
+        try:
+            answer = self._client.request(method, path, content=data, headers=headers)
+        except httpx2.HTTPError as error:
+            message = f"{self.url} does not answer ({error}); is the validator running?"
+            raise TransportError("no-answer", message) from error
+        if answer.status_code not in {200, 204}:
+            where = self.url + path
+            raise TransportError(*_problem(answer.status_code, answer.content, where))
+        return answer.content
 
     def _json(self, path: str, **parameters: str | int) -> Any:
         data = self._get(path, JSON_BYTES_MAX, **parameters)

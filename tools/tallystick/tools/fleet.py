@@ -8,7 +8,7 @@ from rich.table import Table
 
 from tallystick.evidence import keycustody, root
 from tallystick.evidence.enrolment import CUSTODIES
-from tallystick.tools import fleet_keys, fleetdir, provision, rootkey, secrets
+from tallystick.tools import fleet_erase, fleet_keys, fleetdir, provision, rootkey, secrets
 from tallystick.tools._files import read_text
 from tallystick.tools._screen import screen
 from tallystick.tools.attester import attester
@@ -207,3 +207,4 @@ def policy(folder: Path, profiles: tuple[str, ...], at_least: int, custody: str,
 
 
 fleet_keys.register(fleet)
+fleet.add_command(fleet_erase.erase)

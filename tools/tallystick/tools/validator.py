@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from tallystick.tools._interrupt import until_signalled
+from tallystick.tools.validator_hold import hold
 from tallystick.validator import check as checks
 from tallystick.validator import config as configs
 from tallystick.validator import logs, service
@@ -75,3 +76,6 @@ def check(path: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes fla
             click.echo(f"{'good ' if one.good else 'WRONG'}  {one.name:<9} {one.found}")
     if not good:
         sys.exit(1)
+
+
+validator.add_command(hold)
