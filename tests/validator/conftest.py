@@ -1,5 +1,6 @@
 """A validator in a temporary folder, on SQLite and, where a test is marked so, on PostgreSQL."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +19,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """A real PostgreSQL, one for the session, without fsync."""
+def cluster() -> Iterator[Postgres]:
     try:
         made = Postgres()
     except ToolMissing as error:
@@ -29,9 +29,18 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture
+def postgres(cluster: Postgres) -> Iterator[Postgres]:
+    """A real PostgreSQL, one for the session, without fsync; its databases are the test's own."""
+    yield cluster
+    cluster.take_back()
+
+
+@pytest.fixture
 def store(request: pytest.FixtureRequest) -> str:
     """What a configuration's `store` says."""
-    if getattr(request, "param", "sqlite") == "sqlite":
+    # TALLY_TESTS_STORE=postgresql: every test that takes what it is given, on a server.
+    usual = os.environ.get("TALLY_TESTS_STORE", "sqlite")
+    if getattr(request, "param", usual) == "sqlite":
         return "validator.sqlite"
     made: Postgres = request.getfixturevalue("postgres")
     return made.database()

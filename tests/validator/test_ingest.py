@@ -10,6 +10,8 @@ from tallystick.evidence.keys import PublicKey
 from tallystick.evidence.proof import verify_consistency
 from tallystick.validator.problem import Problem
 
+pytestmark = pytest.mark.databases
+
 
 def receipt_key(room: Room) -> PublicKey:
     return room.sequencer.keys.signer.public_key()

@@ -1,5 +1,8 @@
 """Findings as they become due: matched at once, closed in time, silent or unheard, late."""
 
+from pathlib import Path
+
+import pytest
 from sqlalchemy.dialects import sqlite
 
 from support.devices import Device, Fleet
@@ -11,6 +14,7 @@ from tallystick.evidence.ids import claim_reference
 from tallystick.evidence.keychange import COMPROMISED, RETIRED, Revocation
 from tallystick.evidence.kinds import CLOSING, VERDICT
 
+pytestmark = pytest.mark.databases
 DEADLINE_MS = HANDOVER.deadline_ms
 SQLITE = sqlite.dialect()
 
@@ -44,7 +48,7 @@ def test_the_same_finding_is_not_signed_twice(room: Room, fleet: Fleet) -> None:
     room.send(gateway.batch(devices=[giver, receiver]))
     room.settle()
     with room.sequencer.store.write() as connection:
-        connection.exec_driver_sql("UPDATE party_sets SET dirty = 1")
+        connection.exec_driver_sql("UPDATE party_sets SET dirty = true")
     room.settle()
     assert len(verdicts(room)) == 1
 
@@ -271,15 +275,18 @@ def test_a_profile_that_comes_later_makes_the_finding(room: Room, fleet: Fleet) 
     assert [one.finding.state for one in verdicts(room)] == ["insufficient", "matched"]
 
 
-def test_what_is_due_is_found_by_index_whatever_is_open(room: Room) -> None:
+def test_what_is_due_is_found_by_index_whatever_is_open(tmp_path: Path, fleet: Fleet) -> None:
     from tallystick.validator import reconciler
 
+    # In SQLite's words; PostgreSQL's plans are read in test_postgresql.py.
+    room = Room(tmp_path / "validator", [fleet])
     for query in (reconciler.DIRTY, reconciler.LATE):
         given = query.limit(5).params(now_ms=5)
         text = str(given.compile(compile_kwargs={"literal_binds": True}, dialect=SQLITE))
         plan = room.rows("EXPLAIN QUERY PLAN " + text)
         assert all("USING" in row[3] and "INDEX" in row[3] for row in plan), plan
         assert not any("TEMP B-TREE" in row[3] for row in plan), plan
+    room.close()
 
 
 def _relying(fleet: Fleet) -> tuple[Device, Device]:
