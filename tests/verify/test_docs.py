@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from support.story import Story
 from tallystick.evidence.enrolment import CUSTODIES
 from tallystick.evidence.finding import STATES
@@ -96,3 +98,34 @@ def test_the_snippet_runs(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert "(bad-policy)" in done.stderr
+
+
+def test_the_snippet_of_a_policy_in_parts_runs(tmp_path: Path) -> None:
+    snippet = blocks(POLICY, "python")[1]
+    (tmp_path / "handover.tally").write_bytes(STORY.evidence().encode())
+    (tmp_path / "policy.toml").write_text(STORY.policy)
+    command = [sys.executable, "-c", snippet]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+    )
+    first, *claims = done.stdout.splitlines()
+    assert first.startswith("handover@1 order-4711 in dock-3 ['matched'] {")
+    assert {"giver", "receiver"} <= set(" ".join(claims).split())
+
+
+def test_what_integrators_import_is_sorted_and_there() -> None:
+    import tallystick.verify as api
+
+    assert api.__all__ == sorted(api.__all__)
+    assert all(hasattr(api, name) for name in api.__all__)
+
+
+def test_a_demand_that_is_added_counts() -> None:
+    from tallystick.verify import States, Unverified, check
+
+    policy = Policy.parse(STORY.policy)
+    evidence = STORY.evidence()
+    check(evidence, policy)
+    with pytest.raises(Unverified) as refused:
+        check(evidence, policy.also(States(frozenset({"one_sided"}))))
+    assert refused.value.reason == "bad-policy"

@@ -6,7 +6,7 @@ A policy has two parts.  `trust` is what checking starts from: fleet roots and v
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tallystick.evidence.enrolment import CUSTODIES, CUSTODY_PKCS11
@@ -30,6 +30,7 @@ from tallystick.verify.demands import (
     counting,
 )
 from tallystick.verify.report import Report
+from tallystick.verify.witnesses import Witnesses, parse_witnesses
 
 POLICY_BYTES_MAX = 65_536
 VALIDATORS_MAX = 64
@@ -64,11 +65,16 @@ class Policy:
     trust: Trust
     demands: tuple[Demand, ...]
     status_age_ms_max: int | None = None
+    witnesses: Witnesses = field(default_factory=Witnesses)
 
     @staticmethod
     def parse(text: str) -> Policy:
         """The policy in a TOML text; Malformed names the line and the key."""
         return parse_policy(text)
+
+    def also(self, *demands: Demand) -> Policy:
+        """The policy with more demands beside its own."""
+        return replace(self, demands=(*self.demands, *demands))
 
     def demand(self, report: Report, at_s: int | None = None) -> None:
         """None when the report fulfils the policy, else Unverified("bad-policy")."""
@@ -102,6 +108,7 @@ def parse_policy(text: str) -> Policy:
     profiles.finish()
     demands.append(Profiles(accepted, frozenset(publishers)))
     validators = _validators(top.table("validators", default=None), demands)
+    witnesses = parse_witnesses(top.table("witnesses", default=None))
     outcome = top.table("outcome", default=None)
     states = outcome.texts("states", default=["matched"])
     for state in states:
@@ -110,7 +117,8 @@ def parse_policy(text: str) -> Policy:
     outcome.finish()
     demands.append(States(frozenset(states)))
     top.finish()
-    return Policy(Trust(roots, tuple(validators), publishers), tuple(demands), age_ms)
+    trust = Trust(roots, tuple(validators), publishers)
+    return Policy(trust, tuple(demands), age_ms, witnesses)
 
 
 def _root_lines(table: Table, key: str, *, default: Any = ...) -> dict[str, PublicKey]:

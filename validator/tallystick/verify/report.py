@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from tallystick.evidence.claim import Claim
 from tallystick.evidence.credential import Identity
@@ -14,6 +15,8 @@ from tallystick.evidence.keys import b64u, device_text
 from tallystick.evidence.profile import Profile
 from tallystick.evidence.verdict import VerifiedVerdict
 from tallystick.verify._text import count
+
+B = TypeVar("B")
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,10 @@ class Report:
     proven: list[Proven] = field(default_factory=list)
     note: str | None = None
     _left: set[tuple[str, str]] = field(default_factory=set)
+
+    def bodies(self, kind: type[B]) -> list[tuple[Record, B]]:
+        """The verified records of one kind (Claim, Decision, Event...), each with its body."""
+        return [(one, one.body) for one in self.records if isinstance(one.body, kind)]
 
     def check(self, what: str, detail: str) -> None:
         """Something was checked and holds."""
