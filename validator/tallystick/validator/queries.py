@@ -1,6 +1,6 @@
 """What the read interface is asked, answered from one snapshot of the store."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,11 +14,12 @@ from tallystick.evidence.keys import PublicKey, b64u, device_text
 from tallystick.validator import answers, schema
 from tallystick.validator.access import Scope
 from tallystick.validator.devicelog import statement_of
-from tallystick.validator.forks import portable
+from tallystick.validator.forks import portable, story
 from tallystick.validator.keysheld import keys_held
 from tallystick.validator.limits import ENTRIES_BYTES_MAX, SHARING_READ_MAX
 from tallystick.validator.portable import holds, total
 from tallystick.validator.problem import Problem
+from tallystick.validator.reading import seen
 from tallystick.validator.receipts import build_receipts, node_reader
 from tallystick.validator.schema import BEYOND
 from tallystick.verify.chipslots import named, slot_of, slots_of
@@ -223,7 +224,7 @@ def forks_of(connection: Connection, id_: bytes) -> answers.Forks:
 
 
 def _portable(row: Found) -> str | None:
-    proof = portable(row)
+    proof = portable(row) or story(row)
     return None if proof is None else b64u(proof.encode())
 
 
@@ -263,39 +264,8 @@ def interactions(
         query = query.where(table.c.namespace == namespace)
     rows = connection.execute(query.order_by(table.c.party_set).limit(limit + 1)).all()
     following = rows[limit - 1].party_set if len(rows) > limit else None
-    visible = seen(connection, rows[:limit], scope)
+    visible = seen(connection, rows[:limit], scope, published(connection))
     return answers.Interactions([_party_set(row) for row in visible], following)
-
-
-def seen(connection: Connection, rows: Sequence[Found], scope: Scope) -> list[Found]:
-    """The sets that the log shows (by a verdict, or a closing), and those that a scope covers.
-
-    Before, only bodies say that a set is there: its task, its parties.
-    """
-    size = published(connection)
-    found = []
-    for row in rows:
-        shown = [at for at in (row.verdict_entry, row.closing) if at is not None]
-        if (
-            min(shown, default=size) < size
-            or scope.about(row.namespace, row.interaction)
-            or any(
-                scope.of(device, fleet_of(connection, device))
-                for devices in cbor.decode(row.parties).values()
-                for device in devices
-            )
-        ):
-            found.append(row)
-    return found
-
-
-def fleet_of(connection: Connection, device: bytes) -> str | None:
-    """Who enrolled it, where that is known."""
-    table = schema.identities
-    iss: str | None = connection.execute(
-        sa.select(table.c.iss).where(table.c.id == device)
-    ).scalar_one_or_none()
-    return iss
 
 
 def interaction(
@@ -308,7 +278,7 @@ def interaction(
         .where(table.c.namespace == namespace, table.c.interaction == id_)
         .order_by(table.c.party_set)
     ).all()
-    visible = seen(connection, rows, scope)
+    visible = seen(connection, rows, scope, published(connection))
     if not visible:
         raise missing("interaction")
     sets = [

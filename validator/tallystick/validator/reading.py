@@ -1,5 +1,6 @@
 """What a scope covers, as the store knows it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -8,7 +9,6 @@ from sqlalchemy.engine import Connection
 from tallystick.evidence import cbor
 from tallystick.validator import schema
 from tallystick.validator.access import Scope
-from tallystick.validator.queries import fleet_of
 
 Found = Any  # a row of a query
 
@@ -50,3 +50,33 @@ def reads_record(
         )
         for row in rows
     )
+
+
+def seen(connection: Connection, rows: Sequence[Found], scope: Scope, size: int) -> list[Found]:
+    """The sets that the log shows (by a verdict, or a closing), and those that a scope covers.
+
+    Before, only bodies say that a set is there: its task, its parties.  size: what is published.
+    """
+    found = []
+    for row in rows:
+        shown = [at for at in (row.verdict_entry, row.closing) if at is not None]
+        if (
+            min(shown, default=size) < size
+            or scope.about(row.namespace, row.interaction)
+            or any(
+                scope.of(device, fleet_of(connection, device))
+                for devices in cbor.decode(row.parties).values()
+                for device in devices
+            )
+        ):
+            found.append(row)
+    return found
+
+
+def fleet_of(connection: Connection, device: bytes) -> str | None:
+    """Who enrolled it, where that is known."""
+    table = schema.identities
+    iss: str | None = connection.execute(
+        sa.select(table.c.iss).where(table.c.id == device)
+    ).scalar_one_or_none()
+    return iss

@@ -100,9 +100,7 @@ class Segments:
                 raise Unverified("revoked", "of two histories one is by a stolen key") from None
             forks.record(work, known, log, found, "fork", data)
             self._second_branch(work, known, log, received)
-            raise Unverified(
-                "fork", "the segment contradicts the device's own signed head"
-            ) from None
+            raise Unverified("fork", "it contradicts the device's own signed head") from None
         self._take_over(work, known, log, taken, seen)
         return taken.verified.checkpoint.digest
 
