@@ -104,6 +104,58 @@ def test_a_mistake_is_named(old: str, new: str, said: str) -> None:
     assert "line " in caught.value.message
 
 
+CHAIN = profiles.load("handover-chain")
+ELSEWHERE = """
+[[examples]]
+name = "good"
+state = "matched"
+checks = { by-its-keeper = "pass" }
+
+[[examples.elsewhere]]
+task = "morning"
+device = "truck-1"
+claim = "receiver.acquired"
+parties = { giver = ["depot"] }
+fields = { item = "pallet-7", position_m = ["1.5", 2] }
+
+[[examples.claims]]
+device = "truck-1"
+claim = "giver.released"
+relied = ["morning/truck-1/receiver.acquired"]
+fields = { item = "pallet-7", position_m = ["1.5", 2] }
+
+[[examples.claims]]
+device = "arm-2"
+claim = "receiver.acquired"
+fields = { item = "pallet-7", position_m = ["1.5", 2] }
+"""
+
+
+def test_claims_of_other_interactions_stand_above() -> None:
+    (example,) = parse_examples(ELSEWHERE, CHAIN)
+    assert try_example(example).faults == []
+    (other,) = example.inputs.others
+    assert other.claim is not None
+    assert other.claim.interaction == "morning"
+    assert sorted(other.claim.parties) == ["giver", "receiver"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('task = "morning"', 'task = "example"', "is the interaction of the claims themselves"),
+        ('task = "morning"', "", "task: is missing"),
+        ('"morning/truck-1', '"truck-1', "of a claim above"),
+        ('device = "arm-2"', 'device = "arm-2"\ntask = "noon"', "is not known here"),
+        ('device = "arm-2"', 'device = "arm-2"\nparties = {}', "is not known here"),
+    ],
+)
+def test_a_mistake_about_other_interactions_is_named(old: str, new: str, said: str) -> None:
+    with pytest.raises(Malformed, match="line ") as caught:
+        parse_examples(ELSEWHERE.replace(old, new, 1), CHAIN)
+    assert said in caught.value.message
+
+
 @pytest.mark.parametrize(
     ("constraint", "said"),
     [

@@ -60,7 +60,7 @@ def test_shipped_profiles_are_profiles(name: str) -> None:
 
 
 def test_a_profile_of_no_known_name_is_refused() -> None:
-    with pytest.raises(Malformed, match="handover, sighting"):
+    with pytest.raises(Malformed, match="handover, handover-chain, sighting"):
         profiles.load("../handover")
 
 

@@ -98,26 +98,21 @@ def _example(table: Table, profile: Profile) -> Example:
         checks[check] = below.text(check)
         if checks[check] not in RESULTS:
             raise below.fail(check, "must be one of " + ", ".join(RESULTS))
+    elsewhere = table.tables("elsewhere", default=[], items_max=CLAIMS_MAX)
     rows = table.tables("claims", items_max=CLAIMS_MAX)
-    named = table.table("parties", default={})
-    parties: dict[str, set[bytes]] = {
-        role: {_device(one) for one in named.texts(role, items_max=PARTIES_MAX)}
-        for role in named.names()
-    }
-    for row in rows:
-        role, _ = _place(row, profile)
-        parties.setdefault(role, set()).add(_device(row.text("device")))
     if not rows:
         raise table.fail("claims", "must have at least one: begin it with [[examples.claims]]")
-    whole = {role: sorted(devices) for role, devices in parties.items() if devices}
-    claims = _claims(rows, profile, whole)
+    maker = _Maker(profile)
+    others = maker.elsewhere(elsewhere)
+    whole = maker.parties([table], rows)
+    claims = [maker.claim(row, TASK, whole) for row in rows]
     inputs = PartySetInputs(
         profile,
         NAMESPACE,
         interaction_id(profile.digest, NAMESPACE, TASK),
         whole,
         claims,
-        (),
+        others,
         closed=table.boolean("closed", default=True),
         silence=(),
     )
@@ -125,35 +120,66 @@ def _example(table: Table, profile: Profile) -> Example:
     return Example(name, inputs, state, checks)
 
 
-def _place(row: Table, profile: Profile) -> tuple[str, str]:
-    text = row.text("claim")
-    role, _, name = text.partition(".")
-    if name not in profile.claims.get(role, {}):
-        raise row.fail("claim", f"{text!r} is no role.claim of the profile")
-    return role, name
+class _Maker:
+    # Makes claims in their order: a claim relies on those above it, as in life.
 
+    def __init__(self, profile: Profile) -> None:
+        self._profile = profile
+        self._above: dict[str, bytes] = {}
+        self._made = 0
 
-def _claims(
-    rows: list[Table], profile: Profile, parties: Mapping[str, list[bytes]]
-) -> list[KnownClaim]:
-    # In their order: a claim relies on those above it, as in life.
-    made: list[KnownClaim] = []
-    above: dict[str, bytes] = {}
-    for index, row in enumerate(rows):
-        role, name = _place(row, profile)
-        label = row.text("device")
+    def elsewhere(self, rows: list[Table]) -> list[KnownClaim]:
+        """Claims of other interactions; those of one task share a party map."""
+        by_task: dict[str, list[Table]] = {}
+        tasks = [row.text("task") for row in rows]
+        for task, row in zip(tasks, rows, strict=True):
+            if task == TASK:
+                raise row.fail("task", f"{TASK!r} is the interaction of the claims themselves")
+            by_task.setdefault(task, []).append(row)
+        maps = {task: self.parties(some, some) for task, some in by_task.items()}
+        return [
+            self.claim(row, task, maps[task], f"{task}/")
+            for task, row in zip(tasks, rows, strict=True)
+        ]
+
+    def parties(self, naming: list[Table], rows: list[Table]) -> dict[str, list[bytes]]:
+        """Who makes a claim in the rows, and who is named in `parties` beside them."""
+        parties: dict[str, set[bytes]] = {}
+        for table in naming:
+            named = table.table("parties", default={})
+            for role in named.names():
+                some = {_device(one) for one in named.texts(role, items_max=PARTIES_MAX)}
+                parties.setdefault(role, set()).update(some)
+        for row in rows:
+            role, _ = self._place(row)
+            parties.setdefault(role, set()).add(_device(row.text("device")))
+        return {role: sorted(devices) for role, devices in parties.items() if devices}
+
+    def _place(self, row: Table) -> tuple[str, str]:
+        text = row.text("claim")
+        role, _, name = text.partition(".")
+        if name not in self._profile.claims.get(role, {}):
+            raise row.fail("claim", f"{text!r} is no role.claim of the profile")
+        return role, name
+
+    def claim(
+        self, row: Table, task: str, parties: Mapping[str, list[bytes]], prefix: str = ""
+    ) -> KnownClaim:
+        """One row's claim; `prefix` is what its name begins with for who relies on it."""
+        role, name = self._place(row)
+        label, index = row.text("device"), self._made
         relied = []
         for one in row.texts("relied", default=[]):
-            if one not in above:
+            if one not in self._above:
                 raise row.fail("relied", f"{one!r} is no DEVICE/ROLE.CLAIM of a claim above")
-            relied.append(above[one])
-        fields = _fields(row.table("fields", default={}), profile.claims[role][name])
+            relied.append(self._above[one])
+        fields = _fields(row.table("fields", default={}), self._profile.claims[role][name])
         constraints = _constraints(row.table("constraints", default={}), fields)
         claim = Claim(
             index,
             NAMESPACE,
-            TASK,
-            profile.digest,
+            task,
+            self._profile.digest,
             role,
             name,
             fields,
@@ -169,10 +195,10 @@ def _claims(
         row.finish()
         leaf, epoch, device = sha256(claim.encode()), bytes(8), _device(label)
         reference = claim_reference(device, epoch, index, leaf)
-        above[f"{label}/{role}.{name}"] = reference
+        self._above[f"{prefix}{label}/{role}.{name}"] = reference
+        self._made += 1
         body = claim if readable else None
-        made.append(KnownClaim(reference, device, epoch, index, leaf, body, status, 0))
-    return made
+        return KnownClaim(reference, device, epoch, index, leaf, body, status, 0)
 
 
 def _interval(row: Table) -> list[int] | None:

@@ -12,7 +12,17 @@ from tallystick.evidence.errors import Malformed
 from tallystick.evidence.profile import Profile
 from tallystick.verify.profile_toml import parse_profile
 
-NAMES = ("handover", "sighting", "joint-lift", "sensor-act", "trade", "triage")
+NAMES = (
+    "handover",
+    "handover-chain",
+    "sighting",
+    "intersection",
+    "joint-lift",
+    "sensor-act",
+    "charging-dock",
+    "trade",
+    "triage",
+)
 
 
 def text(name: str) -> str:
