@@ -157,6 +157,7 @@ def test_every_route_is_in_the_document_and_answers_as_it_says(world: World) -> 
         "{epoch}": b64u(world.giver.epoch),
         "{index}": "1",
         "{namespace}": one["namespace"],
+        "{tile}": "0/000.p/1",
     }
     for route in routes.ROUTES:
         if route.method != "GET":
