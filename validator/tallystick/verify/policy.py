@@ -68,6 +68,11 @@ class Policy:
     witnesses: Witnesses = field(default_factory=Witnesses)
 
     @staticmethod
+    def nothing() -> Policy:
+        """A policy that trusts nobody and demands nothing, for who has none."""
+        return Policy(Trust(), ())
+
+    @staticmethod
     def parse(text: str) -> Policy:
         """The policy in a TOML text; Malformed names the line and the key."""
         return parse_policy(text)
