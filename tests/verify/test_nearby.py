@@ -48,6 +48,20 @@ def test_order_duplication_and_delay_change_nothing(rng: random.Random) -> None:
         assert find(worlds.shuffled(given_, rng)).encode() == expected
 
 
+@settings(max_examples=150)
+@given(st.randoms(use_true_random=False))
+def test_what_a_finding_names_is_all_that_it_needs(rng: random.Random) -> None:
+    """Who recomputes a verdict has the claims that it names, and no others (section 5.8)."""
+    given_ = crowds.inputs(rng) if rng.random() < 0.7 else worlds.random_inputs(rng)
+    finding = find(given_)
+    used = {row.claim for row in finding.others}
+    pool = [*given_.others, *given_.claims]
+    others = [one for one in pool if one.reference in used]
+    assert find(given_._replace(others=others)).encode() == finding.encode()
+    for check in finding.checks:
+        assert set(finding.used(check)) <= used | {row.claim for row in finding.claims}
+
+
 def everything(book: Book) -> dict[SetKey, Finding]:
     return {key: find(book.inputs(key)) for key in book.sets}
 
