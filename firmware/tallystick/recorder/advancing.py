@@ -54,8 +54,8 @@ def _sync(ledger: "Ledger", now_ms: int) -> bool:
         return False
     ledger._sync_after_ms = 0
     ledger.health.flash_ok = True
-    if ledger.failing:
-        ledger._troubles().works(ledger, "flash:sync", "flash:write")
+    ledger.works("flash:sync")
+    ledger.works("flash:write")
     ledger._durable = durable
     ledger.sendable = sendable
     with ledger.lock:
@@ -101,8 +101,7 @@ def _step_signing(ledger: "Ledger", now_ms: int) -> bool:
         return bool(ledger._troubles().key_failed(ledger, now_ms, wrong))
     ledger.key_retry_ms = KEY_RETRY_MS_MIN
     ledger.health.key_ok = True
-    if ledger.failing:
-        ledger._troubles().works(ledger, "key:")
+    ledger.works("key:")
     ledger._signing = None
     return _keep_signature(ledger, ordinal, payload, signature)
 

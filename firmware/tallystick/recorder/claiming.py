@@ -117,10 +117,7 @@ def _profile(ledger: "Ledger", folder: str | None, name: str) -> "DeviceProfile"
         raise OSError(5, "profile %s is damaged: %s" % (name, error))
     if "%s@%d" % (profile.name, profile.version) != name:
         raise Malformed("bad-value", "the file of profile %s holds another one" % name)
-    if ledger.failing:
-        from tallystick.recorder.troubles import works  # noqa: PLC0415  # rarely
-
-        works(ledger, "flash:profile")
+    ledger.works("flash:profile")
     return profile
 
 

@@ -103,10 +103,7 @@ def _working(tally: "Recorder") -> "Work":
         journal.stuck = journal.list[-1].number
         return False
     yield from _replace(tally, plan)
-    if "journal:compact" in ledger.failing:
-        from tallystick.recorder.troubles import works  # noqa: PLC0415  # rarely
-
-        works(ledger, "journal:compact")
+    ledger.works("journal:compact")
     return True
 
 

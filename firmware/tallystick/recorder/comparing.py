@@ -121,10 +121,7 @@ def raised(counting: "Counting", value: int, now_ms: int) -> None:
     counting.boot = False
     counting.raised_ms = now_ms
     ledger.log.counter = value
-    if ledger.failing:
-        from tallystick.recorder.troubles import works  # noqa: PLC0415  # rarely
-
-        works(ledger, "counter:")
+    ledger.works("counter:")
     ledger.event("counter", {"value": value})
 
 

@@ -72,10 +72,7 @@ def rotate(ledger: "Ledger") -> None:
 
         flash_failed(ledger, "rotate", error)
     else:
-        if ledger.failing:
-            from tallystick.recorder.troubles import works  # noqa: PLC0415  # rarely
-
-            works(ledger, "flash:rotate")
+        ledger.works("flash:rotate")
 
 
 def bound(log: Log, journal: Journal) -> None:

@@ -28,6 +28,7 @@ KEY_RETRY_MS_MIN = 500
 GAP_ROOM = 512
 # The first share of the journal that is told (advancing.py).
 SPACE_PERCENT_LOW = 80
+TROUBLES = ("recorder.troubles", "evidence.eventwriter")
 
 
 class NoLock:
@@ -177,7 +178,7 @@ class Ledger(Buffer):
             return False
         self.health.flash_ok = not self._sync_after_ms
         if "journal:full" in self.failing and not reserved:
-            self._troubles().works(self, "journal:full")
+            self.works("journal:full")
         return True
 
     def wants_room(self) -> bool:
@@ -212,19 +213,27 @@ class Ledger(Buffer):
     def fault(self, part: str, reason: str, error: Exception | None = None) -> None:
         """Count a fault, and record it where it begins, each kind at most once a minute."""
         self._troubles().fault(self, part, reason, error)
+        if not self.unrecorded:
+            # One that goes on, and is looked at again and again.
+            forget(TROUBLES)
+
+    def works(self, begin: str) -> None:
+        """The faults that begin so are over: the next of them is another one."""
+        left = [name for name in self.failing if not name.startswith(begin)]
+        if len(left) < len(self.failing):
+            self.failing = left
+            forget(TROUBLES)
 
     def starved(self, what: str) -> None:
         """The heap did not suffice for something: seen, as far as there is room even for that."""
         collect()
         try:
-            troubles = self._troubles()
-            troubles.fault(self, "memory", what)
-            # It may be over at once; as one that goes on it would keep that code in the heap.
-            troubles.works(self, "memory:")
-            del troubles
+            self._troubles().fault(self, "memory", what)
+            # It may be over at once.
+            self.works("memory:")
         except MemoryError:
             self.health.last_fault = "memory"
-        forget(("recorder.troubles",))
+        forget(TROUBLES)
 
     def _troubles(self) -> "Any":
         # Loaded when there are any.
@@ -271,7 +280,7 @@ class Ledger(Buffer):
         if (self.over or self.dropped) and self.held <= self.held_max >> 1:
             self._overflow().end_gap(self)
         if self.unrecorded and self._troubles().record(self):
-            forget(("recorder.troubles", "evidence.eventwriter"))
+            forget(TROUBLES)
         worked = self.write() if self.queue else False
         if self.journal.rewriting and MICROPYTHON:
             # A small heap has not room for what compacts and for what signs.

@@ -86,14 +86,14 @@ class Link:
             self._session = uplink.session
             self._hello_retry_ms = HELLO_RETRY_MS_MIN
             self.greet_again()
-            self._works()
+            self._ledger.works("uplink:")
             if uplink.undated is not None:
                 self._ledger.fault("uplink", "dates-unchecked")
         if self.greeted:
             # Not before: a broker may take a connection and end it, again and again.
             self._retry_ms = CONNECT_RETRY_MS_MIN
             if self._hellos > HELLOS_MAX:
-                self._works()
+                self._ledger.works("uplink:")
             self._hellos = 0
         elif now_ms >= self._hello_ms and not uplink.busy:
             self._hello_ms = now_ms + self._hello_retry_ms
@@ -111,12 +111,6 @@ class Link:
                 self._ledger.fault("uplink", error.reason, error)
             return True
         return worked
-
-    def _works(self) -> None:
-        if self._ledger.failing:
-            from tallystick.recorder.troubles import works  # noqa: PLC0415  # rarely
-
-            works(self._ledger, "uplink:")
 
     def _connect(self, now_ms: int) -> bool:
         if now_ms < self._connect_ms:

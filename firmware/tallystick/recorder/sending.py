@@ -193,10 +193,7 @@ class Sender:
         self.position = (stretch.number, stretch.end)
         self._first = stretch.to
         self._ordinal = stretch.ordinal
-        if ledger.failing:
-            from tallystick.recorder.troubles import works  # noqa: PLC0415  # rarely
-
-            works(ledger, "journal:")
+        ledger.works("journal:")
         return True
 
     def _outgoing(self, stretch: stretches.Stretch) -> "Generator[None, None, stretches.Outgoing]":

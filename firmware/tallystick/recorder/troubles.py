@@ -47,12 +47,6 @@ def fault(ledger: "Ledger", part: str, reason: str, error: Exception | None = No
             ledger.unrecorded.append((part, reason))
 
 
-def works(ledger: "Ledger", *begins: str) -> None:
-    """The faults that begin so are over: the next of them is another one."""
-    for begin in begins:
-        ledger.failing = [name for name in ledger.failing if not name.startswith(begin)]
-
-
 def record(ledger: "Ledger") -> bool:
     """Record the faults that were noted; False when there is no room for them now."""
     while ledger.unrecorded:
