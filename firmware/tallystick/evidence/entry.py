@@ -15,6 +15,7 @@ from tallystick.evidence.kinds import (
     KEY_CHANGE,
     LOGGED_CLAIM,
     PROFILE,
+    REGISTRATION_POLICY,
     TIME,
     VERDICT,
 )
@@ -40,6 +41,7 @@ STATEMENT_KINDS = (
     PROFILE,
     GENESIS,
     ERASURE,
+    REGISTRATION_POLICY,
 )
 
 
