@@ -25,6 +25,7 @@ COMMANDS = {
     "recorder": ("recorder", "recorder", None, "Record for programs in any language."),
     "inspect": ("inspect", "inspect", None, "Show any of our objects, and what of it is verified."),
     "verify": ("verify", "verify", None, "Check an evidence file offline against a policy."),
+    "log": ("log", "log", "client", "Check validators' logs, follow and compare them."),
     "profile": ("profile", "profile", None, "Show, check and try profiles with their examples."),
     "export": ("export", "export", "client", "Fetch the evidence of a record or interaction."),
     "chip": ("chip", "chip", None, "Make and serve virtual ATECC608s, for tests and trials."),

@@ -1,0 +1,361 @@
+"""`tally log`: real validators are read, followed and compared; what contradicts is proven."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from support.circle import Member, circle
+from support.devices import Fleet
+from support.site import until
+from support.validating import Gateway, handover
+from tallystick.evidence import evidencefile, misbehaviour, note
+from tallystick.evidence.entry import TimeEntry
+from tallystick.evidence.genesis import Genesis
+from tallystick.evidence.headproofs import Equivocation
+from tallystick.evidence.note import Note
+from tallystick.evidence.tree import leaf_hash, root_of
+from tallystick.hw.signer import Signer
+from tallystick.tools import log_state
+from tallystick.tools.log import log
+from tallystick.verify import tiles
+from tallystick.verify.tiles import tiles_of
+
+KEY = Signer.create
+START_MS = 1_790_000_000_000
+
+
+@pytest.fixture(scope="module")
+def members(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Member]]:
+    """Three validators that all heard of one handover, and two of another one."""
+    fleet = Fleet("acme")
+    made = circle(tmp_path_factory.mktemp("circle"), fleet, ("acme", "borealis", "civic"))
+    for member in made:
+        member.start()
+    giver, receiver = fleet.device("a"), fleet.device("b")
+    handover(giver, receiver, "order-1")
+    gateway = Gateway(fleet)
+    gateway.take(*giver.segments(), *receiver.segments())
+    for member in made:
+        assert member.post(gateway, 0, [giver, receiver]).status_code == 200
+    giver.record(5)
+    gateway.take(giver.segments()[-1])
+    for member in made[:2]:
+        assert member.post(gateway, len(gateway.items) - 1, [giver]).status_code == 200
+
+    def settled(member: Member) -> bool:
+        status = member.http.get("/v1/status").json()
+        head = note.parse(member.checkpoint())
+        matched = status["states"].get("matched") == 1
+        return matched and head.size == status["size"] and len(head.signatures) == 3
+
+    for member in made:
+        until(lambda member=member: settled(member), "all to settle")  # type: ignore[misc]
+    yield made
+    for member in made:
+        member.close()
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(log, [str(one) for one in arguments])
+
+
+def verified(*arguments: str | Path) -> dict[str, Any]:
+    result = run("verify", *arguments, "--json")
+    assert result.exit_code == 0, result.output
+    found: dict[str, Any] = json.loads(result.output)
+    return found
+
+
+def policy(folder: Path, members: list[Member], k: int, of: int = 0) -> Path:
+    """A policy that pins the note key of one log and accepts all as witnesses."""
+    keys = "".join(
+        f'[[witnesses.accept]]\norganisation = "{member.name}"\nkey = "{member.note_key.text()}"\n'
+        for member in members
+    )
+    from tallystick.evidence.root import format_root
+
+    member = members[of]
+    key = Signer.from_uri(f"file:{member.folder / 'key'}").public_key()
+    path = folder / "policy.toml"
+    path.write_text(
+        f'roots = ["{Fleet("acme").root_line}"]\n'
+        f'[[validators.accept]]\norganisation = "{member.name}"\n'
+        f'key = "{format_root(member.name, key)}"\nnote_key = "{member.note_key.text()}"\n'
+        f"[witnesses]\nat_least = {k}\n{keys}"
+    )
+    return path
+
+
+# --- verify ------------------------------------------------------------------------------------
+
+
+def test_a_running_log_holds_together(members: list[Member]) -> None:
+    one = members[0]
+    found = verified(one.url)
+    assert found["origin"] == one.note_key.name
+    assert found["entries"]["claims"] == 2
+    assert found["entries"]["verdicts"] == 1
+    assert found["entries"]["genesis"] == 1
+    assert list(found["not_checked"]) == [
+        "whose log it is: its own first entry names its key (give --key or --policy)"
+    ]
+    pinned = verified(one.url, "--key", one.note_key.text())
+    assert pinned["not_checked"] == {}
+    assert pinned["key_pinned"] is True
+    text = run("verify", one.url)
+    assert text.exit_code == 0
+    assert "entries hold together" in text.output
+
+
+def test_files_are_read_as_a_server_is(members: list[Member]) -> None:
+    one = members[0]
+    folder = one.folder / "tiles"
+    until(
+        lambda: (
+            (folder / "checkpoint").exists()
+            and (folder / "checkpoint").read_text() == one.checkpoint()
+        ),
+        "the files",
+    )
+    over_http, of_files = verified(one.url), verified(folder)
+    assert {**over_http, "log": ""} == {**of_files, "log": ""}
+
+
+def test_a_policy_says_how_many_must_have_cosigned(members: list[Member], tmp_path: Path) -> None:
+    one = members[0]
+    two = policy(tmp_path, members, 2)
+    found = verified(one.url, "--policy", two)
+    assert sorted(found["cosigned"]) == ["borealis", "civic"]
+    assert (
+        found["limits"][-1]
+        == "2 beside the log's own cannot survive one liar; 3, of which 2 cosign, can"
+    )
+    text = run("verify", one.url, "--policy", two)
+    assert "cosigned by borealis" in text.output
+    assert "note: 2 of 2 organisations beside the log's own" in text.output
+    three = run("verify", one.url, "--policy", policy(tmp_path, members, 3))
+    assert three.exit_code == 1
+    assert "2 of the 3 organisations that the policy needs" in three.output
+    # A policy with the keys of another log is one for another log.
+    other = run("verify", members[1].url, "--policy", two)
+    assert other.exit_code == 1
+    assert "no note key of the log borealis.example/log" in other.output
+
+
+def test_wrong_use_and_what_cannot_be_read(members: list[Member], tmp_path: Path) -> None:
+    one, other = members[:2]
+    assert run("verify", one.url, "--key", other.note_key.text()).exit_code == 1
+    assert run("verify", one.url, "--key", "x").exit_code == 2
+    assert run("verify", "http://127.0.0.1:1").exit_code == 3
+    assert run("verify", tmp_path / "nothing").exit_code == 3
+    assert run("verify").exit_code == 2
+    bad = tmp_path / "bad.toml"
+    bad.write_text("[witnesses]\nat_least = 1\n")
+    assert run("verify", one.url, "--policy", bad).exit_code == 2
+    assert run("monitor", one.url, "--once").exit_code == 2
+    assert run("monitor", one.url, one.url, "--state", tmp_path / "s", "--once").exit_code == 2
+    (tmp_path / "broken").write_text("{}")
+    assert run("monitor", one.url, "--state", tmp_path / "broken", "--once").exit_code == 2
+
+
+# --- logs that lie -----------------------------------------------------------------------------
+
+
+class Forger:
+    """Writes the tile folder of a log with any entries, properly signed."""
+
+    def __init__(self, folder: Path, origin: str = "forger.example/log") -> None:
+        folder.mkdir()
+        self.folder = folder
+        self.receipts = Signer.create(f"file:{folder / 'receipts.key'}")
+        self.notes = Signer.create(f"file:{folder / 'notes.key'}")
+        self.key = note.NoteKey(origin, self.notes.public_key())
+        made = Genesis("forger", origin, self.receipts.public_key(), self.key, {}, START_MS)
+        id_ = self.receipts.public_key().thumbprint()
+        self.entries = [made.sign(self.receipts, "forger", id_)]
+
+    def times(self, count: int, since_ms: int = START_MS) -> None:
+        self.entries += [TimeEntry(since_ms + at).encode() for at in range(count)]
+
+    def write(self, name: str, size: int | None = None) -> Path:
+        """The folder of the first `size` entries."""
+        entries = self.entries[:size]
+        path = self.folder / name
+        leaves = [leaf_hash(entry) for entry in entries]
+        for tile in tiles_of(len(entries)):
+            file = path / tile.path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            width = 256 ** (tile.level or 0)
+            at = range(tile.first, tile.first + tile.width)
+            if tile.level is None:
+                file.write_bytes(tiles.encode_bundle([entries[i] for i in at]))
+            else:
+                nodes = [root_of(leaves[i * width : (i + 1) * width]) for i in at]
+                file.write_bytes(b"".join(nodes))
+        head = Note(self.key.name, len(entries), root_of(leaves), [])
+        (path / "checkpoint").write_text(head.sign(self.notes, self.key.name).text())
+        return path
+
+
+@pytest.fixture
+def forger(tmp_path: Path) -> Forger:
+    return Forger(tmp_path / "forger")
+
+
+def test_each_part_of_a_log_is_checked(forger: Forger) -> None:
+    forger.times(300)
+    good = forger.write("good")
+    assert verified(good)["tiles"] == 3
+    for number, (name, change) in enumerate(
+        (
+            ("tile/entries/000", lambda data: data[:-1] + bytes([data[-1] ^ 1])),
+            ("tile/entries/001.p/45", lambda data: data[:-1]),
+            ("tile/0/000", lambda data: data[32:64] + data[:32] + data[64:]),
+            ("tile/0/001.p/45", lambda data: data[:-32]),
+            ("tile/1/000.p/1", lambda _: bytes(32)),
+            ("checkpoint", lambda data: data.replace(b"\n301\n", b"\n300\n")),
+        )
+    ):
+        path = forger.write(f"bad {number}")
+        file = path / name
+        file.write_bytes(change(file.read_bytes()))  # type: ignore[no-untyped-call]
+        assert run("verify", path).exit_code == 1, name
+    missing = forger.write("missing")
+    (missing / "tile/0/001.p/45").unlink()
+    assert run("verify", missing).exit_code == 3
+
+
+def test_entries_that_cannot_stand_where_they_stand(forger: Forger) -> None:
+    forger.times(3)
+    forger.times(1, START_MS - 1)
+    late = run("verify", forger.write("falling"))
+    assert late.exit_code == 1
+    assert "entry 4: its time" in late.output
+    forger.entries[4:] = [forger.entries[0]]
+    assert "entry 4: a second genesis" in run("verify", forger.write("twice")).output
+    forger.entries[4:] = [b"\x00"]
+    assert "unknown-kind" in run("verify", forger.write("unknown")).output
+
+
+# --- monitor -----------------------------------------------------------------------------------
+
+
+def followed(state: Path, *where: str | Path) -> tuple[int, dict[str, Any]]:
+    result = run("monitor", *where, "--state", state, "--once", "--json", "--proofs", state.parent)
+    return result.exit_code, json.loads(result.output)
+
+
+def test_honest_logs_are_followed_and_agree(members: list[Member], tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    urls = [member.url for member in members]
+    code, first = followed(state, *urls)
+    assert (code, first["found"], first["failed"]) == (0, [], {})
+    # A device that one has heard less of is no contradiction: the path between is asked for.
+    assert (first["differences"], first["not_asked"]) == ([], 0)
+    code, second = followed(state, *urls)
+    assert code == 0
+    assert all("nothing new" in says for says in second["logs"].values())
+    kept = log_state.load(state)
+    assert {len(one.told.heads) for one in kept.logs.values()} == {2}
+    assert {len(one.told.verdicts) for one in kept.logs.values()} == {1}
+
+
+def test_a_log_that_grows_is_folded_on(forger: Forger, tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    forger.times(700)
+    path = forger.write("log", 300)
+    assert followed(state, path)[0] == 0
+    forger.write("log", 600)
+    code, said = followed(state, path)
+    assert code == 0
+    assert said["logs"][str(path)] == "size 600, 300 new entries"
+    # Shown again as it was: older, and the same log.
+    (path / "checkpoint").write_text((forger.write("old", 300) / "checkpoint").read_text())
+    code, said = followed(state, path)
+    assert (code, said["found"]) == (0, [])
+    assert "older than 600" in said["logs"][str(path)]
+
+
+@pytest.mark.parametrize(("first", "second"), [(300, 300), (300, 600), (600, 300), (257, 300)])
+def test_two_histories_are_proven(forger: Forger, tmp_path: Path, first: int, second: int) -> None:
+    state = tmp_path / "state.json"
+    forger.times(700)
+    path = forger.write("log", first)
+    assert followed(state, path)[0] == 0
+    forger.entries[256] = TimeEntry(START_MS + 254).encode()
+    shutil.rmtree(path)
+    forger.write("log", second)
+    if second < first:
+        # What lies between must be shown, too, or nothing is proven; a liar shows nothing.
+        code, said = followed(state, path)
+        assert (code, said["found"]) == (3, [])
+        return
+    code, said = followed(state, path)
+    assert code == 1
+    assert [one["kind"] for one in said["found"]] == ["two-histories"]
+    (file,) = state.parent.glob("two-histories-*.tally")
+    (proof,) = evidencefile.parse(file.read_bytes()).proofs
+    shown = misbehaviour.parse(proof)
+    assert isinstance(shown, Equivocation)
+    assert (shown.first.size, shown.second.size) == (first, second)
+    for one in (shown.first, shown.second):
+        one.verify(forger.key)
+    # It is not forgotten when the log shows the old history again.
+    forger.entries[256] = TimeEntry(START_MS + 255 + 0).encode()
+    assert followed(state, path)[0] == 1
+
+
+def test_an_old_head_of_another_history_is_proven_by_the_tiles_between(
+    forger: Forger, tmp_path: Path
+) -> None:
+    """A liar that shows one reader's tiles with another reader's older checkpoint."""
+    state = tmp_path / "state.json"
+    forger.times(700)
+    path = forger.write("log", 600)
+    assert followed(state, path)[0] == 0
+    forger.entries[200] = TimeEntry(START_MS + 199).encode() + b""
+    forger.entries[200:202] = [forger.entries[201], forger.entries[201]]
+    (path / "checkpoint").write_text((forger.write("other", 300) / "checkpoint").read_text())
+    code, said = followed(state, path)
+    assert code == 1
+    assert "two roots at size 300, of which one is inside its size 600" in said["found"][0]["says"]
+
+
+def test_two_addresses_of_one_log_must_show_one_tree(forger: Forger, tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    forger.times(20)
+    one = forger.write("one")
+    forger.entries[5] = forger.entries[6]
+    other = forger.write("two")
+    code, said = followed(state, one, other)
+    assert code == 1
+    assert said["found"][0]["kind"] == "two-histories"
+
+
+def test_a_state_that_was_changed_is_refused(forger: Forger, tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    forger.times(20)
+    path = forger.write("log")
+    followed(state, path)
+    raw = json.loads(state.read_text())
+    raw["logs"][str(path)]["edge"][0] = "A" * 43
+    state.write_text(json.dumps(raw))
+    result = run("monitor", path, "--state", state, "--once")
+    assert result.exit_code == 2
+    assert "no state of a monitor" in result.output
+
+
+def test_a_log_that_is_away_is_named_and_the_others_followed(
+    forger: Forger, tmp_path: Path
+) -> None:
+    state = tmp_path / "state.json"
+    forger.times(3)
+    code, said = followed(state, "http://127.0.0.1:1", forger.write("log"))
+    assert code == 3
+    assert list(said["failed"]) == ["http://127.0.0.1:1"]
+    assert len(said["logs"]) == 1

@@ -1,0 +1,191 @@
+"""What `tally log monitor` remembers between its rounds and runs: one JSON file."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from tallystick.evidence import cbor
+from tallystick.evidence import note as notes
+from tallystick.evidence.errors import Malformed
+from tallystick.evidence.keys import PublicKey, b64u, from_b64u, from_cose_key
+from tallystick.evidence.note import NoteKey
+from tallystick.evidence.tree import Tree
+from tallystick.tools._files import read_bytes
+from tallystick.verify.logcheck import LogCheck, LoggedHead, LoggedVerdict, Told
+
+STATE_BYTES_MAX = 1 << 30
+FOUND_MAX = 1_000
+FORMAT = "tallystick-monitor/1"
+
+
+class _Head(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    device: str
+    epoch: str
+    size: int
+    root: str
+    digest: str
+    entry: int
+
+
+class _Verdict(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    namespace: str
+    interaction: str
+    profile: str
+    party_set: str
+    state: str
+    inputs: str
+    decided: str
+    entry: int
+
+
+class _Log(msgspec.Struct, forbid_unknown_fields=True):
+    note: str
+    key: str
+    receipt_key: str | None
+    edge: list[str]
+    time_ms: int
+    heads: list[_Head]
+    verdicts: list[_Verdict]
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A contradiction that was found; it stays, since neither side can take it back."""
+
+    kind: str
+    logs: list[str]
+    says: str
+    since_s: int
+    proof: str  # a proof of misbehaviour (docs/protocol.md, 9), base64url; "" where there is none
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    format: str
+    logs: dict[str, _Log]
+    found: list[Found]
+
+
+@dataclass
+class Followed:
+    """One log as far as it was followed: its last checkpoint, verified, its tree, what it says."""
+
+    note: notes.Note
+    key: NoteKey
+    receipt_key: PublicKey | None
+    tree: Tree
+    time_ms: int
+    told: Told
+
+    def check(self) -> LogCheck:
+        """A check that goes on from here."""
+        made = LogCheck(self.key.name, self.key, first=self.tree.size)
+        told = Told(dict(self.told.heads), dict(self.told.verdicts))
+        made.resume(self.time_ms, self.receipt_key, told)
+        return made
+
+
+@dataclass
+class State:
+    """All logs, by where they are read from, and what was found."""
+
+    logs: dict[str, Followed] = field(default_factory=dict)
+    found: list[Found] = field(default_factory=list)
+
+    def add(self, found: Found) -> bool:
+        """Keep a contradiction; whether it is new."""
+        known = {(one.kind, tuple(one.logs), one.says) for one in self.found}
+        if (found.kind, tuple(found.logs), found.says) in known or len(self.found) >= FOUND_MAX:
+            return False
+        self.found.append(found)
+        return True
+
+
+def load(path: Path) -> State:
+    """The state in a file, an empty one where there is none; Malformed for anything else."""
+    if not path.exists():
+        return State()
+    try:
+        raw = msgspec.json.decode(read_bytes(path, STATE_BYTES_MAX), type=_File)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed("bad-value", f"{path} is no state of a monitor: {error}") from error
+    if raw.format != FORMAT:
+        raise Malformed("bad-value", f"{path} is of another version: {raw.format[:64]!r}")
+    try:
+        return State({where: _followed(log) for where, log in raw.logs.items()}, raw.found)
+    except Malformed as error:
+        raise Malformed(error.reason, f"{path} is no state of a monitor: {error}") from error
+
+
+def save(path: Path, state: State) -> None:
+    """Write it aside, sync it, rename it: a crash leaves the old one."""
+    raw = _File(FORMAT, {where: _log(log) for where, log in state.logs.items()}, state.found)
+    aside = path.with_name(path.name + ".new")
+    with aside.open("wb") as file:
+        file.write(msgspec.json.encode(raw))
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def _log(log: Followed) -> _Log:
+    receipt_key = log.receipt_key
+    return _Log(
+        log.note.text(),
+        log.key.text(),
+        None if receipt_key is None else b64u(cbor.encode(receipt_key.cose_key())),
+        [b64u(node) for node in log.tree.edge],
+        log.time_ms,
+        [
+            _Head(b64u(device), b64u(epoch), one.size, b64u(one.root), b64u(one.digest), one.entry)
+            for (device, epoch), one in sorted(log.told.heads.items())
+        ],
+        [
+            _Verdict(
+                namespace,
+                b64u(interaction),
+                b64u(profile),
+                b64u(parties),
+                one.state,
+                b64u(one.inputs),
+                b64u(one.decided),
+                one.entry,
+            )
+            for (namespace, interaction, profile, parties), one in sorted(log.told.verdicts.items())
+        ],
+    )
+
+
+def _followed(raw: _Log) -> Followed:
+    key = notes.parse_key(raw.key)
+    # The file is ours, and may have been changed: the signature is checked again.
+    note = notes.parse(raw.note).verify(key)
+    tree = Tree(note.size, [from_b64u(node, 32) for node in raw.edge])
+    if tree.root() != note.root:
+        raise Malformed("bad-root", "its tree is not that of its checkpoint")
+    told = Told(
+        {
+            (from_b64u(one.device, 32), from_b64u(one.epoch, 8)): LoggedHead(
+                one.size, from_b64u(one.root, 32), from_b64u(one.digest, 32), one.entry
+            )
+            for one in raw.heads
+        },
+        {
+            (
+                one.namespace,
+                from_b64u(one.interaction, 16),
+                from_b64u(one.profile, 32),
+                from_b64u(one.party_set, 32),
+            ): LoggedVerdict(
+                one.state, from_b64u(one.inputs, 32), from_b64u(one.decided, 32), one.entry
+            )
+            for one in raw.verdicts
+        },
+    )
+    receipt_key: PublicKey | None = None
+    if raw.receipt_key is not None:
+        data = from_b64u(raw.receipt_key, len(raw.receipt_key) * 3 // 4)
+        receipt_key = from_cose_key(cbor.decode(data))
+    return Followed(note, key, receipt_key, tree, raw.time_ms, told)
