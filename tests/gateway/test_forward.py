@@ -23,6 +23,7 @@ from tallystick.gateway.batching import Builder
 from tallystick.gateway.config import Send
 from tallystick.gateway.forward import Forwarder
 from tallystick.gateway.http import Http
+from tallystick.gateway.peers import Peer
 from tallystick.gateway.receipts import Receipts
 from tallystick.gateway.verdicts import VerdictPoller
 
@@ -365,7 +366,7 @@ def test_forged_receipts_are_not_kept(sending: Sending, notary: Notary, tmp_path
     robot = robot_of(sending)
     other = ACME.device("other").signer.public_key()
     peer = notary.peer()
-    wrong = forward.Peer(peer.config, "notary", other)  # another key is pinned
+    wrong = Peer(peer.config, "notary", other)  # another key is pinned
     sending.gate.give(robot, *robot.segments())
     made = Forwarder(
         wrong,

@@ -15,7 +15,7 @@ import httpx2
 
 from tallystick.evidence.errors import TransportError
 from tallystick.evidence.keys import b64u, from_b64u
-from tallystick.evidence.limits import EVIDENCE_BYTES_MAX
+from tallystick.evidence.limits import EVIDENCE_BYTES_MAX, RECEIPT_BYTES_MAX
 
 TIMEOUT_S = 20.0
 PAGES_MAX = 100_000
@@ -112,6 +112,15 @@ class ValidatorApi:
         """The evidence file of an interaction."""
         # A slash or question mark of a namespace must not choose another path.
         return self._get(f"/v1/evidence/{quote(namespace, safe='')}/{b64u(interaction)}")
+
+    def receipt(self, digest: bytes) -> bytes | None:
+        """The receipt of a statement; None where it is not logged there."""
+        try:
+            return self._get(f"/v1/receipts/{b64u(digest)}", RECEIPT_BYTES_MAX)
+        except TransportError as error:
+            if error.reason == "no-answer":
+                raise
+            return None
 
     def record_evidence(self, device: bytes, epoch: bytes, index: int) -> bytes:
         """The evidence file that discloses one record."""

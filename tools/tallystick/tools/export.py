@@ -13,11 +13,12 @@ from typing import TypeVar
 import click
 from rich.progress import track
 
-from tallystick.evidence import evidencefile
+from tallystick.evidence import cose, evidencefile
 from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.evidencefile import EvidenceFile
 from tallystick.evidence.ids import interaction_id
 from tallystick.evidence.keys import b64u, from_b64u
+from tallystick.evidence.limits import CHECKPOINT_BYTES_MAX
 from tallystick.tools import provision
 from tallystick.tools._files import read_text
 from tallystick.tools.api import ValidatorApi
@@ -72,7 +73,28 @@ def fetch_interaction(
     files = [
         evidencefile.parse(api.interaction_evidence(namespace, interaction)) for api in validators
     ]
-    return _checked(merge(files))
+    return _checked(merge([*files, _also_logged(validators, files)]))
+
+
+def _also_logged(
+    validators: Sequence[ValidatorApi], files: Sequence[EvidenceFile]
+) -> EvidenceFile:
+    """Receipts of each validator over the checkpoints of records that only another discloses.
+
+    A gateway may send a validator claims and hashes alone: it then has logged the checkpoint of a
+    record without its body, and vouches for its place all the same.
+    """
+    disclosed = {half.checkpoint for file in files for half in file.halves}
+    found: list[tuple[bytes, list[bytes]]] = []
+    for api, file in zip(validators, files, strict=True):
+        known = {entry for entry, _ in file.entries}
+        for data in sorted(disclosed):
+            sign1 = cose.parse(data, CHECKPOINT_BYTES_MAX)
+            entry = sign1.statement_bytes()
+            receipt = None if entry in known else api.receipt(sign1.digest())
+            if receipt is not None:
+                found.append((entry, [receipt]))
+    return EvidenceFile([], [], [], found, [], [], None, [])
 
 
 def fetch_record(

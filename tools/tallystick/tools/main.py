@@ -19,6 +19,7 @@ ERROR_CHARS_MAX = 2_000
 # The line stands here because showing it must not import the command.
 COMMANDS = {
     "fleet": ("fleet", "fleet", None, "Make a fleet root, enrol devices, gateways and validators."),
+    "peer": ("peer", "peer", None, "Exchange keys and addresses with other organisations."),
     "key": ("key", "key", None, "Show, make, test and set up keys in files and in hardware."),
     "gateway": ("gateway", "gateway", "gateway", "Run, check and watch a gateway."),
     "validator": ("validator", "validator", "validator", "Run and check a validator."),
@@ -26,7 +27,10 @@ COMMANDS = {
     "inspect": ("inspect", "inspect", None, "Show any of our objects, and what of it is verified."),
     "verify": ("verify", "verify", None, "Check an evidence file offline against a policy."),
     "log": ("log", "log", "client", "Check validators' logs, follow and compare them."),
+    "audit": ("audit", "audit", "client", "Verify a whole log from its tiles, on all cores."),
     "profile": ("profile", "profile", None, "Show, check and try profiles with their examples."),
+    "proof": ("proof", "proof", "client", "Prove misbehaviour from logs, a file for each."),
+    "score": ("score", "score", "client", "Score validators and gateways from their logs."),
     "export": ("export", "export", "client", "Fetch the evidence of a record or interaction."),
     "chip": ("chip", "chip", None, "Make and serve virtual ATECC608s, for tests and trials."),
     "device": ("device.cli", "device", None, "Put the recorder on boards, and see what they do."),

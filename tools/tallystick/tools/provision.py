@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tallystick.evidence import cbor, enrolment
+from tallystick.evidence import cbor, enrolment, peerfile, root
 from tallystick.evidence.errors import Malformed
 from tallystick.evidence.keys import EDDSA, PublicKey, b64u
-from tallystick.evidence.limits import PROFILE_BYTES_MAX
+from tallystick.evidence.limits import PEER_FILE_BYTES_MAX, PROFILE_BYTES_MAX
 from tallystick.evidence.note import NoteKey
 from tallystick.evidence.profile import Profile
 from tallystick.hw.signer import Signer
-from tallystick.tools._files import read_text
+from tallystick.tools._files import read_bytes, read_text
 from tallystick.tools.fleetdir import Fleet, Member, read_credential, write_private
 from tallystick.verify import profiles as packaged
 from tallystick.verify.profile_toml import parse_profile
@@ -191,7 +191,8 @@ def gateway(
         *_key_lines("key", key, pin_file),
         'credential = "credential.cbor"',
         'store = "gateway.sqlite"',
-        f"roots = {_toml_list(fleet.root_lines())}",
+        'peer_files = "peers"',
+        f"roots = {_toml_list(_service_roots(fleet, member, {peer.name for peer in validators}))}",
         "",
         "[broker]",
         f"url = {_toml_text(broker)}",
@@ -218,6 +219,23 @@ def gateway(
         lines += ["", "[limits]", *(f"{name} = {value}" for name, value in limits.items())]
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def _service_roots(fleet: Fleet, member: Member, needed: Iterable[str] = ()) -> list[str]:
+    """Roots for a configuration: without those of imported peers, whose files are copied beside it.
+
+    So a peer that is removed is removed for good. needed: roots that the configuration itself
+    rests on, such as that of a validator which stands in it.
+    """
+    brought: set[str] = set()
+    folder = member.path / "peers"
+    folder.mkdir(exist_ok=True)
+    for path in sorted((fleet.path / "peers").glob(f"*{peerfile.SUFFIX}")):
+        data = read_bytes(path, PEER_FILE_BYTES_MAX)
+        brought |= {name for name, _ in peerfile.parse(data).roots}
+        (folder / path.name).write_bytes(data)
+    brought -= {fleet.name, *needed}
+    return [line for line in fleet.root_lines() if root.parse_root(line)[0] not in brought]
 
 
 def note_key(
@@ -281,7 +299,8 @@ def validator(
         *_key_lines("note_key", note_key, pin_file),
         'credential = "credential.cbor"',
         'store = "validator.sqlite"',
-        f"roots = {_toml_list(fleet.root_lines())}",
+        'peer_files = "peers"',
+        f"roots = {_toml_list(_service_roots(fleet, member))}",
         'profiles = "profiles"',
         f"open_reads = {'true' if open_reads else 'false'}",
         "",
