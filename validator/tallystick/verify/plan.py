@@ -85,6 +85,8 @@ class Plan:
             for role in sorted(profile.roles, key=encoding_order)
         }
         self._places: dict[str, Place] = {}
+        # What `checks.unreadable` says of it, once it was asked.
+        self.unread: Any = ...
 
     def slots(self, parties: Mapping[str, list[bytes]]) -> list[tuple[str, bytes, str]] | None:
         """(role, device, claim name) in slot order; None when the map does not fit."""

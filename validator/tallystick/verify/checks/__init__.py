@@ -36,6 +36,13 @@ CHECKS: dict[str, Check] = {
 
 def unreadable(plan: Plan) -> str | None:
     """Why a profile cannot be read: a sentence about the first check for which it is so."""
+    if plan.unread is ...:
+        plan.unread = _unreadable(plan)
+    unread: str | None = plan.unread
+    return unread
+
+
+def _unreadable(plan: Plan) -> str | None:
     neighbourly = 0
     for kind, name, parameters in plan.checks:
         if kind not in CHECKS:
