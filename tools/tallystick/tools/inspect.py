@@ -8,11 +8,13 @@ import click
 from rich.text import Text
 from rich.tree import Tree
 
+from tallystick.evidence import score as scores
 from tallystick.evidence.limits import EVIDENCE_BYTES_MAX
-from tallystick.tools import attester_files
+from tallystick.tools import attester_files, logsource
 from tallystick.tools._screen import screen
 from tallystick.tools.verify import FILE, read_limited
 from tallystick.verify.describe import describe
+from tallystick.verify.scorecheck import scored_again
 
 
 @click.command(
@@ -23,19 +25,27 @@ Examples:
   tally inspect handover.toml          a profile, with its digest
   tally inspect robot-7.rotation       or robot-7.request, robot-7.tpm
   tally inspect acme/root.pub --json
+  tally inspect november.score --log URL1 --log URL2
 """
 )
 @click.argument("file", type=FILE)
+@click.option("--log", "logs", multiple=True, help="Of a score: compute it again; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a tree.")
-def inspect(file: Path, *, as_json: bool) -> None:
+def inspect(file: Path, logs: tuple[str, ...], *, as_json: bool) -> None:
     """Show any of our objects, and what of it is verified.
 
     Records, statements, segments, halves, batches, receipts, log entries, log checkpoints,
     evidence files, messages, profiles, credentials, requests (for enrolments, rotations and
-    attesters), public keys. Never a key file.
+    attesters), public keys, proofs of misbehaviour, scores. Never a key file.
     """
     data = read_limited(file, EVIDENCE_BYTES_MAX)
     described = attester_files.described(data) if attester_files.is_one(data) else describe(data)
+    if logs:
+        scored_again(scores.parse(data), [logsource.read_log(where) for where in logs])
+        described["verified"].append("its numbers: these logs give them")
+        described["not_verified"] = [
+            one for one in described["not_verified"] if "numbers" not in one
+        ]
     if as_json:
         click.echo(json.dumps(described, indent=2, ensure_ascii=False))
         return

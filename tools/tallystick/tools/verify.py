@@ -3,7 +3,6 @@
 import json
 import sys
 import time
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,15 @@ from tallystick.evidence.keys import b64u
 from tallystick.evidence.limits import EVIDENCE_BYTES_MAX
 from tallystick.evidence.number import Dec, to_text
 from tallystick.tools._screen import indented, screen
+from tallystick.tools._times import parse_time_s
 from tallystick.verify import Policy, Report, check_evidence, load_evidence
 from tallystick.verify._text import printable
+from tallystick.verify.demands import Misbehaved
 from tallystick.verify.policy import POLICY_BYTES_MAX
-from tallystick.verify.report import HeldKey
+from tallystick.verify.report import HeldKey, Proven
 
 LINE_CHARS_MAX = 400
+HOLDS, PROVEN = "The policy holds.", "Misbehaviour is proven."
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False, readable=True)
 
 
@@ -39,8 +41,10 @@ Examples:
   tally verify handover.tally --policy policy.toml
   tally verify handover.tally --policy policy.toml --json | jq .outcome
   tally verify handover.tally --policy policy.toml --at 2026-11-22T12:00:00Z
+  tally verify rollback-1f0c22ab.tally --policy policy.toml --proof
 
-Exit code: 0 the policy holds, 1 it does not or the file does not hold together, 2 used wrongly.
+Exit code: 0 the policy holds (with --proof: misbehaviour is proven), 1 it does not or the file
+does not hold together, 2 used wrongly.
 """
 )
 @click.argument("file", type=FILE)
@@ -48,9 +52,19 @@ Exit code: 0 the policy holds, 1 it does not or the file does not hold together,
 @click.option(
     "--at", "at", metavar="TIME", help="Time of asking: ISO 8601 or seconds since 1970; else now."
 )
+@click.option(
+    "--proof",
+    "as_proof",
+    is_flag=True,
+    help="Demand that misbehaviour is proven, in place of the policy's demands; its keys count.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
-def verify(file: Path, policy_path: Path, at: str | None, *, as_json: bool) -> None:
-    """Check an evidence file offline against a policy."""
+def verify(file: Path, policy_path: Path, at: str | None, *, as_proof: bool, as_json: bool) -> None:
+    """Check an evidence file offline against a policy.
+
+    What the file proves of anybody's misbehaviour (docs/misbehaviour.md) is always said. A file
+    that proves that, and nothing else, fulfils no policy: ask for it with --proof.
+    """
     at_s = _time(at)
     policy = _policy(policy_path)
     data = read_limited(file, EVIDENCE_BYTES_MAX)
@@ -58,14 +72,17 @@ def verify(file: Path, policy_path: Path, at: str | None, *, as_json: bool) -> N
     refusal: TallyError | None = None
     try:
         report = check_evidence(load_evidence(data), policy, at_s)
-        policy.demand(report, at_s)
+        if as_proof:
+            Misbehaved().demand(report)
+        else:
+            policy.demand(report, at_s)
     except TallyError as error:
         refusal = error
     if as_json:
         # In ASCII: names stay exact, and what is invisible or drives a terminal is spelt out.
         click.echo(json.dumps(_json(report, refusal), indent=2))
     else:
-        _print(report, refusal)
+        _print(report, refusal, holds=PROVEN if as_proof else HOLDS)
     if refusal is not None:
         sys.exit(1)
 
@@ -94,16 +111,7 @@ def _policy(path: Path) -> Policy:
 def _time(text: str | None) -> int:
     if text is None:
         return int(time.time())
-    if text.isascii() and text.isdecimal() and len(text) < 12:
-        return int(text)
-    try:
-        at = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        message = f"--at {text!r}: write it like 2026-11-22T12:00:00Z or as seconds since 1970"
-        raise click.UsageError(message) from None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=timezone.utc)
-    return int(at.timestamp())
+    return parse_time_s(text)
 
 
 def _json(report: Report | None, refusal: TallyError | None) -> dict[str, Any]:
@@ -127,6 +135,7 @@ def _json(report: Report | None, refusal: TallyError | None) -> dict[str, Any]:
             }
             for proof in report.forks
         ],
+        "proven": [proven(one) for one in report.proven],
         "party_sets": [
             {
                 "name": one.name,
@@ -150,7 +159,28 @@ def _json(report: Report | None, refusal: TallyError | None) -> dict[str, Any]:
     }
 
 
-def _print(report: Report | None, refusal: TallyError | None) -> None:
+def proven(one: Proven) -> dict[str, Any]:
+    """What a file proves of somebody, for JSON: ids in base64url."""
+    return {
+        "proof": one.name,
+        "who": one.who,
+        "accused": [b64u(id_) for id_ in one.accused],
+        "says": list(one.says),
+        "not_shown": list(one.not_shown),
+        "digest": one.digest.hex(),
+    }
+
+
+def proven_lines(report: Report) -> list[str]:
+    """What the file proves of somebody: the two statements that cannot both be true."""
+    lines = []
+    for one in report.proven:
+        lines += [f"{one.name}, of {one.who}", *(f"  says: {said}" for said in one.says)]
+        lines += [f"  not shown: {what}" for what in one.not_shown]
+    return [printable(line, LINE_CHARS_MAX) for line in lines]
+
+
+def _print(report: Report | None, refusal: TallyError | None, holds: str) -> None:
     console = screen()
     if report is not None:
         _section(console, "Checked", [f"{a}: {b}" for a, b in report.checked], "green")
@@ -158,9 +188,10 @@ def _print(report: Report | None, refusal: TallyError | None) -> None:
         _section(console, "Keys", keys_held(report), "blue")
         _section(console, "Tolerances", report.tolerances, "cyan")
         _section(console, "Claimed", claimed(report), "magenta")
+        _section(console, "Proven", proven_lines(report), "red")
         console.print(Text(report.outcome, style="bold"))
     if refusal is None:
-        console.print(Text("The policy holds.", style="bold green"))
+        console.print(Text(holds, style="bold green"))
     else:
         # The last line is the answer, where a person looks first.
         sentence = f"Refused: {refusal.message} ({refusal.reason})."

@@ -144,6 +144,14 @@ class LogCopy:
         is_genesis = isinstance(first, Statement) and first.payload[1] == GENESIS
         return self.entries[0] if is_genesis else None
 
+    def at(self, size: int) -> LogCopy:
+        """The log as it was at a size, under a note that nobody signed."""
+        if not 0 < size <= self.size:
+            raise Malformed("bad-value", f"the log {self.origin} was never shown at {size}")
+        tree = Tree()
+        tree.extend(self.leaves[:size])
+        return LogCopy(Note(self.origin, size, tree.root(), []), self.entries[:size])
+
     def file(self) -> EvidenceFile:
         """The copy as an evidence file: every entry in order, and the note."""
         entries: list[tuple[bytes, list[bytes]]] = [(data, []) for data in self.entries]
