@@ -201,7 +201,7 @@ def test_a_folder_that_holds_no_whole_log(tmp_path: Path) -> None:
     bundle.unlink()
     with pytest.raises(TallyError) as caught:
         logsource.read_log(str(folder))
-    assert caught.value.reason == "truncated"
+    assert caught.value.reason == "missing"
 
 
 def test_a_full_tile_serves_for_a_partial_one(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
-"""A validator's log over HTTP, and what it has of others' contradictions."""
+"""What a validator serves of others' contradictions."""
 
-from tallystick.evidence.limits import EVIDENCE_BYTES_MAX
 from tallystick.tools.api import ValidatorApi, octets
 
 
@@ -9,10 +8,6 @@ class LogApi(ValidatorApi):
 
     def __enter__(self) -> "LogApi":
         return self
-
-    def resource(self, path: str, bytes_max: int = EVIDENCE_BYTES_MAX) -> bytes:
-        """A resource of the log, by its path below the log's prefix."""
-        return self._get(f"/{path}", bytes_max)
 
     def fork_proofs(self) -> list[bytes]:
         """Portable fork proofs of devices, the newest first."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tallystick.evidence import note as notes
-from tallystick.evidence.errors import CouldNotCheck, Malformed
+from tallystick.evidence.errors import Malformed, TransportError
 from tallystick.evidence.limits import EVIDENCE_BYTES_MAX, LOG_CHECKPOINT_BYTES_MAX
 from tallystick.tools._files import read_bytes
 from tallystick.verify import load_evidence, tiles
@@ -22,16 +22,14 @@ Fetch = Callable[[str, int], bytes]
 
 def read_log(where: str) -> LogCopy:
     """The log at a validator's address, in a folder of tiles, or in a file that `save` made."""
-    if where.startswith(SCHEMES):
-        # Only who reads over a network needs a client of the extra for it.
-        from tallystick.tools.logapi import LogApi  # noqa: PLC0415  # see above
-
-        with LogApi(where) as api:
-            return from_tiles(api.resource)
     path = Path(where)
-    if path.is_dir():
-        return from_tiles(lambda name, bytes_max: _file(path, name, bytes_max))
-    return from_file(load_evidence(read_bytes(path, EVIDENCE_BYTES_MAX)))
+    if not where.startswith(SCHEMES) and not path.is_dir():
+        return from_file(load_evidence(read_bytes(path, EVIDENCE_BYTES_MAX)))
+    # Only who reads tiles needs a client of the extra for it.
+    from tallystick.tools.log_source import LogSource  # noqa: PLC0415  # see above
+
+    with LogSource(where) as source:
+        return from_tiles(source.fetch)
 
 
 def from_tiles(fetch: Fetch) -> LogCopy:
@@ -41,25 +39,20 @@ def from_tiles(fetch: Fetch) -> LogCopy:
         raise Malformed("too-large", f"a log of {note.size:,} entries; {ENTRIES_MAX:,} at most")
     entries: list[bytes] = []
     for tile in tiles.tiles_of(note.size):
-        if tile.level is not None:
-            continue
-        data = fetch(tile.path, tiles.BUNDLE_BYTES_MAX)
-        entries += tiles.parse_bundle(data, tile.width)
+        if tile.level is None:
+            entries += _bundle(fetch, tile)
     return LogCopy(note, entries)
 
 
-def _file(folder: Path, name: str, bytes_max: int) -> bytes:
-    path = folder / name
-    if path.exists():
-        return read_bytes(path, bytes_max)
-    if name.startswith("tile/"):
+def _bundle(fetch: Fetch, tile: tiles.Tile) -> list[bytes]:
+    try:
+        return tiles.parse_bundle(fetch(tile.path, tiles.BUNDLE_BYTES_MAX), tile.width)
+    except TransportError as error:
         # A partial tile goes when its full one is there.
-        part = tiles.parse_path(name)
-        whole = folder / part.full.path
-        if whole.exists():
-            entries = tiles.parse_bundle(read_bytes(whole, bytes_max), tiles.WIDTH)
-            return tiles.encode_bundle(entries[: part.width])
-    raise CouldNotCheck("truncated", f"{path} is not there: this folder holds no whole log")
+        if error.reason != "missing" or tile.width == tiles.WIDTH:
+            raise
+    whole = fetch(tile.full.path, tiles.BUNDLE_BYTES_MAX)
+    return tiles.parse_bundle(whole, tiles.WIDTH)[: tile.width]
 
 
 def save(copy: LogCopy, path: Path) -> None:
