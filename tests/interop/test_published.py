@@ -2,8 +2,9 @@
 
 import pytest
 
-from tallystick.evidence import cose, keys, note, proof, tree
+from tallystick.evidence import cose, cosignature, keys, note, proof, tree
 from tallystick.evidence.errors import Malformed, Unverified
+from tallystick.verify import addcheckpoint
 
 # The P-256 key "11" of RFC 9052, appendix C.7.
 KEY_11 = keys.from_raw(
@@ -183,3 +184,46 @@ def test_the_example_checkpoint_of_c2sp_is_read() -> None:
     with pytest.raises(Unverified) as refused:
         got.verify(note.parse_key(PETER))
     assert refused.value.reason == "wrong-key"
+
+
+# The example of C2SP tlog-cosignature: a checkpoint with a cosignature of its time.
+COSIGNED = (
+    "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n\n"
+    "\u2014 example.com/behind-the-sofa Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5"
+    "/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=\n"
+    "\u2014 witness.example.com/w1 jWbPPwAAAABkGFDLEZMHwSRaJNiIDoe9DYn/zXcrtPHeolMI5OWXEhZCB9dl"
+    "rDJsX3b2oyin1nPZqhf5nNo0xUe+mbIUBkBIfZ+qnA==\n"
+)
+# The example request and answer of C2SP tlog-witness.
+REQUEST = (
+    "old 20852014\nPlRNCrwHpqhGrupue0L7gxbjbMiKA9temvuZZDDpkaw=\n"
+    "jrJZDmY8Y7SyJE0MWLpLozkIVMSMZcD5kvuKxPC3swk=\n5+pKlUdi2LeF/BcMHBn+Ku6yhPGNCswZZD1X/6QgPd8=\n"
+    "/6WVhPs2CwSsb5rYBH5cjHV/wSmA79abXAwhXw3Kj/0=\n\n"
+) + C2SP
+ANSWER = (
+    "\u2014 witness.example/w1 CMp+6LWBU0anHGH5aNDTJkH/gj79sG+T6+iP2ThYN5krrDJbR1HDnucjL39QsZTS"
+    "vVjyQLrdk3DXDqI5G2HgLatVs0pWh6Up69HVOw==\n"
+    "\u2014 witness.example/w1 I7rEps0pvK2UqkS2gSpVUDhrhVtQV9lgF6pRrWAvjJHjyWpW7VcE3SiOlVlbQNt6"
+    "4vWhO+DlkL0+UfzuOBMh9ChdMkP1vi/lCAsmlw==\n"
+    "\u2014 witness.example/w2 AWui8Sk55XjYLOijihBjhqEH6nS1ndDymE0a+6idX7pLcnoB+dhnz0854aLZgrrK"
+    "bYKA7nC3HNJhm/kWl7oJlqU3rXXvpysAdyP3wQ==\n"
+)
+
+
+def test_the_example_cosignature_of_c2sp_is_read_as_its_message_says() -> None:
+    got = note.parse(COSIGNED)
+    assert got.text() == COSIGNED
+    signature = got.signatures[1][2]
+    assert len(signature) == cosignature.TIME_SIZE + cosignature.SIGNATURE_SIZE
+    time_s = int.from_bytes(signature[: cosignature.TIME_SIZE], "big")
+    assert cosignature.signed_message(got.body(), time_s).decode() == (
+        "cosignature/v1\ntime 1679315147\nexample.com/behind-the-sofa\n20852163\n"
+        "CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n"
+    )
+
+
+def test_the_example_request_and_answer_of_c2sp_are_read() -> None:
+    request = addcheckpoint.parse(REQUEST.encode())
+    assert (request.old, len(request.proof), request.note.size) == (20852014, 4, 20852163)
+    assert request.encode() == REQUEST.encode()
+    assert cosignature.lines(cosignature.parse_lines(ANSWER)) == ANSWER

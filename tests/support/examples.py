@@ -107,6 +107,7 @@ RECEIVER = Signer(ES256, "receiver")
 GATEWAY = Signer(EDDSA, "gateway")
 VALIDATOR = Signer(ES256, "validator")
 NOTE_SIGNER = Signer(EDDSA, "validator's notes")
+WITNESS = Signer(EDDSA, "witness")
 ROOTS = {
     ACME: ACME_ROOT.public_key(),
     GLOBEX: GLOBEX_ROOT.public_key(),

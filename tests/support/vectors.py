@@ -13,6 +13,7 @@ from tallystick.evidence import (
     cbor,
     checkpoint,
     claim,
+    cosignature,
     credential,
     custody,
     custody_atecc608,
@@ -429,6 +430,20 @@ def log_checkpoint(given: Given) -> Given:
 @operation
 def note_key(given: Given) -> Given:
     key = note.parse_key(given["text"])
+    return {"name": key.name, "key_id": key.key_id.hex(), "key": key.key.raw.hex()}
+
+
+@operation
+def log_cosignature(given: Given) -> Given:
+    received = note.parse(given["text"])
+    key = cosignature.parse_key(given["key"])
+    time_s = key.verify(received.body(), received.signatures)
+    return {"origin": received.origin, "size": received.size, "time_s": str(time_s)}
+
+
+@operation
+def cosigner_key(given: Given) -> Given:
+    key = cosignature.parse_key(given["text"])
     return {"name": key.name, "key_id": key.key_id.hex(), "key": key.key.raw.hex()}
 
 

@@ -299,8 +299,9 @@ def test_two_histories_are_proven(forger: Forger, tmp_path: Path, first: int, se
     assert code == 1
     assert [one["kind"] for one in said["found"]] == ["two-histories"]
     (file,) = state.parent.glob("two-histories-*.tally")
-    (proof,) = evidencefile.parse(file.read_bytes()).proofs
-    shown = misbehaviour.parse(proof)
+    proofs = list(evidencefile.parse(file.read_bytes()).proofs)
+    assert len(proofs) == 1
+    shown = misbehaviour.parse(proofs[0])
     assert isinstance(shown, Equivocation)
     assert (shown.first.size, shown.second.size) == (first, second)
     for one in (shown.first, shown.second):

@@ -18,6 +18,7 @@ if __name__ == "__main__":
 from support import vectors  # noqa: E402  # after the path is set
 from support.scenarios import (  # noqa: E402  # as above
     circle,
+    cosigners,
     custodies,
     devices,
     encodings,
@@ -36,6 +37,7 @@ from support.scenarios import (  # noqa: E402  # as above
 PARTS = (
     *(encodings, records, devices, identities, custodies, joining),
     *(guilty, forks, gateways, lines, logs, verdicts, erasures, circle),
+    cosigners,
 )
 
 
