@@ -127,6 +127,8 @@ def test_what_is_not_known_here_is_not_known_to_be_another_thing() -> None:
         released(task="order-0"),
         acquired(profile=OPEN_CHAIN),
         acquired(task="order-1", index=7),
+        # A device that is none of the claim's own parties made it.
+        acquired()._replace(device=C),
     ],
 )
 def test_only_acquisitions_count(other: KnownClaim) -> None:
@@ -389,9 +391,62 @@ def test_a_role_of_many_makes_no_exclusive_grants_and_a_fifth_check_cannot_be_re
     assert reasons(under("exclusive", parameters, 5)) == [
         "The parameters of the check it-4 cannot be read."
     ]
-    crowd = Profile("p", 1, "acme", 1000, {**ROLES, "giver": [1, 5]}, CLAIMS, ALONE.checks)
-    own = said(crowd, "giver", A, interval=[1, 2, 0])
-    inputs = PartySetInputs(
-        *(crowd, worlds.NAMESPACE, worlds.ORDER, PARTIES, [own], ()), closed=True, silence=()
+    for checks in (ALONE.checks, CHAIN.checks):
+        crowd = Profile("p", 1, "acme", 1000, {**ROLES, "giver": [1, 5]}, CLAIMS, checks)
+        own = said(crowd, "giver", A, interval=[1, 2, 0])
+        inputs = PartySetInputs(
+            *(crowd, worlds.NAMESPACE, worlds.ORDER, PARTIES, [own], ()), closed=True, silence=()
+        )
+        assert find(inputs).checks[0].reason == "The parameters of the check it-0 cannot be read."
+
+
+def test_the_largest_finding_fits_a_log_entry() -> None:
+    """All bounds at once: 32 slots, 28 of them contradicted, 16 checks, 64 neighbours."""
+    devices = sorted(worlds.device_id(str(n)) for n in range(32))
+    few, many, name = "g" * 64, "m" * 64, "c" * 64
+    fields = {f"{n}" * 64: ["text", None, None, True] for n in range(4)}
+    claims = {few: {name: fields}, many: {name: fields}}
+    checks: list[list[Any]] = []
+    for n, field in enumerate(fields):
+        parameters = {"grant": f"{few}.{name}", "resource": field, "longest_ms": 100}
+        checks.append(["exclusive", f"{n:064}", {**parameters, "by": "anyone"}])
+    places = [f"{role}.{name}.{'0' * 64}" for role in (few, many)]
+    checks += [["agree", f"{n:064}", {"fields": places}] for n in range(4, 16)]
+    profile = Profile("p" * 64, 1, "acme", 1000, {few: [1, 4], many: [1, 28]}, claims, checks)
+    parties = {few: devices[:4], many: devices[4:]}
+
+    def made(role: str, device: bytes, values: list[str], task: str, when: list[int]) -> KnownClaim:
+        given = dict(zip(fields, values, strict=True))
+        claim = make_claim(profile.digest, parties, role, name, given, task=task, interval=when)
+        return known(claim, device, index=len(values[0]))
+
+    own = [
+        made(few, device, [f"{number}-{n}" + "x" * 120 for n in range(4)], "order-1", [100, 150, 9])
+        for number, device in enumerate(devices[:4])
+    ]
+    own += [
+        made(many, device, [text] * 4, "order-1", [1, 2, 0])
+        for device in devices[4:]
+        for text in ("x" * 200, "y" * 201)
+    ]
+    # For each grant and resource: before and after, surely and at most.
+    others = [
+        made(
+            few,
+            devices[number],
+            [f"{number}-{k}" + "x" * 120 if k == n else f"{number}{n}{k}{at}" for k in range(4)],
+            f"order-{number}-{n}-{at}",
+            when,
+        )
+        for number in range(4)
+        for n in range(4)
+        for at, when in enumerate(([90, 120, 0], [70, 115, 15], [110, 130, 0], [130, 140, 30]))
+    ]
+    given = PartySetInputs(
+        *(profile, worlds.NAMESPACE, worlds.ORDER, parties, own, others), closed=True, silence=()
     )
-    assert find(inputs).checks[0].reason == "The parameters of the check it-0 cannot be read."
+    interaction = own[0].claim.interaction_id() if own[0].claim else b""
+    found = find(given._replace(interaction=interaction))
+    assert found.encode() == naive.find(given._replace(interaction=interaction))
+    assert (found.state, len(found.claims), len(found.others)) == ("conflicting", 60, 64)
+    assert len(found.encode()) < 36_000
