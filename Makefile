@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Tests run beside each other, one worker a core; a file's tests stay together.
+# Tests run beside each other, three workers on two cores; a file's tests stay together, and those
+# that take longest begin (tests/support/scheduling.py).
 TEST_WORKERS ?= auto
 TEST_ARGS ?=
 
@@ -18,7 +19,8 @@ demo: .venv ## Show the whole way of a decision, with three lies, on this machin
 	@$(BIN)/tally demo
 
 test: hardware ## Run all tests; installs the system packages that they need
-	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(TEST_ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder \
+	  $(TEST_ARGS)
 
 check: .venv ## Lint, format and type checks over everything
 	@$(BIN)/ruff check .

@@ -12,6 +12,7 @@ from hypothesis import settings
 from support import in_memory
 from support.device_suite import DEVICE_TESTS, DeviceTest
 from support.no_skip import pytest_make_collect_report, pytest_runtest_makereport
+from support.scheduling import pytest_collection_modifyitems, pytest_xdist_auto_num_workers
 from tallystick.tools import device_library as library
 from tallystick.tools import micropython
 from tallystick.tools import mosquitto as broker
@@ -35,7 +36,12 @@ if _MEMORY is not None:
     # After pytest's own, which are registered later.
     atexit.register(_MEMORY.close)
 
-__all__ = ["pytest_make_collect_report", "pytest_runtest_makereport"]
+__all__ = [
+    "pytest_collection_modifyitems",
+    "pytest_make_collect_report",
+    "pytest_runtest_makereport",
+    "pytest_xdist_auto_num_workers",
+]
 
 
 def pytest_sessionfinish(exitstatus: int) -> None:
