@@ -1,20 +1,18 @@
 """Proofs of misbehaviour in files: each convicts whom it should; nothing nearly like it does."""
 
-from typing import Any
+from functools import partial
 
 import pytest
 
 from support import guilt
-from support.devices import VALID_S, Device
 from support.guilt import Guilt
-from support.keychanges import head_of, revoke
+from support.proven import left, refusal, refused, report, robbed
 from support.story import NOW_S, START_MS, Story, StoryValidator, disclose
 from tallystick.evidence import cbor, misbehaviour, verdict
-from tallystick.evidence.deviceproofs import Disorder, Missed
 from tallystick.evidence.errors import TallyError
-from tallystick.evidence.evidencefile import EvidenceFile
 from tallystick.evidence.finding import Finding
-from tallystick.evidence.headproofs import Equivocation
+from tallystick.evidence.gatewayhead import GatewayHead
+from tallystick.evidence.headproofs import Equivocation, TwoStories
 from tallystick.evidence.verdictproofs import (
     Baseless,
     Disagreement,
@@ -23,28 +21,8 @@ from tallystick.evidence.verdictproofs import (
     Unlogged,
     decided,
 )
-from tallystick.verify import Policy, Report, check, check_evidence, load_evidence
+from tallystick.verify import Policy, check, load_evidence
 from tallystick.verify.demands import Misbehaved
-
-
-def report(file: EvidenceFile, policy: str | None = None) -> Report:
-    made = Policy.parse(policy or guilt.matched().policy)
-    return check_evidence(load_evidence(file.encode()), made, NOW_S)
-
-
-def refusal(file: EvidenceFile) -> TallyError:
-    with pytest.raises(TallyError) as caught:
-        report(file)
-    return caught.value
-
-
-def left(file: EvidenceFile, policy: str | None = None) -> str:
-    """Why the one proof in a file was not checked."""
-    made = report(file, policy)
-    assert made.proven == []
-    (why,) = [why for what, why in made.not_checked if what.startswith("proof of misbehaviour")]
-    return why
-
 
 STORY = guilt.matched()
 ACCUSED: dict[str, list[bytes]] = {
@@ -148,117 +126,6 @@ VALIDATORS = sorted(set(guilt.ALL) - {"disorder", "revived", "two-stories"})
 def test_an_unknown_validator_is_not_convicted(name: str) -> None:
     policy = STORY.policy.split("[validators]")[0]
     assert "no" in left(guilt.ALL[name]().file(), policy)
-
-
-# --- devices --------------------------------------------------------------------------------------
-
-
-def revoked(device: Device, reason: int, time_ms: int = START_MS) -> list[bytes]:
-    """Its credential, longer by a revocation that names its newest head."""
-    return revoke(device, reason, head_of(device), time_ms=time_ms)
-
-
-def robbed(log: StoryValidator) -> list[bytes]:
-    """A validator's credential when its key was stolen."""
-    return guilt.stolen(log.fleet, log.credential)
-
-
-@pytest.mark.parametrize("name", ["disorder", "revived"])
-def test_a_stolen_key_convicts_nobody(name: str) -> None:
-    made = guilt.ALL[name]()
-    device = STORY.acme.device("arm-1")
-    device.record(1)
-    assert "compromised" in left(made._replace(credentials=[revoked(device, 2)]).file())
-
-
-def test_a_head_beyond_the_end_of_its_key_convicts_nobody() -> None:
-    made = guilt.disorder()
-    device = STORY.acme.device("arm-1")
-    device.record(1)
-    assert "beyond the end" in left(made._replace(credentials=[revoked(device, 1)]).file())
-
-
-def test_a_convicted_device_is_suspect() -> None:
-    made = guilt.disorder()
-    file = Guilt(STORY, made.proof, *guilt.claims_of(STORY)).file()
-    statuses = {record.device: record.status for record in report(file).records}
-    assert statuses == {STORY.giver.id: "suspect", STORY.receiver.id: "active"}
-
-
-def a_gap(*steps_s: int, **changes: Any) -> tuple[Guilt, Missed]:
-    device, log = guilt.log_with_a_gap(steps_s, **changes)
-    proof = Missed(device.id, guilt.whole(log, 1))
-    return Guilt(STORY, proof, [device.credential]), proof
-
-
-@pytest.mark.parametrize(
-    ("steps_s", "holds"),
-    [((60, 60), False), ((60, 60, 1), True), ((61, 60), False), ((59,), False)],
-)
-def test_an_interval_counts_as_missed_past_the_way_of_a_head(
-    steps_s: tuple[int, ...], holds: bool
-) -> None:
-    # The declared interval is 60 s, and a head may be on its way for as long.
-    made, _ = a_gap(*steps_s)
-    if holds:
-        assert report(made.file()).proven
-    else:
-        assert refusal(made.file()).reason == "no-contradiction"
-
-
-def test_a_validator_that_was_away_proves_nothing() -> None:
-    made, proof = a_gap(50, 61, 50)
-    assert proof.pause_ms == 61_000
-    assert "not there" in refusal(made.file()).message
-
-
-def test_a_gap_is_as_long_as_the_log_shows_it() -> None:
-    # Its end left out: what is not shown is no gap.
-    device, log = guilt.log_with_a_gap((50, 50, 50))
-    proof = Missed(device.id, guilt.whole(log, 1, {1, 2, 3, 4}))
-    assert proof.end_ms - proof.begin_ms == 100_000
-    made = Guilt(STORY, proof, [device.credential])
-    assert refusal(made.file()).reason == "no-contradiction"
-
-
-def test_a_gap_without_end_is_one() -> None:
-    made, _ = a_gap(50, 50, 50, back=False)
-    assert report(made.file()).proven
-
-
-def test_a_device_out_of_service_misses_nothing() -> None:
-    device, log = guilt.log_with_a_gap()
-    made = Guilt(STORY, Missed(device.id, guilt.whole(log, 1)), [])
-    for reason in (0, 1):
-        early = made._replace(credentials=[revoked(device, reason, START_MS + 1000)])
-        assert "changed or ended" in refusal(early.file()).message
-    late = made._replace(credentials=[revoked(device, 0, START_MS + 3_600_000)])
-    assert report(late.file()).proven
-
-
-def test_a_key_change_in_the_log_explains_a_gap() -> None:
-    device, log = guilt.log_with_a_gap()
-    log.entries.insert(4, revoked(device, 0)[-1])
-    with pytest.raises(TallyError, match="key changed"):
-        Missed(device.id, guilt.whole(log, 1))
-
-
-def test_outside_the_enrolments_validity_nothing_is_missed() -> None:
-    device, log = guilt.log_with_a_gap()
-    credential = STORY.acme.enrol(device.signer, valid_s=(VALID_S[0], START_MS // 1000 + 100))
-    made = Guilt(STORY, Missed(device.id, guilt.whole(log, 1)), [credential])
-    assert "valid" in refusal(made.file()).message
-
-
-def test_a_counter_that_falls_with_the_key_convicts_nobody() -> None:
-    device = STORY.acme.device("arm-1")
-    device.counter = 9
-    first = device.record(2).checkpoint
-    device.counter = 3
-    proof = Disorder(first, device.record(2).checkpoint)
-    assert proof.only_counter
-    assert report(Guilt(STORY, proof, [device.credential]).file()).proven
-    assert not guilt.disorder().proof.only_counter  # type: ignore[attr-defined]  # a Disorder
 
 
 # --- gateways and logs ----------------------------------------------------------------------------
@@ -409,6 +276,21 @@ def test_a_claim_below_the_size_must_be_the_one_logged_there() -> None:
     with pytest.raises(TallyError) as caught:
         Ignored(called, half, guilt.whole(log, at, {at}))
     assert caught.value.reason == "no-contradiction"
+
+
+def test_nothing_follows_from_two_parties() -> None:
+    one, other = STORY.gateways["acme"][0], STORY.gateways["borealis"][0]
+    made = [
+        GatewayHead(3, bytes([at]) * 32, START_MS).sign(key, name, key.public_key().thumbprint())
+        for at, (key, name) in enumerate(((one, "acme"), (other, "borealis")))
+    ]
+    assert refused(partial(TwoStories, made[0], made[1], None)) == "no-contradiction"
+    entry, receipt, _ = guilt.unlogged().proof.fields()
+    log = StoryValidator(STORY.validators[1].fleet)
+    log.genesis()
+    log.tick(5000)
+    extract = guilt.hashes_of(log, {1})
+    assert refused(partial(Unlogged, entry, receipt, extract)) == "no-contradiction"
 
 
 def test_a_longer_log_does_not_make_a_verdict_baseless() -> None:

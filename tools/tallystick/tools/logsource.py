@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tallystick.evidence import note as notes
-from tallystick.evidence.errors import Malformed, TransportError
+from tallystick.evidence.errors import Malformed
 from tallystick.evidence.limits import EVIDENCE_BYTES_MAX, LOG_CHECKPOINT_BYTES_MAX
 from tallystick.tools._files import read_bytes
-from tallystick.verify import load_evidence, tiles
+from tallystick.verify import load_evidence, logread
 from tallystick.verify.logcopy import LogCopy, from_file
 
 ENTRIES_MAX = 10_000_000
@@ -38,21 +38,9 @@ def from_tiles(fetch: Fetch) -> LogCopy:
     if note.size > ENTRIES_MAX:
         raise Malformed("too-large", f"a log of {note.size:,} entries; {ENTRIES_MAX:,} at most")
     entries: list[bytes] = []
-    for tile in tiles.tiles_of(note.size):
-        if tile.level is None:
-            entries += _bundle(fetch, tile)
+    for _, found in logread.entries(fetch, 0, note.size):
+        entries += found
     return LogCopy(note, entries)
-
-
-def _bundle(fetch: Fetch, tile: tiles.Tile) -> list[bytes]:
-    try:
-        return tiles.parse_bundle(fetch(tile.path, tiles.BUNDLE_BYTES_MAX), tile.width)
-    except TransportError as error:
-        # A partial tile goes when its full one is there.
-        if error.reason != "missing" or tile.width == tiles.WIDTH:
-            raise
-    whole = fetch(tile.full.path, tiles.BUNDLE_BYTES_MAX)
-    return tiles.parse_bundle(whole, tiles.WIDTH)[: tile.width]
 
 
 def save(copy: LogCopy, path: Path) -> None:
