@@ -18,7 +18,7 @@ from tallystick.evidence import batch, checkpoint, notarised, receipt, verdict
 from tallystick.evidence.batchanswer import BatchAnswer
 from tallystick.evidence.errors import TallyError, TransportError
 from tallystick.evidence.kinds import NOTARISED
-from tallystick.gateway import forward, steps, verdicts
+from tallystick.gateway import steps, verdicts
 from tallystick.gateway.batching import Builder
 from tallystick.gateway.config import Send
 from tallystick.gateway.forward import Forwarder

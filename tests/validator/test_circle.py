@@ -1,6 +1,7 @@
 """The peers folder: imports, renewals, removals while it runs; the policy in the log."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from tallystick.evidence.keys import PublicKey
 from tallystick.validator import circle as circles
 from tallystick.validator import config as configs
 from tallystick.validator.peering import Peering
-from tallystick.validator.sequencer import Sequencer
 from tallystick.validator.service import Service
 
 START_S = START_MS // 1000
@@ -46,8 +46,8 @@ class Imports(Room):
     def open(self) -> None:
         self.peers = self.folder / "peers"
         self.peers.mkdir(parents=True, exist_ok=True)
-        config = load(self.folder, self.fleets, owner=self.owner, peer_files='"peers"')
-        self.sequencer = Sequencer(config, self.clock)
+        self.settings["peer_files"] = '"peers"'
+        super().open()
 
     def put(self, fleet: Fleet, data: bytes | None = None, name: str | None = None) -> None:
         path = self.peers / f"{name or fleet.name}.peer"
@@ -77,8 +77,8 @@ BOREALIS = Fleet("borealis")
 
 
 @pytest.fixture
-def room(tmp_path: Path) -> Any:
-    made = Imports(tmp_path / "v", [Fleet("acme")], Clock())
+def room(tmp_path: Path, store: str) -> Iterator[Imports]:
+    made = Imports(tmp_path / "v", [Fleet("acme")], Clock(), store=store)
     yield made
     made.close()
 

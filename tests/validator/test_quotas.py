@@ -1,11 +1,13 @@
 """A19: quotas of keys, their signed refusals, and that nobody pays for another (protocol, 6.7)."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.devices import Device, Fleet
+from support.site import until
 from support.validating import START_MS, Clock, Gateway, Room, compress, load
 from tallystick.evidence import batch, quotarefusal
 from tallystick.evidence.errors import Malformed, TallyError
@@ -13,38 +15,33 @@ from tallystick.evidence.quotarefusal import VerifiedQuotaRefusal
 from tallystick.validator import config as configs
 from tallystick.validator.problem import Problem
 from tallystick.validator.quotas import DAY_MS, device_of
-from tallystick.validator.sequencer import Sequencer
 
 LARGE = 1 << 40
 SMALL = {"records_per_s": 10, "burst_s": 10, "bytes_per_day": LARGE}
 ENDLESS = {"records_per_s": 1 << 20, "burst_s": 600, "bytes_per_day": LARGE}
 
 
-class Tight(Room):
-    """A validator with quotas as a test wants them."""
-
-    tables: dict[str, dict[str, int]]
-
-    def open(self) -> None:
-        config = load(self.folder, self.fleets, owner=self.owner)
-        path = self.folder / "validator.toml"
-        lines = [
-            line
-            for holder, limits in self.tables.items()
-            for line in (f"[quotas.{holder}]", *(f"{k} = {v}" for k, v in limits.items()))
-        ]
-        path.write_text(path.read_text() + "\n" + "\n".join(lines) + "\n")
-        config = configs.load(path)
-        self.sequencer = Sequencer(config, self.clock)
+Tight = Callable[..., Room]
 
 
-def tight(folder: Path, fleets: list[Fleet], **tables: dict[str, int]) -> Tight:
-    made = Tight.__new__(Tight)
-    made.tables = {"device": ENDLESS, "gateway": ENDLESS, "fleet": ENDLESS} | tables
-    made.folder, made.fleets, made.clock, made.owner = folder, fleets, Clock(), "notary"
-    made.store = "validator.sqlite"  # type: ignore[attr-defined,unused-ignore]
-    made.open()
-    return made
+@pytest.fixture
+def tight(tmp_path: Path, store: str) -> Iterator[Tight]:
+    """Makes a validator with quotas as a test wants them."""
+    made = []
+
+    def make(fleets: list[Fleet], **tables: dict[str, int]) -> Room:
+        wanted = {"device": ENDLESS, "gateway": ENDLESS, "fleet": ENDLESS} | tables
+        rows = (
+            f"{holder} = {{ {', '.join(f'{k} = {v}' for k, v in limits.items())} }}"
+            for holder, limits in wanted.items()
+        )
+        settings = {"quotas": "{ " + ", ".join(rows) + " }"}
+        made.append(Room(tmp_path / "v", fleets, Clock(), store=store, settings=settings))
+        return made[-1]
+
+    yield make
+    for room in made:
+        room.close()
 
 
 def refused(room: Room, data: bytes) -> list[VerifiedQuotaRefusal]:
@@ -70,9 +67,9 @@ def sends(gateway: Gateway, device: Device, records: int) -> bytes:
     return gateway.batch(first, devices=[device])
 
 
-def test_a_device_that_sends_too_much_is_refused_with_a_signature(tmp_path: Path) -> None:
+def test_a_device_that_sends_too_much_is_refused_with_a_signature(tight: Tight) -> None:
     fleet = Fleet("acme")
-    room = tight(tmp_path / "v", [fleet], device=SMALL)
+    room = tight([fleet], device=SMALL)
     device, gateway = fleet.device(), Gateway(fleet)
     assert room.send(sends(gateway, device, 150)).refused == []  # overdrawn by one batch
     data = sends(gateway, device, 1)
@@ -87,12 +84,11 @@ def test_a_device_that_sends_too_much_is_refused_with_a_signature(tmp_path: Path
     assert refused(room, data)[0].until_ms == said.until_ms
     room.clock.now_ms += 1
     assert room.send(data).refused == []
-    room.close()
 
 
-def test_bytes_are_counted_by_the_day(tmp_path: Path) -> None:
+def test_bytes_are_counted_by_the_day(tight: Tight) -> None:
     fleet = Fleet("acme")
-    room = tight(tmp_path / "v", [fleet], device=ENDLESS | {"bytes_per_day": 4_000})
+    room = tight([fleet], device=ENDLESS | {"bytes_per_day": 4_000})
     device, gateway = fleet.device(), Gateway(fleet)
     room.send(sends(gateway, device, 100))
     data = sends(gateway, device, 1)
@@ -102,12 +98,11 @@ def test_bytes_are_counted_by_the_day(tmp_path: Path) -> None:
     assert said.until_ms == (START_MS // DAY_MS + 1) * DAY_MS
     room.clock.now_ms = said.until_ms
     room.send(data)
-    room.close()
 
 
-def test_counters_survive_a_restart(tmp_path: Path) -> None:
+def test_counters_survive_a_restart(tight: Tight) -> None:
     fleet = Fleet("acme")
-    room = tight(tmp_path / "v", [fleet], device=SMALL)
+    room = tight([fleet], device=SMALL)
     device, gateway = fleet.device(), Gateway(fleet)
     room.send(sends(gateway, device, 150))
     data = sends(gateway, device, 1)
@@ -115,13 +110,12 @@ def test_counters_survive_a_restart(tmp_path: Path) -> None:
     room.close()
     room.open()
     assert [one.until_ms for one in refused(room, data)] == [one.until_ms for one in first]
-    room.close()
 
 
 @pytest.mark.parametrize("holder", ["gateway", "fleet"])
-def test_one_fleet_is_refused_and_another_is_not(tmp_path: Path, holder: str) -> None:
+def test_one_fleet_is_refused_and_another_is_not(tight: Tight, holder: str) -> None:
     acme, borealis = Fleet("acme"), Fleet("borealis")
-    room = tight(tmp_path / "v", [acme, borealis], **{holder: SMALL})
+    room = tight([acme, borealis], **{holder: SMALL})
     flood, good = Gateway(acme), Gateway(borealis, "other")
     device, other = acme.device(), borealis.device("b-1")
     room.send(sends(flood, device, 150))
@@ -137,17 +131,16 @@ def test_one_fleet_is_refused_and_another_is_not(tmp_path: Path, holder: str) ->
         assert [one.holder for one in refused(room, data)] == ["fleet"]
     else:
         room.send(data)
-    room.close()
 
 
-def test_nobody_uses_up_the_quota_of_a_device_but_its_key(tmp_path: Path) -> None:
+def test_nobody_uses_up_the_quota_of_a_device_but_its_key(tight: Tight) -> None:
     """A stranger's gateway replays its segments, spoils them, and names it in junk."""
     acme, borealis = Fleet("acme"), Fleet("borealis")
-    room = tight(tmp_path / "v", [acme, borealis], device=SMALL)
+    room = tight([acme, borealis], device=SMALL)
     device, own, thief = acme.device(), Gateway(acme), Gateway(borealis, "thief")
     room.send(sends(own, device, 60))
     segment = own.items[0]
-    uses = "SELECT left, bytes FROM quota_use WHERE holder = 'device'"
+    uses = "SELECT * FROM quota_use WHERE holder = 'device'"
     before = room.rows(uses)
     assert before
     for n in range(5):
@@ -158,12 +151,11 @@ def test_nobody_uses_up_the_quota_of_a_device_but_its_key(tmp_path: Path) -> Non
     assert [why for _, why in room.send(thief.batch(5)).refused] == ["bad-signature"]
     assert room.rows(uses) == before
     assert room.send(sends(own, device, 30)).refused == []
-    room.close()
 
 
-def test_the_same_batch_again_costs_nothing(tmp_path: Path) -> None:
+def test_the_same_batch_again_costs_nothing(tight: Tight) -> None:
     fleet = Fleet("acme")
-    room = tight(tmp_path / "v", [fleet], gateway=SMALL)
+    room = tight([fleet], gateway=SMALL)
     device, gateway = fleet.device(), Gateway(fleet)
     data = sends(gateway, device, 150)
     first = room.send(data).encode()
@@ -171,12 +163,11 @@ def test_the_same_batch_again_costs_nothing(tmp_path: Path) -> None:
     # F13: it did not hear the answer; that its quota is used up meanwhile changes nothing.
     assert room.send(data).encode() == first
     assert room.rows("SELECT * FROM quota_use ORDER BY holder") == before
-    room.close()
 
 
-def test_who_does_not_obey_gets_no_second_signature_at_once(tmp_path: Path) -> None:
+def test_who_does_not_obey_gets_no_second_signature_at_once(tight: Tight) -> None:
     fleet = Fleet("acme")
-    room = tight(tmp_path / "v", [fleet], device=SMALL)
+    room = tight([fleet], device=SMALL)
     device, gateway = fleet.device(), Gateway(fleet)
     room.send(sends(gateway, device, 150))
     data = sends(gateway, device, 1)
@@ -184,22 +175,20 @@ def test_who_does_not_obey_gets_no_second_signature_at_once(tmp_path: Path) -> N
     assert refused(room, data) == []
     room.clock.now_ms += 1000
     assert len(refused(room, data)) == 1
-    room.close()
 
 
-def test_a_clock_that_is_set_back_fills_nothing(tmp_path: Path) -> None:
+def test_a_clock_that_is_set_back_fills_nothing(tight: Tight) -> None:
     fleet = Fleet("acme")
-    room = tight(tmp_path / "v", [fleet], device=SMALL)
+    room = tight([fleet], device=SMALL)
     device, gateway = fleet.device(), Gateway(fleet)
     room.send(sends(gateway, device, 150))
     room.clock.now_ms -= 365 * DAY_MS
     assert len(refused(room, sends(gateway, device, 1))) == 1
-    room.close()
 
 
-def test_the_door_finds_the_lane_of_whoever_signed(tmp_path: Path) -> None:
+def test_the_door_finds_the_lane_of_whoever_signed(tight: Tight) -> None:
     acme, borealis = Fleet("acme"), Fleet("borealis")
-    room = tight(tmp_path / "v", [acme, borealis])
+    room = tight([acme, borealis])
     device, gateway, stranger = acme.device(), Gateway(acme), Gateway(Fleet("nobody"), "gate")
     door = room.sequencer.door
     data = sends(gateway, device, 1)
@@ -213,7 +202,6 @@ def test_the_door_finds_the_lane_of_whoever_signed(tmp_path: Path) -> None:
     assert wrong.value.reason == "bad-signature"
     stranger.take(gateway.items[0])
     assert door.lane(compress(stranger.batch())) == "?"
-    room.close()
 
 
 def test_a_device_is_read_from_a_segment_without_parsing_it() -> None:
@@ -251,3 +239,30 @@ def test_defaults_are_those_of_the_documentation() -> None:
         gib: Any = quota.bytes_per_day / (1 << 30)
         row = f"| {holder} | {quota.records_per_s:,} | {quota.burst_s} s | {gib:.0f} GiB |"
         assert row in page, row
+
+
+def test_a_flood_of_one_fleet_delays_another_by_one_batch(tight: Tight) -> None:
+    """The whole way but HTTP: sixteen batches wait of one fleet when one of another comes."""
+    acme, borealis = Fleet("acme"), Fleet("borealis")
+    room = tight([acme, borealis])
+    flood, good = Gateway(acme), Gateway(borealis, "other")
+    device, other = acme.device(), borealis.device("b-1")
+    room.send(sends(flood, device, 1))
+    room.send(sends(good, other, 1))
+    sequencer = room.sequencer
+    done: list[str] = []
+
+    def submit(gateway: Gateway, sender: Device) -> None:
+        data = compress(sends(gateway, sender, 1))
+        lane = sequencer.door.lane(data)
+        sequencer.submit(data, lane).add_done_callback(lambda _: done.append(lane))
+
+    for _ in range(16):
+        submit(flood, device)
+    with pytest.raises(Problem) as full:
+        submit(flood, device)
+    assert (full.value.reason, full.value.status) == ("over-quota", 503)
+    submit(good, other)
+    sequencer.start()
+    until(lambda: len(done) == 17, "every answer")
+    assert done.index("borealis") <= 1

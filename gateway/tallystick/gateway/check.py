@@ -16,7 +16,9 @@ from typing import Any
 
 from tallystick.evidence.credential import Credential, verify_credential
 from tallystick.evidence.errors import Malformed, TallyError, TransportError
+from tallystick.evidence.peercircle import Decider
 from tallystick.gateway.broker import abandon, make_client
+from tallystick.gateway.circle import read_folder
 from tallystick.gateway.config import BrokerConfig, Config, ValidatorConfig
 from tallystick.gateway.folder import Folder
 from tallystick.gateway.http import Http
@@ -49,6 +51,7 @@ def check(config: Config) -> list[Check]:
         ),
         Check("roots", good=True, found=", ".join(sorted(config.roots))),
         _try("enrolments", lambda: _enrolments(config, now_s), "replace or remove the bad file"),
+        *([_peers_check(config)] if config.peer_files is not None else []),
         _try("store", lambda: _store(config.store), "make the folder writable for this user"),
         *([_serial_check(config)] if config.serial else []),
         *([_join_check(config.join)] if config.join else []),
@@ -100,6 +103,22 @@ def _enrolments(config: Config, now_s: int) -> str:
         except TallyError as error:
             raise type(error)(error.reason, f"{config.enrolments}: {error.message}") from error
     return f"{good} credentials"
+
+
+def _peers_check(config: Config) -> Check:
+    what = "replace the file with one that is whole; what was in force stays in force"
+    return _try("peer files", lambda: _peer_files(config), what)
+
+
+def _peer_files(config: Config) -> str:
+    folder = config.peer_files
+    if folder is None or not folder.is_dir():
+        return "no folder yet; `tally peer import` makes it"
+    plan = Decider(config.roots).decide(read_folder(folder), {})
+    if plan.wrong:
+        said = "; ".join(f"{name}: {why}" for name, why in plan.wrong.items())
+        raise Malformed("bad-value", said)
+    return ", ".join(sorted(plan.files)) or "nobody was imported"
 
 
 def _store(path: Path) -> str:

@@ -98,7 +98,7 @@ class Circle:
             return Plan({}, {})
         known = self._plan.files
         try:
-            found = _read_folder(self._folder)
+            found = read_folder(self._folder)
         except OSError as error:
             # Not the same as an empty one: a disk that is away removes nobody.
             why = f"{error.strerror}; what was in force stays"
@@ -177,7 +177,8 @@ class Circle:
         return found + [{"name": file, **blank, "problem": why} for file, why in wrong.items()]
 
 
-def _read_folder(folder: Path) -> dict[str, bytes | str]:
+def read_folder(folder: Path) -> dict[str, bytes | str]:
+    """File name -> bytes, or why it could not be read; OSError where there is no folder."""
     found: dict[str, bytes | str] = {}
     names = sorted(path.name for path in folder.iterdir() if path.suffix == peerfile.SUFFIX)
     for name in names[: peercircle.FILES_MAX + 1]:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from tallystick.evidence.errors import CouldNotCheck, Malformed, TallyError
 from tallystick.evidence.keys import b64u
+from tallystick.evidence.peercircle import Decider
 from tallystick.validator import schema
 from tallystick.validator._postgresql import of_server
+from tallystick.validator.circle import read_folder
 from tallystick.validator.config import Config
 from tallystick.validator.place import Server
 from tallystick.validator.sequencer import close_keys, own_keys, read_profiles
@@ -34,6 +36,7 @@ def check(config: Config) -> list[Checked]:
         ("store", _store),
         ("readers", _readers),
         ("peers", _peers),
+        ("peer files", _peer_files),
     )
     found = []
     for name, look in parts:
@@ -116,3 +119,15 @@ def _peers(config: Config) -> str:
     if not config.peers:
         return "none: a cloned key whose other history another validator heard is not found"
     return ", ".join(f"{peer.name} at {peer.url}" for peer in config.peers)
+
+
+def _peer_files(config: Config) -> str:
+    if config.peer_files is None:
+        return "no folder: `tally peer import` needs peer_files"
+    if not config.peer_files.is_dir():
+        return f"{config.peer_files} will be made by `tally peer import`"
+    plan = Decider(config.roots).decide(read_folder(config.peer_files), {})
+    if plan.wrong:
+        said = "; ".join(f"{name}: {why}" for name, why in plan.wrong.items())
+        raise Malformed("bad-value", f"{said}; what was in force before stays in force")
+    return ", ".join(sorted(plan.files)) or "nobody was imported"

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tallystick.evidence import checkpoint as checkpoints
-from tallystick.evidence import custody_tpm2, enrolmentrequest, forkproof, keychange, keycustody
+from tallystick.evidence import (
+    custody_tpm2,
+    enrolmentrequest,
+    forkproof,
+    keychange,
+    keycustody,
+    peerfile,
+)
 from tallystick.evidence import enrolment as enrolments
 from tallystick.evidence import half as halves
 from tallystick.evidence import leaf as leaves
@@ -124,6 +131,15 @@ def _join(_data: bytes) -> Shown:
     return [], ["that its maker has the code: only the gateway and the fleet can tell"]
 
 
+def _peer_file(data: bytes) -> Shown:
+    file = peerfile.parse(data).verify()
+    shown = [
+        "signed by the first of its own roots, which vouch for everybody in it",
+        f"its fingerprint: {file.spoken}",
+    ]
+    return shown, ["whose roots they are: compare the fingerprint by voice", "its validity"]
+
+
 _SHOW: dict[int, Callable[[bytes], Shown]] = {
     0: _record,
     1: _record,
@@ -139,4 +155,5 @@ _SHOW: dict[int, Callable[[bytes], Shown]] = {
     32: _join,
     36: _misbehaviour,
     37: _score,
+    38: _peer_file,
 }
