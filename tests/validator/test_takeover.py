@@ -20,6 +20,7 @@ from tallystick.evidence import batchanswer, checkpoint, receipt
 from tallystick.tools.postgres import Postgres
 from tallystick.validator import service
 from tallystick.validator.sequencer import close_keys, own_keys
+from tallystick.validator.storefaults import StoreAway
 
 S_MAX = 40
 HEADERS = {"content-type": "application/cbor", "content-encoding": "zstd"}
@@ -160,6 +161,6 @@ def test_a_server_that_is_away_at_the_start_is_an_error(tmp_path: Path, fleet: F
         [fleet],
         store=f'"postgresql+psycopg://tally:correct%20horse@/acme?host={tmp_path}"',
     )
-    with pytest.raises(service.StoreAway) as error:
+    with pytest.raises(StoreAway) as error:
         service.run(config, threading.Event())
     assert "horse" not in str(error.value)
