@@ -48,6 +48,10 @@ def find(inputs: PartySetInputs) -> bytes:
 
 
 class Naive:
+    @staticmethod
+    def lasting(ms: int) -> str:
+        return lasting(ms)
+
     def __init__(self, inputs: PartySetInputs) -> None:
         self.given = inputs
         self.profile = inputs.profile
@@ -274,13 +278,19 @@ class Naive:
         if twice:
             values = [[k.reference, key[2], None] for key, slot in twice for k in slot[1]]
             blamed = sorted({key[1] for key, _ in twice})
-            text = f"Contradicted slots: {len(twice)}."
+            (role, _, name), _ = twice[0]
+            text = f"{role}.{name} was claimed in two ways by one device" + more(twice)
             named = [k.reference for _, slot in twice for k in slot[1]]
             results.append(["claims", "once", "fail", text, self.shown(values), blamed, named])
         bad = [slot for slot in self.slots.values() if slot[0] == "unusable"]
         if bad:
             values = [[counting[0].reference, *why] for _, counting, why in bad]
-            text = f"Unusable slots: {len(bad)}."
+            role, _, name = next(key for key, slot in self.slots.items() if slot is bad[0])
+            text = {
+                "readable": f"The body of {role}.{name} is not here",
+                "status": f"{role}.{name} was made under a key that is {bad[0][2][1]}",
+                "fit": f"The field {bad[0][2][1]} of {role}.{name} does not fit the profile",
+            }[bad[0][2][0]] + more(bad)
             named = [counting[0].reference for _, counting, _ in bad]
             values = self.shown(values)
             results.append(["claims", "usable", "not_evaluated", text, values, [], named])
@@ -388,7 +398,7 @@ class Naive:
             early = min(spans, key=lambda one: one[1][1])[0]
             highest = max(span[0] for _, span in spans)
             late = next(row for row, span in spans if span[0] == highest)
-            text = f"{early[0]} and {late[0]} are more than {allowed} ms apart."
+            text = f"{early[0]} and {late[0]} are more than {lasting(allowed)} apart."
             failed = (text, self.told(early, late), [])
         if len(rows) < 2:
             return failed, None, "There is nothing to compare."
@@ -400,8 +410,8 @@ class Naive:
             highest = max(span[1] for _, span in spans)
             late = next(row for row, span in spans if span[1] == highest)
             told = self.told(early) if early is late else self.told(early, late)
-            unsure = (f"{early[0]} and {late[0]} may be more than {allowed} ms apart.", told)
-        return failed, lack, f"The claims lie within {allowed} ms.", unsure
+            unsure = (f"{early[0]} and {late[0]} may be more than {lasting(allowed)} apart.", told)
+        return failed, lack, f"The claims lie within {lasting(allowed)}.", unsure
 
     def quorum(
         self, parameters: dict[str, Any], there: list[Any], obstacle: str | None
@@ -490,6 +500,19 @@ class Naive:
         if faults:
             failed = (faults[0][0], [row for _, row, _ in faults], [who for _, _, who in faults])
         return failed, lacks[0] if lacks else None, "The constraints hold."
+
+
+def more(rows: list[Any]) -> str:
+    return "." if len(rows) == 1 else f" (and {len(rows) - 1} more)."
+
+
+def lasting(ms: int) -> str:
+    if ms == 0 or ms % 1000:
+        return f"{ms} ms"
+    seconds = ms // 1000
+    if seconds % 60:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds % 3600 else f"{seconds // 3600} h"
 
 
 def canonical(rows: list[list[Any]]) -> list[list[Any]]:

@@ -113,9 +113,21 @@ def exclusive(world: Any, parameters: dict[str, Any], own: KnownClaim) -> Any:
     assert mine.interval is not None
     begin, end, doubt = mine.interval
     if end - begin > longest:
-        return "fail", f"{grant} lasts longer than {longest} ms.", values, [own.device], []
+        return (
+            "fail",
+            f"{grant} lasts longer than {world.lasting(longest)}.",
+            values,
+            [own.device],
+            [],
+        )
     if end - begin + 2 * doubt > longest:
-        return "undecided", f"{grant} may last longer than {longest} ms.", values, [], []
+        return (
+            "undecided",
+            f"{grant} may last longer than {world.lasting(longest)}.",
+            values,
+            [],
+            [],
+        )
     rivals = [
         (k, claim)
         for k, claim in abroad(world, grant)

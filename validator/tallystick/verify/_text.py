@@ -25,3 +25,11 @@ def utc(milliseconds: int) -> str:
     except (OverflowError, ValueError, OSError):
         return str(milliseconds)
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def duration_text(milliseconds: int) -> str:
+    """As a profile writes a duration, in the largest unit that divides it: `2 min`, `500 ms`."""
+    for unit, length_ms in (("h", 3_600_000), ("min", 60_000), ("s", 1_000)):
+        if milliseconds and milliseconds % length_ms == 0:
+            return f"{milliseconds // length_ms} {unit}"
+    return f"{milliseconds} ms"

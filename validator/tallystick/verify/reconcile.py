@@ -281,19 +281,34 @@ def _built_in(slots: list[Slot]) -> list[_Made]:
             for slot in contradicted
             for known in (*slot.counting, *([] if slot.other is None else [slot.other]))
         ]
-        reason = f"Contradicted slots: {len(contradicted)}."
+        first = contradicted[0]
+        words = f"{first.role}.{first.name} was claimed in two ways by one device"
+        reason = _and_more(words, len(contradicted))
         values: list[tuple[bytes, str, Any]]
         values = [(known.reference, slot.name, None) for known, slot in pairs]
         outcome = Outcome(FAIL, reason, values, {slot.device for slot in contradicted})
         results.append(_Made("claims", "once", outcome, [known for known, _ in pairs]))
     unusable = [slot for slot in slots if slot.state == UNUSABLE]
     if unusable:
-        reason = f"Unusable slots: {len(unusable)}."
+        reason = _and_more(_unusable(unusable[0]), len(unusable))
         values = [(slot.counting[0].reference, *slot.why) for slot in unusable]
         outcome = Outcome(NOT_EVALUATED, reason, values)
         read = [slot.counting[0] for slot in unusable]
         results.append(_Made("claims", "usable", outcome, read))
     return results
+
+
+def _unusable(slot: Slot) -> str:
+    claim, (why, value) = f"{slot.role}.{slot.name}", slot.why
+    if why == "status":
+        return f"{claim} was made under a key that is {value}"
+    if why == "fit":
+        return f"The field {value} of {claim} does not fit the profile"
+    return f"The body of {claim} is not here"
+
+
+def _and_more(words: str, count: int) -> str:
+    return f"{words} (and {count - 1} more)." if count > 1 else f"{words}."
 
 
 def _bounded(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tallystick.verify._text import duration_text
 from tallystick.verify._toml import DURATION_MS_MAX
 from tallystick.verify.checks.agree import NOTHING
 from tallystick.verify.checks.judged import FAILS, GOOD, LACKING, UNSURE, Judged, combined
@@ -60,15 +61,16 @@ def evaluate(parameters: dict[str, Any], view: View) -> Outcome:
 def _judge(value: Value, parameters: dict[str, Any], near: list[Near]) -> Judged:
     grant, resource = parameters["grant"], parameters["resource"]
     longest_ms, maker = parameters["longest_ms"], value.known.device
+    longest = duration_text(longest_ms)
     own = spans(value.claim.interval)
     begin_ms, end_ms, _ = value.claim.interval or (0, 0, 0)
     shown = [(value.known.reference, INTERVAL, value.claim.interval)]
     if own is None:
         return Judged(LACKING, f"{grant} has no interval.")
     if end_ms - begin_ms > longest_ms:
-        return Judged(FAILS, f"{grant} lasts longer than {longest_ms} ms.", shown, [maker])
+        return Judged(FAILS, f"{grant} lasts longer than {longest}.", shown, [maker])
     if length_ms(own.at_most) > longest_ms:
-        return Judged(UNSURE, f"{grant} may last longer than {longest_ms} ms.", shown)
+        return Judged(UNSURE, f"{grant} may last longer than {longest}.", shown)
     same = {
         other.known.reference: (when, other)
         for when, other in near

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tallystick.verify._text import duration_text
 from tallystick.verify._toml import DURATION_MS_MAX
 from tallystick.verify.checks.agree import NOTHING
 from tallystick.verify.checks.times import moments, shown
@@ -33,6 +34,7 @@ def readable(parameters: dict[str, Any], plan: Plan) -> bool:
 def evaluate(parameters: dict[str, Any], view: View) -> Outcome:
     """All claims of the places, at their farthest and at their nearest."""
     duration_ms: int = parameters["duration_ms"]
+    lasting = duration_text(duration_ms)
     values, hindrance = view.gather(parameters["claims"])
     timed: list[tuple[Value, int, int]] = []
     bare: list[Value] = []
@@ -46,9 +48,7 @@ def evaluate(parameters: dict[str, Any], view: View) -> Outcome:
         a = min(timed, key=lambda one: one[2])
         b = max(timed, key=lambda one: one[1])
         if b[1] - a[2] > duration_ms:
-            reason = (
-                f"{a[0].place.text} and {b[0].place.text} are more than {duration_ms} ms apart."
-            )
+            reason = f"{a[0].place.text} and {b[0].place.text} are more than {lasting} apart."
             return Outcome(FAIL, reason, shown(a[0], b[0]))
     if hindrance is not None:
         return hindrance
@@ -63,6 +63,6 @@ def evaluate(parameters: dict[str, Any], view: View) -> Outcome:
     if b[2] - a[1] > duration_ms:
         both = (a[0],) if a is b else (a[0], b[0])
         names = f"{a[0].place.text} and {b[0].place.text}"
-        reason = f"{names} may be more than {duration_ms} ms apart."
+        reason = f"{names} may be more than {lasting} apart."
         return Outcome(NOT_EVALUATED, reason, shown(*both), cause=UNDECIDED)
-    return Outcome(PASS, f"The claims lie within {duration_ms} ms.")
+    return Outcome(PASS, f"The claims lie within {lasting}.")
