@@ -13,7 +13,9 @@ from sqlalchemy.engine import Connection
 from support.devices import Fleet
 from support.validating import Gateway, Room, handover
 from tallystick.evidence.errors import CouldNotCheck
+from tallystick.tools.postgres import Postgres
 from tallystick.validator import migrations, schema
+from tallystick.validator.place import parse_place
 from tallystick.validator.store import Store, get_meta
 
 # Made by the program as it was at commit d3f56d7, of one gateway's batch with two devices.
@@ -88,6 +90,77 @@ def test_a_log_goes_on_after_its_store_was_migrated(tmp_path: Path) -> None:
         assert room.sequencer.log.tree.size > size
     finally:
         room.close()
+
+
+# As they were on version 1; all other numbers had 64 bits.
+NARROW = {("entries", "kind"), ("nodes", "level"), ("identities", "subject"),
+          ("stretches", "records"), ("gateway_logs", "forks")}  # fmt: skip
+
+
+def old_server(folder: Path, url: str) -> None:
+    """The same store on a server: version 1 as that program would have made it there."""
+    source = sa.create_engine(f"sqlite:///{old_store(folder)}")
+    tables = sa.MetaData()
+    tables.reflect(source)
+    for table in tables.sorted_tables:
+        for column in table.columns:
+            kind = column.type.as_generic()
+            if isinstance(kind, sa.Integer) and (table.name, column.name) not in NARROW:
+                kind = sa.BigInteger()
+            column.type = kind
+            column.autoincrement = False
+    target = sa.create_engine(url)
+    with source.connect() as reading, target.begin() as writing:
+        tables.create_all(writing)
+        for table in tables.sorted_tables:
+            rows = [dict(row._mapping) for row in reading.execute(sa.select(table))]
+            if rows:
+                writing.execute(sa.insert(table), rows)
+    source.dispose()
+    target.dispose()
+
+
+def test_a_store_on_a_server_is_migrated_too(tmp_path: Path, postgres: Postgres) -> None:
+    url = postgres.database()
+    old_server(tmp_path / "validator", url)
+    fleet = Fleet("acme")
+    room = Room(tmp_path / "validator", [fleet, Fleet("borealis")], store=url)
+    try:
+        with room.sequencer.store.read() as connection:
+            assert get_meta(connection, "schema") == str(schema.VERSION)
+            assert differences(connection) == []
+        assert room.states() == {"matched": 1, "pending": 1}
+        size = room.sequencer.log.tree.size
+        device, gateway = fleet.device("c"), Gateway(fleet, name="second")
+        device.record(3)
+        gateway.take(*device.segments())
+        assert room.send(gateway.batch(devices=[device])).refused == []
+        assert room.sequencer.log.tree.size > size
+    finally:
+        room.close()
+
+
+def test_a_step_that_fails_on_a_server_changes_nothing(
+    tmp_path: Path, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = postgres.database()
+    place = parse_place(url, tmp_path)
+    Store(place).close()
+
+    def bad(operations: Operations) -> None:
+        operations.create_table("half", sa.Column("way", sa.Integer, primary_key=True))
+        operations.execute("SELECT nothing FROM nowhere")
+
+    monkeypatch.setattr(migrations, "STEPS", (*migrations.STEPS, bad))
+    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
+    with pytest.raises(CouldNotCheck, match="failed"):
+        Store(place)
+    monkeypatch.undo()
+    store = Store(place)
+    with store.read() as connection:
+        assert not sa.inspect(connection).has_table("half")
+        assert get_meta(connection, "schema") == str(schema.VERSION)
+    store.close()
 
 
 def test_a_step_that_fails_leaves_the_store_as_it_was(
