@@ -168,7 +168,7 @@ def test_every_route_is_in_the_document_and_answers_as_it_says(world: World) -> 
         path = path.replace(
             "{id}", one["interaction"] if "namespace" in route.path else world.giver.text
         )
-        given: dict[str, str | int] = {"epoch": b64u(world.giver.epoch), "from": 1, "to": 2}
+        given: dict[str, str | int] = {"epoch": b64u(world.giver.epoch), "from": 1, "to": 2, "q": "x"}
         wanted = {one.name for one in route.parameters if one.required and one.where == "query"}
         query = {name: given[name] for name in sorted(wanted)}
         if route.answer == routes.EVENTS:

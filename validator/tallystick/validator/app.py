@@ -42,6 +42,7 @@ from tallystick.validator.limits import (
     PUBLICATION_BYTES_MAX,
 )
 from tallystick.validator.logdoors import LogDoors
+from tallystick.validator.pages import PageDoor
 from tallystick.validator.params import SIZE_MAX
 from tallystick.validator.privacydoor import PrivacyDoor
 from tallystick.validator.problem import Problem
@@ -83,10 +84,12 @@ def _json(value: object) -> Response:
     return Response(msgspec.json.encode(value), media_type="application/json")
 
 
-class _Handlers(LogDoors, PrivacyDoor, FeedDoor):
+class _Handlers(LogDoors, PrivacyDoor, FeedDoor, PageDoor):
     def __init__(self, sequencer: Sequencer, version: str, ending: threading.Event) -> None:
         super().__init__(self._ask, Witness(sequencer))
         self._feed = Feed(self._ask, ending)
+        self._page_reads, self._page_sees = self._ask, self._may_see
+        self._page_scope = self._scope
         self._sequencer = sequencer
         self._config = sequencer.config
         self._devices = queries.Devices(self._config.roots)

@@ -122,3 +122,8 @@ STREAMS_MAX = 64  # of the connections, so that as many and more are left for an
 STREAM_LOOK_S = 0.25  # one look at the store for all streams
 STREAM_ALIVE_S = 15.0
 STREAM_S_MAX = 3_600.0  # then the client comes back, and a balancer may send it elsewhere
+
+# --- the page ------------------------------------------------------------------------------
+SEARCHED_DEVICES_MAX = 64
+SEARCHED_PROFILES_MAX = 1_024  # pairs of a profile and a namespace that a task is tried with
+SEARCHED_CLAIMS_MAX = 256  # the newest ones whose bytes hold the text

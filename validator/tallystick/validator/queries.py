@@ -231,7 +231,8 @@ def _portable(row: Found) -> str | None:
 # --- interactions ----------------------------------------------------------------------------
 
 
-def _party_set(row: Found) -> answers.PartySet:
+def shown_set(row: Found) -> answers.PartySet:
+    """A party set as it is answered."""
     return answers.PartySet(
         row.namespace,
         b64u(row.interaction),
@@ -265,7 +266,7 @@ def interactions(
     rows = connection.execute(query.order_by(table.c.party_set).limit(limit + 1)).all()
     following = rows[limit - 1].party_set if len(rows) > limit else None
     visible = seen(connection, rows[:limit], scope, published(connection))
-    return answers.Interactions([_party_set(row) for row in visible], following)
+    return answers.Interactions([shown_set(row) for row in visible], following)
 
 
 def interaction(
@@ -282,7 +283,7 @@ def interaction(
     if not visible:
         raise missing("interaction")
     sets = [
-        answers.InteractionSet(_party_set(row), _claims(connection, row.party_set))
+        answers.InteractionSet(shown_set(row), _claims(connection, row.party_set))
         for row in visible
     ]
     return answers.Interaction(namespace, b64u(id_), sets)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from tallystick.validator import answers
+from tallystick.validator import answers, pageanswers
 from tallystick.validator.limits import (
     PAGE_ROWS_DEFAULT,
     PAGE_ROWS_MAX,
@@ -15,6 +15,9 @@ CBOR = "application/cbor"
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
 EVENTS = "text/event-stream"
+HTML = "text/html; charset=utf-8"
+SCRIPT = "text/javascript; charset=utf-8"
+STYLE = "text/css; charset=utf-8"
 OCTETS = "application/octet-stream"
 
 
@@ -150,6 +153,12 @@ ROUTES = (
               _query("after", "`next` of the page before.", _count(0, None, 0)),
               _LIMIT,
           )),
+    Route("GET", "/v1/interactions/{namespace}/{id}/findings", "findings",
+          "The findings that were signed on it.", pageanswers.Findings, "In the log's order.",
+          (_NAMESPACE, _INTERACTION), (400, 404)),
+    Route("GET", "/v1/interactions/{namespace}/{id}/claims", "claims",
+          "What its claims say, as text.", pageanswers.ClaimBodies, "Those of the scope.",
+          (_NAMESPACE, _INTERACTION), (400, 401, 403), bodies=True),
     Route("GET", "/v1/interactions/{namespace}/{id}", "interaction", "One interaction.",
           answers.Interaction, "Its party sets and claims, without bodies.",
           (_NAMESPACE, _INTERACTION), (400, 404)),
@@ -195,6 +204,13 @@ ROUTES = (
           "A registration policy (docs/protocol.md, 6.8).", (
               _query("entry", "The one before this entry; else the newest.", _count(0, None, 0)),
           ), (400, 404)),
+    Route("GET", "/v1/search", "search", "Devices by id or tag; interactions by id, task, item.",
+          pageanswers.Search, "What was found; items for readers only.", (
+              _needed("q", "What is looked for.", _TEXT),
+          )),
+    Route("GET", "/", "page", "The page for people.", HTML, "HTML.", (), ()),
+    Route("GET", "/ui/app.js", "page_script", "Its script.", SCRIPT, "JavaScript.", (), ()),
+    Route("GET", "/ui/style.css", "page_style", "Its style.", STYLE, "CSS.", (), ()),
     Route("GET", "/v1/status", "status", "What is held, what is refused and why.", answers.Status,
           "Counts."),
     Route("GET", "/healthz", "health", "Alive.", answers.Health, "Yes.", (), ()),
