@@ -77,8 +77,17 @@ def test_the_example_policy_is_one() -> None:
     text = re.sub(r'"5f0c[^"]*"', f'"{"5f" * 32}"', text)
     text = re.sub(r'"M2c[^"]*"', f'"{"M" * 42}A"', text)
     text = re.sub(r'note_key = "[^"]*"', f'note_key = "{STORY.validators[0].vkey}"', text)
+    witnesses = iter(STORY.validators)
+    text = re.sub(
+        r'^key = "[^"]*/log\+[^"]*"|^key = "log\.[^"]*"',
+        lambda _: f'key = "{next(witnesses).vkey}"',
+        text,
+        flags=re.MULTILINE,
+    )
     policy = Policy.parse(text)
     assert len(policy.trust.validators) == 2
+    assert len(policy.witnesses.organisations) == 3
+    assert policy.witnesses.limits(None) == []
     assert all(name in example for name in CUSTODIES)
 
 
