@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from support import guilt
-from support.devices import VALID_S
+from support.devices import VALID_S, key
 from support.guilt import Guilt
+from support.keychanges import rotate
 from support.proven import left, refusal, refused, report, revoked
 from support.story import START_MS, disclose
 from tallystick.evidence import custody
@@ -175,3 +176,21 @@ def test_custody_of_the_own_epoch_revives_nothing() -> None:
 def test_a_gap_begins_at_a_known_time() -> None:
     device, log = guilt.log_with_a_gap()
     assert refused(lambda: Missed(device.id, guilt.whole(log, 2))) == "no-contradiction"
+
+
+def test_two_keys_may_count_in_two_chips() -> None:
+    device = STORY.acme.device("arm-1")
+    device.record(2)
+    device.counter = 9
+    first = device.record(2).checkpoint
+    after = rotate(device, key("another chip of arm-1"))
+    after.counter = 3
+    proof = Disorder(first, after.record(2).checkpoint)
+    assert proof.only_counter
+    assert "two chips" in left(Guilt(STORY, proof, [after.credential]).file())
+    later = after.new_epoch(b"epoch--2")
+    later.named, later.counter = device.id, 8
+    later.record(1)
+    half = disclose(later, 0, embed=True)
+    revived = Revived(first, [half.encode()], None)
+    assert "chip of its own" in left(Guilt(STORY, revived, [after.credential]).file())

@@ -5,12 +5,16 @@ from functools import partial
 import pytest
 
 from support import guilt
+from support.devices import Device
 from support.guilt import Guilt
 from support.proven import left, refusal, refused, report, robbed
 from support.story import NOW_S, START_MS, Story, StoryValidator, disclose
-from tallystick.evidence import cbor, misbehaviour, verdict
+from tallystick.evidence import cbor, misbehaviour, tree, verdict
+from tallystick.evidence.enrolment import SUBJECT_VALIDATOR
+from tallystick.evidence.entry import LoggedClaim
 from tallystick.evidence.errors import TallyError
-from tallystick.evidence.finding import Finding
+from tallystick.evidence.evidencefile import EvidenceFile
+from tallystick.evidence.finding import ClaimInput, Finding, FindingInputs
 from tallystick.evidence.gatewayhead import GatewayHead
 from tallystick.evidence.headproofs import Equivocation, TwoStories
 from tallystick.evidence.verdictproofs import (
@@ -96,20 +100,23 @@ def test_every_signature_is_checked(name: str) -> None:
         assert not proven_of(made, bytes(changed)) or name == "ignored"
 
 
-@pytest.mark.parametrize("name", ["equivocation", "unlogged", "ignored", "baseless", "missed"])
-def test_a_notes_signature_is_checked(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "at"),
+    [("equivocation", 2), ("equivocation", 3), ("unlogged", -1), ("ignored", -1), ("missed", -1)],
+)
+def test_a_notes_signature_is_checked(name: str, at: int) -> None:
     made = guilt.ALL[name]()
     values = cbor.decode(made.proof.encode())
     # Another log's signature: base64 of a flipped one is mostly refused before.
     other = StoryValidator(STORY.validators[1].fleet, entries=STORY.validators[0].entries)
-    of = values[2] if name == "equivocation" else values[-1][3]
+    of = values[at] if name == "equivocation" else values[at][3]
     body, line = of.rstrip("\n").rsplit(" ", 1)
     foreign = other.note().rstrip("\n").rsplit(" ", 1)[1]
     swapped = f"{body} {line[:6]}{foreign[6:]}\n"
     if name == "equivocation":
-        values[2] = swapped
+        values[at] = swapped
     else:
-        values[-1][3] = swapped
+        values[at][3] = swapped
     proof = misbehaviour.parse(cbor.encode(values))
     assert refusal(made.file(proof)).reason == "bad-signature"
 
@@ -203,6 +210,24 @@ def test_undisclosed_claims_leave_a_verdict_unchecked() -> None:
     assert "profile" in left(made._replace(profiles=()).file())
 
 
+def test_inputs_that_the_rules_do_not_use_convict_nobody() -> None:
+    # A validator of another version may have named more than it used.
+    story = STORY
+    made = guilt.false_verdict()
+    finding = guilt.true_finding()
+    used = guilt.inputs_of(finding)
+    more = disclose(story.receiver, 1)
+    named = FindingInputs(
+        used.profile, used.namespace, used.interaction, used.parties, used.claims,
+        [ClaimInput(bytes(32), story.receiver.id, bytes(32), "active", 0, False)], [], None,
+    )  # fmt: skip
+    values = guilt.lie(finding).values()[1:]
+    values[0] = named.digest()
+    proof = FalseVerdict(guilt.said(story.validators[1], Finding(*values)), named.encode())
+    file = made._replace(halves=(*made.halves, more)).file(proof)
+    assert "take up" in left(file)
+
+
 def test_who_cannot_read_the_profile_is_taken_at_its_word() -> None:
     made = guilt.false_verdict()
     values = guilt.true_finding().values()[1:]
@@ -255,18 +280,48 @@ def test_anothers_log_convicts_nobody() -> None:
         assert at and refusal(made.file(proof)).reason == "no-contradiction"
 
 
-def test_a_claim_of_another_party_set_is_not_ignored() -> None:
-    other = Story()
-    task = [("order-4712", "giver", "released"), ("order-4711", "giver", "released")]
-    device = other.giver
-    for name, role, claim in task:
-        device.claim(name, role, claim, other.parties, other.profile.digest, item="x")
+def logged(log: StoryValidator, device: Device, index: int) -> int:
+    """A claim of a device, logged under a checkpoint of its own."""
+    sealed = next(one for one in device.stretches if one.first <= index < one.to)
+    at = log.append(sealed.checkpoint)
+    path = tree.inclusion_path(device.leaves, index, sealed.to)
+    leaf = device.leaves[index]
+    return log.append(LoggedClaim(device.id, device.epoch, index, leaf, at, path).encode())
+
+
+def test_a_claim_that_is_not_the_missing_one_is_not_ignored() -> None:
+    story = Story()
+    device, log = story.receiver, story.validators[0]
+    called = guilt.overlooking(story, 100)
+    for task, name in (("order-4712", "acquired"), ("order-4711", "promised")):
+        device.claim(task, "receiver", name, story.parties, story.profile.digest, item="x")
     device.seal()
-    called, _, extract = guilt.ignored().proof.fields()
-    for index in (device.size - 2, device.size - 1):
-        with pytest.raises(TallyError) as caught:
-            Ignored(called, disclose(device, index).encode(), extract)
-        assert caught.value.reason == "no-contradiction"
+    places = {index: logged(log, device, index) for index in (device.size - 2, device.size - 1)}
+    assert story.took is not None
+    places[story.took] = guilt.place_of(log, device)
+    log.tick(1)
+    for index, at in places.items():
+        half = disclose(device, index).encode()
+        made = partial(Ignored, called, half, guilt.whole(log, at, {at}))
+        if index == story.took:
+            made()
+        else:
+            assert refused(made) == "no-contradiction"
+
+
+def test_a_claim_known_by_its_leaf_is_no_entry() -> None:
+    based, claim, extract = guilt.baseless().proof.fields()
+    values = verdict.parse(based).finding.values()[1:]
+    values[8] = [[*row[:3], "?", *row[4:]] for row in values[8]]
+    unread = guilt.said(STORY.validators[0], Finding(*values), 6)
+    assert refused(partial(Baseless, unread, claim, extract)) == "no-contradiction"
+
+
+def test_verdicts_on_other_inputs_may_differ() -> None:
+    one, other = STORY.validators[0], Story(x="1.9").validators[1]
+    assert guilt.true_finding().state != verdict.parse(other.entries[-1]).finding.state
+    made = partial(Disagreement, one.entries[-1], other.entries[-1])
+    assert refused(made) == "no-contradiction"
 
 
 def test_a_claim_below_the_size_must_be_the_one_logged_there() -> None:
@@ -302,12 +357,33 @@ def test_a_longer_log_does_not_make_a_verdict_baseless() -> None:
         Baseless(guilt.said(late, verdict.parse(based).finding), claim, guilt.whole(late))
 
 
-def test_a_convicted_validator_vouches_for_nothing() -> None:
-    file = STORY.evidence()
+@pytest.mark.parametrize("shown", [(0, 1), (2, 3)])
+def test_a_convicted_validator_vouches_for_nothing(shown: tuple[int, int]) -> None:
+    # Both for a party set and for a record that stands in none.
+    whole = STORY.evidence()
+    boots_and_claims = [whole.halves[at] for at in (0, 2, 1, 3)]
+    entries = [one for one in whole.entries if shown == (2, 3) or one[0] not in verdicts()]
     policy = Policy.parse(STORY.policy.replace("at_least = 2", "at_least = 3"))
-    check(load_evidence(file.encode()), policy, NOW_S)
-    file.proofs = [guilt.ignored().proof.encode()]
-    data = cbor.encode(file.values())
-    with pytest.raises(TallyError, match="2 of the 3"):
-        check(load_evidence(data), policy, NOW_S)
-    check(load_evidence(data), Policy.parse(STORY.policy), NOW_S)
+    for proofs, refuses in (([], False), ([guilt.ignored().proof.encode()], True)):
+        file = EvidenceFile(
+            whole.credentials, whole.profiles, [boots_and_claims[at] for at in shown], entries,
+            whole.custody, whole.notes, None, whole.heads, proofs=proofs,
+        )  # fmt: skip
+        loaded = load_evidence(file.encode())
+        if refuses:
+            with pytest.raises(TallyError, match="2 of the 3"):
+                check(loaded, policy, NOW_S)
+        else:
+            check(loaded, policy, NOW_S)
+
+
+def verdicts() -> list[bytes]:
+    return [log.entries[-1] for log in STORY.validators]
+
+
+def test_a_receipt_out_of_its_keys_validity_convicts_nobody() -> None:
+    log = STORY.validators[0]
+    early = (1_600_000_000, START_MS // 1000 - 100)
+    credential = log.fleet.enrol(log.key, SUBJECT_VALIDATOR, early)
+    file = guilt.unlogged()._replace(credentials=[credential]).file()
+    assert "was not valid" in left(file, STORY.root_policy)
