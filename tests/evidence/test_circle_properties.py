@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support import circles
 from support import examples as ex
 from support.mutants import flips
-from tallystick.evidence import limits, peerfile, quotarefusal, registration
+from tallystick.evidence import limits, peercircle, peerfile, quotarefusal, registration
 from tallystick.evidence.errors import Malformed, TallyError, Unverified
 
 SETTINGS = settings(max_examples=50, deadline=None)
@@ -133,3 +133,31 @@ def test_a_credential_speaks_for_no_other_organisation() -> None:
     with pytest.raises(Unverified) as refused:
         peerfile.parse(circles.peer_file(gateways=[[theirs]])).verify(ex.TIME_S)
     assert refused.value.reason == "not-enrolled"
+
+
+def test_the_largest_policy_is_a_statement_that_a_log_takes() -> None:
+    roots = [[f"root-{k:015}", HASH, HASH] for k in range(limits.POLICY_ROOTS_MAX)]
+    profiles = [k.to_bytes(32, "big") for k in range(limits.PROFILES_ADMITTED_MAX)]
+    big = dict.fromkeys(("records_per_s", "burst_s", "bytes_per_day"), 1 << 44)
+    data = circles.policy(
+        roots=roots, profiles=profiles, quotas=dict.fromkeys(quotarefusal.HOLDERS, big)
+    )
+    assert len(data) <= limits.STATEMENT_BYTES_MAX
+    assert registration.parse(data).roots == roots
+
+
+def test_no_file_brings_more_roots_than_a_policy_holds() -> None:
+    key = ex.ACME_ROOT.public_key()
+    known = {f"r{k}": key for k in range(limits.POLICY_ROOTS_MAX - 1)}
+    found = {"initech.peer": circles.peer_file()}  # of two roots
+    plan = peercircle.Decider(known).decide(found, {})
+    assert "too-large" in plan.wrong["initech.peer"] and not plan.files
+    known.pop("r0")
+    assert list(peercircle.Decider(known).decide(found, {}).files) == ["initech"]
+
+
+def test_only_so_many_files_of_a_folder_are_read() -> None:
+    found = {f"p{k:02}.peer": b"" for k in range(peercircle.FILES_MAX)}
+    plan = peercircle.Decider({}).decide({**found, "z.peer": circles.peer_file()}, {})
+    assert len(plan.wrong) == peercircle.FILES_MAX + 1
+    assert "files are read" in plan.wrong["z.peer"]

@@ -24,6 +24,7 @@ from tallystick.evidence import (
     enrolment,
     enrolmentrequest,
     entry,
+    erasure,
     event,
     eventwriter,
     evidencefile,
@@ -157,6 +158,9 @@ BOUNDED: dict[str, Callable[[int], Any]] = {
         roots=[[f"r{k:04}", HASH, None] for k in range(n)]
     ),
     "profiles_admitted_max": lambda n: circles.policy(profiles=hashes(n)),
+    "erasure_ranges_max": lambda n: erasure.Erasure(
+        bytes(8), [[2 * k, 2 * k + 1] for k in range(n)], [0], erasure.REQUEST, None, 1
+    ),
     "uninvited_max": lambda n: verdict.Verdict(ex.the_finding(), 1, None, hashes(n), 1),
 }
 

@@ -9,6 +9,7 @@ from tallystick.evidence import peerfile
 from tallystick.evidence.digest import sha256
 from tallystick.evidence.errors import TallyError
 from tallystick.evidence.keys import PublicKey
+from tallystick.evidence.limits import POLICY_ROOTS_MAX
 from tallystick.evidence.peerfile import VerifiedPeerFile
 
 FILES_MAX = 64
@@ -120,6 +121,9 @@ class Decider:
         if why is not None:
             return why
         others = [dict(other.roots) for other in plan.files.values()]
+        names = {root for roots in (self._configured, *others, dict(file.roots)) for root in roots}
+        if len(names) > POLICY_ROOTS_MAX:
+            return "with it more than %d roots are accepted (too-large)" % POLICY_ROOTS_MAX
         for root, key in file.roots:
             for roots in (self._configured, *others):
                 if roots.get(root, key) != key:

@@ -32,11 +32,13 @@ from tallystick.validator import (
     queries,
     routes,
     schema,
+    stories,
 )
 from tallystick.validator.access import NOTHING, Doorkeeper, Scope
 from tallystick.validator.evidence import Exporter
 from tallystick.validator.feed import Feed, FeedDoor
 from tallystick.validator.limits import (
+    DOOR_THREADS_MAX,
     PAGE_ROWS_DEFAULT,
     PAGE_ROWS_MAX,
     PUBLICATION_BYTES_MAX,
@@ -98,6 +100,7 @@ class _Handlers(LogDoors, PrivacyDoor, FeedDoor, PageDoor):
         self._keeper = Doorkeeper(config.readers, config.scopes, config.operators)
         self._document = openapi.document(routes.ROUTES, version, self._config.origin)
         self._log_line = structlog.get_logger("tallystick.validator")
+        self._unpacking: anyio.CapacityLimiter | None = None
 
     def handler(self, route: routes.Route) -> Handler:
         """The handler of a row of the table."""
@@ -179,13 +182,20 @@ class _Handlers(LogDoors, PrivacyDoor, FeedDoor, PageDoor):
         """POST /v1/batches."""
         try:
             compressed = await body.read(request)
-            lane = await anyio.to_thread.run_sync(self._sequencer.door.lane, compressed)
+            lane = await self._lane(compressed)
             future = self._sequencer.submit(compressed, lane)
         except TallyError as error:
             self._sequencer.refusals.count(error.reason)
             raise
         answer = await asyncio.wrap_future(future)
         return Response(answer, media_type=routes.CBOR)
+
+    async def _lane(self, compressed: bytes) -> str:
+        # Each may unpack 8 MiB: never many at once, and never all threads, which answer readers.
+        if self._unpacking is None:
+            self._unpacking = anyio.CapacityLimiter(DOOR_THREADS_MAX)
+        lane = self._sequencer.door.lane
+        return await anyio.to_thread.run_sync(lane, compressed, limiter=self._unpacking)
 
     async def credentials(self, request: Request) -> Response:
         """POST /v1/credentials."""
@@ -262,6 +272,12 @@ class _Handlers(LogDoors, PrivacyDoor, FeedDoor, PageDoor):
         return await self._asked(
             partial(follow.heads, after=after, device=device, limit=params.limit(request))
         )
+
+    async def gateway_heads(self, request: Request) -> Response:
+        """GET /v1/gateways/{id}/heads."""
+        id_ = from_b64u(request.path_params["id"], 32)
+        after = params.whole(request, "after", 0, SIZE_MAX, 0)
+        return await self._asked(partial(stories.heads_of, id_=id_, after=after))
 
     async def fork_proofs(self, _: Request) -> Response:
         """GET /v1/forks."""

@@ -1,5 +1,7 @@
 """What a batch costs, and whom; and the signed refusal where that is too much (protocol, 6.7)."""
 
+import math
+
 from tallystick.evidence.batch import VerifiedBatch
 from tallystick.evidence.quotarefusal import DEVICE, FLEET, GATEWAY
 from tallystick.validator.identities import COUNTED, Identities, Known
@@ -61,7 +63,10 @@ class Charging:
         said = ", ".join(sorted({f"{one.quota} of a {one.holder}" for one in over}))
         wait_s = (max(one.until_ms for one in over) - now_ms) / 1000
         return Problem(
-            "over-quota", f"{said} is used up, for {wait_s:.1f} s at most", refusals=refusals
+            "over-quota",
+            f"{said} is used up, for {wait_s:.1f} s at most",
+            refusals=refusals,
+            retry_s=math.ceil(wait_s),
         )
 
     def begin(self, work: Work, gateway: Known) -> "Count":

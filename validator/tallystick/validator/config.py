@@ -68,8 +68,8 @@ from tallystick.validator.quotaconfig import Quota, Tables, parse_quotas
 from tallystick.validator.retention import RawRetention, Retention, parse_retention
 
 CONFIG_BYTES_MAX = 1 << 20
-ROOTS_MAX = 1_024
-PROFILE_FILES_MAX = 1_024
+ROOTS_MAX = 256  # of a registration policy's 384: imported peers bring more
+PROFILE_FILES_MAX = 512  # what a registration policy holds
 PORT_MAX = 65_535
 POLL_S_MAX = 86_400.0
 

@@ -36,6 +36,7 @@ REFUSAL_SIGNED_MS_MIN = 1_000
 REFUSALS_PER_BATCH_MAX = 64
 LANE_WAITING_MAX = 16  # of one fleet
 DOOR_GATEWAYS_CACHED_MAX = 4_096
+DOOR_THREADS_MAX = 2  # that look whose a batch is, each with one unpacked
 
 # --- peer files (protocol, 5.6) --------------------------------------------------------------
 PEER_FILES_LOOK_S = 1.0
@@ -70,6 +71,8 @@ SHARING_READ_MAX = 16  # others whose evidence names one chip
 APART_KEPT_PER_DEVICE_MAX = 64  # segments by an old key; more are refused and not kept
 FORK_SEGMENT_BYTES_MAX = 65_536  # a longer one is kept by its heads alone, which are the proof
 GATEWAY_FORKS_KEPT_MAX = 16
+# Heads of a gateway in an answer, each with at most a batch's items.
+GATEWAY_HEADS_PER_PAGE = 16
 NODES_CACHED_MAX = 65_536
 LOGS_CACHED_MAX = 4_096
 IDENTITIES_CACHED_MAX = 4_096

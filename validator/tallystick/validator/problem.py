@@ -34,7 +34,8 @@ STATUS = {
 class Problem(TallyError):
     """A refusal that knows its HTTP status; `size` is told with gateway-gap and gateway-fork.
 
-    refusals: the signed refusals of quotas that are used up (protocol, 6.7).
+    refusals: the signed refusals of quotas that are used up (protocol, 6.7); retry_s: when to
+    come again, of 429 and 503.
     """
 
     def __init__(
@@ -45,11 +46,13 @@ class Problem(TallyError):
         status: int | None = None,
         size: int | None = None,
         refusals: Sequence[bytes] = (),
+        retry_s: int = 1,
     ) -> None:
         super().__init__(reason, message)
         self.status = STATUS.get(reason, 400) if status is None else status
         self.size = size
         self.refusals = tuple(refusals)
+        self.retry_s = retry_s
 
 
 class _Body(msgspec.Struct, omit_defaults=True):
@@ -72,7 +75,7 @@ def response(error: TallyError) -> "Response":
     if problem.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if problem.status in {429, 503}:
-        headers["Retry-After"] = "1"
+        headers["Retry-After"] = str(problem.retry_s)
     return Response(
         msgspec.json.encode(body),
         status_code=problem.status,
