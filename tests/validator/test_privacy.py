@@ -15,7 +15,7 @@ from tallystick.evidence.evidencefile import EvidenceFile
 from tallystick.evidence.keys import b64u
 from tallystick.evidence.note import NoteKey
 from tallystick.evidence.root import format_root
-from tallystick.validator import holds
+from tallystick.validator import erasing, holds, schema
 from tallystick.validator.access import Scope
 from tallystick.validator.evidence import Exporter
 from tallystick.verify import check, check_evidence, load_evidence
@@ -91,10 +91,21 @@ class World:
         )
 
     def on_disk(self) -> bytes:
-        """Every byte of the store's folder, once what was erased is overwritten."""
+        """Every byte of the store: of its files, once what was erased is overwritten there; of
+        every row where they are another server's."""
         self.room.sequencer.privacy.scrub()
         assert not self.room.sequencer.privacy.unscrubbed
-        return b"".join(path.read_bytes() for path in sorted(self.room.folder.glob("*sqlite*")))
+        files = [path.read_bytes() for path in sorted(self.room.folder.glob("*sqlite*"))]
+        if files:
+            return b"".join(files)
+        with self.room.sequencer.store.read() as connection:
+            rows = [
+                row
+                for table in schema.metadata.sorted_tables
+                for row in connection.execute(table.select())
+            ]
+        cells = [cell for row in rows for cell in row]
+        return b"".join(c if isinstance(c, bytes) else str(c).encode() for c in cells)
 
     def states(self) -> list[str]:
         return [row[0] for row in self.room.rows("SELECT state FROM verdicts ORDER BY entry")]
@@ -124,6 +135,7 @@ def salt_at(device: Device, index: int) -> bytes:
 # --- on a fleet's order ------------------------------------------------------------------------
 
 
+@pytest.mark.databases
 def test_what_was_erased_is_nowhere_on_the_disk(world: World) -> None:
     before = world.on_disk()
     seed = world.giver.stretches[0].seed
@@ -182,6 +194,7 @@ def test_a_forged_order_is_refused(world: World) -> None:
     assert refused.value.reason == "unknown-device"
 
 
+@pytest.mark.databases
 def test_an_erased_body_that_is_sent_again_is_taken_as_its_hash(world: World) -> None:
     world.erase()
     other = Gateway(world.fleet, "another")
@@ -432,5 +445,49 @@ def test_a_store_from_before_copies_were_noted_is_looked_through(world: World) -
     world.room.open()
     assert world.room.rows("SELECT count(*) FROM copies") == [(1,)]
     world.erase()
+    world.erase(world.receiver, epoch=world.receiver.epoch, kinds=[CLAIM])
+    assert CANARY.encode() not in world.on_disk()
+
+
+def test_both_branches_of_a_fork_are_erased(world: World) -> None:
+    clone = Device(world.fleet, world.giver.signer, world.giver.credential)
+    clone.decision(action="another story of " + CANARY)
+    clone.decisions(5)
+    handed(clone, world.fleet.device("d"), "order-2")
+    other = Gateway(world.fleet, "another")
+    other.take(*clone.segments())
+    refused = world.room.send(other.batch(devices=[clone])).refused
+    assert [reason for _, reason in refused] == ["fork"]
+    ((kept,),) = world.room.rows("SELECT count(*) FROM forks WHERE segment IS NOT NULL")
+    assert kept == 1
+    assert b"another story of" in world.on_disk()
+    world.erase(kinds=[DECISION, CLAIM])
+    assert b"another story of" not in world.on_disk()
+    # What comes of that branch again is taken as its hashes too.
+    third = Gateway(world.fleet, "third")
+    third.take(*clone.segments())
+    world.room.send(third.batch(devices=[clone]))
+    world.erase(world.receiver, epoch=world.receiver.epoch, kinds=[CLAIM])
+    assert CANARY.encode() not in world.on_disk()
+    assert world.room.rows("SELECT count(*) FROM forks WHERE proof IS NOT NULL") == [(1,)]
+
+
+def test_an_order_over_too_many_stretches_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasing, "ERASED_STRETCHES_PER_ORDER_MAX", 0)
+    with pytest.raises(TallyError) as refused:
+        world.erase()
+    assert refused.value.reason == "too-large"
+
+
+def test_an_erasure_survives_a_restart(world: World) -> None:
+    world.erase()
+    world.room.close()
+    world.room.open()
+    world.room.sequencer.privacy.scrub()
+    other = Gateway(world.fleet, "another")
+    other.take(*world.giver.segments())
+    world.room.send(other.batch(devices=[world.giver]))
     world.erase(world.receiver, epoch=world.receiver.epoch, kinds=[CLAIM])
     assert CANARY.encode() not in world.on_disk()
