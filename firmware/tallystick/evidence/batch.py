@@ -94,29 +94,37 @@ def parse(data: bytes) -> Batch:
 
 
 class VerifiedBatch(Batch):
-    """`head` is verified too; `segments`: (index in the log, bytes); `tree`: the log after them."""
+    """`head` is verified too; `segments`: (index in the log, bytes); `tree`: the log after them.
+
+    `leaves`: (level, hash) of every item, whatever is given of it.
+    """
 
     key: PublicKey
     head: VerifiedGatewayHead  # type: ignore[assignment]  # verified, in place of its bytes
     segments: list[tuple[int, bytes]]
+    leaves: list[tuple[int, bytes]]
     tree: Tree
 
 
 def _grow(
     batch: Batch, known: "tuple[int, bytes] | None"
-) -> "tuple[Tree, list[tuple[int, bytes]]]":
+) -> "tuple[Tree, list[tuple[int, bytes]], list[tuple[int, bytes]]]":
     # The log after the batch's items, which must pass through the size and root that are known.
     tree = Tree(batch.first, batch.edge)
     segments = []
+    leaves: list[tuple[int, bytes]] = []
     _compare(tree, known)
     for item in batch.items:
         if isinstance(item, bytes):
             segments.append((tree.size, item))
-            tree.push(gatewaylog.leaf_of(segment.parse(item)).leaf_hash())
+            leaf = gatewaylog.leaf_of(segment.parse(item)).leaf_hash()
+            leaves.append((0, leaf))
+            tree.push(leaf)
         else:
+            leaves.append(item)
             tree.push_subtree(item[0], item[1])
         _compare(tree, known)
-    return tree, segments
+    return tree, segments, leaves
 
 
 def _compare(tree: Tree, known: "tuple[int, bytes] | None") -> None:
@@ -139,7 +147,7 @@ def verify_batch(
     verified = batch._verified(VerifiedBatch, key)
     if known is not None and batch.first > known[0]:
         raise Unverified("gateway-gap", "batch: begins beyond the gateway's log that is known")
-    verified.tree, verified.segments = _grow(batch, known)
+    verified.tree, verified.segments, verified.leaves = _grow(batch, known)
     if verified.tree.size != head.size or verified.tree.root() != head.root:
         raise Unverified("bad-root", "batch: its items do not give the root of its head")
     verified.head = head

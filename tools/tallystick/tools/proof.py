@@ -1,6 +1,7 @@
 """`tally proof`: what can be proven of anybody's misbehaviour, one evidence file for each."""
 
 import json
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tallystick.tools.verify import FILE, proven, proven_lines
 from tallystick.verify import Policy, Report, check_evidence, load_evidence
 from tallystick.verify.policy import POLICY_BYTES_MAX
 from tallystick.verify.proving import Prosecution
+from tallystick.verify.stories import Told, contradiction
 
 EXIT_PROVEN = 1
 
@@ -85,17 +87,25 @@ def proof(
 
 
 def _handed(logs: tuple[str, ...]) -> tuple[list[bytes], list[bytes]]:
-    """Proofs that the validators themselves serve: device forks, gateways' stories."""
+    """Proofs that validators serve (device forks, stories), and stories that differ among them."""
     forks: list[bytes] = []
-    stories: list[bytes] = []
-    for where in logs:
-        if where.startswith(logsource.SCHEMES):
-            from tallystick.tools.logapi import LogApi  # noqa: PLC0415  # as in logsource.py
+    found: list[bytes] = []
+    addresses = [where for where in logs if where.startswith(logsource.SCHEMES)]
+    if not addresses:
+        return forks, found
+    from tallystick.tools.logapi import LogApi  # noqa: PLC0415  # as in logsource.py
 
-            with LogApi(where) as api:
-                forks += api.fork_proofs()
-                stories += api.stories()
-    return list(dict.fromkeys(forks)), list(dict.fromkeys(stories))
+    told: dict[str, list[list[Told]]] = {}
+    for where in addresses:
+        with LogApi(where) as api:
+            forks += api.fork_proofs()
+            found += api.stories()
+            for id_ in api.gateways():
+                told.setdefault(id_, []).append(api.told(id_))
+    for heard in told.values():
+        pairs = [contradiction(one, other) for one, other in combinations(heard, 2)]
+        found += [one.encode() for one in pairs if one is not None]
+    return list(dict.fromkeys(forks)), list(dict.fromkeys(found))
 
 
 def _judged(

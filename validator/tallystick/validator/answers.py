@@ -199,7 +199,7 @@ class Fork(Struct):
     theirs: Octets
     proof: Octets | None
     time_ms: Milliseconds
-    # The fork proof of docs/protocol.md, 5.4, for whoever has the device's credential.
+    # Of a device the fork proof of docs/protocol.md, 5.4; of a gateway the two stories of 9.3.
     portable: Octets | None
 
 

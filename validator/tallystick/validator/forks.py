@@ -4,7 +4,6 @@ Of equal sizes the two heads are the proof. Of sizes m < n it is a consistency p
 of n whose root at m is not the one that was signed at m: [m, n, root at m, path].
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,7 +17,7 @@ from tallystick.evidence.forkproof import ForkProof
 from tallystick.evidence.headproofs import TwoStories
 from tallystick.evidence.kinds import CHECKPOINT
 from tallystick.evidence.segment import Segment
-from tallystick.evidence.tree import consistency_from_nodes, fold, node_hash
+from tallystick.evidence.tree import consistency_from_nodes
 from tallystick.validator import schema
 from tallystick.validator.devicelog import DeviceLog, Held, NodeReader, held_over
 from tallystick.validator.identities import Known
@@ -30,8 +29,7 @@ from tallystick.validator.limits import (
 from tallystick.validator.schema import BEYOND
 from tallystick.validator.settled import counts
 from tallystick.validator.work import Work
-
-Nodes = Callable[[int, int], bytes]
+from tallystick.verify import stories
 
 
 class Contradiction(Exception):  # what it is called in docs/protocol.md
@@ -211,44 +209,8 @@ def story(row: Any) -> TwoStories | None:
         ours, theirs = gatewayhead.parse(row.ours), gatewayhead.parse(row.theirs)
         inside = None
         if ours.size != theirs.size:
-            read = _nodes_of(*decode(row.proof or b""))
-            root = _root_at(read, ours.size)
-            inside = [root, consistency_from_nodes(read, ours.size, theirs.size)]
+            read = stories.nodes_of(*decode(row.proof or b""))
+            inside = stories.inside(read, ours.size, theirs.size)
         return TwoStories(ours.encode(), theirs.encode(), inside)
     except (KeyError, TallyError):
         return None
-
-
-def _nodes_of(first: int, edge: list[bytes], items: list[Any]) -> Nodes:
-    """Complete nodes of a gateway's log, from its edge at `first` and the items after it."""
-    known: dict[tuple[int, int], bytes] = {}
-    at = 0
-    hashes = iter(edge)
-    for level in range(first.bit_length() - 1, -1, -1):
-        if first >> level & 1:
-            known[level, at >> level] = next(hashes)
-            at += 1 << level
-    for level, node in items:
-        known[level, at >> level] = node
-        at += 1 << level
-
-    def read(level: int, at: int) -> bytes:
-        node = known.get((level, at))
-        if node is None:
-            if not level:
-                raise KeyError(at)
-            node = node_hash(read(level - 1, 2 * at), read(level - 1, 2 * at + 1))
-            known[level, at] = node
-        return node
-
-    return read
-
-
-def _root_at(read: Nodes, size: int) -> bytes:
-    edge = []
-    at = 0
-    for level in range(size.bit_length() - 1, -1, -1):
-        if size >> level & 1:
-            edge.append(read(level, at >> level))
-            at += 1 << level
-    return fold(edge)

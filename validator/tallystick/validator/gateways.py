@@ -116,7 +116,16 @@ class Gateways:
         )
         if not changed.rowcount:
             work.insert(table, gateway=gateway, began=verified.first, forks=0, **row)
-        work.insert(schema.gateway_heads, gateway=gateway, head=verified.head.encode(), **row)
+        work.insert(
+            schema.gateway_heads,
+            gateway=gateway,
+            head=verified.head.encode(),
+            # Whoever compares what this gateway told others needs its log, by hashes.
+            part=cbor.encode(
+                [verified.first, verified.edge, [list(item) for item in verified.leaves]]
+            ),
+            **row,
+        )
         return after
 
     def keep_fork(self, work: Work, found: GatewayFork) -> None:

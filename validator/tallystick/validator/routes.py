@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from tallystick.validator import answers, pageanswers
+from tallystick.validator import answers, pageanswers, stories
 from tallystick.validator.limits import (
     PAGE_ROWS_DEFAULT,
     PAGE_ROWS_MAX,
@@ -144,6 +144,12 @@ ROUTES = (
               _query("device", "Only of this device.", _octets(32)),
               _LIMIT,
           )),
+    Route("GET", "/v1/gateways/{id}/heads", "gateway_heads",
+          "What a gateway told: signed heads, and its log in between by hashes.",
+          stories.GatewayHeads, "At most 16.", (
+              _ID,
+              _query("after", "`next` of the page before: a size.", _count(0, None, 0)),
+          ), (400,)),
     Route("GET", "/v1/forks", "fork_proofs", "Fork proofs, the newest first.", answers.ForkProofs,
           "At most 256."),
     Route("GET", "/v1/interactions", "interactions", "Party sets and their newest findings.",

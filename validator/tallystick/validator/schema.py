@@ -95,5 +95,5 @@ __all__ = [
     "witnessed",
 ]
 
-VERSION = 5
+VERSION = 6
 BIG, TEXT = portable.BIG, portable.TEXT

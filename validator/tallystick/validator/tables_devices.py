@@ -156,6 +156,8 @@ gateway_heads = Table(
     Column("size", BIG, nullable=False),
     Column("root", LargeBinary, nullable=False),
     Column("head", LargeBinary, nullable=False),
+    # The log from the batch's begin to this head: [first, edge, [[level, hash], ...]].
+    Column("part", LargeBinary, nullable=True),
     PrimaryKeyConstraint("gateway", "size"),
 )
 answers = Table(

@@ -18,6 +18,7 @@ from tallystick.validator.migrations import (
     v003_circle,
     v004_privacy,
     v005_neighbours,
+    v006_stories,
 )
 
 Step = Callable[[Operations], None]
@@ -28,6 +29,7 @@ STEPS: tuple[Step, ...] = (
     v003_circle.step,
     v004_privacy.step,
     v005_neighbours.step,
+    v006_stories.step,
 )
 
 
