@@ -13,6 +13,7 @@ from tallystick.evidence import evidencefile
 from tallystick.evidence.checkpoint import parse as parse_head
 from tallystick.evidence.errors import Malformed
 from tallystick.evidence.keys import b64u, device_text
+from tallystick.validator import check as checks
 from tallystick.validator import config as configs
 from tallystick.validator.service import Service
 
@@ -200,6 +201,15 @@ def test_a_wrong_setting_is_said(tmp_path: Path, table: str, says: str) -> None:
     assert OPERATOR not in refused.value.message
 
 
+def test_check_says_who_reads_what_and_for_how_long(world: World) -> None:
+    found = {one.name: one.found for one in checks.check(world.service.config)}
+    assert "insurer: everything; nobody: fleets carthago; " in found["readers"]
+    assert "pair: fleets acme, with their counterparts" in found["readers"]
+    assert f"task: interactions dock-3/{world.interaction}" in found["readers"]
+    assert found["retention"] == "bodies are kept; put on hold by counsel"
+    assert not any(token("acme") in text or OPERATOR in text for text in found.values())
+
+
 # --- the doors of holds and erasures -----------------------------------------------------------
 
 
@@ -249,3 +259,62 @@ def test_an_order_that_is_none_is_refused(world: World) -> None:
         answer = world.http.post("/v1/erasures", content=data, headers={"Content-Type": media})
         assert answer.status_code == status
         assert answer.headers["content-type"] == "application/problem+json"
+
+
+# --- what the page asks for --------------------------------------------------------------------
+
+
+def test_claims_are_shown_within_the_scope(world: World) -> None:
+    def claims(name: str | None, id_: str) -> tuple[int, set[str], int]:
+        answer = world.get(f"/v1/interactions/dock-3/{id_}/claims", name)
+        if answer.status_code != 200:
+            return answer.status_code, set(), 0
+        shown = answer.json()
+        assert all(one["fields"]["item"] == "box" for one in shown["claims"])
+        return 200, {one["device"] for one in shown["claims"]}, shown["withheld"]
+
+    giver, receiver = world.giver.text, world.receiver.text
+    assert {name: claims(name, world.interaction) for name in (None, "acme", "pair", "one")} == {
+        None: (401, set(), 0),
+        "acme": (200, {giver}, 1),
+        "pair": (200, {giver, receiver}, 0),
+        "one": (200, {receiver}, 1),
+    }
+    nowhere = b64u(bytes(16))
+    assert claims("nobody", world.interaction) == claims("nobody", nowhere) == (403, set(), 0)
+    found = {
+        name: world.get(f"/v1/interactions/dock-3/{world.interaction}/findings", name).json()
+        for name in (None, "one", "nobody")
+    }
+    assert [found[name]["bodies"] for name in (None, "one", "nobody")] == [False, True, False]
+    assert {one["state"] for one in found[None]["findings"]} == {"matched"}
+    path = f"/v1/interactions/dock-3/{world.pending}/findings"
+    assert [world.get(path, name).status_code for name in (None, "nobody", "dock")] == [
+        404,
+        404,
+        200,
+    ]
+
+
+def test_a_search_finds_no_more_than_the_scope(world: World) -> None:
+    def found(text: str, name: str | None) -> set[str]:
+        answer = world.http.get(
+            "/v1/search",
+            params={"q": text},
+            headers={} if name is None else {"Authorization": f"Bearer {token(name)}"},
+        ).json()
+        return {one["interaction"] for one in answer["interactions"]}
+
+    both = {world.interaction, world.pending}
+    # An item stands in bodies only; a task's id is in the log once there is a verdict.
+    assert {name: found("box", name) for name in (None, "nobody", "task", "one", "dock")} == {
+        None: set(), "nobody": set(), "task": {world.interaction}, "one": {world.interaction},
+        "dock": both,
+    }  # fmt: skip
+    assert found("order-1", None) == {world.interaction}
+    assert found("order-2", None) == set()
+    assert found("order-2", "acme") == {world.pending}
+    assert found(world.pending, None) == set()
+    for wrong in ("", "x" * 257):
+        assert world.http.get("/v1/search", params={"q": wrong}).status_code == 400
+    assert world.http.get("/v1/search").status_code == 400

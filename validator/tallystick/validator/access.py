@@ -12,7 +12,7 @@ import msgspec
 
 from tallystick.evidence.errors import Malformed
 from tallystick.evidence.ids import INTERACTION_SIZE
-from tallystick.evidence.keys import device_from_text, from_b64u
+from tallystick.evidence.keys import b64u, device_from_text, device_text, from_b64u
 from tallystick.validator.limits import SCOPE_ROWS_MAX, TOKEN_CHARS_MIN
 from tallystick.validator.problem import Problem
 
@@ -32,6 +32,19 @@ class Scope:
     namespaces: frozenset[str] = frozenset()
     interactions: frozenset[tuple[str, bytes]] = frozenset()
     counterparts: bool = False
+
+    def words(self) -> str:
+        """What it covers, for people."""
+        if self.everything:
+            return "everything"
+        rows = (
+            ("fleets", sorted(self.fleets)),
+            ("devices", sorted(map(device_text, self.devices))),
+            ("namespaces", sorted(self.namespaces)),
+            ("interactions", sorted(f"{space}/{b64u(id_)}" for space, id_ in self.interactions)),
+        )
+        told = [f"{name} {' '.join(items)}" for name, items in rows if items]
+        return ", ".join(told) + (", with their counterparts" if self.counterparts else "")
 
     def of(self, device: bytes, iss: str | None) -> bool:
         """Whether it covers what this device of this fleet made."""

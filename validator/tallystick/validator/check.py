@@ -13,6 +13,7 @@ from tallystick.validator._postgresql import of_server
 from tallystick.validator.circle import read_folder
 from tallystick.validator.config import Config
 from tallystick.validator.place import Server
+from tallystick.validator.retention import KIND_NAMES
 from tallystick.validator.sequencer import close_keys, own_keys, read_profiles
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -35,6 +36,7 @@ def check(config: Config) -> list[Checked]:
         ("profiles", _profiles),
         ("store", _store),
         ("readers", _readers),
+        ("retention", _retention),
         ("peers", _peers),
         ("peer files", _peer_files),
     )
@@ -102,8 +104,16 @@ def _of_file(path: Path) -> tuple[dict[str, str], int] | None:
     return meta, size
 
 
+def _retention(config: Config) -> str:
+    kept = [f"{KIND_NAMES[kind]} {ms // 1000} s" for kind, ms in config.retention.kept_ms.items()]
+    told = "bodies are kept" if not kept else "erased when older: " + ", ".join(kept)
+    operators = ", ".join(sorted(config.operators)) or "nobody"
+    return f"{told}; put on hold by {operators}"
+
+
 def _readers(config: Config) -> str:
-    names = ", ".join(sorted(config.readers)) or "nobody"
+    names = "; ".join(f"{n}: {config.scopes[n].words()}" for n in sorted(config.readers))
+    names = names or "nobody"
     if not config.open_reads:
         return names
     found = f"{names}, and whoever asks from loopback (open_reads)"

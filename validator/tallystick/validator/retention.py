@@ -9,6 +9,7 @@ from tallystick.evidence.errors import Malformed
 from tallystick.evidence.kinds import ACCEPTED_HALF, CLAIM, DECISION, EVENT
 
 _DURATION = re.compile(r"([1-9][0-9]{0,8}) (s|min|h|d)")
+KIND_NAMES = {DECISION: "decisions", CLAIM: "claims", EVENT: "events", ACCEPTED_HALF: "halves"}
 _UNIT_MS = {"s": 1_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
@@ -36,12 +37,7 @@ class Retention:
 def parse_retention(raw: RawRetention) -> Retention:
     """Malformed names the setting."""
     kept = {}
-    for kind, name in (
-        (DECISION, "decisions"),
-        (CLAIM, "claims"),
-        (EVENT, "events"),
-        (ACCEPTED_HALF, "halves"),
-    ):
+    for kind, name in KIND_NAMES.items():
         text = getattr(raw, name)
         if text is None:
             continue
