@@ -262,6 +262,27 @@ def test_a_sequencer_whose_session_ended_writes_no_more(postgres: Postgres) -> N
     slow.close()
 
 
+def test_who_writes_nothing_sees_that_its_lock_is_gone(postgres: Postgres) -> None:
+    url = postgres.database()
+    idle = opened(url)
+    assert idle.holds_lock()
+    sql(postgres, url, f"SELECT pg_terminate_backend({writer(idle)})")
+    while idle.holds_lock():  # the server ends it in its own time
+        pass
+    assert idle.lost
+    idle.take()
+    assert idle.holds_lock()
+    # Another's lock is not one's own.
+    with idle._base.writer.connect() as connection:
+        connection.exec_driver_sql("SELECT pg_advisory_unlock_all()")
+        connection.commit()
+    other = opened(url)
+    assert not idle.holds_lock()
+    assert other.holds_lock()
+    idle.close()
+    other.close()
+
+
 def test_a_pool_brings_no_new_session_by_itself(postgres: Postgres) -> None:
     url = postgres.database()
     store = opened(url)
