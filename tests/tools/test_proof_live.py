@@ -7,14 +7,16 @@ from typing import NamedTuple
 
 import httpx2
 import pytest
+import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
 from support.devices import Fleet
 from support.validating import Gateway, compress, handover, load
 from tallystick.evidence.keys import b64u
-from tallystick.evidence.note import NoteKey
+from tallystick.evidence.note import Note, NoteKey
 from tallystick.evidence.root import format_root
 from tallystick.tools.main import cli
+from tallystick.validator import schema
 from tallystick.validator.service import Service
 
 ZSTD = {"Content-Encoding": "zstd", "Content-Type": "application/cose"}
@@ -26,6 +28,7 @@ class Site(NamedTuple):
 
     urls: list[str]
     policy: Path
+    services: list[Service]
     device: bytes
     gateway: bytes
 
@@ -65,7 +68,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         assert answer.status_code == 200, answer.text
     policy = folder / "policy.toml"
     policy.write_text(policy_of(services, fleet))
-    yield Site(urls, policy, giver.id, Gateway(fleet).id)
+    yield Site(urls, policy, services, giver.id, Gateway(fleet).id)
     for service in services:
         service.stop()
 
@@ -102,3 +105,25 @@ def test_a_score_counts_what_was_proven(site: Site, tmp_path: Path) -> None:
     assert [one["origin"] for one in made["validators"]] == sorted(
         (one["origin"] for one in made["logs"]), key=len
     )
+
+
+def test_two_logs_that_a_witness_was_shown_are_proven(site: Site, tmp_path: Path) -> None:
+    """What validator/witness.py keeps, as it keeps it."""
+    witness, accused = (service.sequencer for service in site.services)
+    keys = accused.log.keys
+    size = 1_000_000  # larger than what the log shows, so no whole log is needed to see it
+    ours, theirs = (
+        Note(keys.origin, size, bytes([at]) * 32, []).sign(keys.notes, keys.origin).text()
+        for at in (1, 2)
+    )
+    with witness.store.write() as connection:
+        row = {"origin": keys.origin, "size": size}
+        known = {**row, "root": bytes(32), "note": ours, "line": None, "time_s": 1}
+        connection.execute(sa.insert(schema.witnessed), known)
+        view = {**row, "ours": ours, "theirs": theirs, "time_ms": 1}
+        connection.execute(sa.insert(schema.split_views), view)
+    out = tmp_path / "proofs"
+    run("proof", *site.urls, "--policy", site.policy, "--out", out)
+    (found,) = out.glob("validator-with-two-logs-*.tally")
+    done = run("verify", found, "--policy", site.policy, "--proof", "--json")
+    assert json.loads(done.output)["proven"][0]["accused"] == [b64u(keys.id)]

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tallystick.evidence.headproofs import Equivocation
 from tallystick.evidence.keys import from_b64u
 from tallystick.tools.api import ValidatorApi, octets
 from tallystick.verify.stories import Told
@@ -32,6 +33,17 @@ class LogApi(ValidatorApi):
                 with self._understood():
                     found += [octets(one["portable"]) for one in told["forks"] if one["portable"]]
         return found
+
+    def splits(self) -> list[bytes]:
+        """Proofs of validators that showed it, as a witness, two logs of one size."""
+        page = self._json("/v1/witnessed")
+        with self._understood():
+            views = [
+                (str(one["ours"]), str(one["theirs"]))
+                for log in page["logs"]
+                for one in log["split"]
+            ]
+        return [Equivocation(ours, theirs, None).encode() for ours, theirs in views]
 
     def _gateways(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []

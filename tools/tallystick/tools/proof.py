@@ -99,7 +99,7 @@ def _handed(logs: tuple[str, ...]) -> tuple[list[bytes], list[bytes]]:
     for where in addresses:
         with LogApi(where) as api:
             forks += api.fork_proofs()
-            found += api.stories()
+            found += [*api.stories(), *api.splits()]
             for id_ in api.gateways():
                 told.setdefault(id_, []).append(api.told(id_))
     for heard in told.values():
