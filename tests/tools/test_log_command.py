@@ -12,20 +12,24 @@ from click.testing import CliRunner, Result
 from support.circle import Member, circle
 from support.devices import Fleet
 from support.site import until
-from support.validating import Gateway, handover
+from support.validating import HANDOVER, TOKEN, Gateway, handover
 from tallystick.evidence import evidencefile, misbehaviour, note
 from tallystick.evidence.entry import TimeEntry
+from tallystick.evidence.errors import Unverified
+from tallystick.evidence.evidencefile import EvidenceFile
 from tallystick.evidence.genesis import Genesis
 from tallystick.evidence.headproofs import Equivocation
+from tallystick.evidence.keys import b64u
 from tallystick.evidence.note import Note
+from tallystick.evidence.root import format_root
 from tallystick.evidence.tree import leaf_hash, root_of
 from tallystick.hw.signer import Signer
 from tallystick.tools import log_state
 from tallystick.tools.log import log
-from tallystick.verify import tiles
+from tallystick.verify import Policy, check, load_evidence, tiles
 from tallystick.verify.tiles import tiles_of
 
-KEY = Signer.create
+PROFILES = f"[profiles]\ndigests = ['{b64u(HANDOVER.digest)}']\n"
 START_MS = 1_790_000_000_000
 
 
@@ -71,15 +75,13 @@ def verified(*arguments: str | Path) -> dict[str, Any]:
     return found
 
 
-def policy(folder: Path, members: list[Member], k: int, of: int = 0) -> Path:
+def policy(folder: Path, members: list[Member], k: int, of: Member | None = None) -> Path:
     """A policy that pins the note key of one log and accepts all as witnesses."""
     keys = "".join(
         f'[[witnesses.accept]]\norganisation = "{member.name}"\nkey = "{member.note_key.text()}"\n'
         for member in members
     )
-    from tallystick.evidence.root import format_root
-
-    member = members[of]
+    member = of or members[0]
     key = Signer.from_uri(f"file:{member.folder / 'key'}").public_key()
     path = folder / "policy.toml"
     path.write_text(
@@ -360,3 +362,37 @@ def test_a_log_that_is_away_is_named_and_the_others_followed(
     assert code == 3
     assert list(said["failed"]) == ["http://127.0.0.1:1"]
     assert len(said["logs"]) == 1
+
+
+# --- evidence under cosigned checkpoints ---------------------------------------------------------
+
+
+def test_evidence_is_under_a_cosigned_checkpoint(members: list[Member], tmp_path: Path) -> None:
+    """Offline: the file holds the checkpoint of its receipts' size, cosigned by enough."""
+    one = members[0]
+    (found,) = one.http.get("/v1/interactions").json()["interactions"]
+    where = f"/v1/evidence/{found['namespace']}/{found['interaction']}"
+    answer = one.http.get(where, headers={"Authorization": f"Bearer {TOKEN}"})
+    assert answer.status_code == 200, answer.text
+    evidence = load_evidence(answer.content)
+
+    def asked(k: int, witnesses: list[Member]) -> Policy:
+        text = policy(tmp_path, witnesses, k, one).read_text()
+        return Policy.parse(
+            text.replace("[witnesses]", f"[devices]\ncustody = 'software'\n{PROFILES}[witnesses]")
+        )
+
+    report = check(evidence, asked(2, members))
+    assert sum("cosigned by" in detail for _, detail in report.checked) == 2
+    with pytest.raises(Unverified, match=r"2 of the 3 organisations .* cosigned the log of") as no:
+        check(evidence, asked(3, members))
+    assert no.value.reason == "bad-policy"
+    # Witnesses that the policy does not accept are told apart, and fulfil nothing.
+    report = check(evidence, asked(0, members[:1]))
+    assert any("2 other signatures on the" in what for what, _ in report.not_checked)
+    # Without the checkpoint in the file nothing shows who cosigned.
+    file = evidencefile.parse(answer.content)
+    parts = (file.credentials, file.profiles, file.halves, file.entries, file.custody)
+    file = EvidenceFile(*parts, [], file.note, file.heads, file.forks, file.proofs)
+    with pytest.raises(Unverified, match="0 of the 2 organisations"):
+        check(load_evidence(file.encode()), asked(2, members))

@@ -290,6 +290,26 @@ def test_what_a_witness_may_not_say(room: Room, liar: Liar, asking: Submission) 
     )
 
 
+def test_a_second_validator_with_the_same_key_is_found_while_running(
+    room: Room, liar: Liar, asking: Submission
+) -> None:
+    """The witness cosigned a larger tree by this key since it was asked first."""
+    with room.sequencer.store.read() as connection:
+        head = newest_head(connection)
+    assert head is not None
+    keys = room.sequencer.keys
+    liar.says = lambda r: (200, "text/plain", line(r, 1))
+    assert asking.turn(head)
+    room.clock.now_ms += 3_600_000
+    other = note.Note(keys.origin, 999, bytes(32), []).sign(keys.notes, keys.origin)
+    shown = {"origin": keys.origin, "size": 999, "note": other.text(), "time_s": 1, "split": []}
+    liar.shows = [shown]
+    liar.says = lambda _: (409, SIZE_MEDIA, b"999\n")
+    with pytest.raises(CouldNotCheck) as error:
+        asking.turn(head)
+    assert error.value.reason == "put-back"
+
+
 def test_a_checkpoint_is_sent_again_for_a_new_time(
     room: Room, liar: Liar, asking: Submission
 ) -> None:

@@ -10,7 +10,7 @@ from tallystick.evidence.limits import LOG_CHECKPOINT_SIGNATURES_MAX
 from tallystick.validator import schema
 from tallystick.validator.limits import COSIGN_LAG_MS_MAX
 from tallystick.validator.problem import Problem
-from tallystick.validator.receipts import Head, newest_head
+from tallystick.validator.receipts import Head, head_over, newest_head
 
 
 def with_lines(text: str, lines: list[str]) -> str:
@@ -44,18 +44,31 @@ def newest_text(connection: Connection) -> str:
 def best_text(connection: Connection) -> str:
     """Of the newest checkpoints the one with the most cosignatures (docs/protocol.md, 8.3)."""
     head = _newest(connection)
+    recent = schema.heads.c.time_ms >= head.time_ms - COSIGN_LAG_MS_MAX
+    return _with_most(connection, head, recent)[1]
+
+
+def head_above(connection: Connection, index: int) -> tuple[Head, str]:
+    """The checkpoint over an entry with the most cosignatures, and its text with them."""
+    head = _newest(connection)
+    return _with_most(connection, head, schema.heads.c.size > index)
+
+
+def _with_most(
+    connection: Connection, head: Head, which: "sa.ColumnElement[bool]"
+) -> tuple[Head, str]:
+    """Of the checkpoints that may be served; `head` where none of them was cosigned."""
     table, heads = schema.cosignatures, schema.heads
     row: Any = connection.execute(
         sa.select(table.c.size, sa.func.count().label("many"))
         .join(heads, heads.c.size == table.c.size)
-        .where(heads.c.time_ms >= head.time_ms - COSIGN_LAG_MS_MAX)
+        .where(which)
         .group_by(table.c.size)
         .order_by(sa.desc("many"), table.c.size.desc())
         .limit(1)
     ).one_or_none()
     if row is None:
-        return head.note
-    text: str = connection.execute(
-        sa.select(heads.c.note).where(heads.c.size == row.size)
-    ).scalar_one()
-    return with_lines(text, _lines(connection, [row.size])[row.size])
+        return head, head.note
+    if row.size != head.size:
+        head = head_over(connection, row.size - 1) or head
+    return head, with_lines(head.note, _lines(connection, [head.size])[head.size])

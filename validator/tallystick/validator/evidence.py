@@ -20,6 +20,7 @@ from tallystick.evidence.profile import Profile
 from tallystick.evidence.tree import proof_from_nodes
 from tallystick.validator import erased, schema
 from tallystick.validator.access import EVERYTHING, Scope, denied
+from tallystick.validator.cosigned import head_above
 from tallystick.validator.devicelog import held_over
 from tallystick.validator.elide import record_at
 from tallystick.validator.forks import portable
@@ -29,7 +30,6 @@ from tallystick.validator.nearby import used_rows
 from tallystick.validator.problem import Problem
 from tallystick.validator.proven import proven
 from tallystick.validator.reading import Reader, reads_record
-from tallystick.validator.receipts import newest_head
 from tallystick.validator.work import CHUNK
 from tallystick.verify.standing import EPOCHS_FOLLOWED_MAX, previous_of
 
@@ -321,9 +321,7 @@ class _File:
 
     def encode(self, own: Sequence[bytes] | None) -> bytes:
         """The file's bytes."""
-        head = newest_head(self._connection)
-        if head is None:
-            raise Problem("not-ready", "nothing is published yet", status=503)
+        head, text = head_above(self._connection, max(self._entries, default=0))
         for found in list(self._identities.values()):
             if found is not None:
                 self._ends(found[1])
@@ -345,7 +343,7 @@ class _File:
             [*self._halves, *self._named],
             proven(self._connection, self._entries, head),
             [],
-            [head.note],
+            [text],
             note or None,
             [],
             self._forks(),

@@ -14,7 +14,7 @@ from tallystick.evidence.entry import (
     payload_kind,
 )
 from tallystick.evidence.errors import Unverified
-from tallystick.evidence.note import NoteKey
+from tallystick.evidence.note import Note, NoteKey
 from tallystick.evidence.statement import Statement
 from tallystick.verify._identities import Identities
 from tallystick.verify._text import printable, utc
@@ -131,6 +131,7 @@ class Logs:
             self.places.setdefault(data, {})[found.validator] = verified.index
             self._say_when(entry, found.validator, verified.iat)
             self.report.validators.add(found.validator)
+            self.report.receipted.setdefault(found.validator, set()).add(verified.size)
             self.report.check(
                 f"receipt of validator {found.validator.name}",
                 f"{entry_name(entry)} is entry {verified.index} of its log at size {verified.size}",
@@ -163,11 +164,23 @@ class Logs:
                 log.root(note.size, note.root)
                 log.noted.add(note.size)
                 self.report.check(what, f"signed by the note key of validator {validator.name}")
+                self._cosigned(note, key, validator, what)
                 break
         else:
             self.report.leave(what, "no note key of an accepted validator is known for it")
-        if len(note.signatures) > 1:
-            self.report.leave(f"other signatures on the {what}", "witnesses are not checked")
+
+    def _cosigned(self, note: Note, key: NoteKey, validator: PinnedValidator, what: str) -> None:
+        # Not by age: a file is checked years later, and its cosignatures say when.
+        found = self.known.trust.witnesses.read(note, key)
+        for organisation, time_s in sorted(found.times.items()):
+            said = f"cosigned by {printable(organisation)} at {utc(time_s * 1000)}"
+            self.report.check(what, said)
+        kept = self.report.cosigned.setdefault((validator, note.size), set())
+        kept.update(found.times)
+        others = len(note.signatures) - 1 - found.lines
+        if others > 0:
+            why = "the policy accepts no witness with this key"
+            self.report.leave(f"{others} other signatures on the {what}", why)
 
 
 _KINDS = {

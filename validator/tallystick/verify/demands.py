@@ -104,6 +104,28 @@ class AtLeast:
             )
 
 
+@dataclass(frozen=True)
+class CosignedLogs:
+    """Each log whose receipts are in the file was cosigned by k organisations beside its own.
+
+    Under each size that has receipts: the file holds the log checkpoint of that size, with the
+    cosignatures of witnesses that the policy accepts.
+    """
+
+    k: int
+
+    def demand(self, report: Report) -> None:
+        """As Demand."""
+        for validator, sizes in sorted(report.receipted.items(), key=lambda row: row[0].name):
+            for size in sorted(sizes):
+                found = report.cosigned.get((validator, size), set())
+                if len(found) < self.k:
+                    raise _refuse(
+                        f"{len(found)} of the {self.k} organisations that the policy needs "
+                        f"cosigned the log of validator {validator.name} at size {size}"
+                    )
+
+
 def _failures(demands: Sequence[Demand], report: Report) -> list[str]:
     failures = []
     for one in demands:

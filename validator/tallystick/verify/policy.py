@@ -19,6 +19,7 @@ from tallystick.verify._toml import Document, Table
 from tallystick.verify.demands import (
     AllOf,
     AtLeast,
+    CosignedLogs,
     Demand,
     Firmware,
     FreshStatus,
@@ -56,6 +57,7 @@ class Trust:
     roots: dict[str, PublicKey] = field(default_factory=dict)
     validators: tuple[AcceptedValidator, ...] = ()
     publishers: dict[str, PublicKey] = field(default_factory=dict)
+    witnesses: Witnesses = field(default_factory=Witnesses)
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,6 @@ class Policy:
     trust: Trust
     demands: tuple[Demand, ...]
     status_age_ms_max: int | None = None
-    witnesses: Witnesses = field(default_factory=Witnesses)
 
     @staticmethod
     def nothing() -> Policy:
@@ -76,6 +77,11 @@ class Policy:
     def parse(text: str) -> Policy:
         """The policy in a TOML text; Malformed names the line and the key."""
         return parse_policy(text)
+
+    @property
+    def witnesses(self) -> Witnesses:
+        """Who must have cosigned a log checkpoint."""
+        return self.trust.witnesses
 
     def also(self, *demands: Demand) -> Policy:
         """The policy with more demands beside its own."""
@@ -114,6 +120,8 @@ def parse_policy(text: str) -> Policy:
     demands.append(Profiles(accepted, frozenset(publishers)))
     validators = _validators(top.table("validators", default=None), demands)
     witnesses = parse_witnesses(top.table("witnesses", default=None))
+    if witnesses.at_least:
+        demands.append(CosignedLogs(witnesses.at_least))
     outcome = top.table("outcome", default=None)
     states = outcome.texts("states", default=["matched"])
     for state in states:
@@ -122,8 +130,8 @@ def parse_policy(text: str) -> Policy:
     outcome.finish()
     demands.append(States(frozenset(states)))
     top.finish()
-    trust = Trust(roots, tuple(validators), publishers)
-    return Policy(trust, tuple(demands), age_ms, witnesses)
+    trust = Trust(roots, tuple(validators), publishers, witnesses)
+    return Policy(trust, tuple(demands), age_ms)
 
 
 def _root_lines(table: Table, key: str, *, default: Any = ...) -> dict[str, PublicKey]:

@@ -150,6 +150,9 @@ class Report:
     # Disclosed records whose device no accepted root vouches for, with the reason.
     unverified_records: list[tuple[str, str]] = field(default_factory=list)
     validators: set[PinnedValidator] = field(default_factory=set)
+    # The sizes of each validator's log under which receipts are, and who cosigned which.
+    receipted: dict[PinnedValidator, set[int]] = field(default_factory=dict)
+    cosigned: dict[tuple[PinnedValidator, int], set[str]] = field(default_factory=dict)
     party_sets: list[CheckedSet] = field(default_factory=list)
     # Sets of which the file shows only claims that a verdict on another one used.
     beside: list[CheckedSet] = field(default_factory=list)

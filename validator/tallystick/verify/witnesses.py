@@ -33,6 +33,7 @@ class Cosigned:
 
     times: dict[str, int]
     left: tuple[str, ...] = ()  # what was there and did not count, with why
+    lines: int = 0  # of accepted witnesses, whether they count or not
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,11 @@ class Witnesses:
         own = self._own(log_key)
         times: dict[str, int] = {}
         left = []
+        lines = 0
         for one in self.accept:
             if (one.key.name, one.key.key_id) not in there:
                 continue
+            lines += 1
             time_s = one.key.verify(body, note.signatures)
             if one.organisation in own:
                 left.append(f"{one.key.name}: of the log's own organisation")
@@ -65,7 +68,7 @@ class Witnesses:
                 left.append(f"{one.key.name}: {at_s - time_s} s old")
             else:
                 times[one.organisation] = max(time_s, times.get(one.organisation, 0))
-        return Cosigned(times, tuple(left))
+        return Cosigned(times, tuple(left), lines)
 
     def _old(self, time_s: int, at_s: int) -> bool:
         return self.age_s_max is not None and at_s - time_s > self.age_s_max
