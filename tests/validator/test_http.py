@@ -168,7 +168,12 @@ def test_every_route_is_in_the_document_and_answers_as_it_says(world: World) -> 
         path = path.replace(
             "{id}", one["interaction"] if "namespace" in route.path else world.giver.text
         )
-        given: dict[str, str | int] = {"epoch": b64u(world.giver.epoch), "from": 1, "to": 2, "q": "x"}
+        given: dict[str, str | int] = {
+            "epoch": b64u(world.giver.epoch),
+            "from": 1,
+            "to": 2,
+            "q": "x",
+        }
         wanted = {one.name for one in route.parameters if one.required and one.where == "query"}
         query = {name: given[name] for name in sorted(wanted)}
         if route.answer == routes.EVENTS:
@@ -585,3 +590,45 @@ def test_a_defect_of_ours_is_counted_and_the_service_goes_on(
     finally:
         world.http.close()
         world.service.stop()
+
+
+# --- every refusal -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("route", routes.ROUTES, ids=lambda route: f"{route.method} {route.path}")
+def test_every_refusal_of_every_route_is_a_documented_problem(
+    world: World, route: routes.Route
+) -> None:
+    method = route.method.lower()
+    bad = re.sub(r"\{[^}]*\}", "~", route.path)
+    told = world.http.get("/openapi.json").json()["paths"][route.path][method]
+    asked: list[tuple[str, dict[str, Any]]] = [
+        (bad, {"params": {"unknown": "1"}}),
+        (bad, {"headers": READER}),
+        (bad, {"headers": COUNSEL}),
+        (bad, {"headers": {"Authorization": "Basic eDp5"}}),
+    ]
+    asked += [
+        (bad, {"params": {item.name: "\0"}, "headers": READER})
+        for item in route.parameters
+        if item.where == "query"
+    ]
+    if route.method in {"POST", "PUT"}:
+        media = route.takes[1] if route.takes else ""
+        for content in (b"", b"\xff" * 64, b"{}"):
+            for given in (media, "text/html"):
+                headers = {"Content-Type": given, **COUNSEL}
+                asked.append((bad, {"content": content, "headers": headers}))
+    refused = 0
+    for path, how in asked:
+        with world.http.stream(route.method, path, **how) as answer:
+            if answer.status_code < 400:
+                continue
+            answer.read()
+        refused += 1
+        assert str(answer.status_code) in told["responses"], (path, how, answer.text)
+        _true(world, method, route.path, answer)
+        assert answer.json()["status"] == answer.status_code
+    assert refused
+    wrong = world.http.request("TRACE", bad)
+    assert (wrong.status_code, wrong.headers["content-type"]) == (405, "application/problem+json")
