@@ -1,5 +1,7 @@
 """Bodies that go: by order or by age, from every place, for good; bodies that must stay."""
 
+import os
+import random
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +10,17 @@ import pytest
 from support.devices import Device, Fleet
 from support.story import disclose
 from support.validating import HANDOVER, START_MS, Gateway, Room, handover
-from tallystick.evidence import erasure, evidencefile, leaf
+from tallystick.evidence import erasure, evidencefile, leaf, segment
 from tallystick.evidence.erasure import Erasure
 from tallystick.evidence.errors import TallyError
 from tallystick.evidence.evidencefile import EvidenceFile
 from tallystick.evidence.keys import b64u
 from tallystick.evidence.note import NoteKey
 from tallystick.evidence.root import format_root
+from tallystick.evidence.segment import Segment
 from tallystick.validator import erasing, holds, schema
 from tallystick.validator.access import Scope
+from tallystick.validator.elide import without
 from tallystick.validator.evidence import Exporter
 from tallystick.verify import check, check_evidence, load_evidence
 from tallystick.verify._erasures import Erased
@@ -491,3 +495,91 @@ def test_an_erasure_survives_a_restart(world: World) -> None:
     world.room.send(other.batch(devices=[world.giver]))
     world.erase(world.receiver, epoch=world.receiver.epoch, kinds=[CLAIM])
     assert CANARY.encode() not in world.on_disk()
+
+
+def test_a_set_whose_claim_was_erased_before_its_deadline_is_insufficient(
+    room: Room, fleet: Fleet
+) -> None:
+    giver, receiver, gateway = fleet.device("a"), fleet.device("b"), Gateway(fleet)
+    handover(giver, receiver, "order-1", sides="g")
+    gateway.take(*giver.segments())
+    room.send(gateway.batch(devices=[giver, receiver]))
+    room.settle()
+    made = Erasure(giver.epoch, [[0, 99]], [CLAIM], "request", None, START_MS)
+    room.sequencer.privacy.order(erasure.parse(made.sign(fleet.root, fleet.name, giver.id)))
+    room.clock.now_ms += HANDOVER.deadline_ms + 1
+    room.settle()
+    # Neither matched nor anybody's silence: what was claimed cannot be read here.
+    assert [row[0] for row in room.rows("SELECT state FROM verdicts")] == ["insufficient"]
+
+
+@pytest.mark.parametrize("seed", range(int(os.environ.get("TALLY_PRIVACY_SEEDS", "4"))))
+def test_in_any_order_what_was_erased_is_gone_and_all_else_stays(
+    room: Room, fleet: Fleet, seed: int
+) -> None:
+    """Records, erasures and deliveries with other redactions, in any order and twice."""
+    choose = random.Random(seed)
+    device = fleet.device("a")
+    words: dict[int, str] = {}
+    for _ in range(choose.randint(2, 4)):
+        for _ in range(choose.randint(1, 6)):
+            index = device.size + len(device.pending) + (not device.size and not device.pending)
+            words[index] = f"word-{index}-{choose.random()}"
+            if choose.random() < 0.4:
+                device.event("robot.said", word=words[index])
+            else:
+                device.decision(action=words[index])
+        device.seal()
+    kinds = {
+        at: record[1]
+        for stretch in device.stretches
+        for at, record in enumerate(stretch.records, stretch.first)
+    }
+    erased: set[int] = set()
+    sent: set[int] = set()
+    known: set[int] = set()
+    todo = [choose.randrange(len(device.stretches)) for _ in range(8)]
+    todo += [*range(len(device.stretches)), *[-1] * 4]
+    first, *rest = todo
+    choose.shuffle(rest)
+    for step in [*range(len(device.stretches)), first, *rest] if seed % 2 else [0, first, *rest]:
+        if step < 0:
+            low = choose.randrange(device.size)
+            high = choose.randint(low + 1, device.size)
+            wanted = choose.choice(([DECISION], [EVENT], [DECISION, EVENT]))
+            made = Erasure(device.epoch, [[low, high]], wanted, "request", None, START_MS)
+            data = made.sign(fleet.root, fleet.name, device.id)
+            room.sequencer.privacy.order(erasure.parse(data))
+            erased |= {at for at in range(low, high) if kinds[at] in wanted}
+            continue
+        stretch = device.stretches[step]
+        hidden = {at for at in range(stretch.first, stretch.to) if choose.random() < 0.3}
+        if step and step - 1 not in known:
+            continue  # a gateway does not begin in the middle
+        gateway = Gateway(fleet, f"gateway-{choose.random()}")
+        gateway.take(redacted(device, step, hidden))
+        assert room.send(gateway.batch(devices=[device])).refused == []
+        known.add(step)
+        taken = set(range(stretch.first, stretch.to)) - hidden - erased
+        sent |= taken
+    room.sequencer.privacy.scrub()
+    data = b"".join(path.read_bytes() for path in sorted(room.folder.glob("*sqlite*")))
+    for at, word in words.items():
+        assert (word.encode() in data) == (at in sent - erased), (at, word)
+    for at in erased:
+        assert salt_at(device, at) not in data
+    config = room.sequencer.config
+    exporter = Exporter(config.roots, room.sequencer.profiles, config.credential)
+    with room.sequencer.store.read() as connection:
+        for at in sorted((sent - erased) & words.keys()):
+            exporter.record(connection, device.id, device.epoch, at)
+
+
+def redacted(device: Device, nth: int, hidden: set[int]) -> bytes:
+    """One stretch as a segment, some bodies not in it; with salts, or with the seed."""
+    sealed = device.stretches[nth]
+    whole = segment.parse(device.segment(nth, nth + 1))
+    stretch = without(whole.stretches[0], hidden)
+    if stretch.secret is not None and len(hidden) % 2:
+        stretch.secret = sealed.seed
+    return Segment(whole.device, whole.epoch, whole.first, whole.edge, [stretch]).encode()
