@@ -26,6 +26,7 @@ from tallystick.evidence.verdictproofs import (
     decided,
 )
 from tallystick.verify import Policy, check, load_evidence
+from tallystick.verify._proofwords import REVOKED
 from tallystick.verify.demands import Misbehaved
 
 STORY = guilt.matched()
@@ -52,6 +53,8 @@ def test_each_is_proven_and_convicts_whom_it_should(name: str) -> None:
     assert proven.name == made.proof.NAME
     assert proven.sentence in found.outcome
     assert all(proven.says) and proven.says[0] != proven.says[1] and proven.not_shown
+    # A credential that stops before a revocation verifies: that is always said.
+    assert (REVOKED in proven.not_shown) is bool(ACCUSED[name])
     Misbehaved().demand(found)
 
 

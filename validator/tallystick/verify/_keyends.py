@@ -17,6 +17,7 @@ from tallystick.evidence.forkproof import ForkProof
 from tallystick.evidence.keys import PublicKey, b64u, device_text
 from tallystick.verify._identities import Identities
 from tallystick.verify._logs import Logs
+from tallystick.verify._proofwords import REVOKED
 from tallystick.verify.report import PinnedValidator, Proven, Record, Report
 from tallystick.verify.standing import (
     EPOCHS_FOLLOWED_MAX,
@@ -180,6 +181,6 @@ def _fork(proof: ForkProof, identity: Identity) -> Proven:
                 f"{root[:6].hex()}\u2026 at {one.size}"
             ),
         ),
-        ("what put its memory back, or who else has its key",),
+        ("what put its memory back, or who else has its key", REVOKED),
         sha256(proof.encode()),
     )

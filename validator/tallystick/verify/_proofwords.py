@@ -18,6 +18,9 @@ from tallystick.evidence.verdict import Verdict
 from tallystick.verify._text import printable, utc
 from tallystick.verify.report import Proven
 
+# Nobody but validators can tell: a credential that stops before its end verifies.
+REVOKED = "that no key of it was revoked as compromised, which a file may leave out"
+
 
 def by_reference(halves: Iterable[Half]) -> dict[bytes, Half]:
     """Halves by the references of their claims."""
@@ -80,4 +83,6 @@ def proven(
 ) -> Proven:
     """A proof that holds, as a report has it."""
     named = tuple(accused)
+    if named:
+        not_shown = (*not_shown, REVOKED)
     return Proven(proof.NAME, named, about or named, who, says, not_shown, sha256(proof.encode()))
