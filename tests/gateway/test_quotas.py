@@ -122,7 +122,9 @@ def test_all_of_a_gateway_waits_when_the_quota_is_its_own(
     sending.sent(21)
     assert wall_ms() >= said["until_ms"], "it waited as long as it was asked to"
     assert size_at(strict, robot) == (84, 85)
-    assert said["count"] == 1, "and asked once"
+    assert strict.service is not None
+    refused = strict.service.sequencer.refusals.totals()["over-quota"]
+    assert refused == 1, "and asked once"
 
 
 # --- what is believed -----------------------------------------------------------------------
@@ -221,3 +223,20 @@ def test_an_answer_of_429_without_a_good_refusal_is_a_failure(
         assert row(sending)["quotas"] == [] and row(sending)["held"] == 0
     sending.sent(1)
     assert sum(sending.gate.refused().values()) >= 3
+
+
+def test_newer_segments_of_a_device_wait_behind_those_that_wait(
+    sending: Sending, holding: Holding
+) -> None:
+    """Or a validator would see its log begin in the middle."""
+    device = DEVICE.public_key().thumbprint()
+    holding.obey(sent(), [refusal(sending, wait_ms=1)])
+    until(lambda: not holding.holds(device), "its end")
+    with sending.gate.store.write_aside() as connection:
+        holding.note(connection, [(device, 7)])
+    holding.answered([(device, 7)], None)
+    assert holding.holds(device) and holding.due() == device
+    with sending.gate.store.write_aside() as connection:
+        assert not holding.sent(connection, device, {7})
+    holding.answered([], device)
+    assert not holding.holds(device) and holding.due() is None

@@ -99,6 +99,7 @@ def objects() -> dict[str, bytes]:
         "join request": joins.join().encode(),
         "join answer": joins.signed_answer(),
         "queue order": joins.order(),
+        "erasure": examples.erasure_request(),
         "peer file": circles.peer_file(),
         "quota refusal": circles.refusal(),
         "registration policy": circles.policy(),

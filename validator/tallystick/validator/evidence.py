@@ -18,7 +18,7 @@ from tallystick.evidence.keys import PublicKey, device_text
 from tallystick.evidence.kinds import CLAIM
 from tallystick.evidence.profile import Profile
 from tallystick.evidence.tree import proof_from_nodes
-from tallystick.validator import erased, schema
+from tallystick.validator import erased, policies, schema
 from tallystick.validator.access import EVERYTHING, Scope, denied
 from tallystick.validator.cosigned import head_above
 from tallystick.validator.devicelog import held_over
@@ -177,7 +177,8 @@ class _File:
             self._claim(row, Reader(self._connection, scope, of, whole=whole))
 
     def _claim(self, row: Found, reader: Reader) -> None:
-        self.want(row.entry)
+        # With the rules that it was admitted under.
+        self.want(row.entry, policies.place(self._connection, row.entry))
         if not reader.reads(row.device):
             self._withheld += 1
         elif not row.record:

@@ -59,6 +59,16 @@ def newest(connection: Connection, entry: int | None = None) -> RegistrationPoli
     return None if data is None else registration.parse(data)
 
 
+def place(connection: Connection, entry: int) -> int | None:
+    """Where the policy stands that an entry was admitted under; None in logs of before."""
+    table = schema.entries
+    query = sa.select(sa.func.max(table.c.entry)).where(
+        table.c.kind == REGISTRATION_POLICY, table.c.entry < entry
+    )
+    found: int | None = connection.execute(query).scalar_one()
+    return found
+
+
 def in_force(connection: Connection, entry: int | None) -> bytes:
     """The statement; Problem where there is none before that entry."""
     found = newest(connection, entry)

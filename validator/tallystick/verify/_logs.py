@@ -192,6 +192,7 @@ _KINDS = {
     11: "profile",
     12: "genesis",
     35: "erasure",
+    40: "registration policy",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tallystick.evidence import checkpoint as checkpoints
 from tallystick.evidence import custody as custody_receipts
-from tallystick.evidence import gatewayhead, genesis, profile, verdict
+from tallystick.evidence import gatewayhead, genesis, profile, registration, verdict
 from tallystick.evidence.checkpoint import VerifiedCheckpoint
 from tallystick.evidence.custody import VerifiedCustodyReceipt
 from tallystick.evidence.errors import Unverified
@@ -18,6 +18,7 @@ from tallystick.evidence.kinds import (
     GENESIS,
     KEY_CHANGE,
     PROFILE,
+    REGISTRATION_POLICY,
     VERDICT,
 )
 from tallystick.evidence.profile import Profile
@@ -50,6 +51,7 @@ class Statements:
             PROFILE: self._profile,
             VERDICT: self._verdict,
             ERASURE: self.erasures.add,
+            REGISTRATION_POLICY: self._policy,
         }
 
     def add(self, data: bytes, statement: Statement) -> None:
@@ -141,6 +143,17 @@ class Statements:
             verified.note_key.text(), (verified.note_key, found.validator)
         )
         self.report.check(what, "signed by the validator; it names its log's origin and note key")
+
+    def _policy(self, data: bytes) -> None:
+        received = registration.parse(data)
+        what = f"registration policy of {received.iss}"
+        found = self.known.validator(received.received().kid, received.iss)
+        if found is None:
+            self.report.leave(what, "the policy accepts no validator with this key")
+            return
+        received.received().verify(found.key)
+        roots = ", ".join(name for name, _, _ in received.roots)
+        self.report.check(what, f"signed by the validator; it admits what these enrolled: {roots}")
 
     def _profile(self, data: bytes) -> None:
         received = profile.parse_statement(data)
