@@ -6,7 +6,7 @@ from tallystick.evidence.errors import Malformed, TallyError, TransportError, Un
 from tallystick.recorder import freeing, plain, stretches
 from tallystick.recorder.files import forget
 from tallystick.recorder.frames import CUSTODY, control
-from tallystick.recorder.health import count, reason_of
+from tallystick.recorder.health import one_more, reason_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Downlink:
             raise  # the link's, not the message's
         except TallyError as error:
             self._end()
-            count(self._ledger.health.refused, error.reason)
+            one_more(self._ledger.health.refused, error.reason)
         except Exception as error:  # noqa: BLE001  # whatever a flash driver raises
             self._work = None
             self._ledger.fault("flash", reason_of(error), error)
@@ -149,7 +149,7 @@ class Downlink:
         self._unusual = True
         from tallystick.evidence.notice import parse  # noqa: PLC0415  # rarely
 
-        count(self._ledger.health.notices, parse(message).reason)
+        one_more(self._ledger.health.notices, parse(message).reason)
 
     def _resend(self, message: bytes) -> None:
         self._unusual = True
@@ -157,7 +157,7 @@ class Downlink:
 
         request = parse(message)
         if not self._sender.request(request.epoch, request.from_, self._now_ms):
-            count(self._ledger.health.refused, "over-quota")
+            one_more(self._ledger.health.refused, "over-quota")
 
     # Custody.
 

@@ -66,7 +66,7 @@ def reason_of(error: Exception, otherwise: str = "io") -> str:
     return "memory" if isinstance(error, MemoryError) else "driver"
 
 
-def count(counters: dict[str, int], reason: str) -> int:
+def one_more(counters: dict[str, int], reason: str) -> int:
     """One more; reasons that a stranger can choose are bounded in number."""
     if reason not in counters and len(counters) >= NAMES_MAX:
         reason = OTHERS

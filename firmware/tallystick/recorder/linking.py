@@ -33,6 +33,8 @@ def open_link(
     forget(PINNED)
     if hasattr(ledger.signer, "verifier"):
         forget(KEYS)
+    # Known by now, and some hundred bytes each.
+    config["gateways"] = ()
     return link, sender, Downlink(ledger, sender, link, gateways, config)
 
 

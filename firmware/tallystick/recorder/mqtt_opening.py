@@ -1,6 +1,6 @@
 # MicroPython only
-# How mqtt_umqtt.py's connection is made: TCP, TLS, CONNECT, SUBSCRIBE.  Apart, because it is needed
-# once a connection, which may last for months: forgotten when that stands.
+# How mqtt_umqtt.py's connection begins: TCP, TLS, CONNECT.  Apart, because it is needed once a
+# connection, which may last for months: forgotten before hands are shaken.
 
 import select
 import socket
@@ -14,8 +14,6 @@ from tallystick.recorder.mqtt_umqtt import (
     GREETING,
     KEEPALIVE_S,
     LOOKING,
-    SUBSCRIBING,
-    UP,
     now,
 )
 
@@ -23,8 +21,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tallystick.recorder.mqtt_umqtt import Mqtt
 
-CONNACK = 0x20
-SUBACK = 0x90
 TCP_NODELAY = 1
 EINPROGRESS = (115, 119)  # Linux and lwIP; newlib
 
@@ -88,30 +84,3 @@ def greet(up: "Mqtt") -> bool:
     up._packet.write(bytes((0x10, len(body))) + body)
     up._state = GREETING
     return True
-
-
-def answered(up: "Mqtt", kind: int, packet: bytes) -> bool:
-    """CONNACK, then SUBACK; nothing else may come before (MQTT 3.1.1, 3.2); True at the end."""
-    if up._state == GREETING and kind == CONNACK and len(packet) == 4:
-        if packet[3]:
-            raise TransportError("refused", "the broker refused the connection")
-        body = b"\x00\x01" + len(up._down).to_bytes(2, "big") + up._down + b"\x01"
-        up._packet.write(bytes((0x82, len(body))) + body)
-        up._state = SUBSCRIBING
-    elif up._state == SUBSCRIBING and kind == SUBACK and len(packet) == 5:
-        if packet[4] & 0x80:
-            from tallystick.recorder.mqtt_reasons import not_allowed  # noqa: PLC0415  # rarely
-
-            raise not_allowed(up._host)
-        if up._secure is not None:
-            up.undated = up._secure.established(up._sock)
-            # Until the next connection, which may be days.
-            up._secure = None
-        up._state = UP
-        up.opening = False
-        up.connected = True
-        up.session += 1
-        return True
-    elif up._state == GREETING:
-        raise TransportError("refused", "the broker did not answer as one")
-    return False

@@ -30,7 +30,12 @@ PUBACK = 0x40
 PUBLISH = 0x30
 RETAIN = 1
 TYPE_BITS = 0xF0
-OPENING = ("recorder.mqtt_opening", "recorder.mqtt_tls", "recorder.clockput")
+OPENING = (
+    "recorder.mqtt_opening",
+    "recorder.mqtt_answers",
+    "recorder.mqtt_tls",
+    "recorder.clockput",
+)
 # What a connection goes through; LOOKING only where the dates of the broker's certificate must be
 # known before it can be checked (recorder/mqtt_tls.py).
 CLOSED, CONNECTING, LOOKING, GREETING, SUBSCRIBING, UP = range(6)
@@ -94,10 +99,28 @@ class Mqtt(Uplink):
 
     def connect(self) -> None:
         """Look the name up, which may wait, and begin to connect, which does not."""
+        self._drop()
+        try:
+            self._begin()
+        except TransportError:
+            self._secure = None
+            forget(OPENING)
+            raise
+
+    def _begin(self) -> None:
         from tallystick.recorder.mqtt_opening import connect  # noqa: PLC0415  # forgotten again
 
-        self._drop()
         connect(self)
+
+    def _greet(self) -> bool:
+        from tallystick.recorder.mqtt_opening import greet  # noqa: PLC0415  # as above
+
+        return greet(self)
+
+    def _answered(self, kind: int, packet: bytes) -> None:
+        from tallystick.recorder.mqtt_answers import answered  # noqa: PLC0415  # as above
+
+        answered(self, kind, packet)
 
     # Moving bytes.
 
@@ -115,9 +138,9 @@ class Mqtt(Uplink):
 
     def _step(self) -> bool:
         if self._state == CONNECTING:
-            from tallystick.recorder.mqtt_opening import greet  # noqa: PLC0415  # as above
-
-            worked = greet(self)
+            worked = self._greet()
+            if worked:
+                forget(("recorder.mqtt_opening",))
         elif self._state == LOOKING:
             worked = self._secure.look(self._sock)
         else:
@@ -224,10 +247,8 @@ class Mqtt(Uplink):
 
     def _packet_came(self, kind: int, packet: bytes) -> None:
         if self._state != UP:
-            from tallystick.recorder.mqtt_opening import answered  # noqa: PLC0415  # as above
-
-            if answered(self, kind, packet):
-                del answered
+            self._answered(kind, packet)
+            if self._state == UP:
                 forget(OPENING)
         elif kind == PUBACK:
             self._in_flight -= 1
@@ -303,6 +324,9 @@ class Mqtt(Uplink):
         if secure is not None and secure.failed(told.reason):
             self.connect()
             return None
+        # The next connection begins with all the room that there is.
+        self._secure = None
+        forget(OPENING)
         return told
 
     def _drop(self) -> None:

@@ -2,7 +2,7 @@
 # flash takes it, and never raised.  Loaded when there is trouble.
 
 from tallystick.evidence.errors import TallyError
-from tallystick.recorder.health import count, reason_of
+from tallystick.recorder.health import one_more, reason_of
 from tallystick.recorder.journal import Full
 
 TYPE_CHECKING = False
@@ -30,7 +30,7 @@ def _said(error: Exception) -> str:
 def fault(ledger: "Ledger", part: str, reason: str, error: Exception | None = None) -> None:
     """Count it, and note it when it begins; one that goes on is one fault."""
     name = part + ":" + reason
-    count(ledger.health.faults, name)
+    one_more(ledger.health.faults, name)
     ledger.health.last_fault = name if error is None else "%s (%s)" % (name, _said(error))
     with ledger.gate:
         told = ledger.fault_events

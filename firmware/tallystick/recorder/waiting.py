@@ -17,7 +17,7 @@ NEVER_MS = 1 << 62
 
 def flush(tally: "Recorder") -> bool:
     """See Recorder.flush."""
-    forget(("recorder.waiting",))
+    forget(("recorder.waiting", "recorder.driving"))
     return run(flushing(tally))
 
 

@@ -16,19 +16,22 @@ from dataclasses import dataclass, field
 # The first is the host. A name that the library does not have is passed over.
 BUNDLES = (
     ("recorder/files", "recorder/health", "recorder/recorder"),
-    ("recorder/core", "recorder/frames", "recorder/journal"),
+    ("recorder/core", "recorder/frames", "recorder/journal", "evidence/tree"),
     ("evidence/cbor", "evidence/_dec", "evidence/digest"),
     (
         *("recorder/ledger", "recorder/checkpointing", "recorder/buffer", "recorder/clock"),
-        *("evidence/valuewriter", "evidence/value", "evidence/decisionwriter"),
-        "recorder/advancing",
+        *("evidence/valuewriter", "evidence/value", "evidence/decisionwriter", "evidence/number"),
     ),
     (
         *("recorder/linking", "recorder/freeing", "recorder/stretches", "recorder/sending"),
         *("recorder/downlink", "recorder/link", "recorder/plain", "evidence/segmentwriter"),
     ),
     ("recorder/mqtt_umqtt", "recorder/mqtt_packet"),
-    ("hw/atecc608", "hw/atecc608_chip", "hw/counter", "hw/atecc608_counter"),
+    (
+        *("hw/atecc608", "hw/atecc608_chip", "hw/counter", "hw/atecc608_counter"),
+        # Of keys with a counter, and on a board there is no other one.
+        "recorder/counting",
+    ),
 )
 # Tables of modules to load, not to forget.
 LOADED = ("LASTING", "KEPT_OF_DRIVERS", "DRIVERS")

@@ -52,7 +52,7 @@ UMQTT = {"__init__", "set_callback", "wait_msg", "ping", "_recv_len"}
 
 
 def umqtt(source: bytes) -> bytes:
-    """umqtt.simple with nothing but these methods."""
+    """umqtt.simple with nothing but these methods, and what they use."""
     tree = ast.parse(source)
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == "MQTTClient":
@@ -61,7 +61,34 @@ def umqtt(source: bytes) -> bytes:
                 for part in node.body
                 if not isinstance(part, ast.FunctionDef) or part.name in UMQTT
             ]
-    return ast.unparse(tree).encode()
+    loads = [part for part in ast.walk(tree) if isinstance(getattr(part, "ctx", None), ast.Load)]
+    names = {part.id for part in loads if isinstance(part, ast.Name)} | {"MQTTClient"}
+    attributes = {part.attr for part in loads if isinstance(part, ast.Attribute)}
+    return ast.unparse(_Used(names, attributes).visit(tree)).encode()
+
+
+class _Used(ast.NodeTransformer):
+    """Takes out what gives a name to something that nobody asks for."""
+
+    def __init__(self, names: set[str], attributes: set[str]) -> None:
+        self._names = names
+        self._attributes = attributes
+
+    def visit_Import(self, node: ast.Import) -> ast.AST | None:  # ast's own
+        node.names = [one for one in node.names if (one.asname or one.name) in self._names]
+        return node if node.names else None
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:  # ast's own
+        node.names = [one for one in node.names if (one.asname or one.name) in self._names]
+        return node if node.names else None
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST | None:  # ast's own
+        return self.generic_visit(node) if node.name in self._names else None
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST | None:  # ast's own
+        (target,) = node.targets
+        kept = not isinstance(target, ast.Attribute) or target.attr in self._attributes
+        return node if kept else None
 
 
 def _foreign() -> frozenset[str]:
