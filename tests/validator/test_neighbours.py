@@ -273,3 +273,38 @@ def test_nothing_is_kept_of_what_is_forgotten(world: World) -> None:
     world.room.sequencer.ingest.transaction(lambda work: nearby.forget(work, some))
     assert world.room.rows("SELECT count(*) FROM grants") == [(0,)]
     assert world.room.rows("SELECT count(*) FROM releases") == [(0,)]
+
+
+def test_nobody_crowds_what_its_neighbours_must_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nearby, "GRANTS_PER_DEVICE_MAX", 3)
+    monkeypatch.setattr(nearby, "RELEASES_PER_ACQUISITION_MAX", 2)
+    a, b, c = world.devices
+    for number in range(5):
+        world.claim(b, "giver", c, f"grant-{number}", [100, 101, 0], [])
+    # Later, or of another bay, or by another device: as many again.
+    world.claim(b, "giver", c, "later", [190, 191, 0], [])
+    world.claim(b, "giver", c, "beside", [100, 101, 0], [], bay="8")
+    world.claim(c, "giver", b, "too", [100, 101, 0], [])
+    got = world.claim(a, "taker", b, "got", None, [])
+    common = world.claim(a, "giver", b, "common", None, [])
+    for number in range(5):
+        relied = [common.reference, bytes(32)]
+        world.claim(a, "giver", c, f"free-{number}", None, relied)
+    for number in range(4):
+        world.claim(a, "giver", c, f"release-{number}", None, [got.reference])
+    world.deliver()
+    # Two grants and two releases were refused; everything else was taken.
+    refused = world.room.rows("SELECT reason, count(*) FROM refused_records GROUP BY reason")
+    assert refused == [("over-quota", 4)]
+    assert world.room.rows("SELECT count(*) FROM claims") == [(len(world.known) - 4,)]
+    # What is known to be no acquisition is not kept at all.
+    ((kept,),) = world.room.rows("SELECT count(*) FROM releases")
+    assert kept == 5 + 2
+    # After a start they are counted again.
+    world.room.close()
+    world.room.open()
+    world.claim(b, "giver", c, "once more", [100, 101, 0], [])
+    world.deliver()
+    assert world.room.rows("SELECT count(*) FROM refused_records") == [(5,)]

@@ -111,6 +111,41 @@ def test_what_is_touched_is_all_that_changes(rng: random.Random) -> None:
         )
 
 
+def test_of_many_releases_each_has_one_neighbour() -> None:
+    """The next one by reference, and for the last one the one before it."""
+    rng = random.Random(2)
+    under = crowds.profile(rng)
+    a, b = worlds.DEVICES[:2]
+
+    def made(role: str, device: bytes, task: str, relied: list[bytes]) -> KnownClaim:
+        parties = {"giver": [a], "taker": [b]} if role == "giver" else {"giver": [b], "taker": [a]}
+        fields = {"item": "a", "bay": b"1"}
+        name = crowds.NAMES[role]
+        claim = worlds.make_claim(
+            under.digest, parties, role, name, fields, task=task, relied=relied
+        )
+        return worlds.known(claim, device)
+
+    got = made("taker", a, "order-0", [])
+    # All name the same thing beside it, which is no acquisition: it makes nobody a rival.
+    common = made("giver", a, "order-00", [])
+    some = [made("giver", a, f"order-{n}", [got.reference, common.reference]) for n in range(1, 9)]
+    book = Book()
+    book.add_profile(under)
+    for at, one in enumerate([common, *some[:-1]]):
+        assert len(book.add(one, at, at)) == 1
+    assert len(book.add(got, 9, 9)) == 8
+    assert len(book.add(some[-1], 10, 10)) == 8
+    some.sort(key=lambda one: one.reference)
+    for at, one in enumerate(some):
+        assert one.claim is not None
+        key = next(key for key, kept in book.sets.items() if one.reference in kept.claims)
+        book.close(key)
+        nearest = some[at + 1] if at + 1 < len(some) else some[-2]
+        others = {row.claim for row in find(book.inputs(key)).others}
+        assert others == {got.reference, nearest.reference}
+
+
 def test_a_claim_far_away_costs_nothing() -> None:
     """However many were granted before, one reads what begins around it and no more."""
     rng = random.Random(1)

@@ -53,6 +53,9 @@ PEER_PAGES_PER_TURN_MAX = 64
 PEER_CREDENTIALS_PER_TURN_MAX = 256  # the others wait for the next turn
 PEER_CHANGES_WAITING_MAX = 65_536
 PEER_HEADS_AHEAD_MAX = 65_536
+# Gateways, those heard last first, whose logs are compared with a peer's in a turn.
+PEER_GATEWAYS_MAX = 64
+PEER_PARTS_COMPARED_MAX = 256
 WRITER_S_MAX = 60.0  # how long a peer's thread waits for the one writer
 FORKS_ANSWERED_MAX = 256  # the newest ones
 
@@ -72,7 +75,7 @@ APART_KEPT_PER_DEVICE_MAX = 64  # segments by an old key; more are refused and n
 FORK_SEGMENT_BYTES_MAX = 65_536  # a longer one is kept by its heads alone, which are the proof
 GATEWAY_FORKS_KEPT_MAX = 16
 # Heads of a gateway in an answer, each with at most a batch's items.
-GATEWAY_HEADS_PER_PAGE = 16
+GATEWAY_HEADS_PER_PAGE = 8
 NODES_CACHED_MAX = 65_536
 LOGS_CACHED_MAX = 4_096
 IDENTITIES_CACHED_MAX = 4_096
@@ -83,6 +86,9 @@ INTERACTIONS_CACHED_MAX = 65_536
 SETS_PER_DEVICE_MAX = 16
 SETS_PER_FLEET_MAX = 256
 CLAIMS_PER_SET_AND_DEVICE_MAX = 64  # 32 slots, and a device that repeats itself
+# Of one device: what neighbours read of each other must stay short (nearby.py).
+GRANTS_PER_DEVICE_MAX = 1_024  # of a resource, that begin within one `longest`
+RELEASES_PER_ACQUISITION_MAX = 64  # two are enough to show what is wrong
 REFUSED_RECORDS_KEPT_PER_BATCH_MAX = 1_000  # all are counted
 
 # --- the background ------------------------------------------------------------------------
@@ -103,6 +109,8 @@ ERASURE_BYTES_MAX = 4_096
 ERASED_STRETCHES_PER_ORDER_MAX = 4_096  # of more, ask with smaller ranges
 RETENTION_LOOK_S = 60.0  # how often what grew old is looked for
 RETENTION_PASS_S = 86_400.0  # how often all is looked at again: what was on hold, or still open
+RETENTION_LEAP_S_MAX = 86_400.0  # a clock that goes further at one go is waited out
+RETENTION_PATIENCE_S = 7_200.0
 RETENTION_CHECKPOINTS_PER_TURN_MAX = 256
 
 # --- witnessing (docs/protocol.md, 8.4) ------------------------------------------------------

@@ -12,11 +12,16 @@ from sqlalchemy.engine import Connection
 
 from tallystick.evidence import claim, verdict
 from tallystick.evidence.claim import Claim
-from tallystick.evidence.errors import TallyError
+from tallystick.evidence.errors import TallyError, Unverified
 from tallystick.evidence.profile import Profile
 from tallystick.validator import schema
+from tallystick.validator.limits import (
+    GRANTS_PER_DEVICE_MAX,
+    INTERACTIONS_CACHED_MAX,
+    RELEASES_PER_ACQUISITION_MAX,
+)
 from tallystick.validator.store import get_meta, set_meta
-from tallystick.validator.work import CHUNK, Work
+from tallystick.validator.work import CHUNK, Recent, Work
 from tallystick.verify.checks import kin_of
 from tallystick.verify.inputs import GOOD_STATUSES, KnownClaim
 from tallystick.verify.neighbours import Granted, Kin
@@ -32,6 +37,8 @@ _RELEASES, _GRANTS, _CLAIMS, _SETS = (
     schema.party_sets,
 )
 _INDEXED = "neighbours-"
+ACQUISITION, OTHER = "acquisition", "other"
+AT_MOST = 1  # the second of the two ways to see intervals
 
 
 class Nearby:
@@ -40,6 +47,8 @@ class Nearby:
     def __init__(self, profiles: dict[bytes, Profile]) -> None:
         self._profiles = profiles
         self._kin: dict[bytes, Kin | None] = {}
+        # (scope, bucket, device) -> grants
+        self._grants: Recent[tuple[bytes, int, bytes], int] = Recent(INTERACTIONS_CACHED_MAX)
 
     def _of(self, profile: bytes) -> Kin | None:
         if profile not in self._kin:
@@ -48,6 +57,67 @@ class Nearby:
         return self._kin[profile]
 
     # --- claims that come ------------------------------------------------------------------
+
+    def forget(self) -> None:
+        """After a rollback."""
+        self._grants.clear()
+
+    def check(self, work: Work, made: Claim, device: bytes) -> None:
+        """Unverified("over-quota") where a device crowds what its neighbours must read."""
+        kin = self._of(made.profile)
+        if kin is None:
+            return
+        if kin.cites(made) and made.relied:
+            self._check_releases(work, kin, made, device)
+        for granted, bucket in _buckets(kin, made, device):
+            if self._count(work, granted, bucket, device) >= GRANTS_PER_DEVICE_MAX:
+                raise Unverified(
+                    "over-quota",
+                    f"more than {GRANTS_PER_DEVICE_MAX} grants of a resource by a device at a time",
+                )
+
+    @staticmethod
+    def _check_releases(work: Work, kin: Kin, made: Claim, device: bytes) -> None:
+        table = _RELEASES
+        connection = work.written(table, _CLAIMS)
+        chain = kin.chain(made, device)
+        for at in range(0, len(made.relied), CHUNK):
+            crowded = connection.execute(
+                sa.select(table.c.cited)
+                .where(table.c.chain == chain, table.c.cited.in_(made.relied[at : at + CHUNK]))
+                .group_by(table.c.cited)
+                .having(sa.func.count() >= RELEASES_PER_ACQUISITION_MAX)
+            ).scalars()
+            # What is not known here may be anything, and what every release names is no item.
+            if any(_what(connection, kin, cited) is ACQUISITION for cited in list(crowded)):
+                raise Unverified(
+                    "over-quota",
+                    f"more than {RELEASES_PER_ACQUISITION_MAX} releases cite one acquisition",
+                )
+
+    def _count(self, work: Work, granted: Granted, bucket: int, device: bytes) -> int:
+        key = (granted.scope, bucket, device)
+        count = self._grants.get(key)
+        if count is None:
+            length_ms = granted.longest_ms
+            count = (
+                work.written(_GRANTS, _CLAIMS)
+                .execute(
+                    sa.select(sa.func.count())
+                    .select_from(_GRANTS)
+                    .join(_CLAIMS, _CLAIMS.c.claim == _GRANTS.c.claim)
+                    .where(
+                        _GRANTS.c.scope == granted.scope,
+                        _GRANTS.c.way == AT_MOST,
+                        _GRANTS.c.begin_ms >= bucket * length_ms,
+                        _GRANTS.c.begin_ms < (bucket + 1) * length_ms,
+                        _CLAIMS.c.device == device,
+                    )
+                )
+                .scalar_one()
+            )
+            self._grants.put(key, count)
+        return count
 
     def link(self, work: Work, made: Claim, reference: bytes, device: bytes, number: int) -> None:
         """A claim that was logged; findings that may read it are due."""
@@ -58,14 +128,9 @@ class Nearby:
             # Whoever cites it in this transaction is due by itself.
             self._due(work, sa.select(_RELEASES.c.party_set).where(_RELEASES.c.cited == reference))
         self._keep(work, kin, made, reference, device, number)
-        if kin.cites(made):
-            chain = kin.chain(made, device)
-            for cited in made.relied:
-                if self._first(work, (chain, cited)):
-                    query = sa.select(_RELEASES.c.party_set).where(
-                        _RELEASES.c.cited == cited, _RELEASES.c.chain == chain
-                    )
-                    self._due(work, query)
+        for granted, bucket in _buckets(kin, made, device):
+            counted = self._count(work, granted, bucket, device)
+            self._grants.put((granted.scope, bucket, device), counted + 1)
         for granted, way, span in _spans(kin, made, device):
             # By buckets, once each: a flood of grants must not read itself again and again.
             bucket = span[0] // granted.longest_ms
@@ -90,13 +155,22 @@ class Nearby:
     def _due(work: Work, query: Any) -> None:
         work.dirty.update(work.connection.execute(query.distinct()).scalars())
 
-    @staticmethod
     def _keep(
-        work: Work, kin: Kin, made: Claim, reference: bytes, device: bytes, number: int
+        self, work: Work, kin: Kin, made: Claim, reference: bytes, device: bytes, number: int
     ) -> None:
-        if kin.cites(made):
+        if kin.cites(made) and made.relied:
+            connection = work.written(_CLAIMS)
             chain = kin.chain(made, device)
             for cited in made.relied:
+                what = _what(connection, kin, cited)
+                if what is OTHER:
+                    continue
+                if what is ACQUISITION and self._first(work, (chain, cited)):
+                    # Rivals, if it has any; nobody is one by what is not known.
+                    query = sa.select(_RELEASES.c.party_set).where(
+                        _RELEASES.c.cited == cited, _RELEASES.c.chain == chain
+                    )
+                    self._due(work, query)
                 row = {"cited": cited, "chain": chain, "claim": reference, "party_set": number}
                 work.insert(_RELEASES, **row)
         for granted, way, span in _spans(kin, made, device):
@@ -179,6 +253,23 @@ class Nearby:
                     self._keep(work, kin, made, row.claim, row.device, row.party_set)
                 work.dirty.add(row.party_set)
             work.written(_RELEASES, _GRANTS)
+
+
+def _what(connection: Connection, kin: Kin, cited: bytes) -> str | None:
+    record = connection.execute(
+        sa.select(_CLAIMS.c.record).where(_CLAIMS.c.claim == cited)
+    ).scalar_one_or_none()
+    if not record:
+        return None  # not known here, or erased
+    return ACQUISITION if kin.acquires(claim.parse(record)) else OTHER
+
+
+def _buckets(kin: Kin, made: Claim, device: bytes) -> list[tuple[Granted, int]]:
+    return [
+        (granted, span[0] // granted.longest_ms)
+        for granted, way, span in _spans(kin, made, device)
+        if way == AT_MOST
+    ]
 
 
 def _spans(kin: Kin, made: Claim, device: bytes) -> Iterator[tuple[Granted, int, tuple[int, int]]]:

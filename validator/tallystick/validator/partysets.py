@@ -70,6 +70,7 @@ class PartySets:
         """After a rollback."""
         self._recent.clear()
         self._counts.clear()
+        self.nearby.forget()
         self._next = None
 
     def check(self, work: Work, key: SetKey, device: bytes) -> None:

@@ -142,6 +142,7 @@ class Records:
             return
         key = set_key(made)
         self._sets.check(work, key, log.device)
+        self._sets.nearby.check(work, made, log.device)
         at = work.group.add(
             entry.LoggedClaim(
                 log.device, log.epoch, placed.index, placed.leaf, placed.head_entry, placed.path

@@ -87,7 +87,9 @@ class Nearby:
         if kin.cites(claim):
             chain = kin.chain(claim, known.device)
             for acquisition in claim.relied:
-                yield from self._releases.get((chain, acquisition), ())
+                # What every release names, and what is not known, makes nobody a rival.
+                if self._acquired(kin, acquisition) is not None:
+                    yield from self._releases.get((chain, acquisition), ())
         for granted in kin.granted(claim, known.device):
             for way, span in enumerate(granted.spans):
                 shelf = self._grants.get((granted.scope, way))
@@ -105,10 +107,10 @@ class Nearby:
         if kin.cites(claim):
             chain = kin.chain(claim, known.device)
             for acquisition in claim.relied:
-                there = self._where.get(acquisition)
+                there = self._acquired(kin, acquisition)
                 if there is None:
                     continue
-                found.append(there[1])
+                found.append(there)
                 found += self._rival(key, known, self._releases.get((chain, acquisition), []))
         for granted in kin.granted(claim, known.device):
             for way, span in enumerate(granted.spans):
@@ -125,6 +127,13 @@ class Nearby:
                     if reference is not None:
                         found.append(self._where[reference][1])
         return found
+
+    def _acquired(self, kin: Kin, reference: bytes) -> KnownClaim | None:
+        there = self._where.get(reference)
+        claim = None if there is None else there[1].claim
+        if there is None or claim is None or not kin.acquires(claim):
+            return None
+        return there[1]
 
     def _rival(self, key: SetKey, known: KnownClaim, releases: list[bytes]) -> list[KnownClaim]:
         at = bisect_left(releases, known.reference)
