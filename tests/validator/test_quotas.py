@@ -185,11 +185,13 @@ def test_a_clock_that_is_set_back_neither_fills_nor_empties(tight: Tight) -> Non
     room.send(sends(gateway, device, 150))
     room.clock.now_ms -= 365 * DAY_MS
     assert {one.holder for one in refused(room, sends(gateway, device, 1))} == {"device", "gateway"}
-    # A batch that brings nothing new is counted at a time that no entry of the log has.
     room.clock.now_ms += 366 * DAY_MS
     first = len(gateway.items)
-    gateway.take(gateway.items[0])
     room.send(gateway.batch(first - 1, devices=[device]))
+    # A batch that brings nothing new is counted at a time that no entry of the log has.
+    room.clock.now_ms += DAY_MS
+    gateway.take(gateway.items[0])
+    room.send(gateway.batch(first))
     room.close()
     room.clock.now_ms -= DAY_MS
     room.open()
