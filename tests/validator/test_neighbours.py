@@ -245,6 +245,49 @@ def test_a_key_that_turns_out_bad_frees_its_neighbours(world: World, fleet: Flee
     assert (mine.state, mine.others) == ("one_sided", [])
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_whoever_comes_later_touches_its_neighbours_on_both_sides(world: World, first: int) -> None:
+    """Also where they begin in different stretches of `longest`: 80 to 100, and from 100 on."""
+    _, b, c = world.devices
+    grants = [("one", b, [95, 105, 0]), ("two", c, [101, 110, 0])]
+    for name, who, interval in grants[first:] + grants[:first]:
+        world.claim(who, "giver", world.devices[0], name, interval, [])
+        world.deliver()
+        world.close()
+    assert world.findings() == world.expected()
+    assert {one.state for one in world.newest().values()} == {"conflicting"}
+
+
+def test_behind_a_neighbour_that_does_not_count_the_next_one_is_found(
+    world: World, fleet: Fleet
+) -> None:
+    a, b, c = world.devices
+    first = world.claim(a, "giver", b, "order-1", [100, 104, 0], [])
+    world.claim(b, "giver", c, "order-2", [99, 118, 0], [])
+    third = world.claim(c, "giver", b, "order-3", [98, 103, 0], [])
+    world.deliver()
+    b.credential = revoke(b, COMPROMISED, None, time_ms=START_MS)
+    world.gateway.take(b.segment(0, 1))
+    world.room.send(world.gateway.batch(world.sent, devices=[b]))
+    world.close()
+    assert first.claim is not None
+    mine = world.newest()[first.claim.interaction_id(), first.claim.party_set()]
+    assert mine.state == "conflicting"
+    assert [row.claim for row in mine.others] == [third.reference]
+
+
+def test_behind_a_rival_that_does_not_fit_the_next_one_is_found(world: World) -> None:
+    a, b, c = world.devices
+    got = world.claim(a, "taker", b, "order-0", None, [])
+    for number in range(10):
+        more = {"stray": "x"} if number % 3 else {}
+        world.claim(a, "giver", c, f"order-{number + 1}", [1, 2, 0], [got.reference], **more)
+        # One after the other: what was found of those before is found anew.
+        world.deliver()
+        world.close()
+    assert world.findings() == world.expected()
+
+
 def test_what_was_erased_takes_no_verdict_back(world: World) -> None:
     a, b, c = world.devices
     world.claim(a, "giver", c, "order-1", [100, 110, 0], [])
