@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from tallystick.evidence import checkpoint, forkproof, gatewayhead
+from tallystick.evidence import checkpoint, forkproof, gatewayhead, misbehaviour
 from tallystick.evidence.cbor import decode, encode
 from tallystick.evidence.checkpoint import Checkpoint
 from tallystick.evidence.errors import TallyError
@@ -201,11 +201,18 @@ def portable(row: Any) -> ForkProof | None:
         return None
 
 
+WHOLE_PROOF = b"\x85"  # an array of five (docs/protocol.md, 9)
+
+
 def story(row: Any) -> TwoStories | None:
     """The portable proof of a gateway that told two stories; None where it is none."""
     if row.reason != "gateway-fork" or row.ours is None:
         return None
     try:
+        if row.proof is not None and row.proof[:1] == WHOLE_PROOF:
+            # Found with a peer: it is kept as it is; of a batch an array of three is kept.
+            made = misbehaviour.parse(row.proof)
+            return made if isinstance(made, TwoStories) else None
         ours, theirs = gatewayhead.parse(row.ours), gatewayhead.parse(row.theirs)
         inside = None
         if ours.size != theirs.size:

@@ -42,6 +42,7 @@ from tallystick.validator.limits import (
     WRITER_S_MAX,
 )
 from tallystick.validator.peerclient import PeerClient
+from tallystick.validator.peerstories import PeerStories
 from tallystick.validator.sequencer import Sequencer
 from tallystick.validator.work import CHUNK, Work
 from tallystick.verify.standing import proves_nothing
@@ -61,6 +62,7 @@ class Exchange:
         # Key changes that are not known here, by id, the newest of each. Of an id that nobody has
         # shown here they wait: whoever shows it first may leave out that its key was revoked.
         self._changes: dict[bytes, bytes] = {}
+        self._stories = PeerStories(sequencer, client)
 
     def turn(self) -> int:
         """Ask for what is new, and act on it; returns how many contradictions came up."""
@@ -81,7 +83,7 @@ class Exchange:
             self._after = page.next
             if max(len(page.heads), len(page.changes)) < PAGE_ROWS_MAX:
                 break
-        return found + self._again()
+        return found + self._again() + self._stories.turn()
 
     def _read(self, query: Any) -> Any:
         with self._sequencer.store.read() as connection:

@@ -146,7 +146,7 @@ ROUTES = (
           )),
     Route("GET", "/v1/gateways/{id}/heads", "gateway_heads",
           "What a gateway told: signed heads, and its log in between by hashes.",
-          stories.GatewayHeads, "At most 16.", (
+          stories.GatewayHeads, "At most 8.", (
               _ID,
               _query("after", "`next` of the page before: a size.", _count(0, None, 0)),
           ), (400,)),
