@@ -18,7 +18,7 @@ from tallystick.evidence.keys import b64u
 from tallystick.evidence.note import NoteKey
 from tallystick.evidence.root import format_root
 from tallystick.evidence.segment import Segment
-from tallystick.validator import erasing, holds, schema
+from tallystick.validator import erasing, holds, patience, schema
 from tallystick.validator.access import Scope
 from tallystick.validator.elide import without
 from tallystick.validator.evidence import Exporter
@@ -363,7 +363,8 @@ def test_a_hold_on_an_interaction_holds_accepted_halves_too(world: World) -> Non
 
 
 @pytest.fixture
-def aging(tmp_path: Path, fleet: Fleet) -> Any:
+def aging(tmp_path: Path, fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(patience, "RETENTION_PATIENCE_S", 0.0)
     made = Room(tmp_path / "validator", [fleet], settings={"tables": RETENTION})
     yield World(made, fleet)
     made.close()
@@ -424,6 +425,33 @@ def test_a_hold_stops_retention_until_it_is_lifted(aging: World) -> None:
     assert bodies(aging) == (2, 0)
 
 
+def test_a_clock_that_leaps_is_waited_out(aging: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    steady = [1_000.0]
+    monkeypatch.setattr(patience, "steady", lambda: steady[0])
+    monkeypatch.setattr(patience, "RETENTION_PATIENCE_S", 7_200.0)
+    privacy = aging.room.sequencer.privacy
+    privacy.start()
+    tick(aging, 0)
+    # A year ahead for an hour, then set right: nothing is gone.
+    tick(aging, 365)
+    steady[0] += 3_600
+    tick(aging, 365)
+    assert bodies(aging) == (9, 2)
+    steady[0] += 3_600
+    tick(aging, 0)
+    assert bodies(aging) == (9, 2)
+    # So too for a program that was off: at its start no time has passed.
+    aging.room.close()
+    aging.room.clock.now_ms = START_MS + 365 * DAY_MS
+    aging.room.open()
+    tick(aging, 365)
+    assert bodies(aging) == (9, 2)
+    # What is still so after two hours is so.
+    steady[0] += 7_201
+    tick(aging, 365)
+    assert bodies(aging) == (2, 0)
+
+
 def test_claims_of_a_set_that_is_open_are_not_erased(tmp_path: Path, fleet: Fleet) -> None:
     tables = '\n[retention]\nclaims = "1 s"\n'
     room = Room(tmp_path / "validator", [fleet], settings={"tables": tables})
@@ -474,6 +502,19 @@ def test_both_branches_of_a_fork_are_erased(world: World) -> None:
     world.erase(world.receiver, epoch=world.receiver.epoch, kinds=[CLAIM])
     assert CANARY.encode() not in world.on_disk()
     assert world.room.rows("SELECT count(*) FROM forks WHERE proof IS NOT NULL") == [(1,)]
+
+
+def test_a_branch_that_comes_after_the_erasure_is_taken_as_its_hashes(world: World) -> None:
+    world.erase(kinds=[DECISION, CLAIM])
+    world.erase(world.receiver, epoch=world.receiver.epoch, kinds=[CLAIM])
+    clone = Device(world.fleet, world.giver.signer, world.giver.credential)
+    clone.decision(action="another story of " + CANARY)
+    handed(clone, world.fleet.device("d"), "order-2")
+    other = Gateway(world.fleet, "another")
+    other.take(*clone.segments())
+    refused = world.room.send(other.batch(devices=[clone])).refused
+    assert {reason for _, reason in refused} == {"fork"}
+    assert CANARY.encode() not in world.on_disk()
 
 
 def test_an_order_over_too_many_stretches_is_refused(

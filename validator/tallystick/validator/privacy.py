@@ -1,5 +1,7 @@
 """Who has bodies erased: a fleet root that orders it, and this validator's own retention."""
 
+from collections.abc import Callable
+
 import sqlalchemy as sa
 
 from tallystick.evidence import cose, erasure
@@ -19,6 +21,7 @@ from tallystick.validator.limits import (
     RETENTION_PASS_S,
 )
 from tallystick.validator.log import Log
+from tallystick.validator.patience import Patience
 from tallystick.validator.retention import Retention
 from tallystick.validator.store import Store
 from tallystick.validator.work import Work
@@ -31,11 +34,21 @@ _BEGAN = "retention-began-ms"
 class Privacy:
     """What the one sequencer does about bodies that must go."""
 
-    def __init__(self, opened: Store, log: Log, ingest: Ingest, retention: Retention) -> None:
+    def __init__(
+        self,
+        opened: Store,
+        log: Log,
+        ingest: Ingest,
+        retention: Retention,
+        clock: Callable[[], int],
+    ) -> None:
         self._store = opened
         self._log = log
         self._ingest = ingest
         self._retention = retention
+        # Not the log's time: that never falls, and once a wrong clock was logged it stays wrong.
+        self._clock = clock
+        self._patience = Patience(clock())
         self._look_at_ms = 0
         # Whether the store's free pages and journal hold what was erased.
         self.unscrubbed = False
@@ -49,6 +62,9 @@ class Privacy:
                 store.set_meta(work.connection, _INDEXED, "1")
 
         self._ingest.transaction(do)
+        with self._store.read() as connection:
+            newest = connection.execute(sa.select(sa.func.max(schema.entries.c.time_ms)))
+            self._patience = Patience(newest.scalar_one() or self._clock())
         # A process that died between an erasure and its scrubbing left this to the next one.
         self.unscrubbed = True
 
@@ -95,8 +111,12 @@ class Privacy:
 
     def tick(self) -> bool:
         """One bounded look for what grew too old; whether there may be more at once."""
-        now_ms = self._log.now_ms()
-        if not self._retention.any or now_ms < self._look_at_ms:
+        now_ms = self._clock()
+        # Further away it was set by a clock that is right again.
+        waits = 0 < self._look_at_ms - now_ms <= RETENTION_LOOK_S * 1000
+        if waits or not self._retention.any:
+            return False
+        if not self._patience.trusts(now_ms):
             return False
         turn = _Turn(self._log, self._retention, now_ms)
         with self._store.read() as connection:

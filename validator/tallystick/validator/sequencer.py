@@ -166,7 +166,7 @@ class Sequencer:
             self.circle = Circle(config.peer_files, self.store, self.ingest, policies, clock)
             self.door = Door(self.store, config)
             self.reconciler = Reconciler(self.store, self.log, self.ingest, self.profiles)
-            self.privacy = Privacy(self.store, self.log, self.ingest, config.retention)
+            self.privacy = Privacy(self.store, self.log, self.ingest, config.retention, clock)
             self._prepare()
         except BaseException:
             self.store.close()
