@@ -10,7 +10,7 @@ import msgspec
 
 from tallystick.evidence import cbor
 from tallystick.evidence import note as notes
-from tallystick.evidence.errors import Malformed
+from tallystick.evidence.errors import Malformed, Unverified
 from tallystick.evidence.keys import PublicKey, b64u, from_b64u, from_cose_key
 from tallystick.evidence.note import NoteKey
 from tallystick.evidence.tree import Tree
@@ -108,23 +108,36 @@ def load(path: Path) -> State:
     if not path.exists():
         return State()
     try:
-        raw = msgspec.json.decode(read_bytes(path, STATE_BYTES_MAX), type=_File)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Malformed("bad-value", f"{path} is no state of a monitor: {error}") from error
-    if raw.format != FORMAT:
-        raise Malformed("bad-value", f"{path} is of another version: {raw.format[:64]!r}")
-    try:
-        return State({where: _followed(log) for where, log in raw.logs.items()}, raw.found)
+        return parse(read_bytes(path, STATE_BYTES_MAX))
     except Malformed as error:
         raise Malformed(error.reason, f"{path} is no state of a monitor: {error}") from error
 
 
+def parse(data: bytes) -> State:
+    """The state in these bytes, its checkpoints' signatures and trees checked again."""
+    try:
+        raw = msgspec.json.decode(data, type=_File)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed("bad-value", str(error)) from error
+    if raw.format != FORMAT:
+        raise Malformed("bad-value", f"it is of another version: {raw.format[:64]!r}")
+    try:
+        return State({where: _followed(log) for where, log in raw.logs.items()}, raw.found)
+    except Unverified as error:
+        raise Malformed(error.reason, error.message) from error
+
+
+def encode(state: State) -> bytes:
+    """What parse() reads."""
+    raw = _File(FORMAT, {where: _log(log) for where, log in state.logs.items()}, state.found)
+    return msgspec.json.encode(raw)
+
+
 def save(path: Path, state: State) -> None:
     """Write it aside, sync it, rename it: a crash leaves the old one."""
-    raw = _File(FORMAT, {where: _log(log) for where, log in state.logs.items()}, state.found)
     aside = path.with_name(path.name + ".new")
     with aside.open("wb") as file:
-        file.write(msgspec.json.encode(raw))
+        file.write(encode(state))
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
