@@ -74,6 +74,7 @@ def test_a_good_log_is_counted_and_told() -> None:
         ([*LOG[:6], TimeEntry(ex.TIME_MS - 1).encode()], "entry 6: its time"),
         ([*LOG, LOG[0]], "entry 8: a second genesis"),
         ([LOG[1]], "entry 0: "),
+        ([LOG[0][:-1] + bytes([LOG[0][-1] ^ 1])], "entry 0: the signature is not by this key"),
         ([*LOG, verdict(size=9)], "entry 8: the verdict says that it read 9 entries"),
         ([*LOG, verdict()[:-1] + b"\x00"], "entry 8: "),
     ],
