@@ -9,6 +9,7 @@ import pytest
 
 from tallystick.evidence.finding import Finding, parse
 from tallystick.evidence.profile import Profile
+from tallystick.verify._text import duration_text
 from tallystick.verify.inputs import KnownClaim, PartySetInputs
 from tallystick.verify.reconcile import find
 from verify import naive, worlds
@@ -450,3 +451,32 @@ def test_the_largest_finding_fits_a_log_entry() -> None:
     assert found.encode() == naive.find(given._replace(interaction=interaction))
     assert (found.state, len(found.claims), len(found.others)) == ("conflicting", 60, 64)
     assert len(found.encode()) < 36_000
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"),
+    [
+        *((0, "0 ms"), (1, "1 ms"), (1500, "1500 ms"), (2000, "2 s"), (90_000, "90 s")),
+        *((120_000, "2 min"), (5_400_000, "90 min"), (7_200_000, "2 h")),
+    ],
+)
+def test_a_duration_is_written_as_a_profile_writes_it(ms: int, text: str) -> None:
+    assert duration_text(ms) == naive.lasting(ms) == text
+
+
+def test_a_built_in_reason_tells_of_the_first_and_counts_the_others() -> None:
+    ours = grant([100, 150, 0])
+    taken = said(ALONE, "taker", B, interval=[0, 0, 0])
+    again = [grant([100, 150, 0], item="x", index=2), said(ALONE, "taker", B, item="x", index=2)]
+    found = finding(ALONE, ours, claims=[ours, taken, *again])
+    assert found.checks[0].reason == (
+        "giver.released was claimed in two ways by one device (and 1 more)."
+    )
+    stolen = taken._replace(status="suspect")
+    found = finding(ALONE, ours, claims=[ours, stolen])
+    assert found.checks[0].reason == "taker.acquired was made under a key that is suspect."
+    found = finding(ALONE, ours, claims=[ours._replace(claim=None), taken])
+    assert found.checks[0].reason == "The body of giver.released is not here."
+    odd = grant([100, 150, 0], fields={"stray": "x"})
+    found = finding(ALONE, odd, claims=[odd, taken])
+    assert found.checks[0].reason == "The field stray of giver.released does not fit the profile."

@@ -282,8 +282,8 @@ def _built_in(slots: list[Slot]) -> list[_Made]:
             for known in (*slot.counting, *([] if slot.other is None else [slot.other]))
         ]
         first = contradicted[0]
-        words = f"{first.role}.{first.name} was claimed in two ways by one device"
-        reason = _and_more(words, len(contradicted))
+        sentence = f"{first.role}.{first.name} was claimed in two ways by one device."
+        reason = _and_more(sentence, len(contradicted))
         values: list[tuple[bytes, str, Any]]
         values = [(known.reference, slot.name, None) for known, slot in pairs]
         outcome = Outcome(FAIL, reason, values, {slot.device for slot in contradicted})
@@ -301,14 +301,16 @@ def _built_in(slots: list[Slot]) -> list[_Made]:
 def _unusable(slot: Slot) -> str:
     claim, (why, value) = f"{slot.role}.{slot.name}", slot.why
     if why == "status":
-        return f"{claim} was made under a key that is {value}"
+        return f"{claim} was made under a key that is {value}."
     if why == "fit":
-        return f"The field {value} of {claim} does not fit the profile"
-    return f"The body of {claim} is not here"
+        return f"The field {value} of {claim} does not fit the profile."
+    return f"The body of {claim} is not here."
 
 
-def _and_more(words: str, count: int) -> str:
-    return f"{words} (and {count - 1} more)." if count > 1 else f"{words}."
+def _and_more(sentence: str, count: int) -> str:
+    # How many more there are, before the full stop.
+    more = f" (and {count - 1} more)" if count > 1 else ""
+    return f"{sentence[:-1]}{more}."
 
 
 def _bounded(value: Any) -> Any:
