@@ -205,3 +205,32 @@ def test_a_store_that_fails_changes_nothing(site: Site, monkeypatch: pytest.Monk
         assert not site.circle.turn()
     assert "borealis" not in site.config.roots
     assert site.circle.turn() and "borealis" in site.config.roots
+
+
+def test_a_way_that_could_not_be_made_is_made_later(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.put(NOTARY, site.file(NOTARY, "http://127.0.0.1:9"))
+
+    def fail(*_: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(site.circle, "_make_way", fail)
+        assert not site.circle.turn()
+    assert site.circle.ways == {}
+    site.circle.turn()
+    assert len(site.circle.ways) == 1
+
+
+def test_a_validator_whose_enrolment_ended_is_not_served(site: Site) -> None:
+    """Though its organisation's file is in force."""
+    signer = NOTARY.member("validator", SUBJECT_VALIDATOR)[0]
+    now_s = site.now_ms // 1000
+    short = NOTARY.enrol(signer, SUBJECT_VALIDATOR, (now_s - 10, now_s + 60))
+    site.put(NOTARY, site.file(NOTARY, validators=[("http://127.0.0.1:9", short)]))
+    site.circle.turn()
+    assert len(site.circle.ways) == 1
+    site.now_ms += 61_000
+    assert not site.circle.turn()
+    assert site.circle.ways == {} and site.told() == {"notary": "in-force"}

@@ -65,6 +65,7 @@ class Circle:
             connection.close()
         self._plan = Plan({name: peerfile.parse(data).verify() for name, data in rows}, {})
         self._apply(self._look() or self._plan)
+        self._serve(self._wanted())
 
     def _now_s(self) -> int:
         return self._clock() // 1000
@@ -72,16 +73,17 @@ class Circle:
     def turn(self) -> bool:
         """One look into the folder; whether something changed. Never raises for what is in it."""
         plan = self._look()
-        if plan is None:
-            return False
         try:
-            self._apply(plan)
+            if plan is not None:
+                self._apply(plan)
+            # Time alone ends an enrolment, and what failed the last time is tried again.
+            self._serve(self._wanted())
         except (sqlite3.Error, OSError) as error:
             _log.error("the store fails; the peers stay as they were", error=str(error))
             return False
         for way in self.ways.values():
             way.start()
-        return True
+        return plan is not None
 
     # --- a look ------------------------------------------------------------------------------
 
@@ -123,17 +125,18 @@ class Circle:
             _log.warning("a peer came or went", peer=name, imported=name in plan.files)
         self._plan = plan
         self._applied = plan.marks(now_s)
-        self._serve(self._wanted())
 
     def _wanted(self) -> dict[str, Peer]:
         # Who is configured by hand is served as configured.
         taken = {validator.url for validator in self._config.validators}
+        now_s = self._now_s()
         found: dict[str, Peer] = {}
-        for file in self._plan.valid(self._now_s()):
+        for file in self._plan.valid(now_s):
             for (url, _), identity in zip(file.validators, file.validator_ids, strict=True):
                 # Of its id, so that another order in a newer file moves no cursor.
                 name = f"{file.iss}.{device_text(identity.id)[:ID_CHARS]}"
-                if url in taken or identity.status != "active":
+                first, last = identity.enrolment.validity
+                if url in taken or identity.status != "active" or not first <= now_s <= last:
                     continue
                 if len(found) + len(taken) < limits.VALIDATORS_MAX:
                     config = ValidatorConfig(
