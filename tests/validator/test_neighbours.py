@@ -258,6 +258,41 @@ def test_whoever_comes_later_touches_its_neighbours_on_both_sides(world: World, 
     assert {one.state for one in world.newest().values()} == {"conflicting"}
 
 
+def test_a_key_of_who_acquired_turns_out_bad(world: World) -> None:
+    a, b, c = world.devices
+    got = world.claim(b, "taker", c, "order-1", None, [])
+    given = world.claim(a, "giver", c, "order-2", [1, 2, 0], [got.reference])
+    world.deliver()
+    world.close()
+    assert given.claim is not None
+    key = given.claim.interaction_id(), given.claim.party_set()
+    assert world.newest()[key].state == "conflicting"
+    b.credential = revoke(b, COMPROMISED, None, time_ms=START_MS)
+    world.gateway.take(b.segment(0, 1))
+    world.room.send(world.gateway.batch(world.sent, devices=[b]))
+    world.room.settle()
+    mine = world.newest()[key]
+    assert mine.state == "insufficient"
+    assert mine.checks[0].reason == "The acquisition that giver.released names cannot be used."
+    assert [row.status for row in mine.others] == ["compromised"]
+
+
+def test_a_store_without_the_index_makes_it_and_looks_at_all_again(world: World) -> None:
+    crowd(world, random.Random(5), 10)
+    counts = [f"SELECT count(*) FROM {name}" for name in ("grants", "releases")]
+    before = [world.room.rows(query) for query in counts]
+    with world.room.sequencer.store.write() as connection:
+        for table in (schema.grants, schema.releases):
+            connection.execute(sa.delete(table))
+        name = schema.meta.c.name
+        connection.execute(sa.delete(schema.meta).where(name.startswith("neighbours-")))
+    world.room.close()
+    world.room.open()
+    assert [world.room.rows(query) for query in counts] == before
+    assert world.room.sequencer.reconciler.tick() == len(world.newest())
+    assert world.findings() == world.expected()
+
+
 def test_behind_a_neighbour_that_does_not_count_the_next_one_is_found(
     world: World, fleet: Fleet
 ) -> None:
