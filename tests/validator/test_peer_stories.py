@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx2
 import pytest
+import sqlalchemy as sa
 
 from support.devices import Device, Fleet
 from support.guilt import stolen
@@ -13,7 +14,9 @@ from support.validating import Gateway, compress, load
 from tallystick.evidence import credential, misbehaviour
 from tallystick.evidence.headproofs import TwoStories
 from tallystick.evidence.keys import device_text, from_b64u
+from tallystick.validator import schema
 from tallystick.validator.peerclient import PeerClient
+from tallystick.validator.peers import Exchange
 from tallystick.validator.peerstories import PeerStories
 from tallystick.validator.service import Service
 
@@ -99,7 +102,8 @@ def test_what_the_peer_heard_ahead_is_compared_later(
     device, gateway, other = storytellers(fleet)
     here.hear(gateway, 0, 3, devices=[device])
     there.hear(other, 0, 8, devices=[device])
-    exchange = asks(here, there)
+    # As a validator asks its peer: for this beside everything else.
+    exchange = Exchange(here.service.sequencer, PeerClient(there.service.url))
     assert exchange.turn() == 0
     here.hear(gateway, 3, 5)
     assert exchange.turn() == 1
@@ -135,3 +139,25 @@ def test_a_stolen_key_proves_nothing_against_its_gateway(
     assert here.suspect(gateway) is None
     # Who has not heard of the revocation finds it, and learns of that later.
     assert asks(there, here).turn() == 1
+
+
+def test_a_peer_that_invents_a_story_is_not_believed(
+    two: tuple[Running, Running], fleet: Fleet
+) -> None:
+    here, there = two
+    device, gateway, other = storytellers(fleet)
+    here.hear(gateway, 0, 7, devices=[device])
+    there.hear(other, 0, 8, devices=[device])
+    store = there.service.sequencer.store
+    table = schema.gateway_heads
+    with store.write() as connection:
+        (head,) = connection.execute(sa.select(table.c.head)).scalars()
+        forged = head[:-1] + bytes([head[-1] ^ 1])
+        connection.execute(sa.update(table).values(head=forged))
+    assert asks(here, there).turn() == 0
+    assert here.suspect(gateway) is None
+    assert here.get("/v1/status")["refusals"]["bad-signature"] == 1
+    with store.write() as connection:
+        connection.execute(sa.update(table).values(head=head[:-9]))
+    assert asks(here, there).turn() == 0
+    assert here.get("/v1/status")["refusals"]["truncated"] == 1

@@ -17,7 +17,7 @@ from tallystick.evidence.custody import CustodyReceipt
 from tallystick.evidence.deviceproofs import ON_ITS_WAY_MS_MAX, Disorder, Missed, Revived
 from tallystick.evidence.enrolment import SUBJECT_DEVICE
 from tallystick.evidence.entry import TimeEntry
-from tallystick.evidence.errors import Malformed, TallyError
+from tallystick.evidence.errors import TallyError
 from tallystick.evidence.evidencefile import EvidenceFile
 from tallystick.evidence.half import Half
 from tallystick.evidence.headproofs import Equivocation
@@ -26,6 +26,9 @@ from tallystick.evidence.tree import Tree, consistency_path
 from tallystick.verify import _verdictproving as verdicts
 from tallystick.verify.logcopy import LogCopy, Place
 from tallystick.verify.standing import EPOCHS_FOLLOWED_MAX, previous_of
+
+# Of a device with many gaps the longest ones.
+GAPS_TRIED_MAX = 8
 
 Found = tuple[str, EvidenceFile]
 
@@ -44,6 +47,11 @@ class Prosecution:
         self.notes = notes
         self.halves: list[Half] = [half for file in files for half in file.halves]
         self.credentials = _credentials(logs, files)
+        self._known = [
+            (id_, made.sub.encode(), made.subject, statements)
+            for id_, statements in sorted(self.credentials.items())
+            for made in (enrolment.parse(statements[0]),)
+        ]
 
     def all(self) -> Iterator[Found]:
         """Every proof that can be made; one of a kind for each log or pair where many are."""
@@ -78,24 +86,19 @@ class Prosecution:
         halves: Iterable[Half] = (),
         profiles: Iterable[bytes] = (),
     ) -> EvidenceFile:
-        # The credentials that a proof needs are those whose ids stand in it.
+        # The credentials that a proof needs are those whose ids stand in it, and all services'.
         data = b"".join([*proofs, *forks, *(half.encode() for half in halves)])
         needed = [
             statements
-            for id_, statements in sorted(self.credentials.items())
-            if id_ in data or enrolment.parse(statements[0]).sub.encode() in data
-        ]
-        others = [
-            statements
-            for id_, statements in sorted(self.credentials.items())
-            if enrolment.parse(statements[0]).subject != SUBJECT_DEVICE and statements not in needed
+            for id_, sub, subject, statements in self._known
+            if subject != SUBJECT_DEVICE or id_ in data or sub in data
         ]
         entries: list[tuple[bytes, list[bytes]]] = []
         for log in self.logs:
             if log.genesis is not None and log.genesis not in [one[0] for one in entries]:
                 entries.append((log.genesis, []))
         return EvidenceFile(
-            [*needed, *others], list(profiles), list(halves), entries, [], [], None, [],
+            needed, list(profiles), list(halves), entries, [], [], None, [],
             forks=forks, proofs=proofs,
         )  # fmt: skip
 
@@ -224,22 +227,23 @@ def _revived(
 
 
 def _longest(log: LogCopy, device: bytes, places: list[int], interval_ms: int) -> Proof | None:
-    best: Missed | None = None
+    """The longest gap between heads of a device for which the log was there to hear."""
+    gaps = []
     for at, following in zip(places, [*places[1:], log.size], strict=True):
-        if log.times_ms[following - 1] - log.times_ms[at] <= interval_ms + ON_ITS_WAY_MS_MAX:
+        gap_ms = log.times_ms[following - 1] - log.times_ms[at]
+        if gap_ms > interval_ms + ON_ITS_WAY_MS_MAX:
+            gaps.append((gap_ms, at, following))
+    for _, at, following in sorted(gaps, reverse=True)[:GAPS_TRIED_MAX]:
+        heard = [at, *(n for n in range(at, following) if isinstance(log.parsed[n], TimeEntry))]
+        pauses = (log.times_ms[b] - log.times_ms[a] for a, b in itertools.pairwise(heard))
+        if len(heard) < 2 or max(pauses) > interval_ms:
             continue
         begin = at
         while begin > 0 and not isinstance(log.parsed[begin], TimeEntry):
             begin -= 1
-        end = following - 1
-        while end > at and not isinstance(log.parsed[end], TimeEntry):
-            end -= 1
         try:
-            cut = extract.cut(log.entries, log.note, begin, set(range(begin, end + 1)))
-            proof = Missed(device, cut)
-        except (Malformed, TallyError):
+            wanted = set(range(begin, heard[-1] + 1))
+            return Missed(device, extract.cut(log.entries, log.note, begin, wanted))
+        except TallyError:
             continue
-        gap_ms = proof.end_ms - proof.begin_ms
-        if proof.pause_ms <= interval_ms and (best is None or gap_ms > best.end_ms - best.begin_ms):
-            best = proof
-    return best
+    return None
