@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import httpx2
 import pytest
 import sqlalchemy as sa
+from structlog.testing import capture_logs
 
 from support.devices import Fleet
 from support.validating import Gateway, compress, handover, load, write_config
@@ -62,10 +64,13 @@ def serving(folder: Path, fleet: Fleet, url: str) -> "Iterator[queue.Queue[str]]
         assert not thread.is_alive()
 
 
+def post(url: str, data: bytes) -> httpx2.Response:
+    body = compress(data)
+    return httpx2.post(f"{url}/v1/batches", content=body, headers=HEADERS, timeout=S_MAX)
+
+
 def send(url: str, data: bytes) -> bytes:
-    answer = httpx2.post(
-        f"{url}/v1/batches", content=compress(data), headers=HEADERS, timeout=S_MAX
-    )
+    answer = post(url, data)
     assert answer.status_code == 200, answer.text
     return answer.content
 
@@ -152,7 +157,32 @@ def test_a_server_that_restarts_is_waited_for(tmp_path: Path, fleet: Fleet) -> N
             answer = send(urls.get(timeout=S_MAX), batches[0])
             own.kill()
             own.start()
-            assert send(urls.get(timeout=S_MAX), batches[0]) == answer
+            here = urls.get(timeout=S_MAX)
+            assert send(here, batches[0]) == answer
+            assert batchanswer.parse(send(here, batches[1])).refused == []
+
+
+def test_a_store_that_is_away_when_it_would_begin_anew_is_waited_for(
+    tmp_path: Path, fleet: Fleet, postgres: Postgres
+) -> None:
+    url = postgres.database()
+    name = sa.make_url(url).database
+    batches, _ = story(fleet)
+    engine = sa.create_engine(postgres.url(), isolation_level="AUTOCOMMIT")
+    with capture_logs() as told, serving(tmp_path / "validator", fleet, url) as urls:
+        answer = send(urls.get(timeout=S_MAX), batches[0])
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+            connection.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+            )
+            until = time.monotonic() + S_MAX
+            while not any(one["event"] == "store-away" for one in told):
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            connection.exec_driver_sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        assert send(urls.get(timeout=S_MAX), batches[0]) == answer
+    engine.dispose()
 
 
 def test_a_server_that_is_away_at_the_start_is_an_error(tmp_path: Path, fleet: Fleet) -> None:
