@@ -11,11 +11,12 @@ from support.devices import Device, Fleet
 from support.keychanges import revoke
 from support.story import known_claim
 from support.validating import START_MS, Gateway, Room
-from tallystick.evidence import verdict
+from tallystick.evidence import erasure, verdict
 from tallystick.evidence.claim import Claim
+from tallystick.evidence.erasure import Erasure
 from tallystick.evidence.finding import Finding
 from tallystick.evidence.keychange import COMPROMISED
-from tallystick.evidence.kinds import VERDICT
+from tallystick.evidence.kinds import CLAIM, VERDICT
 from tallystick.validator import nearby, schema
 from tallystick.verify.inputs import KnownClaim, PartySetInputs
 from tallystick.verify.partysets import set_key
@@ -323,21 +324,23 @@ def test_behind_a_rival_that_does_not_fit_the_next_one_is_found(world: World) ->
     assert world.findings() == world.expected()
 
 
-def test_what_was_erased_takes_no_verdict_back(world: World) -> None:
+def test_what_was_erased_takes_no_verdict_back(world: World, fleet: Fleet) -> None:
+    """By an order of its fleet: the claim that convicts both is gone, and what it convicted not."""
     a, b, c = world.devices
     world.claim(a, "giver", c, "order-1", [100, 110, 0], [])
     second = world.claim(b, "giver", c, "order-2", [105, 115, 0], [])
     world.deliver()
     world.close()
     before = world.findings()
+    order = Erasure(b.epoch, [[0, 1000]], [CLAIM], "request", None, START_MS)
+    privacy = world.room.sequencer.privacy
+    privacy.order(erasure.parse(order.sign(fleet.root, fleet.name, b.id)))
     with world.room.sequencer.store.write() as connection:
-        claims = schema.claims
-        connection.execute(
-            sa.update(claims).where(claims.c.claim == second.reference).values(record=b"")
-        )
-        connection.execute(
-            sa.delete(schema.grants).where(schema.grants.c.claim == second.reference)
-        )
+        claims, grants = schema.claims, schema.grants
+        mine = sa.select(claims.c.record).where(claims.c.claim == second.reference)
+        assert connection.execute(mine).scalar_one() == b""
+        kept = sa.select(grants.c.claim).where(grants.c.claim == second.reference)
+        assert connection.execute(kept).first() is None
         connection.execute(sa.update(schema.party_sets).values(dirty=True))
     world.room.settle()
     assert world.findings() == before
