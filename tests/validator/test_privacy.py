@@ -2,26 +2,30 @@
 
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from support.devices import Device, Fleet
 from support.story import disclose
 from support.validating import HANDOVER, START_MS, Gateway, Room, handover
-from tallystick.evidence import erasure, evidencefile, leaf, segment
+from tallystick.evidence import cose, erasure, evidencefile, leaf, segment
 from tallystick.evidence.erasure import Erasure
 from tallystick.evidence.errors import TallyError
 from tallystick.evidence.evidencefile import EvidenceFile
 from tallystick.evidence.keys import b64u
+from tallystick.evidence.kinds import ERASURE
 from tallystick.evidence.note import NoteKey
 from tallystick.evidence.root import format_root
 from tallystick.evidence.segment import Segment
-from tallystick.validator import erasing, holds, patience, schema
+from tallystick.validator import erased, erasing, holds, patience, schema
 from tallystick.validator.access import Scope
 from tallystick.validator.elide import without
 from tallystick.validator.evidence import Exporter
+from tallystick.validator.work import Work
 from tallystick.verify import check, check_evidence, load_evidence
 from tallystick.verify._erasures import Erased
 from tallystick.verify.policy import Policy, parse_policy
@@ -255,13 +259,22 @@ def test_a_verdict_is_not_lost_because_a_party_has_its_claims_erased(
     gateway.take(*giver.segments(), *receiver.segments())
     room.send(gateway.batch(devices=[giver, receiver]))
     room.settle()
-    made = Erasure(giver.epoch, [[0, 99]], [CLAIM], "request", None, START_MS)
+    made = Erasure(giver.epoch, [[0, giver.size]], [CLAIM], "request", None, START_MS)
     room.sequencer.privacy.order(erasure.parse(made.sign(fleet.root, fleet.name, giver.id)))
-    # It says the same again: the finding is due, and cannot be made any more.
-    handover(giver, receiver, "order-1", x=1, sides="g")
-    gateway.take(giver.segments()[-1])
+    # The other says the same again: the finding is due, and cannot be made any more.
+    handover(giver, receiver, "order-1", received_x=9, sides="r")
+    gateway.take(receiver.segments()[-1])
     room.send(gateway.batch(2))
     room.settle()
+    assert room.rows("SELECT count(*) FROM claims") == [(3,)]
+    assert [row[0] for row in room.rows("SELECT state FROM verdicts")] == ["conflicting"]
+    assert room.states() == {"conflicting": 1}
+    # It says something else in its place, as if it had never said the first: nothing is found anew.
+    handover(giver, receiver, "order-1", x=9, sides="g")
+    gateway.take(giver.segments()[-1])
+    room.send(gateway.batch(3))
+    room.settle()
+    assert room.rows("SELECT count(*) FROM claims") == [(4,)]
     assert [row[0] for row in room.rows("SELECT state FROM verdicts")] == ["conflicting"]
     assert room.states() == {"conflicting": 1}
 
@@ -289,17 +302,60 @@ def test_evidence_made_after_an_erasure_verifies_and_says_what_went(world: World
     check(file, world.policy(recomputed=False), NOW_S)
 
 
-def test_an_erasure_by_somebody_else_discloses_nothing(world: World) -> None:
+def log_as_erasure(world: World, data: bytes) -> None:
+    """A validator that logs what it should have refused, as the erasure of the giver's log."""
+    sign1 = cose.parse(data, 1 << 16)
+
+    def do(work: Work) -> None:
+        ((log,),) = work.connection.execute(
+            sa.select(schema.logs.c.log).where(schema.logs.c.device == world.giver.id)
+        )
+        entry = work.statement(ERASURE, sign1, sign1.digest())
+        erased.remember(work, log, [erased.Range(0, 1000, 0b1111, entry)])
+
+    world.room.sequencer.ingest.transaction(do)
+    world.room.sequencer.log.publish()
+
+
+def gone_in(world: World, file: EvidenceFile) -> int:
+    report = check_evidence(file, world.policy(), NOW_S)
+    return len(report.bodies(Erased))
+
+
+def test_an_erasure_by_another_fleet_discloses_nothing(world: World) -> None:
+    log_as_erasure(world, world.order(signer=Fleet("borealis")).encode())
     world.erase()
     file = world.file()
-    theirs = world.order(signer=Fleet("borealis")).encode()
-    ours = world.order().encode()
-    for at, (entry, receipts) in enumerate(file.entries):
-        if entry == ours:
-            file.entries[at] = (theirs, receipts)
+    keys = world.policy()
+    both = replace(
+        keys, trust=replace(keys.trust, roots={**keys.trust.roots, **Fleet("borealis").roots})
+    )
+    report = check_evidence(file, both, NOW_S)
+    assert report.bodies(Erased) == []
+
+
+def test_an_erasure_with_a_wrong_signature_refuses_the_file(world: World) -> None:
+    data = bytearray(world.order().encode())
+    data[-1] ^= 1
+    log_as_erasure(world, bytes(data))
+    world.room.sequencer.privacy.tick()
+    with world.room.sequencer.store.write() as connection:
+        connection.execute(schema.claims.update().values(record=b"", salt=b""))
+    with pytest.raises(TallyError) as refused:
+        gone_in(world, world.file())
+    assert refused.value.reason == "bad-signature"
+
+
+def test_an_order_that_no_log_shows_erased_nothing(world: World) -> None:
+    world.erase()
+    file = world.file()
+    assert gone_in(world, file) == 1
+    order = world.order().encode()
+    file.entries[:] = [
+        (entry, [] if entry == order else receipts) for entry, receipts in file.entries
+    ]
     file._data = None
-    with pytest.raises(TallyError):
-        check_evidence(load_evidence(file.encode()), world.policy(), NOW_S)
+    assert gone_in(world, load_evidence(file.encode())) == 0
 
 
 def test_an_erased_record_is_answered_with_the_entry_that_erased_it(world: World) -> None:
@@ -493,6 +549,8 @@ def test_both_branches_of_a_fork_are_erased(world: World) -> None:
     ((kept,),) = world.room.rows("SELECT count(*) FROM forks WHERE segment IS NOT NULL")
     assert kept == 1
     assert b"another story of" in world.on_disk()
+    world.room.clock.now_ms += HANDOVER.deadline_ms + 1
+    world.room.settle()
     world.erase(kinds=[DECISION, CLAIM])
     assert b"another story of" not in world.on_disk()
     # What comes of that branch again is taken as its hashes too.
@@ -538,20 +596,35 @@ def test_an_erasure_survives_a_restart(world: World) -> None:
     assert CANARY.encode() not in world.on_disk()
 
 
-def test_a_set_whose_claim_was_erased_before_its_deadline_is_insufficient(
-    room: Room, fleet: Fleet
-) -> None:
+def test_a_claim_that_no_verdict_has_read_is_not_erased(room: Room, fleet: Fleet) -> None:
     giver, receiver, gateway = fleet.device("a"), fleet.device("b"), Gateway(fleet)
+
+    def erase() -> Any:
+        ranges = [[0, giver.size]]
+        made = Erasure(giver.epoch, ranges, [CLAIM], "request", None, START_MS)
+        data = made.sign(fleet.root, fleet.name, giver.id)
+        return room.sequencer.privacy.order(erasure.parse(data))
+
     handover(giver, receiver, "order-1", sides="g")
     gateway.take(*giver.segments())
     room.send(gateway.batch(devices=[giver, receiver]))
     room.settle()
-    made = Erasure(giver.epoch, [[0, 99]], [CLAIM], "request", None, START_MS)
-    room.sequencer.privacy.order(erasure.parse(made.sign(fleet.root, fleet.name, giver.id)))
+    with pytest.raises(TallyError) as refused:
+        erase()
+    assert refused.value.reason == "on-hold"
     room.clock.now_ms += HANDOVER.deadline_ms + 1
     room.settle()
-    # Neither matched nor anybody's silence: what was claimed cannot be read here.
-    assert [row[0] for row in room.rows("SELECT state FROM verdicts")] == ["insufficient"]
+    # Closed, and judged; then it says something else, and that is not judged yet.
+    handover(giver, receiver, "order-1", x=7, sides="g")
+    gateway.take(giver.segments()[-1])
+    room.send(gateway.batch(1))
+    with pytest.raises(TallyError) as refused:
+        erase()
+    assert refused.value.reason == "on-hold"
+    room.settle()
+    assert erase().bodies == 2
+    states = [row[0] for row in room.rows("SELECT state FROM verdicts ORDER BY entry")]
+    assert states == ["one_sided", "conflicting"]
 
 
 @pytest.mark.parametrize("seed", range(int(os.environ.get("TALLY_PRIVACY_SEEDS", "4"))))
@@ -576,7 +649,7 @@ def test_in_any_order_what_was_erased_is_gone_and_all_else_stays(
         for stretch in device.stretches
         for at, record in enumerate(stretch.records, stretch.first)
     }
-    erased: set[int] = set()
+    gone: set[int] = set()
     sent: set[int] = set()
     known: set[int] = set()
     todo = [choose.randrange(len(device.stretches)) for _ in range(8)]
@@ -591,7 +664,7 @@ def test_in_any_order_what_was_erased_is_gone_and_all_else_stays(
             made = Erasure(device.epoch, [[low, high]], wanted, "request", None, START_MS)
             data = made.sign(fleet.root, fleet.name, device.id)
             room.sequencer.privacy.order(erasure.parse(data))
-            erased |= {at for at in range(low, high) if kinds[at] in wanted}
+            gone |= {at for at in range(low, high) if kinds[at] in wanted}
             continue
         stretch = device.stretches[step]
         hidden = {at for at in range(stretch.first, stretch.to) if choose.random() < 0.3}
@@ -601,18 +674,18 @@ def test_in_any_order_what_was_erased_is_gone_and_all_else_stays(
         gateway.take(redacted(device, step, hidden))
         assert room.send(gateway.batch(devices=[device])).refused == []
         known.add(step)
-        taken = set(range(stretch.first, stretch.to)) - hidden - erased
+        taken = set(range(stretch.first, stretch.to)) - hidden - gone
         sent |= taken
     room.sequencer.privacy.scrub()
     data = b"".join(path.read_bytes() for path in sorted(room.folder.glob("*sqlite*")))
     for at, word in words.items():
-        assert (word.encode() in data) == (at in sent - erased), (at, word)
-    for at in erased:
+        assert (word.encode() in data) == (at in sent - gone), (at, word)
+    for at in gone:
         assert salt_at(device, at) not in data
     config = room.sequencer.config
     exporter = Exporter(config.roots, room.sequencer.profiles, config.credential)
     with room.sequencer.store.read() as connection:
-        for at in sorted((sent - erased) & words.keys()):
+        for at in sorted((sent - gone) & words.keys()):
             exporter.record(connection, device.id, device.epoch, at)
 
 

@@ -32,14 +32,18 @@ class Place(NamedTuple):
 
 def on_hold() -> Problem:
     """What must be kept is kept whole: nothing of the order is done."""
-    return Problem("on-hold", "some of it is on hold and must be kept", status=409)
+    return Problem(
+        "on-hold",
+        "some of it is on hold, or of a party set that has no verdict on it yet",
+        status=409,
+    )
 
 
 class Chosen:
     """What will be erased of one log: ranges, kinds, and the claims among them with their copies.
 
-    strict: Problem("on-hold") where anything is held; else what is held, or belongs to a party set
-    that is still open, is passed over.
+    strict: Problem("on-hold") where anything is held, or belongs to a party set that is open or
+    whose finding is due; else that is passed over.
     """
 
     def __init__(
@@ -74,13 +78,21 @@ class Chosen:
     def _claims_of(self, first: int, to: int) -> None:
         table, sets = schema.claims, schema.party_sets
         rows = self._work.written(table, sets).execute(
-            sa.select(table.c.claim, table.c.at, sets.c.namespace, sets.c.interaction, sets.c.state)
+            sa.select(
+                table.c.claim,
+                table.c.at,
+                sets.c.namespace,
+                sets.c.interaction,
+                sets.c.state,
+                sets.c.dirty,
+            )
             .join(sets, sets.c.party_set == table.c.party_set)
             .where(table.c.log == self.place.log, table.c.at >= first, table.c.at < to)
         )
         for row in rows:
             self._claims.setdefault(row.at, []).append(row.claim)
-            is_open = row.state == "pending" and not self._strict
+            # Who could take back what is not judged yet could say something else in its place.
+            is_open = row.state == "pending" or row.dirty
             if is_open or self._held.about(row.namespace, row.interaction):
                 self._stuck.add(row.at)
         references = {one: at for at, found in self._claims.items() for one in found}

@@ -23,7 +23,7 @@ from tallystick.validator.log import Log
 from tallystick.validator.nearby import Nearby, used_erased
 from tallystick.validator.store import Store
 from tallystick.validator.work import CHUNK, Work
-from tallystick.verify.inputs import GOOD_STATUSES, KnownClaim, PartySetInputs
+from tallystick.verify.inputs import KnownClaim, PartySetInputs
 from tallystick.verify.partysets import uninvited
 from tallystick.verify.reconcile import find
 
@@ -190,8 +190,7 @@ class _Tick:
                 silences.get(row.party_set, []),
             )
             one = self._conclude(work, row, inputs, others)
-            good = all(claim.status in GOOD_STATUSES for claim in known)
-            one.erased = good and not all(found.record for found in ours)
+            one.erased = not all(found.record for found in ours)
             concluded.append(one)
         # All closings are logged; what the verdicts read is below this size.
         size = work.group.tree.size
@@ -240,8 +239,8 @@ class _Tick:
         if finding is None or finding.state == PENDING:
             return change
         self._wait_for(work, row, finding)
-        if one.erased and finding.state == "insufficient" and row.verdict is not None:
-            # Else a party that has its claims erased would have a verdict against it taken back.
+        if one.erased and row.verdict is not None:
+            # Else a party would have its claim erased, and say something else in its place.
             return change | {"to_state": row.state}
         digest = sha256(finding.encode())
         if digest == row.finding:
@@ -363,7 +362,7 @@ class Concluded:
         self.finding = finding
         self.closing = closing
         self.others = others
-        # Bodies of its claims were erased, and nothing else speaks against them.
+        # Bodies of its claims were erased: the last verdict read them, and no later one can.
         self.erased = False
 
 

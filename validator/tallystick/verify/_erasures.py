@@ -34,7 +34,7 @@ class Erasures:
     def __init__(self, known: Identities, report: Report) -> None:
         self._known = known
         self._report = report
-        self._found: list[Erased] = []
+        self._found: list[tuple[bytes, Erased]] = []
 
     def add(self, data: bytes) -> None:
         """An erasure among the log entries."""
@@ -46,19 +46,21 @@ class Erasures:
             if root is None:
                 self._report.leave(what, "the policy accepts no fleet root of this name")
                 return
-            self._found.append(Erased(received.verify(root), None))
+            self._found.append((data, Erased(received.verify(root), None)))
             self._report.check(what, f"ordered by the root of fleet {statement.iss}")
             return
         found = self._known.validator(statement.kid, statement.iss)
         if found is None:
             self._report.leave(what, "the policy accepts no validator with this key")
             return
-        self._found.append(Erased(received.verify(found.key), found.validator))
+        self._found.append((data, Erased(received.verify(found.key), found.validator)))
         self._report.check(what, f"by the retention of validator {found.validator.name}")
 
-    def of(self, claim: LoggedClaim) -> Erased | None:
-        """What says that this claim's body went: its own fleet, or a validator."""
-        for one in self._found:
+    def of(self, claim: LoggedClaim, logs: Logs) -> Erased | None:
+        """What says that this claim's body went: its own fleet, or a validator, in a log."""
+        for data, one in self._found:
+            if data not in logs.places:
+                continue  # an order that no validator logged erased nothing
             made = one.erasure
             statement = made.received()
             if (statement.device, made.epoch) != (claim.device, claim.epoch):
@@ -73,7 +75,7 @@ class Erasures:
         self, claim: LoggedClaim, head: VerifiedCheckpoint, logs: Logs, ends: KeyEnds
     ) -> None:
         """A record without content, where the claim's path to `head` was verified."""
-        gone = self.of(claim)
+        gone = self.of(claim, logs)
         identity = self._known.by_id.get(claim.device)
         if gone is None or identity is None:
             return
