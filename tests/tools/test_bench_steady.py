@@ -3,6 +3,7 @@
 `tally bench record --steady 100000` is the long run; here the same, shorter.
 """
 
+import threading
 from pathlib import Path
 
 from tallystick.tools.bench import steady
@@ -13,6 +14,10 @@ from tallystick.tools.mosquitto import Mosquitto
 
 ALONE_DECISIONS = 5_000
 LINKED_DECISIONS = 1_500
+# While the broker is away the robot waits, so the run is longer than all of these.
+RESTARTS = 2
+UP_S = 1.5
+DOWN_S = 1.0
 # Where nobody takes custody the list of the journal's files grows, and numbers become objects.
 FALL_BYTES_MAX = 512
 
@@ -36,11 +41,43 @@ def test_with_a_chip_and_mqtt_over_tls(
     mosquitto: Mosquitto, tmp_path: Path, micropython32: MicroPython
 ) -> None:
     fleet = Fleet.init(tmp_path / "fleet", "steady")
-    with steady._site(tmp_path, fleet) as config:
-        found = steady._run("chip-tls", tmp_path, config, LINKED_DECISIONS, steady.LINKED_KIB)
+    with steady.site(tmp_path, fleet) as (config, _):
+        found = steady.linked(tmp_path, config, LINKED_DECISIONS)
+    assert found.heap_bytes == 96 * 1024
     assert (found.dropped, found.backlog, found.faults) == (0, 0, {})
     assert found.custody > 0
+    assert found.fell_bytes <= FALL_BYTES_MAX
     assert min(size for size in found.least if size) > 4096
+
+
+def test_a_broker_that_is_restarted_is_found_again_in_the_same_heap(
+    mosquitto: Mosquitto, tmp_path: Path, micropython32: MicroPython
+) -> None:
+    fleet = Fleet.init(tmp_path / "fleet", "steady")
+    with steady.site(tmp_path, fleet) as (config, broker):
+        done = threading.Event()
+        again = threading.Thread(target=restart, args=(broker, done))
+        again.start()
+        try:
+            found = steady.linked(tmp_path, config, LINKED_DECISIONS, rest=False)
+        finally:
+            done.set()
+            again.join()
+    assert found.heap_bytes == 96 * 1024
+    assert (found.dropped, found.backlog) == (0, 0)
+    # It was away, and nothing else was wrong: above all there was memory enough.
+    assert {name.partition(":")[0] for name in found.faults} == {"uplink"}
+    assert found.custody > 0
+
+
+def restart(broker: Mosquitto, done: threading.Event) -> None:
+    # As soon as a robot is connected, and once more.
+    for _ in range(RESTARTS):
+        if done.wait(UP_S):
+            return
+        broker.kill()
+        done.wait(DOWN_S)
+        broker.start()
 
 
 def test_what_the_robot_prints_is_read() -> None:

@@ -32,7 +32,7 @@ from tallystick.tools.mosquitto import Mosquitto, free_port
 from tallystick.tools.replay.processes import Processes
 
 ALONE_KIB = 64
-LINKED_KIB = 112
+LINKED_KIB = 96
 # Alone nobody takes custody of anything: the journal holds all of it.
 ALONE_JOURNAL_BYTES = 1 << 26
 LINKED_JOURNAL_BYTES = 1 << 20
@@ -64,7 +64,9 @@ class Steady:
     @property
     def fell_bytes(self) -> int:
         """How much less was free at the end than before the middle, while nothing was under way."""
-        return min(found for found in self.most[1:5] if found) - self.most[-1]
+        early = [found for found in self.most[1:5] if found]
+        late = [found for found in self.most[5:] if found]
+        return min(early) - late[-1]
 
     def object(self) -> dict[str, Any]:
         """For the JSON object."""
@@ -75,8 +77,15 @@ def run(folder: Path, decisions: int, linked_kib: int = LINKED_KIB) -> Iterator[
     """Both, one after the other, in a new folder."""
     fleet = Fleet.init(folder / "fleet", "steady")
     yield alone(folder, fleet, decisions)
-    with _site(folder, fleet) as config:
-        yield _run("chip-tls", folder, config, decisions, linked_kib)
+    with site(folder, fleet) as (config, _):
+        yield linked(folder, config, decisions, linked_kib)
+
+
+def linked(
+    folder: Path, config: Path, decisions: int, kib: int = LINKED_KIB, *, rest: bool = True
+) -> Steady:
+    """With the configuration of a site(). `rest`: look at what is free with nothing under way."""
+    return _run("chip-tls", folder, config, decisions, kib, "linked", *(["rest"] if rest else []))
 
 
 def alone(folder: Path, fleet: Fleet, decisions: int, kib: int = ALONE_KIB) -> Steady:
@@ -89,7 +98,7 @@ def alone(folder: Path, fleet: Fleet, decisions: int, kib: int = ALONE_KIB) -> S
     return _run("alone", folder, config, decisions, kib)
 
 
-def _run(what: str, folder: Path, config: Path, decisions: int, kib: int) -> Steady:
+def _run(what: str, folder: Path, config: Path, decisions: int, kib: int, *words: str) -> Steady:
     found = micropython.find(32)
     box = folder / what
     # As on a board: short paths, since MicroPython keeps each module's in its heap.
@@ -97,8 +106,8 @@ def _run(what: str, folder: Path, config: Path, decisions: int, kib: int) -> Ste
     (box / "lib").symlink_to(record.library(MODULES))
     (box / "mqtt").symlink_to(device_library.micropython_lib(board=True))
     shutil.copytree(config.parent, box / "robot")
-    words = ["robot/tallystick.json", str(decisions), *(["linked"] if what != "alone" else [])]
-    command = found.argv("-m", "tallystick.tools.bench.steady_robot", *words, heap=f"{kib}k")
+    program = ("-m", "tallystick.tools.bench.steady_robot", "robot/tallystick.json")
+    command = found.argv(*program, str(decisions), *words, heap=f"{kib}k")
     environment = {**os.environ, **found.environment([Path("lib"), Path("mqtt")])}
     began = time.monotonic()
     done = subprocess.run(
@@ -136,8 +145,8 @@ def read(what: str, kib: int, decisions: int, seconds: float, text: str) -> Stea
 
 
 @contextmanager
-def _site(folder: Path, fleet: Fleet) -> Iterator[Path]:
-    """Mosquitto with TLS, a gateway, a served chip; the configuration of a robot with its key."""
+def site(folder: Path, fleet: Fleet) -> Iterator[tuple[Path, Mosquitto]]:
+    """Served chip, gateway, Mosquitto with TLS: the configuration of a robot, and the broker."""
     tls = folder / "tls"
     _certificates(tls)
     port = free_port()
@@ -162,7 +171,7 @@ def _site(folder: Path, fleet: Fleet) -> Iterator[Path]:
         processes.tally("gateway", "gateway", "run", "--config", str(plain))
         for name in ("ca.pem", "client.pem", "client.key"):
             shutil.copy(tls / name, member.path / name)
-        yield provision.device(
+        config = provision.device(
             fleet,
             member,
             uplink=f"mqtts://127.0.0.1:{port}",
@@ -174,6 +183,7 @@ def _site(folder: Path, fleet: Fleet) -> Iterator[Path]:
                 "tls": {"ca": "ca.pem", "cert": "client.pem", "key": "client.key"},
             },
         )
+        yield config, broker
 
 
 def _certificates(folder: Path) -> None:

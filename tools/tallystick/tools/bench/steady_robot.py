@@ -1,10 +1,11 @@
 """A robot that decides and decides, to see whether its free memory falls: device code.
 
-micropython -m tallystick.tools.bench.steady_robot CONFIG DECISIONS [linked]
+micropython -m tallystick.tools.bench.steady_robot CONFIG DECISIONS [linked [rest]]
 
 With `linked` it waits for custody receipts, as far as its backlog grows. What is free is looked at
-where a checkpoint was made, in each tenth of the way. Prints counts, then the least and the most
-that was free in each tenth, then the faults.
+where a checkpoint was made, in each tenth of the way; with `rest` once more when all of it is in
+custody, and nothing under way. Prints counts, then the least and the most that was free in each
+tenth, then the faults.
 """
 
 # This file is device code: it runs on MicroPython.
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 TENTHS = 10
-# In each tenth, at most; each look costs a collection.
+# In each tenth, at most; each look costs a collection, and with `rest` it waits for a receipt.
 LOOKS = 40
+RESTS = 4
 CHECKPOINT_RECORDS = 64
 THRESHOLD_BYTES = 4096
 POLL_MS = 10
@@ -29,7 +31,7 @@ BACKLOG_HOLD = 1024
 IDLE_POLLS_MAX = 1_000_000
 
 
-def run(config: str, count: int, linked: bool) -> None:  # noqa: FBT001  # a word of its own
+def run(config: str, count: int, linked: bool, rest: bool) -> None:  # noqa: FBT001  # words
     """Decide, look and print."""
     # Collected often, garbage does not cut what is free into small pieces.
     gc.threshold(THRESHOLD_BYTES)  # type: ignore[attr-defined]  # MicroPython's
@@ -38,7 +40,7 @@ def run(config: str, count: int, linked: bool) -> None:  # noqa: FBT001  # a wor
     least = [0] * TENTHS
     most = [0] * TENTHS
     seen = 0
-    every = max(1, count // CHECKPOINT_RECORDS // TENTHS // LOOKS)
+    every = max(1, count // CHECKPOINT_RECORDS // TENTHS // (RESTS if rest else LOOKS))
     for number in range(count):
         tally.decision(
             "grasp-net@3f2a91",
@@ -51,10 +53,13 @@ def run(config: str, count: int, linked: bool) -> None:  # noqa: FBT001  # a wor
             drain(tally, BACKLOG_HOLD)
         if health.checkpoints - seen >= every:
             seen = health.checkpoints
-            gc.collect()
-            free = gc.mem_free()  # type: ignore[attr-defined]  # MicroPython's
             at = number * TENTHS // count
+            free = look()
             least[at] = min(least[at] or free, free)
+            if rest:
+                tally.flush()
+                drain(tally, 0)
+                free = look()
             most[at] = max(most[at], free)
     tally.flush()
     if linked:
@@ -69,6 +74,12 @@ def run(config: str, count: int, linked: bool) -> None:  # noqa: FBT001  # a wor
     tally.close()
 
 
+def look() -> int:
+    """Bytes that are free."""
+    gc.collect()
+    return gc.mem_free()  # type: ignore[attr-defined,no-any-return]  # MicroPython's
+
+
 def drain(tally: "Any", backlog: int) -> None:
     """Poll until no more records than these wait for a custody receipt."""
     idle = 0
@@ -77,4 +88,4 @@ def drain(tally: "Any", backlog: int) -> None:
 
 
 if __name__ == "__main__":
-    run(sys.argv[1], int(sys.argv[2]), "linked" in sys.argv)
+    run(sys.argv[1], int(sys.argv[2]), "linked" in sys.argv, "rest" in sys.argv)
