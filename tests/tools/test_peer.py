@@ -213,8 +213,9 @@ def test_a_list_shows_the_end_before_it_comes(
     two: Companies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "nobody was imported" in two.ok("peer", "list", two.folder / "acme")
-    two.take("--fingerprint", two.export()["fingerprint"])
     now_s = peerdir.now_s()
+    monkeypatch.setattr(peerdir, "now_s", lambda: now_s)
+    two.take("--fingerprint", two.export()["fingerprint"])
 
     def listed() -> tuple[int, str]:
         done = two.run("peer", "list", two.folder / "acme", "--json")
