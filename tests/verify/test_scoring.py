@@ -182,7 +182,7 @@ def signed(made: Score) -> Score:
 
 
 def reason(
-    made: Score, logs: Sequence[LogCopy], given: Sequence[Proven] = (), says: str = ""
+    made: Score, logs: Sequence[LogCopy], given: Sequence[Proven] = (), says: str | None = None
 ) -> str:
     with pytest.raises(TallyError, match=says) as caught:
         scored_again(made, logs, given)

@@ -16,6 +16,7 @@ from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.keys import b64u
 from tallystick.evidence.limits import EVIDENCE_BYTES_MAX
 from tallystick.evidence.number import Dec, to_text
+from tallystick.tools._checks import check_lines, check_rows
 from tallystick.tools._screen import indented, screen
 from tallystick.tools._times import parse_time_s
 from tallystick.verify import Policy, Report, check_evidence, load_evidence
@@ -150,6 +151,7 @@ def _json(report: Report | None, refusal: TallyError | None) -> dict[str, Any]:
                         "state": said.verdict.finding.state,
                         "logged": said.logged,
                         "recomputed": said.recomputed,
+                        "checks": check_rows(report, said.verdict.finding),
                     }
                     for said in one.said
                 ],
@@ -185,6 +187,7 @@ def _print(report: Report | None, refusal: TallyError | None, holds: str) -> Non
     if report is not None:
         _section(console, "Checked", [f"{a}: {b}" for a, b in report.checked], "green")
         _section(console, "Not checked", [f"{a}: {b}" for a, b in report.not_checked], "yellow")
+        _section(console, "Checks", check_lines(report), "blue")
         _section(console, "Keys", keys_held(report), "blue")
         _section(console, "Tolerances", report.tolerances, "cyan")
         _section(console, "Claimed", claimed(report), "magenta")
@@ -196,6 +199,8 @@ def _print(report: Report | None, refusal: TallyError | None, holds: str) -> Non
         # The last line is the answer, where a person looks first.
         sentence = f"Refused: {refusal.message} ({refusal.reason})."
         console.print(Text(sentence, style="bold red"))
+        if report is not None and report.proven and holds == HOLDS:
+            console.print(Text("What it proves of somebody is checked with --proof.", "red"))
 
 
 def _key(one: HeldKey) -> dict[str, Any]:
