@@ -253,13 +253,15 @@ def test_defaults_are_those_of_the_documentation() -> None:
         assert row in page, row
 
 
-def test_a_flood_of_one_fleet_delays_another_by_one_batch(tight: Tight) -> None:
-    """The whole way but HTTP: sixteen batches wait of one fleet when one of another comes."""
+@pytest.mark.parametrize("known", [True, False], ids=["of another fleet", "of strangers"])
+def test_a_flood_delays_a_fleet_by_one_batch(tight: Tight, known: bool) -> None:
+    """The whole way but HTTP: sixteen batches wait when one of another fleet comes."""
     acme, borealis = Fleet("acme"), Fleet("borealis")
-    room = tight([acme, borealis])
+    room = tight([acme, borealis] if known else [borealis])
     flood, good = Gateway(acme), Gateway(borealis, "other")
     device, other = acme.device(), borealis.device("b-1")
-    room.send(sends(flood, device, 1))
+    if known:
+        room.send(sends(flood, device, 1))
     room.send(sends(good, other, 1))
     sequencer = room.sequencer
     done: list[str] = []
@@ -278,3 +280,4 @@ def test_a_flood_of_one_fleet_delays_another_by_one_batch(tight: Tight) -> None:
     sequencer.start()
     until(lambda: len(done) == 17, "every answer")
     assert done.index("borealis") <= 1
+    assert set(done) == {"acme" if known else "?", "borealis"}
