@@ -1,7 +1,6 @@
 """`tally log`: real validators are read, followed and compared; what contradicts is proven."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,26 +10,20 @@ from click.testing import CliRunner, Result
 
 from support.circle import Member, circle
 from support.devices import Fleet
+from support.forgedlog import START_MS, Forger
 from support.site import until
 from support.validating import HANDOVER, TOKEN, Gateway, handover
-from tallystick.evidence import evidencefile, misbehaviour, note
-from tallystick.evidence.entry import TimeEntry
+from tallystick.evidence import evidencefile, note
 from tallystick.evidence.errors import Unverified
 from tallystick.evidence.evidencefile import EvidenceFile
-from tallystick.evidence.genesis import Genesis
-from tallystick.evidence.headproofs import Equivocation
 from tallystick.evidence.keys import b64u
-from tallystick.evidence.note import Note
 from tallystick.evidence.root import format_root
-from tallystick.evidence.tree import leaf_hash, root_of
 from tallystick.hw.signer import Signer
 from tallystick.tools import log_state
 from tallystick.tools.log import log
-from tallystick.verify import Policy, check, load_evidence, tiles
-from tallystick.verify.tiles import tiles_of
+from tallystick.verify import Policy, check, load_evidence
 
 PROFILES = f"[profiles]\ndigests = ['{b64u(HANDOVER.digest)}']\n"
-START_MS = 1_790_000_000_000
 
 
 @pytest.fixture(scope="module")
@@ -168,42 +161,6 @@ def test_wrong_use_and_what_cannot_be_read(members: list[Member], tmp_path: Path
 # --- logs that lie -----------------------------------------------------------------------------
 
 
-class Forger:
-    """Writes the tile folder of a log with any entries, properly signed."""
-
-    def __init__(self, folder: Path, origin: str = "forger.example/log") -> None:
-        folder.mkdir()
-        self.folder = folder
-        self.receipts = Signer.create(f"file:{folder / 'receipts.key'}")
-        self.notes = Signer.create(f"file:{folder / 'notes.key'}")
-        self.key = note.NoteKey(origin, self.notes.public_key())
-        made = Genesis("forger", origin, self.receipts.public_key(), self.key, {}, START_MS)
-        id_ = self.receipts.public_key().thumbprint()
-        self.entries = [made.sign(self.receipts, "forger", id_)]
-
-    def times(self, count: int, since_ms: int = START_MS) -> None:
-        self.entries += [TimeEntry(since_ms + at).encode() for at in range(count)]
-
-    def write(self, name: str, size: int | None = None) -> Path:
-        """The folder of the first `size` entries."""
-        entries = self.entries[:size]
-        path = self.folder / name
-        leaves = [leaf_hash(entry) for entry in entries]
-        for tile in tiles_of(len(entries)):
-            file = path / tile.path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            width = 256 ** (tile.level or 0)
-            at = range(tile.first, tile.first + tile.width)
-            if tile.level is None:
-                file.write_bytes(tiles.encode_bundle([entries[i] for i in at]))
-            else:
-                nodes = [root_of(leaves[i * width : (i + 1) * width]) for i in at]
-                file.write_bytes(b"".join(nodes))
-        head = Note(self.key.name, len(entries), root_of(leaves), [])
-        (path / "checkpoint").write_text(head.sign(self.notes, self.key.name).text())
-        return path
-
-
 @pytest.fixture
 def forger(tmp_path: Path) -> Forger:
     return Forger(tmp_path / "forger")
@@ -265,103 +222,6 @@ def test_honest_logs_are_followed_and_agree(members: list[Member], tmp_path: Pat
     kept = log_state.load(state)
     assert {len(one.told.heads) for one in kept.logs.values()} == {2}
     assert {len(one.told.verdicts) for one in kept.logs.values()} == {1}
-
-
-def test_a_log_that_grows_is_folded_on(forger: Forger, tmp_path: Path) -> None:
-    state = tmp_path / "state.json"
-    forger.times(700)
-    path = forger.write("log", 300)
-    assert followed(state, path)[0] == 0
-    forger.write("log", 600)
-    code, said = followed(state, path)
-    assert code == 0
-    assert said["logs"][str(path)] == "size 600, 300 new entries"
-    # Shown again as it was: older, and the same log.
-    (path / "checkpoint").write_text((forger.write("old", 300) / "checkpoint").read_text())
-    code, said = followed(state, path)
-    assert (code, said["found"]) == (0, [])
-    assert "older than 600" in said["logs"][str(path)]
-
-
-@pytest.mark.parametrize(("first", "second"), [(300, 300), (300, 600), (600, 300), (257, 300)])
-def test_two_histories_are_proven(forger: Forger, tmp_path: Path, first: int, second: int) -> None:
-    state = tmp_path / "state.json"
-    forger.times(700)
-    path = forger.write("log", first)
-    assert followed(state, path)[0] == 0
-    forger.entries[256] = TimeEntry(START_MS + 254).encode()
-    shutil.rmtree(path)
-    forger.write("log", second)
-    if second < first:
-        # What lies between must be shown, too, or nothing is proven; a liar shows nothing.
-        code, said = followed(state, path)
-        assert (code, said["found"]) == (3, [])
-        return
-    code, said = followed(state, path)
-    assert code == 1
-    assert [one["kind"] for one in said["found"]] == ["two-histories"]
-    (file,) = state.parent.glob("two-histories-*.tally")
-    proofs = list(evidencefile.parse(file.read_bytes()).proofs)
-    assert len(proofs) == 1
-    shown = misbehaviour.parse(proofs[0])
-    assert isinstance(shown, Equivocation)
-    assert (shown.first.size, shown.second.size) == (first, second)
-    for one in (shown.first, shown.second):
-        one.verify(forger.key)
-    # It is not forgotten when the log shows the old history again.
-    forger.entries[256] = TimeEntry(START_MS + 255 + 0).encode()
-    assert followed(state, path)[0] == 1
-
-
-def test_an_old_head_of_another_history_is_proven_by_the_tiles_between(
-    forger: Forger, tmp_path: Path
-) -> None:
-    """A liar that shows one reader's tiles with another reader's older checkpoint."""
-    state = tmp_path / "state.json"
-    forger.times(700)
-    path = forger.write("log", 600)
-    assert followed(state, path)[0] == 0
-    forger.entries[200] = TimeEntry(START_MS + 199).encode() + b""
-    forger.entries[200:202] = [forger.entries[201], forger.entries[201]]
-    (path / "checkpoint").write_text((forger.write("other", 300) / "checkpoint").read_text())
-    code, said = followed(state, path)
-    assert code == 1
-    assert "two roots at size 300, of which one is inside its size 600" in said["found"][0]["says"]
-
-
-def test_two_addresses_of_one_log_must_show_one_tree(forger: Forger, tmp_path: Path) -> None:
-    state = tmp_path / "state.json"
-    forger.times(20)
-    one = forger.write("one")
-    forger.entries[5] = forger.entries[6]
-    other = forger.write("two")
-    code, said = followed(state, one, other)
-    assert code == 1
-    assert said["found"][0]["kind"] == "two-histories"
-
-
-def test_a_state_that_was_changed_is_refused(forger: Forger, tmp_path: Path) -> None:
-    state = tmp_path / "state.json"
-    forger.times(20)
-    path = forger.write("log")
-    followed(state, path)
-    raw = json.loads(state.read_text())
-    raw["logs"][str(path)]["edge"][0] = "A" * 43
-    state.write_text(json.dumps(raw))
-    result = run("monitor", path, "--state", state, "--once")
-    assert result.exit_code == 2
-    assert "no state of a monitor" in result.output
-
-
-def test_a_log_that_is_away_is_named_and_the_others_followed(
-    forger: Forger, tmp_path: Path
-) -> None:
-    state = tmp_path / "state.json"
-    forger.times(3)
-    code, said = followed(state, "http://127.0.0.1:1", forger.write("log"))
-    assert code == 3
-    assert list(said["failed"]) == ["http://127.0.0.1:1"]
-    assert len(said["logs"]) == 1
 
 
 # --- evidence under cosigned checkpoints ---------------------------------------------------------

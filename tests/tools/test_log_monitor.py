@@ -1,0 +1,159 @@
+"""`tally log monitor`: each log must extend what was seen of it; two histories are proven."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from support.forgedlog import START_MS, Forger
+from tallystick.evidence import evidencefile, misbehaviour
+from tallystick.evidence.entry import TimeEntry
+from tallystick.evidence.headproofs import Equivocation
+from tallystick.tools import log_state
+from tallystick.tools.log import log
+
+
+@pytest.fixture
+def forger(tmp_path: Path) -> Forger:
+    return Forger(tmp_path / "forger")
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(log, [str(one) for one in arguments])
+
+
+def followed(state: Path, *where: str | Path) -> tuple[int, dict[str, Any]]:
+    result = run("monitor", *where, "--state", state, "--once", "--json", "--proofs", state.parent)
+    return result.exit_code, json.loads(result.output)
+
+
+def test_a_log_that_grows_is_folded_on(forger: Forger, tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    forger.times(700)
+    path = forger.write("log", 300)
+    assert followed(state, path)[0] == 0
+    forger.write("log", 600)
+    code, said = followed(state, path)
+    assert code == 0
+    assert said["logs"][str(path)] == "size 600, 300 new entries"
+    # Shown again as it was: older, and the same log.
+    (path / "checkpoint").write_text((forger.write("old", 300) / "checkpoint").read_text())
+    code, said = followed(state, path)
+    assert (code, said["found"]) == (0, [])
+    assert "older than 600" in said["logs"][str(path)]
+
+
+@pytest.mark.parametrize(("first", "second"), [(300, 300), (300, 600), (600, 300), (257, 300)])
+def test_two_histories_are_proven(forger: Forger, tmp_path: Path, first: int, second: int) -> None:
+    state = tmp_path / "state.json"
+    forger.times(700)
+    path = forger.write("log", first)
+    assert followed(state, path)[0] == 0
+    forger.entries[256] = TimeEntry(START_MS + 254).encode()
+    shutil.rmtree(path)
+    forger.write("log", second)
+    if second < first:
+        # What lies between must be shown, too, or nothing is proven; a liar shows nothing.
+        code, said = followed(state, path)
+        assert (code, said["found"]) == (3, [])
+        return
+    code, said = followed(state, path)
+    assert code == 1
+    assert [one["kind"] for one in said["found"]] == ["two-histories"]
+    (file,) = state.parent.glob("two-histories-*.tally")
+    proofs = list(evidencefile.parse(file.read_bytes()).proofs)
+    assert len(proofs) == 1
+    shown = misbehaviour.parse(proofs[0])
+    assert isinstance(shown, Equivocation)
+    assert (shown.first.size, shown.second.size) == (first, second)
+    for one in (shown.first, shown.second):
+        one.verify(forger.key)
+    # It is not forgotten when the log shows the old history again.
+    forger.entries[256] = TimeEntry(START_MS + 255 + 0).encode()
+    assert followed(state, path)[0] == 1
+
+
+def test_an_old_head_of_another_history_is_proven_by_the_tiles_between(
+    forger: Forger, tmp_path: Path
+) -> None:
+    """A liar that shows one reader's tiles with another reader's older checkpoint."""
+    state = tmp_path / "state.json"
+    forger.times(700)
+    path = forger.write("log", 600)
+    assert followed(state, path)[0] == 0
+    forger.entries[200] = TimeEntry(START_MS + 199).encode() + b""
+    forger.entries[200:202] = [forger.entries[201], forger.entries[201]]
+    (path / "checkpoint").write_text((forger.write("other", 300) / "checkpoint").read_text())
+    code, said = followed(state, path)
+    assert code == 1
+    assert "two roots at size 300, of which one is inside its size 600" in said["found"][0]["says"]
+
+
+def test_tiles_that_hide_another_history_are_not_believed(forger: Forger, tmp_path: Path) -> None:
+    """With an older head of another history come tiles that fit it, and not what was read."""
+    state = tmp_path / "state.json"
+    forger.times(700)
+    path = forger.write("log", 600)
+    assert followed(state, path)[0] == 0
+    forger.entries[200] = forger.entries[201]
+    other = forger.write("other", 300)
+    for name in ("checkpoint", "tile/0/000"):
+        shutil.copy(other / name, path / name)
+    above = path / "tile/1/000.p/2"
+    above.write_bytes((other / "tile/1/000.p/1").read_bytes() + above.read_bytes()[32:])
+    code, said = followed(state, path)
+    assert (code, said["found"]) == (3, [])
+    assert "bad-consistency-proof" in said["failed"][str(path)]
+
+
+def test_a_checkpoint_that_the_log_did_not_sign_is_not_followed(
+    forger: Forger, tmp_path: Path
+) -> None:
+    state = tmp_path / "state.json"
+    forger.times(20)
+    path = forger.write("log", 10)
+    assert followed(state, path)[0] == 0
+    head = forger.write("log", 20) / "checkpoint"
+    signed = head.read_text().splitlines()
+    head.write_text("\n".join([*signed[:4], signed[4][:-6] + "AAAA==", ""]))
+    code, said = followed(state, path)
+    assert (code, said["found"], list(said["failed"])) == (3, [], [str(path)])
+    assert log_state.load(state).logs[str(path)].note.size == 10
+
+
+def test_two_addresses_of_one_log_must_show_one_tree(forger: Forger, tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    forger.times(20)
+    one = forger.write("one")
+    forger.entries[5] = forger.entries[6]
+    other = forger.write("two")
+    code, said = followed(state, one, other)
+    assert code == 1
+    assert said["found"][0]["kind"] == "two-histories"
+
+
+def test_a_state_that_was_changed_is_refused(forger: Forger, tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    forger.times(20)
+    path = forger.write("log")
+    followed(state, path)
+    raw = json.loads(state.read_text())
+    raw["logs"][str(path)]["edge"][0] = "A" * 43
+    state.write_text(json.dumps(raw))
+    result = run("monitor", path, "--state", state, "--once")
+    assert result.exit_code == 2
+    assert "no state of a monitor" in result.output
+
+
+def test_a_log_that_is_away_is_named_and_the_others_followed(
+    forger: Forger, tmp_path: Path
+) -> None:
+    state = tmp_path / "state.json"
+    forger.times(3)
+    code, said = followed(state, "http://127.0.0.1:1", forger.write("log"))
+    assert code == 3
+    assert list(said["failed"]) == ["http://127.0.0.1:1"]
+    assert len(said["logs"]) == 1
