@@ -33,7 +33,7 @@ def test_what_is_empty_is_left_out() -> None:
     for sections, reason in (
         ({1: []}, "non-canonical"),
         ({7: ""}, "bad-value"),
-        ({10: [b"x"]}, "bad-value"),
+        ({12: [b"x"]}, "bad-value"),
         ({1: [[]]}, "bad-value"),
         ({2: ["text"]}, "bad-type"),
         ({4: [[b"entry"]]}, "bad-value"),

@@ -8,10 +8,10 @@ KEYS = {
     "w": "c853ad0f0cd2b619aea92ceec4fd56a24d6499d584ce79257e45cfd8139b60a7",
 }
 SIGNATURES = {
-    "913ca7bd": "c778ee249a514a2dc27e068e165c7ab78016a3b4f0e42a1095e63f885a1df602"
-    "c7e31a00b13f2f2f4f3005b45c7c4ad3e37eaf18edc999722c90b47c9027970d",
-    "a73ce72d": "8be981223da3cb1b2dc7916a0f5211150020cdf36de13c0ee7001ad48e39a3ab"
-    "ea82c49abd589bf2ee600a1372f365ba5bd78f7c5b2df589fae9ea838d510a07",
+    "0df52c75": "2422537477359a918ec6c529640aa21863ce5452b746f986de1af14ef4d79157"
+    "18ae779da8f8db863da6cb3901c500de72aa1cc8d842fa44979bcbfc4f9d1b0d",
+    "377e5a87": "ad3ff179b75f408cd7778bb7697c6d0ab5bbe3f93f7847f0fa7cd0569867419a"
+    "b2e3fcd8d1e56f93433fc13a094d895dddfc4006c61114b26ddd475ae6f6780e",
 }
 A, B, HASH, ID16 = b"a" * 32, b"b" * 32, b"h" * 32, b"i" * 16
 PARTIES = {"giver": [A], "receiver": [B]}
