@@ -49,6 +49,20 @@ def test_it_holds_and_says_what_was_checked_and_what_was_not(folder: Path) -> No
     assert any(line.startswith("giver released by ") and "item " in line for line in said)
 
 
+def test_each_check_stands_with_its_sentence_and_the_claims_that_it_read(folder: Path) -> None:
+    lines = verify(folder).stdout.splitlines()
+    at = next(n for n, line in enumerate(lines) if line.startswith("Checks ("))
+    assert lines[at + 1] == "  handover@1 order-4711 in dock-3: matched, by city, insurer, lab"
+    assert lines[at + 2] == "    pass: same-item: The values agree."
+    read = {line.partition(" by ")[0].strip() for line in lines[at + 3 : at + 5]}
+    assert read == {"read: giver.released", "read: receiver.acquired"}
+    assert lines[at + 5] == "    pass: same-place: The values agree within 0.25 m."
+    (party_set,) = json.loads(verify(folder, "--json").stdout)["party_sets"]
+    item, place = party_set["verdicts"][0]["checks"]
+    assert (item["result"], item["blamed"], place["name"]) == ("pass", [], "same-place")
+    assert len(item["read"]) == len(place["read"]) == 2
+
+
 ESCAPES = "\x1b]0;owned\x07\x9b31m\u202e"
 
 

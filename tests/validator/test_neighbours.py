@@ -317,7 +317,7 @@ def test_behind_a_rival_that_does_not_fit_the_next_one_is_found(world: World) ->
     got = world.claim(a, "taker", b, "order-0", None, [])
     for number in range(10):
         more = {"stray": "x"} if number % 3 else {}
-        world.claim(a, "giver", c, f"order-{number + 1}", [1, 2, 0], [got.reference], **more)
+        world.claim(a, "giver", c, f"order-{number + 1}", None, [got.reference], **more)
         # One after the other: what was found of those before is found anew.
         world.deliver()
         world.close()

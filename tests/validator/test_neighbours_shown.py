@@ -16,9 +16,10 @@ from tallystick.evidence.ids import interaction_id
 from tallystick.evidence.keys import b64u
 from tallystick.evidence.note import NoteKey
 from tallystick.evidence.root import format_root
+from tallystick.tools._checks import check_lines, check_rows
 from tallystick.validator.access import Scope
 from tallystick.validator.evidence import Exporter
-from tallystick.verify import Report, check, load_evidence
+from tallystick.verify import Report, check, check_evidence, load_evidence
 from tallystick.verify.policy import Policy, parse_policy
 from validator.test_keychanges import NOW_S
 from validator.test_neighbours import BAYS, TEXT, World
@@ -90,6 +91,11 @@ def test_a_verdict_is_recomputed_with_what_it_used_of_other_interactions(
     assert not any(one.said for one in report.beside)
     words = [what for what, _ in report.not_checked]
     assert sum(what.startswith("what became of ") for what in words) == 3
+    lines = check_lines(report)
+    assert sum(line.endswith(", of another interaction") for line in lines) == 3
+    rows = check_rows(report, finding)
+    assert [row["name"] for row in rows] == ["chain", "one-at-a-time", "mine-once"]
+    assert all(read["name"] for row in rows for read in row["read"])
 
 
 def test_without_them_it_is_not_recomputed(world: World, fleet: Fleet) -> None:
@@ -99,6 +105,8 @@ def test_without_them_it_is_not_recomputed(world: World, fleet: Fleet) -> None:
         file.halves = [half for half in file.halves if half.record != gone]
         with pytest.raises(Unverified, match="vouch on bays"):
             checked(world, fleet, file)
+        report = check_evidence(load_evidence(reencode(file)), policy(world, fleet), NOW_S)
+        assert any("which is not disclosed, of another" in line for line in check_lines(report))
 
 
 def test_who_may_not_read_them_does_not_get_them(world: World) -> None:
