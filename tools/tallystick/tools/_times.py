@@ -14,7 +14,7 @@ def parse_time_s(text: str) -> int:
     try:
         at = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
-        message = f"{text!r}: write a time like 2026-11-22T12:00:00Z or as seconds since 1970"
+        message = f"{text!r}: write it like 2026-11-22T12:00:00Z or as seconds since 1970"
         raise click.UsageError(message) from None
     if at.tzinfo is None:
         at = at.replace(tzinfo=timezone.utc)

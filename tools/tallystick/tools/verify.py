@@ -198,9 +198,9 @@ def _print(report: Report | None, refusal: TallyError | None, holds: str) -> Non
     else:
         # The last line is the answer, where a person looks first.
         sentence = f"Refused: {refusal.message} ({refusal.reason})."
-        console.print(Text(sentence, style="bold red"))
         if report is not None and report.proven and holds == HOLDS:
             console.print(Text("What it proves of somebody is checked with --proof.", "red"))
+        console.print(Text(sentence, style="bold red"))
 
 
 def _key(one: HeldKey) -> dict[str, Any]:
