@@ -12,17 +12,19 @@ from dataclasses import dataclass, field
 
 from tallystick.evidence import checkpoint as checkpoints
 from tallystick.evidence import genesis as geneses
+from tallystick.evidence import registration as registrations
 from tallystick.evidence import verdict as verdicts
 from tallystick.evidence.digest import sha256
 from tallystick.evidence.entry import Closing, LoggedClaim, TimeEntry, parse_entry, payload_kind
 from tallystick.evidence.errors import Malformed, TallyError, Unverified
 from tallystick.evidence.keys import PublicKey
-from tallystick.evidence.kinds import CHECKPOINT, GENESIS, VERDICT
+from tallystick.evidence.kinds import CHECKPOINT, GENESIS, REGISTRATION_POLICY, VERDICT
 from tallystick.evidence.note import NoteKey
 from tallystick.evidence.proof import verify_inclusion
 from tallystick.evidence.statement import Statement
 from tallystick.evidence.verdictproofs import decided
 
+NO_POLICY = b""
 DeviceLog = tuple[bytes, bytes]  # device, epoch
 PartySet = tuple[str, bytes, bytes, bytes]  # namespace, interaction, profile, party set
 
@@ -73,6 +75,8 @@ class LogCheck:
         # Where device checkpoints are logged, and claims: later entries name them by index.
         self._heads: dict[int, tuple[DeviceLog, int, bytes]] = {}
         self._claims: dict[int, int] = {}
+        # The newest registration policy's digest; NO_POLICY at the beginning of a log.
+        self._policies: bytes | None = NO_POLICY if first == 0 else None
 
     def resume(self, time_ms: int, receipt_key: PublicKey | None, told: Told) -> None:
         """Go on where an earlier reading ended, at `first`, with what it remembered."""
@@ -155,6 +159,8 @@ class LogCheck:
             self._verdict(at, verdicts.parse(data))
         elif kind == GENESIS:
             raise Unverified("unknown-kind", "a second genesis")
+        elif kind == REGISTRATION_POLICY:
+            self._policy(registrations.parse(data))
         else:
             self.counts["other statements"] += 1
 
@@ -165,6 +171,20 @@ class LogCheck:
         known = self.told.heads.get(log)
         if known is None or made.size >= known.size:
             self.told.heads[log] = LoggedHead(made.size, made.root, made.digest, at)
+
+    def _policy(self, made: registrations.RegistrationPolicy) -> None:
+        """The rules of the log are one chain (docs/protocol.md, 6.8): none is slipped in."""
+        self.counts["registration policies"] += 1
+        if self._policies is None:
+            self.not_checked["which registration policy was before the first one read"] += 1
+        elif (made.previous or NO_POLICY) != self._policies:
+            raise Unverified("bad-value", "it names another registration policy before it")
+        self._policies = made.digest
+        key = self.receipt_key
+        if key is None or made.received().kid != key.kid():
+            self.not_checked["registration policies by another key than the genesis names"] += 1
+        else:
+            made.received().verify(key)
 
     def _verdict(self, at: int, made: verdicts.Verdict) -> None:
         self.counts["verdicts"] += 1
