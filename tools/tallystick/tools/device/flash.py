@@ -88,7 +88,8 @@ def _put_library(
 ) -> None:
     found = known_board.check(connection, board)
     _say(as_json, f"{connection.port}: {found.title}, MicroPython {found.version_text}")
-    library = manifest.compiled_library()
+    described = boards.load(found.name).micropython if found.name is not None else None
+    library = manifest.compiled_library(described.arch if described is not None else None)
     plan = install.plan(connection, found, library)
     said |= {
         "port": connection.port,

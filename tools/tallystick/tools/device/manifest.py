@@ -70,14 +70,19 @@ def library(modules: dict[str, bytes], others: dict[str, bytes] | None = None) -
 
 
 @cache
-def compiled_library() -> Library:
-    """The library of this version, with micropython-lib's MQTT client beside it.
+def compiled_library(arch: str | None = None) -> Library:
+    """The library of this version, with what it calls of micropython-lib's MQTT client beside it.
+
+    `arch`: mpy-cross's name of the board's architecture.
 
     :raises ToolMissing: mpy-cross is not installed, or pip could not get the client.
     """
     return library(
-        _read(device_library.device_library(board=True) / "tallystick"),
-        {f"/lib/{path}": data for path, data in _read(device_library.micropython_lib()).items()},
+        _read(device_library.device_library(board=True, arch=arch) / "tallystick"),
+        {
+            f"/lib/{path}": data
+            for path, data in _read(device_library.micropython_lib(board=True)).items()
+        },
     )
 
 
