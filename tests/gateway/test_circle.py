@@ -234,3 +234,16 @@ def test_a_validator_whose_enrolment_ended_is_not_served(site: Site) -> None:
     site.now_ms += 61_000
     assert not site.circle.turn()
     assert site.circle.ways == {} and site.told() == {"notary": "in-force"}
+
+
+def test_check_looks_into_the_folder(site: Site) -> None:
+    from tallystick.gateway.check import _peers_check
+
+    assert _peers_check(site.config).found == "nobody was imported"
+    site.put(BOREALIS, site.file(BOREALIS))
+    assert _peers_check(site.config).found == "borealis"
+    site.put(BOREALIS, site.file(BOREALIS)[:-1])
+    found = _peers_check(site.config)
+    assert not found.good and "borealis.peer" in found.found and "replace" in found.what_to_do
+    site.peers.rename(site.folder / "elsewhere")
+    assert "no folder yet" in _peers_check(site.config).found

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.test_forward import ACME, Sending, robot_of, size_at
@@ -14,11 +15,13 @@ from support.notary import Notary
 from support.site import until
 from tallystick.evidence.digest import sha256
 from tallystick.evidence.errors import TallyError
+from tallystick.evidence.keys import device_text
 from tallystick.evidence.quotarefusal import QuotaRefusal, parse
 from tallystick.gateway.batching import Built
 from tallystick.gateway.config import ValidatorConfig
 from tallystick.gateway.peers import Peer
 from tallystick.gateway.quotas import Holding, wall_ms
+from tallystick.gateway.store import set_meta
 from tallystick.validator.quotaconfig import parse_quotas
 
 # 60 records at once, then 60 a second.
@@ -240,3 +243,36 @@ def test_newer_segments_of_a_device_wait_behind_those_that_wait(
         assert not holding.sent(connection, device, {7})
     holding.answered([], device)
     assert not holding.holds(device) and holding.due() is None
+
+
+def test_the_status_says_who_waits_and_until_when(sending: Sending, holding: Holding) -> None:
+    from click.testing import CliRunner
+
+    from tallystick.evidence import cbor
+    from tallystick.tools.main import cli
+
+    folder = sending.gate.path.parent
+    (folder / "credential.cbor").write_bytes(cbor.encode(list(sending.gate.credential)))
+    config = folder / "gateway.toml"
+    config.write_text(
+        f'name = "gate"\nfleet = "acme"\nkey = "file:key"\ncredential = "credential.cbor"\n'
+        f'store = "{sending.gate.path}"\nroots = ["{ACME.root_line}"]\n'
+    )
+    holding.obey(sent(), [refusal(sending, wait_ms=3_600_000)])
+    device = DEVICE.public_key().thumbprint()
+    peer = {"name": "borealis", "organisation": "B", "valid_until_s": 2_000_000_000}
+    told = [{**peer, "state": "expires-soon", "problem": "it is [bold]old[/] (replayed)"}]
+    process = {"running": True, "connected": True, "error": "", "not_taken": 0,
+               "not_sent_down": 0, "clients_replaced": 0, "circle": told}  # fmt: skip
+    with sending.gate.store.write_aside() as connection:
+        holding.note(connection, [(device, 3), (device, 4)])
+        connection.execute(
+            "INSERT INTO validators (name, key, cursor, verdicts_after, batches) "
+            "VALUES ('notary', x'00', 5, 0, 1)"
+        )
+        set_meta(connection, "state", msgspec.json.encode(process))
+    shown = CliRunner().invoke(cli, ["gateway", "status", "--config", str(config)]).output
+    assert f"notary takes no more of the device {device_text(device)} until" in shown
+    assert "bytes_per_day is 5" in shown and "2 segments wait for notary" in shown
+    assert "peer borealis: expires-soon until 2033-05-18" in shown
+    assert "changes nothing: it is [bold]old[/] (replayed)" in shown

@@ -141,3 +141,21 @@ def test_a_credential_for_another_key_is_refused(tmp_path: Path, fleet: Fleet) -
     (tmp_path / "v" / "credential.cbor").write_bytes(encode(other))
     with pytest.raises(TallyError, match="another key"):
         own_keys(configs.load(path))
+
+
+def test_check_looks_into_the_peers_folder(tmp_path: Path, fleet: Fleet) -> None:
+    from support import circles
+
+    path = write_config(tmp_path / "v", [fleet], peer_files='"peers"')
+
+    def checked() -> str:
+        return CliRunner().invoke(cli, ["validator", "check", "--config", str(path)]).output
+
+    assert "will be made by" in checked()
+    (tmp_path / "v" / "peers").mkdir()
+    assert "nobody was imported" in checked()
+    (tmp_path / "v" / "peers" / "initech.peer").write_bytes(circles.peer_file())
+    assert "good   peer files initech" in checked()
+    (tmp_path / "v" / "peers" / "initech.peer").write_bytes(circles.peer_file()[:-1])
+    found = checked()
+    assert "WRONG  peer files initech.peer: " in found and "stays in force" in found
