@@ -1,5 +1,6 @@
 """A store on a PostgreSQL server: its name, its lock, and a sequencer that loses either."""
 
+import sys
 import threading
 from pathlib import Path
 
@@ -81,6 +82,12 @@ def test_no_error_of_a_server_shows_the_password(postgres: Postgres) -> None:
     assert "horse" not in f"{error.value!r} {error.value}"
     assert error.value.__suppress_context__
     assert where.hidden(f"bad\n password {SPOKEN}") == "bad password ***"
+
+
+def test_without_the_driver_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(CouldNotCheck, match=r"tallystick\[postgresql\]"):
+        opened(f"postgresql+psycopg://u:{SECRET}@/acme")
 
 
 def test_what_a_statement_was_given_is_in_no_error(postgres: Postgres) -> None:

@@ -74,7 +74,7 @@ class PostgresServer:
         try:
             with self.readers.begin() as connection:
                 return _holder(connection) == self._session
-        except sa.exc.DBAPIError:
+        except sa.exc.SQLAlchemyError:
             return True
 
     def _writing(self) -> Engine:
