@@ -27,11 +27,7 @@ BUNDLES = (
         *("recorder/downlink", "recorder/link", "recorder/plain", "evidence/segmentwriter"),
     ),
     ("recorder/mqtt_umqtt", "recorder/mqtt_packet"),
-    (
-        *("hw/atecc608", "hw/atecc608_chip", "hw/counter", "hw/atecc608_counter"),
-        # Of keys with a counter, and on a board there is no other one.
-        "recorder/counting",
-    ),
+    ("hw/atecc608", "hw/atecc608_chip", "hw/counter", "hw/atecc608_counter"),
 )
 # Tables of modules to load, not to forget.
 LOADED = ("LASTING", "KEPT_OF_DRIVERS", "DRIVERS")
