@@ -1,11 +1,10 @@
 """CI forbids skips: here a skip of each kind is seen to fail there, and only there."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 HOOKS = """
 from support.no_skip import pytest_make_collect_report, pytest_runtest_makereport
@@ -37,15 +36,27 @@ def run(folder: Path, forbidden: bool) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("kind", CASES)
-def test_a_skip_fails_where_it_is_forbidden(kind: str, tmp_path: Path) -> None:
+# These skip while their file is collected, which ends a run before any test of another one.
+COLLECTED = ("file", "import")
+
+
+def test_a_skip_of_each_kind_fails_where_it_is_forbidden(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(HOOKS)
-    (tmp_path / "test_case.py").write_text(CASES[kind])
+    for kind, case in CASES.items():
+        (tmp_path / f"test_{kind}.py").write_text(case)
     allowed = run(tmp_path, forbidden=False)
-    assert "1 skipped" in allowed.stdout
-    forbidden = run(tmp_path, forbidden=True)
-    assert forbidden.returncode in {1, 2}
-    assert "forbids it" in forbidden.stdout
+    assert allowed.returncode == 0 and f"{len(CASES)} skipped" in allowed.stdout
+    collected = run(tmp_path, forbidden=True)
+    for kind in COLLECTED:
+        (tmp_path / f"test_{kind}.py").unlink()
+    called = run(tmp_path, forbidden=True)
+    others = [kind for kind in CASES if kind not in COLLECTED]
+    for done, code, kinds in ((collected, 2, COLLECTED), (called, 1, others)):
+        assert done.returncode == code
+        for kind in kinds:
+            assert re.search(rf"^(FAILED|ERROR) test_{kind}\.py", done.stdout, re.MULTILINE), kind
+        lines = [line for line in done.stdout.splitlines() if line.startswith("skipped where")]
+        assert len(lines) == len(kinds) and all("forbids it" in line for line in lines)
 
 
 def test_an_expected_failure_is_no_skip(tmp_path: Path) -> None:
