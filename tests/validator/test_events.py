@@ -1,7 +1,11 @@
 """Verdicts as server-sent events: from the beginning, resumed, chosen, bounded, ended."""
 
 import json
+import re
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,6 +115,24 @@ def test_events_come_resume_and_are_chosen(world: World) -> None:
     assert [one["entry"] for one in chosen] == [second["entry"]]
 
 
+def test_the_snippet_of_the_documents_follows_verdicts(world: World) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "policy.md").read_text()
+    (snippet,) = [
+        one
+        for one in re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+        if "/v1/verdicts/events" in one
+    ]
+    command = [sys.executable, "-c", snippet, world.service.url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        line = following.stdout.readline()
+        following.kill()
+    (first,) = world.events(1)
+    assert line.split() == [
+        str(first["entry"]), "matched", "dock-3", first["interaction"],
+    ]  # fmt: skip
+
+
 def test_an_id_that_is_none_is_refused(world: World) -> None:
     for wrong in ("-1", "+5", "x", "01", "9" * 20):
         answer = world.http.get("/v1/verdicts/events", headers={"Last-Event-ID": wrong})
@@ -120,11 +142,27 @@ def test_an_id_that_is_none_is_refused(world: World) -> None:
 
 def test_streams_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "STREAMS_MAX", 1)
-    with world.http.stream("GET", "/v1/verdicts/events") as answer:
-        next(answer.iter_lines())
-        second = world.http.get("/v1/verdicts/events")
-        assert (second.status_code, second.json()["reason"]) == (503, "over-quota")
-        assert world.http.get("/healthz").status_code == 200
+
+    def status() -> int:
+        # A stream that is open after all would not end, so nothing of it is read.
+        with world.http.stream("GET", "/v1/verdicts/events") as answer:
+            if answer.status_code != 200:
+                answer.read()
+                assert answer.json()["reason"] == "over-quota"
+            return answer.status_code
+
+    # The streams of the tests before end when the service notices that nobody reads them.
+    end = time.monotonic() + 60
+    while status() != 200:
+        assert time.monotonic() < end
+    while True:
+        with world.http.stream("GET", "/v1/verdicts/events") as first:
+            if first.status_code == 200:
+                next(first.iter_lines())
+                assert status() == 503
+                assert world.http.get("/healthz").status_code == 200
+                return
+        assert time.monotonic() < end
 
 
 def test_a_quiet_stream_says_that_it_lives(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

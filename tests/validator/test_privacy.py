@@ -426,8 +426,8 @@ def aging(tmp_path: Path, fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> Any:
     made.close()
 
 
-def tick(world: World, days: int) -> None:
-    world.room.clock.now_ms = START_MS + days * DAY_MS
+def tick(world: World, days: int, minutes: int = 0) -> None:
+    world.room.clock.now_ms = START_MS + days * DAY_MS + minutes * 60_000
     while world.room.sequencer.privacy.tick():
         pass
     world.room.settle()
@@ -471,13 +471,13 @@ def test_a_hold_stops_retention_until_it_is_lifted(aging: World) -> None:
     with aging.room.sequencer.store.write() as connection:
         holds.lift(connection, "other")
         look_again(connection)
-    tick(aging, 62)
+    tick(aging, 61, 2)
     # Decisions went; what was claimed in dock-3, and the half of it, is held.
     assert bodies(aging) == (5, 2)
     with aging.room.sequencer.store.write() as connection:
         holds.lift(connection, "case")
         look_again(connection)
-    tick(aging, 63)
+    tick(aging, 61, 4)
     assert bodies(aging) == (2, 0)
 
 
