@@ -107,6 +107,14 @@ def test_another_encoding_is_refused(postgres: Postgres) -> None:
         opened(postgres.url("old"))
 
 
+def test_a_place_without_a_schema_is_an_error_and_not_busy(postgres: Postgres) -> None:
+    url = postgres.database()
+    sql(postgres, url, f"ALTER DATABASE {sa.make_url(url).database} SET search_path = nowhere")
+    with pytest.raises(CouldNotCheck, match="search_path") as error:
+        opened(url)
+    assert not isinstance(error.value, StoreBusy)
+
+
 def test_an_opening_that_fails_says_why_in_a_line(postgres: Postgres) -> None:
     url = postgres.database()
     sql(postgres, url, "CREATE TABLE meta (other integer)")

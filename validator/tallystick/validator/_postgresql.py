@@ -92,6 +92,13 @@ class PostgresServer:
             connection.commit()
             self._session = connection.info.backend_pid
             if not got:
+                # The pool never gets it, so nobody else would.
+                connection.close()
+            if got is None:
+                raise CouldNotCheck(
+                    "bad-value", f"{self._server}: search_path names no schema that is there"
+                )
+            if not got:
                 raise StoreBusy(
                     "bad-value",
                     f"{self._server} has a sequencer already; one log has one. Stop that one first",

@@ -237,6 +237,7 @@ def run(config: Config, stop: threading.Event, ready: Callable[[str], None] | No
             # Two stood by, and the other was quicker.
             if not isinstance(config.store, Server):
                 raise
+            stop.wait(STAND_BY_S)
             continue
         except (StoreAway, StoreLost, OperationalError) as error:
             if not began:
