@@ -17,13 +17,15 @@ from support.site import until
 from support.validating import Gateway, Room
 from tallystick.evidence import cosignature, note
 from tallystick.evidence.cosignature import cosigner_of
+from tallystick.evidence.entry import TimeEntry
 from tallystick.evidence.errors import CouldNotCheck, TallyError
 from tallystick.evidence.note import NoteKey
-from tallystick.validator import schema
+from tallystick.validator import cosigned, schema
 from tallystick.validator.cosigning import Submission
-from tallystick.validator.limits import COSIGN_AHEAD_S_MAX
+from tallystick.validator.limits import COSIGN_AHEAD_S_MAX, COSIGN_LAG_MS_MAX
 from tallystick.validator.peerclient import PeerClient
 from tallystick.validator.receipts import newest_head
+from tallystick.validator.work import Work
 from tallystick.verify import addcheckpoint
 from tallystick.verify.addcheckpoint import SIZE_MEDIA
 
@@ -334,3 +336,38 @@ def test_a_checkpoint_is_sent_again_for_a_new_time(
     ]
     ((time_s,),) = room.rows(f"SELECT time_s FROM {schema.cosignatures.name}")
     assert time_s == room.clock.now_ms // 1000
+
+
+def test_readers_get_a_cosigned_checkpoint_as_long_as_it_is_young(
+    room: Room, liar: Liar, asking: Submission
+) -> None:
+    def served() -> tuple[int, int]:
+        with room.sequencer.store.read() as connection:
+            found = note.parse(cosigned.best_text(connection))
+        return found.size, len(found.signatures)
+
+    def grow() -> int:
+        work = room.sequencer.hand_in("grow", lambda: room.sequencer.ingest.transaction(log_time))
+        work.result(20)
+        published = room.sequencer.hand_in("publish", room.sequencer.log.publish)
+        return published.result(20).size
+
+    def log_time(work: Work) -> None:
+        work.group.add(TimeEntry(work.group.time_ms))
+
+    with room.sequencer.store.read() as connection:
+        head = newest_head(connection)
+    assert head is not None
+    liar.says = lambda r: (200, "text/plain", line(r, 1))
+    assert served() == (head.size, 1)
+    assert asking.turn(head)
+    assert served() == (head.size, 2)
+    size = grow()
+    assert served() == (head.size, 2)
+    with room.sequencer.store.read() as connection:
+        # Evidence over a newer entry needs a newer checkpoint; over older ones the cosigned one.
+        assert cosigned.head_above(connection, head.size)[0].size == size
+        assert cosigned.head_above(connection, head.size - 1)[0].size == head.size
+    room.clock.now_ms += COSIGN_LAG_MS_MAX + 1
+    size = grow()
+    assert served() == (size, 1)
