@@ -7,7 +7,7 @@ import pytest
 
 from support.devices import Fleet
 from support.story import reencode
-from support.validating import Room
+from support.validating import START_MS, Room
 from tallystick.evidence import evidencefile, verdict
 from tallystick.evidence.errors import Unverified
 from tallystick.evidence.evidencefile import EvidenceFile
@@ -20,7 +20,9 @@ from tallystick.tools._checks import check_lines, check_rows
 from tallystick.validator.access import Scope
 from tallystick.validator.evidence import Exporter
 from tallystick.verify import Report, check, check_evidence, load_evidence
+from tallystick.verify.inputs import PartySetInputs
 from tallystick.verify.policy import Policy, parse_policy
+from tallystick.verify.reconcile import find
 from validator.test_keychanges import NOW_S
 from validator.test_neighbours import BAYS, TEXT, World
 
@@ -107,6 +109,9 @@ def test_without_them_it_is_not_recomputed(world: World, fleet: Fleet) -> None:
             checked(world, fleet, file)
         report = check_evidence(load_evidence(reencode(file)), policy(world, fleet), NOW_S)
         assert any("which is not disclosed, of another" in line for line in check_lines(report))
+        whys = [why for what, why in report.not_checked if what.startswith("finding of")]
+        assert len(whys) == 1
+        assert whys[0].endswith(" that it used is not disclosed")
 
 
 def test_who_may_not_read_them_does_not_get_them(world: World) -> None:
@@ -115,6 +120,29 @@ def test_who_may_not_read_them_does_not_get_them(world: World) -> None:
     bodies = {one.claim.encode() for one in world.known[:3] if one.claim is not None}
     assert not bodies & {half.record for half in file.halves}
     assert len([half for half in file.halves if half.record[1] == 1]) == 2
+
+
+def test_a_validator_that_counts_a_neighbour_s_key_better_is_not_recomputed(
+    world: World, fleet: Fleet
+) -> None:
+    file = exported(world)
+    keys = world.room.sequencer.keys
+    own = [one for one in world.known if one.claim and one.claim.interaction == "order-2"]
+    others = [one._replace(custody=3) for one in world.known if one not in own]
+    assert own[0].claim is not None
+    found = find(
+        PartySetInputs(
+            *(BAYS, "dock-3", own[0].claim.interaction_id(), own[0].claim.parties, own, others),
+            closed=False,
+            silence=(),
+        )
+    )
+    made = verdict.Verdict(found, 1000, None, [], START_MS + 10**9)
+    file.entries = [*file.entries, (made.sign(keys.signer, keys.name, made.subject()), [])]
+    report = check_evidence(load_evidence(reencode(file)), policy(world, fleet), NOW_S)
+    whys = [why for what, why in report.not_checked if what.startswith("finding of")]
+    assert len(whys) == 1
+    assert "as held in secure-element, and by the evidence" in whys[0]
 
 
 def test_a_lie_about_a_neighbour_is_found(world: World, fleet: Fleet) -> None:
