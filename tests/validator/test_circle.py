@@ -10,7 +10,6 @@ import pytest
 from support.devices import Fleet
 from support.site import until
 from support.validating import (
-    HANDOVER,
     START_MS,
     Clock,
     Gateway,
@@ -22,7 +21,7 @@ from support.validating import (
 from tallystick.evidence import peerfile, registration
 from tallystick.evidence.enrolment import SUBJECT_GATEWAY, SUBJECT_VALIDATOR
 from tallystick.evidence.errors import TallyError
-from tallystick.evidence.keys import PublicKey, b64u
+from tallystick.evidence.keys import PublicKey
 from tallystick.validator import circle as circles
 from tallystick.validator import config as configs
 from tallystick.validator.peering import Peering
@@ -301,51 +300,6 @@ def test_every_change_of_the_rules_is_in_the_log_before_what_it_admits(room: Imp
 def test_the_first_policy_stands_right_after_the_genesis(room: Imports) -> None:
     rows = room.rows("SELECT kind FROM entries ORDER BY entry LIMIT 3")
     assert [kind for (kind,) in rows] == [12, 17, 40]
-
-
-def test_an_evidence_file_shows_the_rules_that_its_claims_were_admitted_under(
-    room: Imports,
-) -> None:
-    import sqlalchemy as sa
-
-    from tallystick.evidence import evidencefile
-    from tallystick.validator import schema
-    from tallystick.validator.evidence import Exporter
-    from tallystick.verify import Policy, check, load_evidence
-
-    room.put(BOREALIS)
-    room.look()
-    sent(room, "order", Gateway(BOREALIS), BOREALIS)
-    room.settle()
-    room.put(Fleet("corax"), file_of(Fleet("corax")))
-    room.look()  # later rules are not those of the claims
-    config = room.sequencer.config
-    exporter = Exporter(config.roots, room.sequencer.profiles, config.credential)
-    room.sequencer.log.publish()
-    with room.sequencer.store.read() as connection:
-        (row,) = connection.execute(sa.select(schema.party_sets)).all()
-        data = exporter.interaction(connection, row.namespace, row.interaction)
-    entries = [entry for entry, _ in evidencefile.parse(data).entries]
-    policies = [one for one in entries if one[:1] == b"\xd2" and _kind(one) == 40]
-    (found,) = [registration.parse(one) for one in policies]
-    assert [name for name, _, _ in found.roots] == ["acme", "borealis", "notary"]
-    lines = [Fleet(name).root_line for name in ("notary", "borealis")]
-    text = (
-        f"roots = {lines}\n[devices]\ncustody = 'software'\n[profiles]\n"
-        f"digests = ['{b64u(HANDOVER.digest)}']\n[validators]\nat_least = 1\n"
-        f"[[validators.accept]]\norganisation = 'N'\nroot = '{lines[0]}'\n"
-    )
-    report = check(load_evidence(data), Policy.parse(text))
-    said = dict(report.checked)["registration policy of notary"]
-    assert said.endswith("these enrolled: acme, borealis, notary")
-
-
-def _kind(statement: bytes) -> int:
-    from tallystick.evidence import cose
-    from tallystick.evidence.cbor import decode
-
-    kind: int = decode(cose.parse(statement, 1 << 16).payload or b"")[0]
-    return kind
 
 
 # --- the thread and the door ----------------------------------------------------------------

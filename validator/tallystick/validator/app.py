@@ -95,7 +95,7 @@ class _Handlers(LogDoors, PrivacyDoor, FeedDoor, PageDoor):
         self._sequencer = sequencer
         self._config = sequencer.config
         self._devices = queries.Devices(self._config.roots)
-        self._exporter = Exporter(self._config.roots, sequencer.profiles, self._config.credential)
+        self._exporter = Exporter(sequencer.circle.once, sequencer.profiles, self._config.credential)
         config = self._config
         self._keeper = Doorkeeper(config.readers, config.scopes, config.operators)
         self._document = openapi.document(routes.ROUTES, version, self._config.origin)

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 import structlog
 
-from tallystick.evidence import peercircle, peerfile
+from tallystick.evidence import peercircle, peerfile, root
 from tallystick.evidence.errors import Malformed, Unverified
 from tallystick.evidence.keys import PublicKey
 from tallystick.evidence.limits import PEER_FILE_BYTES_MAX
@@ -23,9 +23,10 @@ from tallystick.validator import schema
 from tallystick.validator.answers import ImportedPeer
 from tallystick.validator.ingest import Ingest
 from tallystick.validator.policies import Policies
-from tallystick.validator.store import Store
+from tallystick.validator.store import Store, get_meta, set_meta
 from tallystick.validator.work import Work
 
+ONCE = "roots"  # in the store's settings: lines of every root that was ever accepted
 _log = structlog.get_logger("tallystick.validator.circle")
 
 
@@ -48,6 +49,8 @@ class Circle:
         # What everybody who verifies holds by reference; changed by the writer only.
         self._roots = ingest.identities.roots
         self._configured = dict(self._roots)
+        # Also those that were accepted once: of what they vouched for evidence can still be made.
+        self.once: dict[str, PublicKey] = dict(self._roots)
         self._decider = Decider(self._configured)
         self._plan = Plan({}, {})
         self._wrong: dict[str, str] = {}
@@ -57,6 +60,8 @@ class Circle:
         """At the start: what was in force, then what the folder says now; logs the policy."""
         with self._store.read() as connection:
             rows = connection.execute(sa.select(schema.peer_files)).all()
+            lines = get_meta(connection, ONCE) or ""
+        self.once = dict(map(root.parse_root, lines.split())) | self.once
         files = {row.name: peerfile.parse(row.data).verify() for row in rows}
         self._plan = Plan(files, {})
         self.apply(self.look() or self._plan)
@@ -100,6 +105,7 @@ class Circle:
             self._policies.log(work, self._roots, by)
             for file in plan.valid(now_s):
                 self._learn(work, file)
+            set_meta(work.connection, ONCE, _lines(self.once | roots))
 
         try:
             _become(self._roots, roots)
@@ -112,6 +118,7 @@ class Circle:
             raise
         for name in sorted(set(self._plan.files) ^ set(plan.files)):
             _log.warning("a peer came or went", peer=name, imported=name in plan.files)
+        self.once.update(roots)
         self._plan = plan
         self._applied = plan.marks(now_s)
 
@@ -155,6 +162,10 @@ class Circle:
             found.append(row)
         refused = [ImportedPeer(file, "", "refused", None, why) for file, why in wrong.items()]
         return found + refused
+
+
+def _lines(roots: dict[str, PublicKey]) -> str:
+    return "\n".join(root.format_root(name, roots[name]) for name in sorted(roots))
 
 
 def read_folder(folder: Path) -> dict[str, bytes | str]:
