@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ from tallystick.evidence.entry import TimeEntry
 from tallystick.evidence.headproofs import Equivocation
 from tallystick.tools import log_state
 from tallystick.tools.log import log
+
+TALLY = [sys.executable, "-c", "from tallystick.tools.main import main; main()"]
 
 
 @pytest.fixture
@@ -157,3 +162,20 @@ def test_a_log_that_is_away_is_named_and_the_others_followed(
     assert code == 3
     assert list(said["failed"]) == ["http://127.0.0.1:1"]
     assert len(said["logs"]) == 1
+
+
+def test_it_goes_on_until_interrupted_and_keeps_what_it_saw(forger: Forger, tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    forger.times(300)
+    path = forger.write("log", 100)
+    command = [*TALLY, "log", "monitor", path, "--state", state, "--every", "0.1", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert "size 100, 100 new" in running.stdout.readline()
+        forger.write("log", 250)
+        # A round may have begun while the files were written; the next one sees them whole.
+        assert any("size 250, 150 new" in running.stdout.readline() for _ in range(600))
+        running.send_signal(signal.SIGINT)
+        running.stdout.read()
+    assert running.returncode == 130
+    assert log_state.load(state).logs[str(path)].note.size == 250
