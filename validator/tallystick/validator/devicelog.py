@@ -28,6 +28,8 @@ class DeviceLog:
         self.claims = 0
         self.ahead = 0
         self.heads_ahead = 0
+        # Nothing was erased from here on; None: not looked up yet.
+        self.erased_to: int | None = None
         self.frozen_at: int | None = None
         self.newest: Checkpoint | None = None
         self.stored = False

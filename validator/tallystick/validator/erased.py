@@ -12,7 +12,7 @@ from tallystick.evidence.ids import claim_reference
 from tallystick.evidence.kinds import ACCEPTED_HALF
 from tallystick.evidence.segment import Segment, Stretch
 from tallystick.validator import schema
-from tallystick.validator.devicelog import Held, pack
+from tallystick.validator.devicelog import DeviceLog, Held, pack
 from tallystick.validator.elide import bodies, kind_of_body, without
 from tallystick.validator.limits import FORK_SEGMENT_BYTES_MAX
 from tallystick.validator.work import Prepared, Work
@@ -65,9 +65,19 @@ def _meets(one: Range, stretch: Stretch) -> bool:
     return one.first < stretch.to and stretch.first < one.to
 
 
-def strip(work: Work, held: Held) -> None:
+def of_log(work: Work, log: DeviceLog, first: int, to: int) -> list[Range]:
+    """What was erased of a log between two indexes; without a query where a log only grows."""
+    if log.erased_to is None:
+        query = sa.select(sa.func.max(_TABLE.c.to)).where(_TABLE.c.log == log.log)
+        log.erased_to = work.written(_TABLE).execute(query).scalar_one() or 0
+    if first >= log.erased_to:
+        return []
+    return covering(work.written(_TABLE), log.log, first, to)
+
+
+def strip(work: Work, log: DeviceLog, held: Held) -> None:
     """Before a stretch is stored or looked at: what was erased is not taken again."""
-    ranges = covering(work.written(_TABLE), held.log, held.first, held.to)
+    ranges = of_log(work, log, held.first, held.to)
     if ranges:
         made = stripped(held.stretch, ranges)
         if made is not held.stretch:
@@ -165,6 +175,9 @@ def remember(work: Work, log: int, ranges: Iterable[Range]) -> None:
         if known.first() is None:
             work.insert(_TABLE, **given)
     work.written(_TABLE)
+    for opened in work.logs.values():
+        if opened.log == log:
+            opened.erased_to = None
 
 
 def index_copies(work: Work) -> None:

@@ -83,6 +83,7 @@ class Privacy:
             found.append(self._order(work, made))
 
         self._ingest.transaction(do)
+        self._ingest.logs.forget()
         self.unscrubbed = True
         self._log.publish()
         return found[0]
@@ -126,6 +127,7 @@ class Privacy:
             return False
         self._ingest.transaction(turn.run)
         if turn.erased:
+            self._ingest.logs.forget()
             self.unscrubbed = True
             self._log.publish()
         return True

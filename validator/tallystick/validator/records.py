@@ -211,7 +211,7 @@ class Records:
         verified = verify_half(received, keyring, revoked_too=True)
         log = self._logs.open(work, verified.device, verified.epoch)
         at = verified.index
-        ranges = erased.covering(work.written(schema.erasures), log.log, at, at + 1)
+        ranges = erased.of_log(work, log, at, at + 1)
         gone = erased.by_erasure(ranges, at, CLAIM)
         if gone is not None:
             self._unwanted.append((carrier.log.log, carrier.index, gone.entry))

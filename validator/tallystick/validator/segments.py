@@ -195,7 +195,7 @@ class Segments:
             log.heard(checked)
             if not held.stretch.items:
                 continue
-            erased.strip(work, held)
+            erased.strip(work, log, held)
             if new:
                 self._store(work, log, held, checked)
             fresh = None if new else self._merge(work, log, held, checked)
@@ -382,7 +382,7 @@ class Segments:
                 return  # its heads are kept; its items prove nothing
         for held, checked in taken.stretches(log.log):
             entry = work.statement(CHECKPOINT, checked.received().sign1, checked.digest)
-            erased.strip(work, held)
+            erased.strip(work, log, held)
             self._bodies(work, known, Bodies(held, checked, entry, None, branch=True), log)
 
 
