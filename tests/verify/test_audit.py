@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from support import circles
+from support import examples as ex
 from support.devices import Fleet
 from support.tiledlog import publish
 from support.validating import Gateway, Room, handover
-from tallystick.evidence import entry, genesis
+from tallystick.evidence import entry, genesis, registration
 from tallystick.evidence.entry import LoggedClaim, TimeEntry, parse_entry
 from tallystick.evidence.errors import TransportError, Unverified
 from tallystick.evidence.kinds import VERDICT
@@ -203,6 +205,48 @@ def test_time_that_goes_back_between_two_shards_is_found(tmp_path: Path, log: Lo
     for shards in (1, 2):
         found = audited(tmp_path, note, log.key, shards)
         assert [(one.entry, one.reason) for one in found.problems] == [(256, "bad-value")]
+
+
+def policies() -> list[bytes]:
+    """Three registration policies, each after the one before."""
+    made: list[bytes] = []
+    for n in range(3):
+        before = registration.parse(made[-1]).digest if made else None
+        made.append(circles.policy(previous=before, time_ms=ex.TIME_MS + n))
+    return made
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+@pytest.mark.parametrize(
+    ("order", "wrong"),
+    [((0, 1, 2), []), ((0, 2, 1), [256, 512]), ((1, 2, None), [1]), ((0, 0, 1), [256])],
+)
+def test_registration_policies_are_one_chain_through_all_shards(
+    tmp_path: Path, log: Log, shards: int, order: tuple[int | None, ...], wrong: list[int]
+) -> None:
+    made = policies()
+    entries = [ex.validator_log()[0]]
+    entries += [TimeEntry(ex.TIME_MS + n).encode() for n in range(1, 2 * WIDTH + 9)]
+    for at, which in zip((1, WIDTH, 2 * WIDTH), order, strict=True):
+        if which is not None:
+            entries[at] = made[which]
+    note = publish(tmp_path, entries, log.keys.notes, ex.ORIGIN)
+    found = audited(tmp_path, note, ex.note_key(), shards)
+    assert [one.entry for one in found.problems] == wrong
+    assert found.policy_before is None
+    assert not found.not_checked
+
+
+def test_a_shard_alone_says_that_it_does_not_know_the_policy_before_it(
+    tmp_path: Path, log: Log
+) -> None:
+    entries = [ex.validator_log()[0], policies()[0]]
+    entries += [TimeEntry(ex.TIME_MS + n).encode() for n in range(2, WIDTH)] + [policies()[1]]
+    note = publish(tmp_path, entries, log.keys.notes, ex.ORIGIN)
+    tiled = Tiled(LogSource(str(tmp_path)).fetch, note)
+    part = audit.audit_part(tiled, ex.note_key(), range(1, 2))
+    assert part.problems == []
+    assert part.policy_before == (WIDTH, registration.parse(policies()[0]).digest)
 
 
 def test_three_levels_of_tiles(tmp_path: Path, log: Log) -> None:

@@ -95,6 +95,8 @@ def audit(
                 bar.advance(task, width * WIDTH)
     if pinned is None:
         found.not_checked["whose log it is: its own first entry names its key (give --key)"] = 1
+    if found.policy_before is not None:
+        found.not_checked["which registration policy was before the first one of this shard"] = 1
     statements = found.counts["device checkpoints"] + found.counts["other statements"]
     if statements:
         found.not_checked["signatures of devices, gateways and fleets: tally verify does"] = (

@@ -15,9 +15,11 @@ from tallystick.evidence import checkpoint
 from tallystick.evidence.entry import Closing, LoggedClaim, TimeEntry, parse_entry
 from tallystick.evidence.errors import Malformed, TallyError, TransportError, Unverified
 from tallystick.evidence.note import Note, NoteKey
+from tallystick.evidence.registration import RegistrationPolicy
+from tallystick.evidence.statement import Statement
 from tallystick.evidence.tree import Tree, leaf_hash, root_of
 from tallystick.verify import tiles
-from tallystick.verify.logcheck import LogCheck
+from tallystick.verify.logcheck import NO_POLICY, LogCheck
 from tallystick.verify.logread import Fetch, fetch_tile
 from tallystick.verify.tiles import HEIGHT, WIDTH, Tile
 
@@ -38,17 +40,35 @@ class Problem:
 
 @dataclass
 class Part:
-    """What was found of some bundles; parts add up."""
+    """What was found of some bundles; parts add up, in their order."""
 
+    begin: int | None = None
     entries: int = 0
     tiles: int = 0
     problems_found: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     not_checked: Counter[str] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
+    # Registration policies are a chain through all parts: what the first one here says was before
+    # it, while no part before this one tells, and the last one.
+    policy_before: tuple[int, bytes] | None = None
+    policy_after: bytes | None = None
 
     def add(self, other: Part) -> None:
-        """Take in another part's findings."""
+        """Take in the findings of the part that follows."""
+        if self.begin is None:
+            self.begin = other.begin
+        if other.policy_before is not None:
+            at, before = other.policy_before
+            known = self.policy_after
+            if known is None and self.begin == 0:
+                known = NO_POLICY
+            if known is None:
+                self.policy_before = other.policy_before
+            elif known != before:
+                self.problem(at, Unverified("bad-value", "it names another policy before it"))
+        if other.policy_after is not None:
+            self.policy_after = other.policy_after
         self.entries += other.entries
         self.tiles += other.tiles
         self.problems_found += other.problems_found
@@ -182,6 +202,8 @@ class PartCheck(LogCheck):
         super().__init__(log.note.origin, key, first=first)
         self._log = log
         self._genesis_ms = 0
+        self._at = first
+        self.policy_before: tuple[int, bytes] | None = None
         if first:
             super().entry(0, log.entry(0))
             self.counts.clear()
@@ -190,6 +212,26 @@ class PartCheck(LogCheck):
 
     def _time_before(self, at: int) -> int:
         return max(self._genesis_ms, self._log.time_before(at))
+
+    def _statement(self, at: int, made: Statement, data: bytes) -> None:
+        self._at = at
+        super()._statement(at, made, data)
+
+    def _policy(self, made: RegistrationPolicy) -> None:
+        if self._policies is None:
+            # The parts before this one know, and whoever adds them up compares.
+            before = made.previous or NO_POLICY
+            self.policy_before, self._policies = (self._at, before), before
+        try:
+            super()._policy(made)
+        finally:
+            # Wrong or not it is the one before the next: so every split finds the same.
+            self._policies = made.digest
+
+    @property
+    def policy_after(self) -> bytes | None:
+        """The newest registration policy that was read here."""
+        return self._policies or None
 
     def _claim(self, at: int, made: LoggedClaim) -> None:
         where = made.checkpoint
@@ -217,7 +259,7 @@ def audit_part(log: Tiled, key: NoteKey, of: range) -> Part:
 
     key: the log's. Raises TransportError where something cannot be had.
     """
-    found = Part()
+    found = Part(begin=of.start * WIDTH)
     try:
         check = PartCheck(log, key, of.start * WIDTH)
     except (Malformed, Unverified) as error:
@@ -239,4 +281,5 @@ def audit_part(log: Tiled, key: NoteKey, of: range) -> Part:
                 found.problem(at, error)
     found.counts += check.counts
     found.not_checked += check.not_checked
+    found.policy_before, found.policy_after = check.policy_before, check.policy_after
     return found
