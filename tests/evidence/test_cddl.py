@@ -22,7 +22,7 @@ IDS = [example.name for example in EVERYTHING]
 TOP = Path(__file__).parents[2]
 DEEP_MUTANTS = 400
 # Every byte of them, but for the notes' signatures in base64, is under the root of a note in them.
-BOUND = {"missed", "equivocation"}
+BOUND = {"missed", "equivocation", "premature"}
 # One value of every type that CBOR has here, and some that are nearly right.
 STRANGERS: tuple[Any, ...] = (
     *(None, True, -1, 2**63, Dec(5, -1), "", "x", b"", b"x", bytes(8), bytes(16), bytes(32)),

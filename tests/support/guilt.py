@@ -1,7 +1,4 @@
-"""One of each misbehaviour, by real keys, with the evidence file that proves it.
-
-The parties are those of a handover (story.py); somebody does one thing that he should not.
-"""
+"""One of each misbehaviour by the parties of story.py, with the evidence file that proves it."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ from tallystick.evidence import (
 from tallystick.evidence._proofs import Proof
 from tallystick.evidence.custody import CustodyReceipt
 from tallystick.evidence.deviceproofs import Disorder, Missed, Revived
-from tallystick.evidence.entry import LoggedClaim, parse_entry
+from tallystick.evidence.entry import Closing, LoggedClaim, parse_entry
 from tallystick.evidence.evidencefile import EvidenceFile
 from tallystick.evidence.extract import Extract
 from tallystick.evidence.finding import ClaimInput, Finding, FindingInputs, Missing
@@ -39,10 +36,9 @@ from tallystick.evidence.verdictproofs import (
     Disagreement,
     FalseVerdict,
     Ignored,
+    Premature,
     Unlogged,
 )
-
-MINUTE_MS = 60_000
 
 
 class Guilt(NamedTuple):
@@ -327,6 +323,28 @@ def disagreement() -> Guilt:
     return Guilt(story, Disagreement(first, second), [])
 
 
+def closed_log(steps_ms: tuple[int, ...] = (20_000, 39_999)) -> StoryValidator:
+    """A log with a claim, some time entries, and the closing of its party set (60 s)."""
+    story = Story(answers=False)
+    log = StoryValidator(story.validators[0].fleet)
+    log.genesis()
+    log.tick(0)
+    true = [parse_entry(data) for data in story.validators[0].entries]
+    log.append(next(one.encode() for one in true if isinstance(one, LoggedClaim)))
+    for step_ms in steps_ms:
+        log.tick(step_ms)
+    one = next(one for one in true if isinstance(one, Closing))
+    made = Closing(one.namespace, one.interaction, one.party_set, 2, one.deadline_ms)
+    log.append(made.encode())
+    log.tick(0)
+    return log
+
+
+@cache
+def premature() -> Guilt:
+    return Guilt(matched(), Premature(5, whole(closed_log(), 1, {1, 4, 5})), [])
+
+
 def stolen(fleet: Fleet, credential: list[bytes]) -> list[bytes]:
     """The credential, longer by the revocation of its first key as compromised."""
     id_ = enrolment.parse(credential[0]).id
@@ -338,7 +356,7 @@ ALL: dict[str, Callable[[], Guilt]] = {
     made.__name__.replace("_", "-"): made
     for made in (
         *(disorder, revived, two_stories, missed, equivocation),
-        *(false_verdict, unlogged, ignored, baseless, disagreement),
+        *(false_verdict, unlogged, ignored, baseless, disagreement, premature),
     )
 }
 
@@ -347,13 +365,12 @@ def the_score() -> Score:
     """A score of one log, one validator and one gateway."""
     log, gateway = matched().validators[0], matched().gateways["acme"][0]
     return Score(
-        START_MS,
-        START_MS + MINUTE_MS,
+        START_MS, START_MS + 60_000,
         [[log.origin, len(log.entries), tree.root_of(log.leaves)]],
         [[log.origin, 3, 2, 1, 1, [10, 20, 30], 0]],
         [[gateway.public_key().thumbprint(), 1, 3, 3, 0, None, 1]],
         [bytes(32)],
-    )
+    )  # fmt: skip
 
 
 def scored(proofs: int) -> Score:

@@ -41,6 +41,7 @@ ACCUSED: dict[str, list[bytes]] = {
     "ignored": [STORY.validators[0].id],
     "baseless": [STORY.validators[0].id],
     "disagreement": [],
+    "premature": [STORY.validators[0].id],
 }
 
 
@@ -90,7 +91,7 @@ def proven_of(made: Guilt, data: bytes) -> bool:
         return False
 
 
-@pytest.mark.parametrize("name", sorted(set(guilt.ALL) - {"equivocation"}))
+@pytest.mark.parametrize("name", sorted(set(guilt.ALL) - {"equivocation", "premature"}))
 def test_every_signature_is_checked(name: str) -> None:
     made = guilt.ALL[name]()
     data = made.proof.encode()
@@ -105,7 +106,14 @@ def test_every_signature_is_checked(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "at"),
-    [("equivocation", 2), ("equivocation", 3), ("unlogged", -1), ("ignored", -1), ("missed", -1)],
+    [
+        ("equivocation", 2),
+        ("equivocation", 3),
+        ("unlogged", -1),
+        ("ignored", -1),
+        ("missed", -1),
+        ("premature", -1),
+    ],
 )
 def test_a_notes_signature_is_checked(name: str, at: int) -> None:
     made = guilt.ALL[name]()

@@ -187,6 +187,12 @@ def test_a_verdict_without_its_claim() -> None:
     assert names(log) == ["verdict without its claim"]
 
 
+@pytest.mark.parametrize(("last_ms", "expect"), [(39_999, True), (40_000, False)])
+def test_a_closing_before_its_deadline(last_ms: int, expect: bool) -> None:
+    log = guilt.closed_log((20_000, last_ms))
+    assert names(log) == ["closing before its deadline"] * expect
+
+
 def test_what_a_later_version_logs_is_no_hindrance() -> None:
     log = StoryValidator(STORY.validators[0].fleet, entries=list(STORY.validators[0].entries))
     log.append(cbor.encode([23, "an entry of a later version"]))

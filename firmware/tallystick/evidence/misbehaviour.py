@@ -16,6 +16,7 @@ from tallystick.evidence.verdictproofs import (
     Disagreement,
     FalseVerdict,
     Ignored,
+    Premature,
     Unlogged,
 )
 
@@ -37,6 +38,7 @@ _MADE: "dict[int, tuple[Callable[..., Any], int]]" = {
     Ignored.TYPE: (Ignored, 3),
     Baseless.TYPE: (Baseless, 3),
     Disagreement.TYPE: (Disagreement, 2),
+    Premature.TYPE: (Premature, 2),
 }
 
 

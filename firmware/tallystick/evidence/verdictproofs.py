@@ -9,7 +9,7 @@ from tallystick.evidence import finding as findings
 from tallystick.evidence import half, receipt
 from tallystick.evidence._proofs import WHAT, Proof, extract_in, nothing, verdict_in
 from tallystick.evidence.cbor import encode
-from tallystick.evidence.entry import LoggedClaim, TimeEntry, parse_entry
+from tallystick.evidence.entry import Closing, LoggedClaim, TimeEntry, parse_entry
 from tallystick.evidence.errors import Malformed
 from tallystick.evidence.extract import Extract
 from tallystick.evidence.finding import Finding
@@ -143,6 +143,42 @@ class Disagreement(Proof):
 
     def fields(self) -> "list[Any]":
         return [self.first.encode(), self.second.encode()]
+
+
+class Premature(Proof):
+    """A closing that came before the deadline which it names, by the log's own times.
+
+    `closed_ms` is its log time, `first_ms` one that the first claim's is not below.
+    """
+
+    TYPE, NAME = 10, "closing before its deadline"
+
+    def __init__(self, at: int, extract: "Any") -> None:
+        self.at = shape.uint(at, WHAT)
+        self.extract = extract_in(extract)
+        given = {index: parse_entry(data) for index, data in self.extract.entries.items()}
+        closing = given.get(at)
+        if not isinstance(closing, Closing):
+            raise nothing("no closing is given at this index")
+        self.closing = closing
+        back = at - 1
+        while back in given and not isinstance(given[back], TimeEntry):
+            back -= 1
+        before = given.get(back)
+        times = [
+            one.time_ms
+            for index, one in given.items()
+            if isinstance(one, TimeEntry) and index < closing.first
+        ]
+        if not isinstance(before, TimeEntry) or not times:
+            raise nothing("the log times of the closing and before the first claim are not shown")
+        self.closed_ms = before.time_ms
+        self.first_ms = max(times)
+        if self.closed_ms >= self.first_ms + closing.deadline_ms:
+            raise nothing("the deadline may have passed")
+
+    def fields(self) -> "list[Any]":
+        return [self.at, self.extract.array()]
 
 
 def decided(finding: Finding) -> bytes:

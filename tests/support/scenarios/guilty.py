@@ -96,6 +96,14 @@ def _validators() -> list[tuple[str, str, str, str, bytes]]:
          _of(8, based, claim, guilt.whole(log, 0, set(range(5))).array())),
         ("another-root", "bad-root", "9.1", "An entry is changed.",
          _of(8, based, claim, [*cut[:2], [*cut[2][:-1], TimeEntry(1).encode()], cut[3]])),
+        ("in-time", NO, "9.4", "It came at the deadline.",
+         _of(10, 5, guilt.whole(guilt.closed_log((20_000, 40_000)), 1, {1, 4, 5}).array())),
+        ("times-left-out", NO, "9.4", "The entry before the closing is left out.",
+         _of(10, 5, guilt.whole(guilt.closed_log(), 1, {1, 3, 5}).array())),
+        ("begin-left-out", NO, "9.4", "No time stands before the first claim.",
+         _of(10, 5, guilt.whole(guilt.closed_log(), 2, {4, 5}).array())),
+        ("no-closing", NO, "9.4", "Another entry.",
+         _of(10, 2, guilt.whole(guilt.closed_log(), 1, {1, 2, 4, 5}).array())),
         ("same-decision", NO, "9.4", "They agree.",
          _of(9, log.entries[-1], guilt.said(story.validators[1], finding))),
     ]  # fmt: skip
@@ -111,7 +119,7 @@ def all_scenarios() -> Scenarios:
     data = guilt.revived_by_receipt().proof.encode()
     yield Scenario("misbehaviour", "revived-by-receipt", "9.2", "A receipt shows it.",
                    {"data": data.hex()}, "ok")  # fmt: skip
-    unknown = [("unknown-type", "bad-value", "9", "No such type.", _of(10, b"x", b"x"))]
+    unknown = [("unknown-type", "bad-value", "9", "No such type.", _of(11, b"x", b"x"))]
     for name, expect, section, about, data in _devices() + _logs() + _validators() + unknown:
         yield Scenario("misbehaviour", name, section, about, {"data": data.hex()}, expect)
     key = key_hex(guilt.matched().acme.root.public_key())

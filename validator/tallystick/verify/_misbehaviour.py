@@ -29,6 +29,7 @@ from tallystick.evidence.verdictproofs import (
     Disagreement,
     FalseVerdict,
     Ignored,
+    Premature,
     Unlogged,
     decided,
 )
@@ -37,6 +38,7 @@ from tallystick.verify._keyends import KeyEnds
 from tallystick.verify._logs import Logs, entry_name
 from tallystick.verify._proofwords import (
     by_reference,
+    closing_says,
     differing,
     head_says,
     inside,
@@ -78,6 +80,7 @@ class Misbehaviour:
             Ignored: self._ignored,
             Baseless: self._baseless,
             Disagreement: self._disagreement,
+            Premature: self._premature,
         }
 
     def add(self, data: bytes) -> None:
@@ -176,11 +179,10 @@ class Misbehaviour:
 
     def _changed(self, identity: Identity, begin_ms: int, end_ms: int) -> bool:
         ended = {period.ended_by for period in identity.keys}
-        for digest in identity.digests[1:]:
-            at_ms = self.known.revoked_s.get(digest, 0) * 1000
-            if at_ms <= end_ms and (digest in ended or at_ms >= begin_ms - 1000):
-                return True
-        return False
+        changes = ((one, self.known.revoked_s.get(one, 0) * 1000) for one in identity.digests[1:])
+        return any(
+            at_ms <= end_ms and (one in ended or at_ms >= begin_ms - 1000) for one, at_ms in changes
+        )
 
     # --- gateways and logs -----------------------------------------------------------------
 
@@ -379,6 +381,12 @@ class Misbehaviour:
             "which of the two verdicts follows from the inputs",
             about=(first.validator.key, second.validator.key),
         )
+
+    def _premature(self, proof: Premature) -> Proven:
+        name, key = self._note(proof.extract.note)
+        says = closing_says(proof)
+        left = "that the deadline is the profile's"
+        return proven(proof, [key.validator.key], f"validator {name}", says, left)
 
 
 def _left(why: str) -> CouldNotCheck:

@@ -165,6 +165,7 @@ PROOFS = {
     7: "verdict claim extract",
     8: "verdict claim extract",
     9: "first second",
+    10: "at extract",
 }
 SECTIONS = {
     1: "credentials",

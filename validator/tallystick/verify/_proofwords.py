@@ -15,6 +15,7 @@ from tallystick.evidence.headproofs import Equivocation, TwoStories
 from tallystick.evidence.ids import claim_reference
 from tallystick.evidence.keys import b64u
 from tallystick.evidence.verdict import Verdict
+from tallystick.evidence.verdictproofs import Premature
 from tallystick.verify._text import printable, utc
 from tallystick.verify.report import Proven
 
@@ -50,6 +51,17 @@ def head_says(head: Checkpoint) -> str:
     return (
         f"it signed {head.size} records of epoch {b64u(head.epoch)}, {head.claims} of them claims, "
         f"in boot {head.boot} at {head.uptime_ms} ms{counter}"
+    )
+
+
+def closing_says(proof: Premature) -> tuple[str, str]:
+    """What a closing says, and what the log's times say."""
+    closing = proof.closing
+    where = printable(f"interaction {b64u(closing.interaction)} in {closing.namespace}")
+    begin = f"which it had logged at {utc(proof.first_ms)} or later"
+    return (
+        f"its log closes {where} at {utc(proof.closed_ms)}",
+        f"it names a deadline {closing.deadline_ms} ms after the first claim, {begin}",
     )
 
 

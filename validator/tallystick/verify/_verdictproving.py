@@ -13,7 +13,7 @@ from tallystick.evidence import profile as profiles
 from tallystick.evidence._proofs import Proof
 from tallystick.evidence.claim import Claim
 from tallystick.evidence.custody import CustodyReceipt
-from tallystick.evidence.entry import LoggedClaim, TimeEntry
+from tallystick.evidence.entry import Closing, LoggedClaim, TimeEntry
 from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.evidencefile import EvidenceFile
 from tallystick.evidence.extract import Extract
@@ -28,6 +28,7 @@ from tallystick.evidence.verdictproofs import (
     Disagreement,
     FalseVerdict,
     Ignored,
+    Premature,
     Unlogged,
     decided,
 )
@@ -127,6 +128,30 @@ def _baseless(log: LogCopy) -> Iterator[Proof]:
                     yield Baseless(verdict.encode(), row.claim, whole)
                 except TallyError:
                     continue
+
+
+def premature(logs: Sequence[LogCopy]) -> Iterator[Proof]:
+    """The first closing of each log that came before its deadline."""
+    for log in logs:
+        for at, entry in enumerate(log.parsed):
+            if not isinstance(entry, Closing) or entry.first >= at:
+                continue
+            if log.times_ms[at] >= log.times_ms[entry.first] + entry.deadline_ms:
+                continue
+            begin, back = _time_before(log, entry.first), _time_before(log, at)
+            wanted = {begin, *range(back, at + 1)}
+            try:
+                yield Premature(at, extract.cut(log.entries, log.note, begin, wanted))
+            except TallyError:
+                continue
+            break
+
+
+def _time_before(log: LogCopy, at: int) -> int:
+    at -= 1
+    while at > 0 and not isinstance(log.parsed[at], TimeEntry):
+        at -= 1
+    return at
 
 
 def disagreements(logs: Sequence[LogCopy]) -> Iterator[Proof]:

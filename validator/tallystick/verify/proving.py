@@ -64,6 +64,7 @@ class Prosecution:
             lambda: verdicts.ignored(self.logs, self.halves),
             lambda: verdicts.baseless(self.logs),
             lambda: verdicts.disagreements(self.logs),
+            lambda: verdicts.premature(self.logs),
         )
         yield from self._forks()
         for part in parts:
