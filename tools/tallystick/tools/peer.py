@@ -170,6 +170,8 @@ def import_(
 
     A first file is taken only after its fingerprint was compared by voice: type yes, or give
     --fingerprint. A newer file by the same key replaces it, and nothing is asked.
+
+    Exit code: 0 it is taken, 1 it is refused and nothing was changed, 2 used wrongly.
     """
     read = peerfile.parse(read_bytes(file, PEER_FILE_BYTES_MAX)).verify(peerdir.now_s())
     to = peerdir.where(where)
