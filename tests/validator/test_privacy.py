@@ -99,24 +99,25 @@ class World:
         )
 
     def on_disk(self) -> bytes:
-        """Every byte of the store: of its files, once what was erased is overwritten there; of
-        every row where they are another server's."""
-        self.room.sequencer.privacy.scrub()
-        assert not self.room.sequencer.privacy.unscrubbed
-        files = [path.read_bytes() for path in sorted(self.room.folder.glob("*sqlite*"))]
-        if files:
-            return b"".join(files)
-        with self.room.sequencer.store.read() as connection:
-            rows = [
-                row
-                for table in schema.metadata.sorted_tables
-                for row in connection.execute(table.select())
-            ]
-        cells = [cell for row in rows for cell in row]
-        return b"".join(c if isinstance(c, bytes) else str(c).encode() for c in cells)
+        return on_disk(self.room)
 
     def states(self) -> list[str]:
         return [row[0] for row in self.room.rows("SELECT state FROM verdicts ORDER BY entry")]
+
+
+def on_disk(room: Room) -> bytes:
+    """Every byte of the store: of its files, once what was erased is overwritten there; of every
+    row where they are another server's."""
+    room.sequencer.privacy.scrub()
+    assert not room.sequencer.privacy.unscrubbed
+    files = [path.read_bytes() for path in sorted(room.folder.glob("*sqlite*"))]
+    if files:
+        return b"".join(files)
+    with room.sequencer.store.read() as connection:
+        tables = schema.metadata.sorted_tables
+        rows = [row for table in tables for row in connection.execute(table.select())]
+    cells = [cell for row in rows for cell in row]
+    return b"".join(c if isinstance(c, bytes) else str(c).encode() for c in cells)
 
 
 def handed(giver: Device, receiver: Device, task: str) -> None:
@@ -245,8 +246,7 @@ def test_records_before_they_arrive_are_never_taken(room: Room, fleet: Fleet) ->
     giver.seal()
     gateway.take(giver.segments()[-1])
     assert room.send(gateway.batch(1)).refused == []
-    room.sequencer.privacy.scrub()
-    data = b"".join(path.read_bytes() for path in room.folder.glob("*sqlite*"))
+    data = on_disk(room)
     assert CANARY.encode() not in data
     assert room.rows("SELECT covered, size FROM logs") == [(3, 3)]
 
@@ -676,8 +676,7 @@ def test_in_any_order_what_was_erased_is_gone_and_all_else_stays(
         known.add(step)
         taken = set(range(stretch.first, stretch.to)) - hidden - gone
         sent |= taken
-    room.sequencer.privacy.scrub()
-    data = b"".join(path.read_bytes() for path in sorted(room.folder.glob("*sqlite*")))
+    data = on_disk(room)
     for at, word in words.items():
         assert (word.encode() in data) == (at in sent - gone), (at, word)
     for at in gone:
