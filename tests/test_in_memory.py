@@ -41,6 +41,7 @@ def test_a_run_has_its_folder(tmp_path: Path) -> None:
     found = entered(tmp_path)
     assert Path(tempfile.gettempdir()) == found.path
     assert os.environ["TMPDIR"] == str(found.path)
+    assert found.path.stat().st_mode & 0o7777 == 0o1777
     (found.path / "made").write_text("by a test")
     found.close()
     assert not found.path.exists()

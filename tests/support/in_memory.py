@@ -51,6 +51,8 @@ def enter(memory: Path = MEMORY, free_bytes_min: int = FREE_BYTES_MIN) -> Folder
     if not _usable(memory, free_bytes_min):
         return None
     folder = Folder(Path(tempfile.mkdtemp(prefix=PREFIX, dir=memory)))
+    # As /tmp: some tests are two users.
+    folder.path.chmod(0o1777)
     os.environ["TMPDIR"] = str(folder.path)
     tempfile.tempdir = None
     return folder
