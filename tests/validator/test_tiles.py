@@ -51,7 +51,7 @@ def test_the_served_tiles_are_those_of_the_checkpoint(service: Service) -> None:
         leaves: list[bytes] = []
         nodes: list[bytes] = []
         for tile in tiles.tiles_of(head.size):
-            answer = http.get("/" + tile.path)
+            answer = http.get("/" + tile.path, headers={"Accept-Encoding": "identity"})
             assert answer.status_code == 200, tile
             assert answer.headers["content-type"] == "application/octet-stream"
             assert "immutable" in answer.headers["cache-control"]
@@ -71,6 +71,30 @@ def test_the_served_tiles_are_those_of_the_checkpoint(service: Service) -> None:
             assert http.get("/" + Tile(0, 0, width).path).content == whole[: 32 * width]
         narrow = http.get("/" + Tile(None, 1, 3).path).content
         assert tiles.parse_bundle(narrow, 3) == entries[256:259]
+
+
+@pytest.mark.parametrize(
+    ("accepts", "packed"),
+    [
+        ("gzip", True),
+        ("br, GZIP;q=0.5", True),
+        ("gzip;q=1.0, identity", True),
+        ("identity", False),
+        ("gzip;q=0", False),
+        ("gzip; q=0.000, *", False),
+        ("xgzip", False),
+    ],
+)
+def test_bundles_are_compressed_for_who_asks(
+    service: Service, accepts: str, *, packed: bool
+) -> None:
+    path = "/" + Tile(None, 0).path
+    with httpx2.Client(base_url=service.url, timeout=20) as http:
+        plain = http.get(path, headers={"Accept-Encoding": "identity"})
+        answer = http.get(path, headers={"Accept-Encoding": accepts})
+        assert answer.content == plain.content
+        assert answer.headers["vary"] == "Accept-Encoding"
+        assert (answer.headers.get("content-encoding") == "gzip") is packed
 
 
 def test_no_tile_is_beyond_the_published_checkpoint(service: Service) -> None:

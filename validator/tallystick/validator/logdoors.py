@@ -1,6 +1,7 @@
 """The doors of the log: tiles, checkpoints, witnessing (docs/protocol.md, 8.3 and 8.4)."""
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
 from functools import partial
@@ -24,6 +25,7 @@ from tallystick.verify.tiles import Tile
 T = TypeVar("T")
 FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 NOT_KEPT = {"Cache-Control": "no-store"}
+_GZIP = 16  # zlib: a gzip header and trailer
 
 
 class Asks(Protocol):
@@ -61,10 +63,16 @@ class LogDoors:
         if tile.level is not None:
             data = await self._reads(partial(tileserving.hashes, tile=tile))
             return Response(data, media_type=routes.OCTETS, headers=FOR_EVER)
-        size = await self._reads(partial(tileserving.bundle_size, tile=tile))
-        headers = {**FOR_EVER, "Content-Length": str(size)}
-        # Entries may be 64 KiB each: a bundle is read as it is sent.
-        return StreamingResponse(self._parts(tile), media_type=routes.OCTETS, headers=headers)
+        # Entries may be 64 KiB each: a bundle is read, and compressed, as it is sent.
+        headers = {**FOR_EVER, "Vary": "Accept-Encoding"}
+        parts = self._parts(tile)
+        if _takes_gzip(request):
+            headers["Content-Encoding"] = "gzip"
+            parts = _compressed(parts)
+        else:
+            size = await self._reads(partial(tileserving.bundle_size, tile=tile))
+            headers["Content-Length"] = str(size)
+        return StreamingResponse(parts, media_type=routes.OCTETS, headers=headers)
 
     async def _parts(self, tile: Tile) -> AsyncIterator[bytes]:
         for at in range(0, tile.width, BUNDLE_ENTRIES_READ):
@@ -90,3 +98,20 @@ class LogDoors:
         """GET /v1/witnessed."""
         found = await self._reads(witness.witnessed)
         return Response(msgspec.json.encode(found), media_type=routes.JSON, headers=NOT_KEPT)
+
+
+def _takes_gzip(request: Request) -> bool:
+    """Whether the client names gzip, and not to refuse it (RFC 9110, section 12.5.3)."""
+    for item in request.headers.get("accept-encoding", "").split(","):
+        name, _, quality = item.replace(" ", "").partition(";q=")
+        if name.lower() == "gzip":
+            return quality.strip("0.") != "" or not quality
+    return False
+
+
+async def _compressed(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    packer = zlib.compressobj(wbits=zlib.MAX_WBITS | _GZIP)
+    async for part in parts:
+        if data := await anyio.to_thread.run_sync(packer.compress, part):
+            yield data
+    yield packer.flush()
