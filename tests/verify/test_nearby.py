@@ -16,7 +16,8 @@ from verify import crowds, naive, worlds
 
 # docs/reconciliation.md says how to ask for more.
 INTERACTIONS = int(os.environ.get("TALLYSTICK_RANDOM_INTERACTIONS", "4000"))
-BLOCKS = 4
+# A thousand at a time: each stays far below the time that a test may take.
+BLOCKS = max(4, INTERACTIONS // 1000)
 
 
 @pytest.mark.parametrize("block", range(BLOCKS))
