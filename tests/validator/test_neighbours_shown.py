@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,13 +123,12 @@ def test_who_may_not_read_them_does_not_get_them(world: World) -> None:
     assert len([half for half in file.halves if half.record[1] == 1]) == 2
 
 
-def test_a_validator_that_counts_a_neighbour_s_key_better_is_not_recomputed(
-    world: World, fleet: Fleet
-) -> None:
+def judged(world: World, fleet: Fleet, **changes: Any) -> Report:
+    """The file with another verdict, by a validator that judges other interactions' claims so."""
     file = exported(world)
     keys = world.room.sequencer.keys
     own = [one for one in world.known if one.claim and one.claim.interaction == "order-2"]
-    others = [one._replace(custody=3) for one in world.known if one not in own]
+    others = [one._replace(**changes) for one in world.known if one not in own]
     assert own[0].claim is not None
     found = find(
         PartySetInputs(
@@ -139,10 +139,24 @@ def test_a_validator_that_counts_a_neighbour_s_key_better_is_not_recomputed(
     )
     made = verdict.Verdict(found, 1000, None, [], START_MS + 10**9)
     file.entries = [*file.entries, (made.sign(keys.signer, keys.name, made.subject()), [])]
-    report = check_evidence(load_evidence(reencode(file)), policy(world, fleet), NOW_S)
+    return check_evidence(load_evidence(reencode(file)), policy(world, fleet), NOW_S)
+
+
+def test_a_validator_that_counts_a_neighbour_s_key_better_is_not_recomputed(
+    world: World, fleet: Fleet
+) -> None:
+    report = judged(world, fleet, custody=3)
     whys = [why for what, why in report.not_checked if what.startswith("finding of")]
     assert len(whys) == 1
     assert "as held in secure-element, and by the evidence" in whys[0]
+
+
+def test_a_neighbour_s_key_is_what_the_validator_knew_it_to_be(world: World, fleet: Fleet) -> None:
+    """It may know of a fork that the file does not show: then its verdict is not overtaken."""
+    report = judged(world, fleet, status="suspect")
+    (mine,) = report.party_sets
+    assert mine.states == ["insufficient"]
+    assert [(said.recomputed, said.outdated) for said in mine.said] == [(True, False)]
 
 
 def test_a_lie_about_a_neighbour_is_found(world: World, fleet: Fleet) -> None:
