@@ -22,7 +22,7 @@ from tallystick.evidence.finding import ClaimInput
 from tallystick.evidence.half import Half
 from tallystick.evidence.headproofs import Equivocation, TwoStories
 from tallystick.evidence.keys import b64u, device_text
-from tallystick.evidence.note import Note
+from tallystick.evidence.note import Note, NoteKey
 from tallystick.evidence.verdict import Verdict
 from tallystick.evidence.verdictproofs import (
     Baseless,
@@ -49,7 +49,7 @@ from tallystick.verify._proofwords import (
 from tallystick.verify._text import printable, utc
 from tallystick.verify.inputs import KnownClaim, PartySetInputs, TimeEvidence
 from tallystick.verify.reconcile import find
-from tallystick.verify.report import Proven, Report
+from tallystick.verify.report import PinnedValidator, Proven, Report
 from tallystick.verify.standing import HEAD_SUSPECT, proves_nothing, status_of
 
 
@@ -216,8 +216,9 @@ class Misbehaviour:
 
     def _equivocation(self, proof: Equivocation) -> Proven:
         name, key = self._note(proof.first)
-        self._note(proof.second)
         first, second = proof.first, proof.second
+        if self._signer(first)[0] != self._signer(second)[0]:
+            raise nothing("two keys signed: what one says, another cannot contradict")
         return proven(
             proof,
             [key.validator.key],
@@ -234,16 +235,21 @@ class Misbehaviour:
 
     def _note(self, note: Note) -> tuple[str, ValidatorKey]:
         """The validator whose note key signed; its name, and its key that the policy accepts."""
+        note_key, validator = self._signer(note)
+        found = self.known.accepted(validator)
+        pinned = any(one.note_key == note_key for one in self.known.trust.validators)
+        if not pinned and found.compromised:
+            # Whoever took its key can sign a genesis that names a note key of his own.
+            raise _left("the validator's key is compromised, and its note key is not pinned")
+        return printable(validator.name), found
+
+    def _signer(self, note: Note) -> tuple[NoteKey, PinnedValidator]:
+        """The note key of the log itself; another validator's signature says nothing of a log."""
+        signers = {one[:2] for one in note.signatures}
         for note_key, validator in self.logs.note_keys.values():
-            if (note_key.name, note_key.key_id) not in {one[:2] for one in note.signatures}:
-                continue
-            note.verify(note_key)
-            found = self.known.accepted(validator)
-            pinned = any(one.note_key == note_key for one in self.known.trust.validators)
-            if not pinned and found.compromised:
-                # Whoever took its key can sign a genesis that names a note key of his own.
-                raise _left("the validator's key is compromised, and its note key is not pinned")
-            return printable(validator.name), found
+            if note_key.name == note.origin and (note_key.name, note_key.key_id) in signers:
+                note.verify(note_key)
+                return note_key, validator
         raise _left("no note key of an accepted validator signed the log checkpoint")
 
     # --- validators ------------------------------------------------------------------------
