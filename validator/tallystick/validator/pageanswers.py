@@ -67,7 +67,7 @@ class Finding(Struct):
 
 
 class Findings(Struct):
-    """All findings on an interaction, in the log's order; `bodies`: whether the caller reads any."""
+    """The findings, in the order of the log; `bodies`: whether the caller reads any claim."""
 
     findings: list[Finding]
     bodies: bool
