@@ -168,7 +168,8 @@ def test_it_goes_on_until_interrupted_and_keeps_what_it_saw(forger: Forger, tmp_
     state = tmp_path / "state.json"
     forger.times(300)
     path = forger.write("log", 100)
-    command = [*TALLY, "log", "monitor", path, "--state", state, "--every", "0.1", "--json"]
+    options = ["--state", str(state), "--every", "0.1", "--json"]
+    command = [*TALLY, "log", "monitor", str(path), *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         assert "size 100, 100 new" in running.stdout.readline()
