@@ -93,10 +93,9 @@ class _Handlers(LogDoors, PrivacyDoor, FeedDoor, PageDoor):
         self._page_reads, self._page_sees = self._ask, self._may_see
         self._page_scope = self._scope
         self._sequencer = sequencer
-        self._config = sequencer.config
+        self._config = config = sequencer.config
         self._devices = queries.Devices(self._config.roots)
-        self._exporter = Exporter(sequencer.circle.once, sequencer.profiles, self._config.credential)
-        config = self._config
+        self._exporter = Exporter(sequencer.circle.once, sequencer.profiles, config.credential)
         self._keeper = Doorkeeper(config.readers, config.scopes, config.operators)
         self._document = openapi.document(routes.ROUTES, version, self._config.origin)
         self._log_line = structlog.get_logger("tallystick.validator")
