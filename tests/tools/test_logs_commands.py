@@ -12,10 +12,12 @@ from support.story import Story, StoryValidator
 from tallystick.evidence import score as scores
 from tallystick.evidence.errors import TallyError
 from tallystick.evidence.evidencefile import EvidenceFile
+from tallystick.evidence.note import Note
 from tallystick.evidence.root import format_root
 from tallystick.tools import logsource
 from tallystick.tools.main import cli
 from tallystick.verify import tiles
+from tallystick.verify.logcopy import LogCopy
 
 PERIOD = ("--from", "1790000000", "--to", "2026-12-01T00:00:00Z")
 
@@ -177,15 +179,18 @@ def test_what_does_not_go_together_is_used_wrongly(
     assert run("score", folder / "insurer", *given).exit_code == 2
 
 
-def test_a_checkpoint_of_another_key_is_no_log_of_the_policy(site: tuple[Story, Path]) -> None:
+def test_a_checkpoint_by_another_validator_is_no_log_of_the_policy(
+    site: tuple[Story, Path],
+) -> None:
     story, folder = site
-    log = story.validators[0]
-    other = StoryValidator(story.validators[2].fleet, entries=log.entries)
-    # The right root under the wrong name and key.
-    (folder / "insurer" / "checkpoint").write_text(other.note().replace(other.origin, log.origin))
-    more = ("--policy", folder / "policy.toml")
-    done = run("score", folder / "insurer", *PERIOD, *more)
-    assert done.exit_code != 0
+    log, liar = story.validators[0], story.validators[2]
+    root = LogCopy(log.note(), log.entries).note.root
+    for name in (liar.origin, log.origin):
+        forged = Note(log.origin, len(log.entries), root, []).sign(liar.note_key, name)
+        (folder / "insurer" / "checkpoint").write_text(forged.text())
+        done = run("score", folder / "insurer", *PERIOD, "--policy", folder / "policy.toml")
+        assert isinstance(done.exception, TallyError)
+        assert done.exception.reason == "wrong-key"
 
 
 def test_a_folder_that_holds_no_whole_log(tmp_path: Path) -> None:
