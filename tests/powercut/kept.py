@@ -3,10 +3,14 @@
 
 from tallystick.recorder import files
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container
+
 Files = files.Files
 
 
-def _keep(names: tuple[str, ...]) -> None:
+def _keep(names: tuple[str, ...], kept: "Container[str]" = ()) -> None:
     pass
 
 
