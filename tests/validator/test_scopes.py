@@ -159,6 +159,15 @@ def test_what_only_bodies_tell_is_not_open(world: World) -> None:
     assert seen(None) == {world.interaction}
     assert seen("nobody") == {world.interaction}
     assert seen("dock") == seen("acme") == seen("one") == both
+    # Nor does it tell that there is a page more.
+    page = "/v1/interactions?namespace=dock-3&limit=1"
+    for name in (None, "nobody"):
+        answer = world.get(page, name).json()
+        assert [row["interaction"] for row in answer["interactions"]] == [world.interaction]
+        assert answer["next"] is None
+    first = world.get(page, "acme").json()
+    rest = world.get(f"{page}&after={first['next']}", "acme").json()
+    assert [row["interaction"] for row in rest["interactions"]] == [world.pending]
     path = f"/v1/interactions/dock-3/{world.pending}"
     hidden = world.get(path, None)
     missing = world.get(f"/v1/interactions/dock-3/{b64u(bytes(16))}", None)

@@ -6,6 +6,7 @@ BODY_CHUNK_BYTES_MAX = 1 << 20  # decompressed bytes made at one go, so that a b
 HEADER_BYTES_MAX = 16_384
 HEADER_READ_S_MAX = 10.0
 QUERY_TEXT_CHARS_MAX = 256
+HIDDEN_PAGES_MAX = 64  # looked through for one page, where a scope covers few of them
 CONNECTIONS_MAX = 256
 KEEP_ALIVE_S = 15
 ANSWER_WRITE_S_MAX = 120.0  # for who reads more slowly than an answer is written

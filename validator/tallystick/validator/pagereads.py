@@ -135,7 +135,7 @@ def claims(
     found = connection.execute(
         sa.select(table, logs.c.epoch)
         .join(logs, logs.c.log == table.c.log)
-        .where(table.c.party_set.in_(list(readers)))
+        .where(table.c.party_set.in_([set_ for set_, reader in readers.items() if reader.any]))
         .order_by(table.c.entry)
         .limit(PAGE_ROWS_DEFAULT)
     ).all()

@@ -12,11 +12,11 @@ from tallystick.evidence.enrolment import SUBJECTS
 from tallystick.evidence.errors import TallyError
 from tallystick.evidence.keys import PublicKey, b64u, device_text
 from tallystick.validator import answers, schema
-from tallystick.validator.access import Scope
+from tallystick.validator.access import NOTHING, Scope
 from tallystick.validator.devicelog import statement_of
 from tallystick.validator.forks import portable, story
 from tallystick.validator.keysheld import keys_held
-from tallystick.validator.limits import ENTRIES_BYTES_MAX, SHARING_READ_MAX
+from tallystick.validator.limits import ENTRIES_BYTES_MAX, HIDDEN_PAGES_MAX, SHARING_READ_MAX
 from tallystick.validator.portable import holds, total
 from tallystick.validator.problem import Problem
 from tallystick.validator.reading import seen
@@ -258,15 +258,28 @@ def interactions(
 ) -> answers.Interactions:
     """A page of party sets; of those that the log does not show yet, what the scope covers."""
     table = schema.party_sets
-    query = sa.select(table).where(table.c.party_set > after)
+    query = sa.select(table)
     if state is not None:
         query = query.where(table.c.state == state)
     if namespace is not None:
         query = query.where(table.c.namespace == namespace)
-    rows = connection.execute(query.order_by(table.c.party_set).limit(limit + 1)).all()
-    following = rows[limit - 1].party_set if len(rows) > limit else None
-    visible = seen(connection, rows[:limit], scope, published(connection))
-    return answers.Interactions([shown_set(row) for row in visible], following)
+    size = published(connection)
+    if scope == NOTHING:
+        # Not only left out of the page: where the next one begins would tell of them, too.
+        query = query.where(sa.or_(table.c.verdict_entry < size, table.c.closing < size))
+    visible: list[Found] = []
+    for _ in range(HIDDEN_PAGES_MAX):
+        rows = connection.execute(
+            query.where(table.c.party_set > after).order_by(table.c.party_set).limit(limit + 1)
+        ).all()
+        visible += seen(connection, rows, scope, size)
+        if len(visible) > limit or len(rows) <= limit:
+            break
+        after = rows[-1].party_set
+    else:
+        return answers.Interactions([shown_set(row) for row in visible[:limit]], after)
+    following = visible[limit - 1].party_set if len(visible) > limit else None
+    return answers.Interactions([shown_set(row) for row in visible[:limit]], following)
 
 
 def interaction(

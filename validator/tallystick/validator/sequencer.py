@@ -115,6 +115,12 @@ def read_profiles(config: Config) -> dict[bytes, Profile]:
     return found
 
 
+def _refuse(future: "Future[Any]", error: Exception) -> None:
+    # Who asked may have gone: a request that is cancelled cancels what it waits for.
+    if future.set_running_or_notify_cancel():
+        future.set_exception(error)
+
+
 def _too_many() -> Problem:
     return Problem("over-quota", "too many batches wait; send again later", status=503)
 
@@ -246,7 +252,7 @@ class Sequencer:
             raise _too_many() from None
         if given_up is not None:
             # Of whoever had most waiting, for one who had less.
-            given_up[2].set_exception(_too_many())
+            _refuse(given_up[2], _too_many())
         return future
 
     def stop_put_back(self, why: str) -> None:
@@ -272,7 +278,7 @@ class Sequencer:
             self._thread.join()
         while not self._jobs.empty():
             _, _, future = self._jobs.get_nowait()
-            future.set_exception(Problem("not-ready", "the validator is stopping", status=503))
+            _refuse(future, Problem("not-ready", "the validator is stopping", status=503))
         if not self.store.lost:
             self.refusals.save()
         self.store.close()
@@ -292,6 +298,9 @@ class Sequencer:
             busy = self._tick()
 
     def _do(self, what: str, job: Callable[[], Any], future: "Future[Any]") -> None:
+        if not future.set_running_or_notify_cancel():
+            # Who asked has gone, and nothing was promised.
+            return
         try:
             self._refuse_put_back()
             answer = job()
