@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tallystick.hw.signer import Signer
 from tallystick.tools import log_state
 from tallystick.tools.log import log
 from tallystick.verify import Policy, check, load_evidence
+from tallystick.verify.witnesses import Witnesses
 
 PROFILES = f"[profiles]\ndigests = ['{b64u(HANDOVER.digest)}']\n"
 
@@ -247,6 +249,18 @@ def test_evidence_is_under_a_cosigned_checkpoint(members: list[Member], tmp_path
     with pytest.raises(Unverified, match=r"2 of the 3 organisations .* cosigned the log of") as no:
         check(evidence, asked(3, members))
     assert no.value.reason == "bad-policy"
+    # A second witness of the log's operator is not another, also where no note key is pinned.
+    mine = asked(2, members)
+    log_keyless = tuple(replace(v, note_key=None) for v in mine.trust.validators)
+    second = members[1].cosigner
+    accepted = tuple(
+        replace(row, organisation=one.name) if row.key.key == second.key else row
+        for row in mine.witnesses.accept
+        if row.key.key != one.cosigner.key
+    )
+    trust = replace(mine.trust, validators=log_keyless, witnesses=Witnesses(2, accepted))
+    with pytest.raises(Unverified, match=r"1 of the 2 organisations .* cosigned the log of"):
+        check(evidence, replace(mine, trust=trust))
     # Witnesses that the policy does not accept are told apart, and fulfil nothing.
     report = check(evidence, asked(0, members[:1]))
     assert any("2 other signatures on the" in what for what, _ in report.not_checked)

@@ -10,9 +10,11 @@ from tallystick.evidence import cosignature
 from tallystick.evidence.cosignature import CosignerKey
 from tallystick.evidence.errors import Malformed, Unverified
 from tallystick.evidence.note import Note
+from tallystick.evidence.root import format_root
 from tallystick.hw.software_key import FileKey
 from tallystick.verify import witnesses
 from tallystick.verify._toml import Document
+from tallystick.verify.policy import parse_policy
 from tallystick.verify.witnesses import Accepted, Witnesses
 
 LOG = OtherLog()
@@ -60,6 +62,38 @@ def test_the_logs_own_organisation_does_not_count() -> None:
         policy.demand(cosigned(note, "a"), LOG.note_key)
     assert policy.counting(LOG.note_key) == {"y"}
     assert policy.demand(cosigned(note, "ad"), LOG.note_key).times == {"y": NOW_S}
+
+
+PINNED = f"""
+roots = ["{format_root("fleet", key("a fleet").public_key())}"]
+[[validators.accept]]
+organisation = "own"
+key = "{format_root("v", key("v").public_key())}"
+note_key = "{LOG.note_key.text()}"
+[witnesses]
+at_least = 1
+[[witnesses.accept]]
+organisation = "own"
+key = "{cosigner("a")[1].text()}"
+[[witnesses.accept]]
+organisation = "y"
+key = "{cosigner("d")[1].text()}"
+"""
+
+
+def test_a_second_witness_of_the_pinned_operator_does_not_count() -> None:
+    """Nor where the log's own key is not among the accepted witnesses."""
+    policy = parse_policy(PINNED).witnesses
+    note = LOG.checkpoint(8)
+    with pytest.raises(Unverified, match=r"0 of the 1 .* a: of the log's own organisation"):
+        policy.demand(cosigned(note, "a"), LOG.note_key)
+    assert policy.counting(LOG.note_key) == {"y"}
+    assert policy.demand(cosigned(note, "ad"), LOG.note_key).times == {"y": NOW_S}
+    # What is known otherwise than by a note key counts as well.
+    unpinned = Witnesses(1, policy.accept)
+    assert unpinned.read(cosigned(note, "ad"), LOG.note_key).times == {"own": NOW_S, "y": NOW_S}
+    told = unpinned.read(cosigned(note, "ad"), LOG.note_key, owner="own")
+    assert told.times == {"y": NOW_S} and "own organisation" in told.left[0]
 
 
 def test_a_wrong_line_of_an_accepted_key_refuses_the_checkpoint() -> None:

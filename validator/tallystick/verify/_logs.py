@@ -172,7 +172,7 @@ class Logs:
 
     def _cosigned(self, note: Note, key: NoteKey, validator: PinnedValidator, what: str) -> None:
         # Not by age: a file is checked years later, and its cosignatures say when.
-        found = self.known.trust.witnesses.read(note, key)
+        found = self.known.trust.witnesses.read(note, key, owner=validator.organisation)
         for organisation, time_s in sorted(found.times.items()):
             said = f"cosigned by {printable(organisation)} at {utc(time_s * 1000)}"
             self.report.check(what, said)

@@ -130,7 +130,8 @@ def parse_policy(text: str) -> Policy:
     outcome.finish()
     demands.append(States(frozenset(states)))
     top.finish()
-    trust = Trust(roots, tuple(validators), publishers, witnesses)
+    owners = tuple((one.note_key, one.organisation) for one in validators if one.note_key)
+    trust = Trust(roots, tuple(validators), publishers, replace(witnesses, owners=owners))
     return Policy(trust, tuple(demands), age_ms)
 
 

@@ -43,17 +43,25 @@ class Witnesses:
     at_least: int = 0
     accept: tuple[Accepted, ...] = ()
     age_s_max: int | None = None
+    owners: tuple[tuple[NoteKey, str], ...] = ()  # whose logs the policy's validators' are
 
     @property
     def organisations(self) -> frozenset[str]:
         """Everyone who can count."""
         return frozenset(one.organisation for one in self.accept)
 
-    def read(self, note: Note, log_key: NoteKey | None, at_s: int | None = None) -> Cosigned:
-        """Which organisations cosigned; Unverified when an accepted key's line is wrong."""
+    def read(
+        self, note: Note, log_key: NoteKey | None, at_s: int | None = None, owner: str | None = None
+    ) -> Cosigned:
+        """Which organisations cosigned; Unverified when an accepted key's line is wrong.
+
+        owner: whose log it is, where that is known otherwise than by its note key.
+        """
         body = note.body()
         there = {(name, key_id) for name, key_id, _ in note.signatures}
         own = self._own(log_key)
+        if owner is not None:
+            own.add(owner)
         times: dict[str, int] = {}
         left = []
         lines = 0
@@ -93,7 +101,9 @@ class Witnesses:
     def _own(self, log_key: NoteKey | None) -> set[str]:
         if log_key is None:
             return set()
-        return {one.organisation for one in self.accept if one.key.key == log_key.key}
+        # A second witness of the operator's is the operator: not only the log's own key tells.
+        own = {name for key, name in self.owners if key.key == log_key.key}
+        return own | {one.organisation for one in self.accept if one.key.key == log_key.key}
 
     def limits(self, log_key: NoteKey | None) -> list[str]:
         """What this many organisations, and this many cosignatures, cannot survive."""
