@@ -25,6 +25,7 @@ from tallystick.validator import (
     answers,
     body,
     follow,
+    interactions,
     openapi,
     params,
     policies,
@@ -286,7 +287,7 @@ class _Handlers(LogDoors, PrivacyDoor, FeedDoor, PageDoor):
         """GET /v1/interactions."""
         return await self._asked(
             partial(
-                queries.interactions,
+                interactions.interactions,
                 scope=self._may_see(request),
                 state=params.state(request),
                 namespace=params.text(request, "namespace"),
@@ -300,7 +301,7 @@ class _Handlers(LogDoors, PrivacyDoor, FeedDoor, PageDoor):
         namespace, id_ = params.interaction(request)
         return await self._asked(
             partial(
-                queries.interaction,
+                interactions.interaction,
                 namespace=namespace,
                 id_=id_,
                 scope=self._may_see(request),
