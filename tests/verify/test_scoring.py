@@ -7,10 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support import guilt
+from support.devices import key
 from support.story import NOW_S, START_MS, Story, StoryValidator
-from tallystick.evidence import score, verdict
+from tallystick.evidence import enrolment, keychange, score, verdict
+from tallystick.evidence.custody import CustodyReceipt
 from tallystick.evidence.errors import TallyError
 from tallystick.evidence.score import Score, in_order
+from tallystick.hw.software_key import FileKey
 from tallystick.verify import Policy, check_evidence, load_evidence
 from tallystick.verify.logcopy import LogCopy
 from tallystick.verify.report import Proven
@@ -154,6 +157,56 @@ def test_a_custody_receipt_that_its_gateway_did_not_sign_counts_for_nobody() -> 
     assert compute(copies(with_gateway(story)), FROM_MS, TO_MS).gateways == []
 
 
+def rotation(
+    story: Story, old: FileKey, new: FileKey, *, by_old: FileKey, by_new: FileKey
+) -> bytes:
+    """Of borealis' gateway, from a key to another, with the signatures of `by_old` and `by_new`."""
+    gateway, _ = story.gateways["borealis"]
+    id_, alg = gateway.public_key().thumbprint(), old.public_key().alg
+    made = keychange.rotate(old, new, "borealis", id_, 0, [], None, START_MS)
+    made.possession = by_new.sign(enrolment.possession_message(alg, id_, "borealis"))
+    made.old_signature = by_old.sign(made.old_message(alg))
+    return made.sign(story.borealis.root, "borealis", id_)
+
+
+def taken(story: Story, signer: FileKey) -> bytes:
+    """A custody receipt over a head of the receiver that no log has."""
+    device = story.receiver
+    made = CustodyReceipt(device.epoch, 0, device.size, bytes(32), True, START_MS + 600)
+    return made.sign(signer, "borealis", device.id)
+
+
+@pytest.mark.parametrize("by", ["new key alone", "old key alone", "nobody"])
+def test_a_forged_rotation_in_a_lying_log_changes_no_gateway(by: str) -> None:
+    story = with_gateway(Story())
+    honest = compute(copies(story), FROM_MS, TO_MS).gateways
+    gateway, _ = story.gateways["borealis"]
+    liar, nobody = key("a lying validator's"), key("nobody's")
+    by_old = gateway if by == "old key alone" else nobody
+    by_new = liar if by == "new key alone" else nobody
+    forged = rotation(story, gateway, liar, by_old=by_old, by_new=by_new)
+    for data in (forged, taken(story, liar)):
+        story.validators[1].append(data)
+    assert compute(copies(story), FROM_MS, TO_MS).gateways == honest
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_rotated_keys_of_a_gateway_count_each_by_the_one_before_it(order: tuple[int, int]) -> None:
+    story = with_gateway(Story())
+    first, second, third = story.gateways["borealis"][0], key("its second"), key("its third")
+    made = [
+        rotation(story, old, new, by_old=old, by_new=new)
+        for old, new in ((first, second), (second, third))
+    ]
+    log = story.validators[1]
+    log.append(taken(story, third))
+    assert compute(copies(story), FROM_MS, TO_MS).gateways[0].heads == 1
+    log.append(made[order[0]])
+    assert compute(copies(story), FROM_MS, TO_MS).gateways[0].heads == 1
+    log.append(made[order[1]])
+    assert compute(copies(story), FROM_MS, TO_MS).gateways[0].heads == 2
+
+
 def proofs() -> list[Proven]:
     made = [guilt.ignored(), guilt.two_stories(), guilt.disagreement()]
     policy = Policy.parse(STORY.policy)
@@ -225,8 +278,8 @@ def test_who_signed_a_score() -> None:
     policy = Policy.parse(STORY.policy)
     made = signed(compute(copies(), FROM_MS, TO_MS))
     assert check_score(made, policy) == "by acme"
-    for key, name in ((STORY.borealis.root, "acme"), (STORY.acme.root, "somebody")):
-        other = score.parse(made.sign(key, name, "score"))
+    for signer, name in ((STORY.borealis.root, "acme"), (STORY.acme.root, "somebody")):
+        other = score.parse(made.sign(signer, name, "score"))
         with pytest.raises(TallyError) as caught:
             check_score(other, policy)
         assert caught.value.reason == "wrong-key"

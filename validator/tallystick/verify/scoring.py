@@ -11,10 +11,11 @@ from tallystick.evidence import enrolment, genesis, keychange
 from tallystick.evidence.checkpoint import Checkpoint
 from tallystick.evidence.custody import CustodyReceipt
 from tallystick.evidence.enrolment import SUBJECT_GATEWAY
-from tallystick.evidence.errors import Malformed, TallyError
+from tallystick.evidence.errors import Malformed, TallyError, Unverified
 from tallystick.evidence.finding import Finding
 from tallystick.evidence.keys import PublicKey
 from tallystick.evidence.score import GatewayScore, Score, ScoreLog, ValidatorScore, in_order
+from tallystick.evidence.steps import finish
 from tallystick.evidence.verdict import Verdict
 from tallystick.evidence.verdictproofs import decided
 from tallystick.verify.inputs import SetKey
@@ -197,10 +198,32 @@ def _gateway_keys(logs: Sequence[LogCopy]) -> dict[bytes, list[tuple[bytes, Publ
             enrolled = enrolment.parse(statements[0])
             if enrolled.subject != SUBJECT_GATEWAY or enrolled.key.thumbprint() != id_:
                 continue
-            changes = [keychange.parse(data) for data in statements[1:]]
-            rotated = [one.key for one in changes if isinstance(one, keychange.Rotation)]
-            for key in [enrolled.key, *rotated]:
+            for key in _keys_from(enrolled.key, statements[1:]):
                 known = found.setdefault(key.kid(), [])
                 if (id_, key) not in known:
                     known.append((id_, key))
     return found
+
+
+def _keys_from(first: PublicKey, changes: Iterable[bytes]) -> list[PublicKey]:
+    """The key that is the id, and those that it was rotated to, each by the one before it."""
+    # A log holds what its validator wrote there: a rotation that the keys did not sign would let
+    # one validator speak for any gateway, and spoil its row for everybody who computes the score.
+    parsed = [keychange.parse(data) for data in changes]
+    rotations = [one for one in parsed if isinstance(one, keychange.Rotation)]
+    found = [first]
+    for key in found:
+        for one in rotations:
+            if one.old == key.thumbprint() and one.key not in found:
+                try:
+                    found.append(_verified_key(one, key))
+                except Unverified:
+                    continue
+    return found
+
+
+def _verified_key(change: keychange.Rotation, old: PublicKey) -> PublicKey:
+    """The key that `old` rotated to; Unverified unless both signed (the root is a policy's)."""
+    old.verify(change.old_signature, change.old_message(old.alg))
+    finish(enrolment.check_possession(change.key, change.id, change.iss, change.possession))
+    return change.key
