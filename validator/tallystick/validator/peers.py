@@ -341,15 +341,17 @@ class Follower:
     def start(self) -> None:
         """Begin to ask, and each to cosign the other's checkpoints."""
         if self._note_key is not None:
-            self._sequencer.witnessed_logs[self._note_key.name] = self._note_key
+            # Whoever has the name keeps it: a peer names its log itself.
+            self._sequencer.witnessed_logs.setdefault(self._note_key.name, self._note_key)
         self._thread.start()
         if self._cosigned is not None:
             self._cosigned.start()
 
     def join(self, timeout_s: float) -> None:
         """Wait for its end; a request to a slow peer is not waited for longer."""
-        if self._note_key is not None:
-            self._sequencer.witnessed_logs.pop(self._note_key.name, None)
+        key, logs = self._note_key, self._sequencer.witnessed_logs
+        if key is not None and logs.get(key.name) == key:
+            del logs[key.name]
         self._thread.join(timeout_s)
         if self._cosigned is not None:
             self._cosigned.join(timeout_s)
