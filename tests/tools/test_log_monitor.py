@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from support.devices import Fleet
 from support.forgedlog import START_MS, Forger
 from tallystick.evidence import evidencefile, misbehaviour
 from tallystick.evidence.entry import TimeEntry
@@ -138,6 +139,59 @@ def test_two_addresses_of_one_log_must_show_one_tree(forger: Forger, tmp_path: P
     code, said = followed(state, one, other)
     assert code == 1
     assert said["found"][0]["kind"] == "two-histories"
+
+
+def test_a_log_that_lies_of_a_device_is_found_and_the_device_is_not(
+    forger: Forger, tmp_path: Path
+) -> None:
+    """Read in two runs: the keys and heads that the state keeps are what judges."""
+    state = tmp_path / "state.json"
+    device = Fleet("acme").device("arm-1")
+    head = device.record(3).checkpoint
+    forged = head.replace(device.root, bytes(32))
+    liar = Forger(tmp_path / "liar", "liar.example/log")
+    forger.entries += [device.credential[0], head]
+    liar.entries.append(forged)
+    where = forger.write("log"), liar.write("log", 1)
+    code, said = followed(state, *where)
+    assert (code, said["found"]) == (0, [])
+    liar.write("log")
+    for _ in range(2):
+        code, said = followed(state, *where)
+        assert code == 1
+        ((kind, logs),) = [(one["kind"], one["logs"]) for one in said["found"]]
+        assert (kind, logs) == ("head-not-signed", [str(where[1])])
+    # The log with the enrolment goes on: what was read of it before still counts.
+    forger.times(1)
+    forger.write("log")
+    # A clone of its key wrote another history to the third log: this the device did sign.
+    third = Forger(tmp_path / "third", "third.example/log")
+    clone = Fleet("acme").device("arm-1")
+    clone.decision("other")
+    third.entries.append(clone.record(2).checkpoint)
+    assert clone.size == device.size
+    _, said = followed(state, *where, third.write("log"))
+    assert [one["kind"] for one in said["found"]] == ["head-not-signed", "device-fork"]
+    assert said["found"][1]["logs"] == sorted([str(where[0]), str(tmp_path / "third/log")])
+
+
+@pytest.mark.parametrize("field", ["key", "device"])
+def test_a_state_that_binds_another_key_to_a_device_is_refused(
+    forger: Forger, tmp_path: Path, field: str
+) -> None:
+    state = tmp_path / "state.json"
+    devices = [Fleet("acme").device(name) for name in ("arm-1", "arm-2")]
+    forger.entries += [one.credential[0] for one in devices]
+    path = forger.write("log")
+    assert followed(state, path)[0] == 0
+    raw = json.loads(state.read_text())
+    one, other = raw["logs"][str(path)]["keys"]
+    at = ("device", "key").index(field)
+    one[at] = other[at]
+    state.write_text(json.dumps(raw))
+    result = run("monitor", path, "--state", state, "--once")
+    assert result.exit_code == 2
+    assert "no state of a monitor" in result.output
 
 
 def test_a_state_that_was_changed_is_refused(forger: Forger, tmp_path: Path) -> None:

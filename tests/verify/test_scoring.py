@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from support import guilt
 from support.devices import key
 from support.story import NOW_S, START_MS, Story, StoryValidator
-from tallystick.evidence import enrolment, keychange, score, verdict
+from tallystick.evidence import checkpoint, cose, enrolment, keychange, score, verdict
 from tallystick.evidence.custody import CustodyReceipt
+from tallystick.evidence.entry import TimeEntry
 from tallystick.evidence.errors import TallyError
 from tallystick.evidence.score import Score, in_order
 from tallystick.hw.software_key import FileKey
@@ -36,8 +37,10 @@ def row(made: Score, log: StoryValidator) -> dict[str, object]:
 
 
 def with_gateway(story: Story) -> Story:
-    """Its logs with the gateways' enrolments and custody receipts, and later heads."""
+    """Its logs with the enrolments of devices and gateways, and custody receipts."""
     for log in story.validators:
+        for device in (story.giver, story.receiver):
+            log.append(device.credential[0])
         for _, credential in story.gateways.values():
             log.append(credential[0])
         for data in story.custody:
@@ -147,6 +150,67 @@ def test_a_head_that_a_log_passed_over() -> None:
     # Two heads in custody; the second one is in the first log only.
     assert (found.heads, found.compared, found.agreed, found.missed) == (2, 4, 4, 2)
     assert found.delay is not None and found.delay[2] == 110
+
+
+def unsigned(data: bytes, **changed: object) -> bytes:
+    """A checkpoint with other values, under the signature that it had."""
+    head = checkpoint.parse(data)
+    was, head.statement = head.received().sign1, None
+    for name, value in changed.items():
+        setattr(head, name, value)
+    return cose.encode(was.protected, head.payload(), was.signature, was.unprotected)
+
+
+@pytest.mark.parametrize("signer", ["nobody", "another key"])
+def test_heads_that_their_device_did_not_sign_count_against_no_gateway(signer: str) -> None:
+    """A lying validator's log: another root at the size in custody, and heads all around it."""
+    story = with_gateway(Story())
+    liar, device = story.validators[1], story.receiver
+    true = device.stretches[0].checkpoint
+    at = liar.entries.index(true)
+    liar.entries[at] = TimeEntry(START_MS).encode()
+    honest = compute(copies(story), FROM_MS, TO_MS).gateways
+    assert (honest[0].compared, honest[0].agreed, honest[0].missed) == (2, 2, 0)
+    for values in ({"root": bytes(32)}, {"size": device.size - 1}, {"size": device.size + 1}):
+        forged = unsigned(true, **values)
+        if signer == "another key":
+            made = checkpoint.parse(forged)
+            made.statement = None
+            forged = made.sign(key("a lying validator's"), "borealis", device.id)
+        liar.append(forged)
+    assert compute(copies(story), FROM_MS, TO_MS).gateways == honest
+
+
+@pytest.mark.parametrize("forged", [0, 2, None])
+def test_a_head_is_passed_over_only_between_heads_that_the_device_signed(
+    forged: int | None,
+) -> None:
+    """Three heads, the middle one in custody; a log holds the others, one of them forged."""
+    story = Story()
+    device = story.receiver
+    device.record(1)
+    story.custody.clear()
+    story._custody(device, START_MS + 900)
+    device.record(1)
+    heads = [one.checkpoint for one in device.stretches]
+    if forged is not None:
+        heads[forged] = unsigned(heads[forged], root=bytes(32))
+    log = with_gateway(story).validators[1]
+    log.entries[log.entries.index(device.stretches[0].checkpoint)] = heads[0]
+    log.append(heads[2])
+    (found,) = compute(copies(story), FROM_MS, TO_MS).gateways
+    assert (found.heads, found.missed) == (1, 1 if forged is None else 0)
+
+
+def test_another_root_that_the_device_signed_is_compared() -> None:
+    story = with_gateway(Story())
+    log, device = story.validators[1], story.receiver
+    true = checkpoint.parse(device.stretches[0].checkpoint)
+    log.entries[log.entries.index(true.encode())] = TimeEntry(START_MS).encode()
+    true.root, true.statement = bytes(32), None
+    log.append(true.sign(device.signer, "borealis", device.id))
+    (found,) = compute(copies(story), FROM_MS, TO_MS).gateways
+    assert (found.compared, found.agreed) == (3, 2)
 
 
 def test_a_custody_receipt_that_its_gateway_did_not_sign_counts_for_nobody() -> None:

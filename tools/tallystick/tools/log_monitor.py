@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tallystick.evidence.digest import sha256
 from tallystick.evidence.errors import Malformed, TallyError, Unverified
 from tallystick.evidence.headproofs import Equivocation
 from tallystick.evidence.keys import b64u
@@ -20,6 +21,7 @@ from tallystick.tools.log_source import LogSource
 from tallystick.tools.log_state import Followed, Found, State
 from tallystick.tools.log_verify import note_key
 from tallystick.verify import logcompare, logread
+from tallystick.verify.devicekeys import Signatures
 from tallystick.verify.logcheck import LogCheck, Told
 from tallystick.verify.logcompare import Difference, Question
 from tallystick.verify.logread import TileNodes
@@ -40,8 +42,11 @@ class Round:
     not_asked: int = 0
 
 
-def _pair(question: Question) -> tuple[bytes, bytes]:
-    return question.small.digest, question.large.digest
+def _asked(question: Question) -> tuple[bytes, bytes, int]:
+    # By what the logs hold, signatures too, which a statement's digest leaves out; and once more
+    # when a key is known with which they can be verified.
+    keys = len(question.heads.keys(question.device))
+    return sha256(question.small.data), sha256(question.large.data), keys
 
 
 def _prefix(source: LogSource, size: int, note: Note) -> Inside:
@@ -68,7 +73,8 @@ class Monitor:
         self._pinned = {key.name: key for key in pinned}
         self._witnesses = witnesses or Witnesses()
         # Pairs of heads that were compared, so that they are not asked for again.
-        self._answered: set[tuple[bytes, bytes]] = set()
+        self._answered: set[tuple[bytes, bytes, int]] = set()
+        self._signatures = Signatures()
 
     def round(self) -> Round:
         """Follow each log, then compare them."""
@@ -167,12 +173,10 @@ class Monitor:
     # --- several logs ------------------------------------------------------------------------
 
     def _compare(self, told: dict[str, Told], done: Round) -> None:
-        differences, questions = logcompare.compare(told)
+        differences, questions = logcompare.compare(told, self._signatures)
         for difference in differences:
             self._difference(difference, done)
-        open_ = [
-            one for one in questions if (one.small.digest, one.large.digest) not in self._answered
-        ]
+        open_ = [one for one in questions if _asked(one) not in self._answered]
         for question in open_[:QUESTIONS_PER_ROUND_MAX]:
             self._ask(question, done)
         done.not_asked += max(0, len(open_) - QUESTIONS_PER_ROUND_MAX)
@@ -194,9 +198,9 @@ class Monitor:
             # Where it has no hashes between, it cannot show the path.
             done.not_asked += 1
             return
-        self._answered.add(_pair(question))
-        if found is not None:
-            self._difference(found, done)
+        self._answered.add(_asked(question))
+        for one in found:
+            self._difference(one, done)
 
     def _difference(self, difference: Difference, done: Round) -> None:
         done.differences.append(difference)

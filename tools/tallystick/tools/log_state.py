@@ -9,26 +9,29 @@ from pathlib import Path
 import msgspec
 
 from tallystick.evidence import cbor
+from tallystick.evidence import checkpoint as checkpoints
 from tallystick.evidence import note as notes
 from tallystick.evidence.errors import Malformed, Unverified
 from tallystick.evidence.keys import PublicKey, b64u, from_b64u, from_cose_key
 from tallystick.evidence.note import NoteKey
 from tallystick.evidence.tree import Tree
 from tallystick.tools._files import read_bytes
-from tallystick.verify.logcheck import LogCheck, LoggedHead, LoggedVerdict, Told
+from tallystick.verify.devicekeys import KEYS_PER_DEVICE_MAX, DeviceKeys
+from tallystick.verify.logcheck import DeviceLog, LogCheck, LoggedHead, LoggedVerdict, Told
 
 STATE_BYTES_MAX = 1 << 30
 FOUND_MAX = 1_000
-FORMAT = "tallystick-monitor/1"
+FORMAT = "tallystick-monitor/2"
 
 
 class _Head(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
-    device: str
-    epoch: str
-    size: int
-    root: str
-    digest: str
+    data: str
     entry: int
+
+
+class _Key(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    device: str
+    key: str
 
 
 class _Verdict(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -50,6 +53,7 @@ class _Log(msgspec.Struct, forbid_unknown_fields=True):
     time_ms: int
     heads: list[_Head]
     verdicts: list[_Verdict]
+    keys: list[_Key]
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -82,7 +86,7 @@ class Followed:
     def check(self) -> LogCheck:
         """A check that goes on from here."""
         made = LogCheck(self.key.name, self.key, first=self.tree.size)
-        told = Told(dict(self.told.heads), dict(self.told.verdicts))
+        told = Told(dict(self.told.heads), dict(self.told.verdicts), dict(self.told.keys))
         made.resume(self.time_ms, self.receipt_key, told)
         return made
 
@@ -148,12 +152,12 @@ def _log(log: Followed) -> _Log:
     return _Log(
         log.note.text(),
         log.key.text(),
-        None if receipt_key is None else b64u(cbor.encode(receipt_key.cose_key())),
+        None if receipt_key is None else _key_text(receipt_key),
         [b64u(node) for node in log.tree.edge],
         log.time_ms,
         [
-            _Head(b64u(device), b64u(epoch), one.size, b64u(one.root), b64u(one.digest), one.entry)
-            for (device, epoch), one in sorted(log.told.heads.items())
+            _Head(b64u(one.data), one.entry)
+            for _, one in sorted(log.told.heads.items(), key=lambda item: item[0])
         ],
         [
             _Verdict(
@@ -168,6 +172,11 @@ def _log(log: Followed) -> _Log:
             )
             for (namespace, interaction, profile, parties), one in sorted(log.told.verdicts.items())
         ],
+        [
+            _Key(b64u(device), _key_text(key))
+            for device, keys in sorted(log.told.keys.items())
+            for key in keys
+        ],
     )
 
 
@@ -179,12 +188,7 @@ def _followed(raw: _Log) -> Followed:
     if tree.root() != note.root:
         raise Malformed("bad-root", "its tree is not that of its checkpoint")
     told = Told(
-        {
-            (from_b64u(one.device, 32), from_b64u(one.epoch, 8)): LoggedHead(
-                one.size, from_b64u(one.root, 32), from_b64u(one.digest, 32), one.entry
-            )
-            for one in raw.heads
-        },
+        dict(_head(one) for one in raw.heads),
         {
             (
                 one.namespace,
@@ -196,9 +200,35 @@ def _followed(raw: _Log) -> Followed:
             )
             for one in raw.verdicts
         },
+        _keys(raw.keys),
     )
-    receipt_key: PublicKey | None = None
-    if raw.receipt_key is not None:
-        data = from_b64u(raw.receipt_key, len(raw.receipt_key) * 3 // 4)
-        receipt_key = from_cose_key(cbor.decode(data))
+    receipt_key = None if raw.receipt_key is None else _key_of(raw.receipt_key)
     return Followed(note, key, receipt_key, tree, raw.time_ms, told)
+
+
+def _head(raw: _Head) -> tuple[DeviceLog, LoggedHead]:
+    made = checkpoints.parse(_bytes(raw.data))
+    head = LoggedHead(made.size, made.root, made.encode(), raw.entry)
+    return (made.device, made.epoch), head
+
+
+def _keys(raw: list[_Key]) -> DeviceKeys:
+    found: DeviceKeys = {}
+    for one in raw:
+        found.setdefault(from_b64u(one.device, 32), []).append(_key_of(one.key))
+    for device, keys in found.items():
+        if keys[0].thumbprint() != device or len(keys) > KEYS_PER_DEVICE_MAX:
+            raise Malformed("bad-value", "a device's first key is not the one of its id")
+    return found
+
+
+def _key_text(key: PublicKey) -> str:
+    return b64u(cbor.encode(key.cose_key()))
+
+
+def _key_of(text: str) -> PublicKey:
+    return from_cose_key(cbor.decode(_bytes(text)))
+
+
+def _bytes(text: str) -> bytes:
+    return from_b64u(text, len(text) * 3 // 4)

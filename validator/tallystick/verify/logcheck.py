@@ -3,6 +3,10 @@
 `LogCheck` takes entries in order and raises at the first that cannot stand where it stands. What
 it cannot decide it counts. It remembers what later entries refer to, and what validators can be
 compared by: the newest head of each device's log, the newest verdict on each party set.
+
+Whether a device signed a checkpoint is not looked at here: an entry is its validator's word. The
+keys that the log binds to devices are kept, so that heads that differ can be verified
+(devicekeys.py, logcompare.py).
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from tallystick.evidence import checkpoint as checkpoints
+from tallystick.evidence import enrolment, keychange
 from tallystick.evidence import genesis as geneses
 from tallystick.evidence import registration as registrations
 from tallystick.evidence import verdict as verdicts
@@ -18,11 +23,20 @@ from tallystick.evidence.digest import sha256
 from tallystick.evidence.entry import Closing, LoggedClaim, TimeEntry, parse_entry, payload_kind
 from tallystick.evidence.errors import Malformed, TallyError, Unverified
 from tallystick.evidence.keys import PublicKey
-from tallystick.evidence.kinds import CHECKPOINT, GENESIS, REGISTRATION_POLICY, VERDICT
+from tallystick.evidence.kinds import (
+    CHECKPOINT,
+    ENROLMENT,
+    GENESIS,
+    KEY_CHANGE,
+    REGISTRATION_POLICY,
+    VERDICT,
+)
 from tallystick.evidence.note import NoteKey
 from tallystick.evidence.proof import verify_inclusion
 from tallystick.evidence.statement import Statement
 from tallystick.evidence.verdictproofs import decided
+from tallystick.verify import devicekeys
+from tallystick.verify.devicekeys import DeviceKeys
 
 NO_POLICY = b""
 DeviceLog = tuple[bytes, bytes]  # device, epoch
@@ -31,11 +45,11 @@ PartySet = tuple[str, bytes, bytes, bytes]  # namespace, interaction, profile, p
 
 @dataclass(frozen=True)
 class LoggedHead:
-    """A device checkpoint in a validator's log."""
+    """A device checkpoint in a validator's log: `data` as it stands there, signature and all."""
 
     size: int
     root: bytes
-    digest: bytes
+    data: bytes
     entry: int
 
 
@@ -55,6 +69,7 @@ class Told:
 
     heads: dict[DeviceLog, LoggedHead] = field(default_factory=dict)
     verdicts: dict[PartySet, LoggedVerdict] = field(default_factory=dict)
+    keys: DeviceKeys = field(default_factory=dict)
 
 
 class LogCheck:
@@ -163,6 +178,16 @@ class LogCheck:
             self._policy(registrations.parse(data))
         else:
             self.counts["other statements"] += 1
+            if kind in (ENROLMENT, KEY_CHANGE):
+                self._keys(kind, data)
+
+    def _keys(self, kind: int, data: bytes) -> None:
+        if kind == ENROLMENT:
+            devicekeys.enrol(self.told.keys, enrolment.parse(data))
+            return
+        change = keychange.parse(data)
+        if isinstance(change, keychange.Rotation):
+            devicekeys.rotate(self.told.keys, change)
 
     def _checkpoint(self, at: int, made: checkpoints.Checkpoint) -> None:
         self.counts["device checkpoints"] += 1
@@ -170,7 +195,7 @@ class LogCheck:
         self._heads[at] = (log, made.size, made.root)
         known = self.told.heads.get(log)
         if known is None or made.size >= known.size:
-            self.told.heads[log] = LoggedHead(made.size, made.root, made.digest, at)
+            self.told.heads[log] = LoggedHead(made.size, made.root, made.encode(), at)
 
     def _policy(self, made: registrations.RegistrationPolicy) -> None:
         """The rules of the log are one chain (docs/protocol.md, 6.8): none is slipped in."""

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Sequence
 from tallystick.evidence import enrolment, genesis, keychange
 from tallystick.evidence.checkpoint import Checkpoint
 from tallystick.evidence.custody import CustodyReceipt
-from tallystick.evidence.enrolment import SUBJECT_GATEWAY
+from tallystick.evidence.enrolment import SUBJECT_DEVICE, SUBJECT_GATEWAY
 from tallystick.evidence.errors import Malformed, TallyError, Unverified
 from tallystick.evidence.finding import Finding
 from tallystick.evidence.keys import PublicKey
 from tallystick.evidence.score import GatewayScore, Score, ScoreLog, ValidatorScore, in_order
-from tallystick.evidence.steps import finish
 from tallystick.evidence.verdict import Verdict
 from tallystick.evidence.verdictproofs import decided
+from tallystick.verify.devicekeys import Signatures, rotated_key
 from tallystick.verify.inputs import SetKey
 from tallystick.verify.logcopy import LogCopy
 from tallystick.verify.report import Proven
@@ -132,7 +132,12 @@ class _Validators:
 class _Gateways:
     def __init__(self, logs: Sequence[LogCopy], from_ms: int, to_ms: int) -> None:
         self.logs = logs
-        self.keys = _gateway_keys(logs)
+        self.keys: dict[bytes, list[tuple[bytes, PublicKey]]] = {}
+        for id_, keys in _keys_of(logs, SUBJECT_GATEWAY).items():
+            for key in keys:
+                self.keys.setdefault(key.kid(), []).append((id_, key))
+        self.devices = _keys_of(logs, SUBJECT_DEVICE)
+        self.signatures = Signatures()
         self.heads: dict[bytes, dict[tuple[bytes, bytes, int, bytes], int]] = {}
         seen: set[bytes] = set()
         for log in logs:
@@ -172,11 +177,11 @@ class _Gateways:
             for log in self.logs:
                 held = log.heads.get((device, epoch), [])
                 there = [(at, one) for at, one in held if one.size == size]
-                if not there:
-                    missed += _passed_over(held, size)
+                same = [at for at, one in there if one.root == root]
+                if not same and not any(self._signed(one) for _, one in there):
+                    missed += self._passed_over(held, size)
                     continue
                 compared += 1
-                same = [at for at, one in there if one.root == root]
                 agreed += bool(same)
                 if same:
                     waited.append(max(0, log.times_ms[same[0]] - dated_ms))
@@ -184,24 +189,28 @@ class _Gateways:
             gateway, len(heads), compared, agreed, missed, compute_delays(waited), against
         )
 
+    def _passed_over(self, held: list[tuple[int, Checkpoint]], size: int) -> bool:
+        heads = [one for _, one in held]
+        return any(one.size < size and self._signed(one) for one in heads) and any(
+            one.size > size and self._signed(one) for one in heads
+        )
 
-def _passed_over(held: list[tuple[int, Checkpoint]], size: int) -> bool:
-    sizes = [one.size for _, one in held]
-    return bool(sizes) and min(sizes) < size < max(sizes)
+    def _signed(self, head: Checkpoint) -> bool:
+        """Whether its device signed it; else it is the log's own word and counts for nothing."""
+        keys = self.devices.get(head.device, ())
+        return self.signatures.signed(head.encode(), keys) is True
 
 
-def _gateway_keys(logs: Sequence[LogCopy]) -> dict[bytes, list[tuple[bytes, PublicKey]]]:
-    """Keys of enrolled gateways by their kid, with the gateway's id, as the logs have them."""
-    found: dict[bytes, list[tuple[bytes, PublicKey]]] = {}
+def _keys_of(logs: Sequence[LogCopy], subject: int) -> dict[bytes, list[PublicKey]]:
+    """Keys of enrolled gateways or devices by id, as the logs have them."""
+    found: dict[bytes, list[PublicKey]] = {}
     for log in logs:
         for id_, statements in log.credentials.items():
             enrolled = enrolment.parse(statements[0])
-            if enrolled.subject != SUBJECT_GATEWAY or enrolled.key.thumbprint() != id_:
+            if enrolled.subject != subject or enrolled.key.thumbprint() != id_:
                 continue
-            for key in _keys_from(enrolled.key, statements[1:]):
-                known = found.setdefault(key.kid(), [])
-                if (id_, key) not in known:
-                    known.append((id_, key))
+            known = found.setdefault(id_, [])
+            known += [key for key in _keys_from(enrolled.key, statements[1:]) if key not in known]
     return found
 
 
@@ -216,14 +225,7 @@ def _keys_from(first: PublicKey, changes: Iterable[bytes]) -> list[PublicKey]:
         for one in rotations:
             if one.old == key.thumbprint() and one.key not in found:
                 try:
-                    found.append(_verified_key(one, key))
+                    found.append(rotated_key(one, key))
                 except Unverified:
                     continue
     return found
-
-
-def _verified_key(change: keychange.Rotation, old: PublicKey) -> PublicKey:
-    """The key that `old` rotated to; Unverified unless both signed (the root is a policy's)."""
-    old.verify(change.old_signature, change.old_message(old.alg))
-    finish(enrolment.check_possession(change.key, change.id, change.iss, change.possession))
-    return change.key
