@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from support.devices import Device, Fleet
 from support.site import until
@@ -13,6 +14,7 @@ from tallystick.evidence import batch, quotarefusal
 from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.quotarefusal import VerifiedQuotaRefusal
 from tallystick.validator import config as configs
+from tallystick.validator import schema
 from tallystick.validator.problem import Problem
 from tallystick.validator.quotas import DAY_MS, device_of
 
@@ -164,6 +166,53 @@ def test_the_same_batch_again_costs_nothing(tight: Tight) -> None:
     # F13: it did not hear the answer; that its quota is used up meanwhile changes nothing.
     assert room.send(data).encode() == first
     assert room.rows("SELECT * FROM quota_use ORDER BY holder") == before
+
+
+def test_who_replays_a_gateways_old_batches_uses_up_nobodys_quota(tight: Tight) -> None:
+    """Others have them, and only the newest answers are kept."""
+    fleet = Fleet("acme")
+    room = tight([fleet])
+    device, second, gateway = fleet.device(), fleet.device("a-2"), Gateway(fleet)
+    batches = [sends(gateway, device, 5) for _ in range(3)]
+    first = len(gateway.items)
+    second.record(5)
+    gateway.take(second.segment())
+    batches.append(gateway.batch(first, devices=[second], elide=(first,)))
+    for data in batches:
+        room.send(data)
+    with room.sequencer.store.write() as connection:
+        connection.execute(sa.delete(schema.answers))
+    uses = "SELECT holder, key, bytes FROM quota_use ORDER BY holder, key"
+    before, size = room.rows(uses), room.sequencer.log.tree.size
+    assert {row[0] for row in before} == {"device", "gateway", "fleet"}
+    # Those, and one that it signed for another validator only.
+    for data in [*batches, gateway.batch(1, 3, devices=[device])]:
+        assert room.send(data).refused == []
+    assert room.rows(uses) == before and room.sequencer.log.tree.size == size
+    # What is new here is charged once: also in a batch of the past, by the log that it fills.
+    data = gateway.batch(first, devices=[second])
+    assert room.send(data).refused == []
+    after = {(row[0], row[1]): row[2] for row in room.rows(uses)}
+    then = {(row[0], row[1]): row[2] for row in before}
+    assert after["gateway", gateway.id] - then["gateway", gateway.id] == len(data)
+    assert after["device", second.id] == len(second.segment())
+
+
+def test_a_flood_of_repetitions_in_new_batches_is_charged(tight: Tight) -> None:
+    """A gateway that grows its log with nothing new in it pays for each."""
+    fleet = Fleet("acme")
+    room = tight([fleet], gateway=ENDLESS | {"bytes_per_day": 20_000})
+    device, gateway = fleet.device(), Gateway(fleet)
+    room.send(sends(gateway, device, 20))
+
+    def flood() -> None:
+        for at in range(1, 100):
+            gateway.take(gateway.items[0])
+            room.send(gateway.batch(at))
+
+    with pytest.raises(Problem, match="bytes_per_day of a gateway"):
+        flood()
+    assert 2 < len(gateway.items) < 20_000 // len(gateway.items[0])
 
 
 def test_who_does_not_obey_gets_no_second_signature_at_once(tight: Tight) -> None:

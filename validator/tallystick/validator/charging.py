@@ -75,7 +75,7 @@ class Charging:
 
 
 class Count:
-    """What one batch costs: `before` and `took` around each segment, `end` charges."""
+    """What one batch costs: made first, `before`, `took` around each segment, `end` charges."""
 
     def __init__(self, work: Work, quotas: Quotas, senders: list[Holder]) -> None:
         self._work = work
@@ -84,6 +84,7 @@ class Count:
         self._charges: dict[Holder, tuple[int, int]] = {}
         self._records = 0
         self._before = (0, 0)
+        self._began = work.group.tree.size
 
     def before(self, data: bytes) -> None:
         """A segment is about to be taken."""
@@ -106,8 +107,11 @@ class Count:
         known = self._work.known.get(device_of(data) or b"")
         return 0 if known is None else sum(known.counted[name] for name in COUNTED)
 
-    def end(self, size: int) -> None:
-        """Charge everybody; `size` is the batch's, in bytes."""
-        for sender in self._senders:
-            self._charges[sender] = (self._records, size)
+    def end(self, size: int, *, extends: bool) -> None:
+        """Charge everybody; `size` is the batch's, in bytes; `extends`: the gateway's log grew."""
+        # Other validators have a gateway's batches and can send them here again, long after the
+        # answers were forgotten. One that brings nothing new costs its gateway nothing.
+        if extends or self._work.group.tree.size > self._began:
+            for sender in self._senders:
+                self._charges[sender] = (self._records, size)
         self._quotas.charge(self._work, self._charges)

@@ -16,7 +16,7 @@ from tallystick.evidence.credential import Credential, digests_of
 from tallystick.evidence.errors import TallyError
 from tallystick.validator import publication, schema, steps
 from tallystick.validator.answers import Published
-from tallystick.validator.charging import Charging
+from tallystick.validator.charging import Charging, Count
 from tallystick.validator.checkpoints import Checkpoints
 from tallystick.validator.custody import Custody
 from tallystick.validator.devicelog import DeviceLogs
@@ -132,19 +132,20 @@ class Ingest:
         if taking.stored is not None:
             return
         self._charging.check(work, verified, known)
+        count = self._charging.begin(work, known)
         self.identities.learn_all(work, received.credentials)
         self.custody.offer(work, received.receipts)
-        self._take_segments(work, taking, verified, known)
+        self._take_segments(work, taking, verified, count)
         self.custody.late(work)
         taking.size = self._gateways.accept(work, verified, known, size)
+        count.end(len(received.encode()), extends=taking.size > size)
         for statements in received.credentials:
             taking.wanted.extend(_digests(statements))
         taking.wanted.extend(work.custody)
 
     def _take_segments(
-        self, work: Work, taking: "_Taking", verified: VerifiedBatch, known: Known
+        self, work: Work, taking: "_Taking", verified: VerifiedBatch, count: Count
     ) -> None:
-        count = self._charging.begin(work, known)
         for index, data in verified.segments:
             count.before(data)
             try:
@@ -155,7 +156,6 @@ class Ingest:
             else:
                 taking.wanted.append(digest)
                 count.took(data, digest)
-        count.end(len(taking.received.encode()))
 
     def _answer(self, taking: "_Taking") -> bytes:
         answer = b""

@@ -1,7 +1,7 @@
 """How much a key may send: records a second and bytes a day, counted in the store (protocol, 6.7).
 
 A device pays for what its own key signed and what is new here; a gateway, and its fleet, for every
-batch that it signed. So nobody uses up another's quota.
+batch that it signed and that brings something new. So nobody uses up another's quota.
 """
 
 from collections.abc import Iterable, Mapping
