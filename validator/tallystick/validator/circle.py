@@ -56,15 +56,20 @@ class Circle:
         self._wrong: dict[str, str] = {}
         self._applied: dict[str, tuple[bytes, bool]] = {}
 
-    def open(self) -> None:
-        """At the start: what was in force, then what the folder says now; logs the policy."""
+    def open(self, before: Callable[[list[VerifiedPeerFile]], None]) -> None:
+        """At the start: what was in force, then what the folder says now; logs the policy.
+
+        before: is given the files that will be in force, before anything is logged.
+        """
         with self._store.read() as connection:
             rows = connection.execute(sa.select(schema.peer_files)).all()
             lines = get_meta(connection, ONCE) or ""
         self.once = dict(map(root.parse_root, lines.split())) | self.once
         files = {row.name: peerfile.parse(row.data).verify() for row in rows}
         self._plan = Plan(files, {})
-        self.apply(self.look() or self._plan)
+        plan = self.look() or self._plan
+        before(plan.valid(self._now_s()))
+        self.apply(plan)
 
     def _now_s(self) -> int:
         return self._clock() // 1000

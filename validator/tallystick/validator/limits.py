@@ -122,7 +122,8 @@ COSIGN_AHEAD_S_MAX = 300  # how far a witness's clock may be ahead
 COSIGN_LAG_MS_MAX = 60_000  # how old a checkpoint that is served for its cosignatures may be
 COSIGN_TRIES_MAX = 3
 SPLIT_VIEWS_PER_LOG_MAX = 16
-PUT_BACK_ASK_S_MAX = 5.0  # at the start, for every witness at once
+PUT_BACK_ASK_S_MAX = 5.0  # at the start, for the answer of one witness
+PUT_BACK_WAIT_S_MAX = 10.0  # for all of them at once, whatever they wait for
 
 # --- tiles (docs/protocol.md, 8.3) -----------------------------------------------------------
 TILES_EVERY_S = 1.0

@@ -8,11 +8,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from tallystick.evidence import credential
 from tallystick.evidence import note as notes
 from tallystick.evidence.credential import Identity
-from tallystick.evidence.errors import Malformed, TallyError, Unverified
+from tallystick.evidence.errors import TallyError, Unverified
 from tallystick.evidence.keys import device_text
-from tallystick.evidence.note import Note, NoteKey, parse_key
+from tallystick.evidence.note import Note, NoteKey
 from tallystick.validator import follow, witness
 from tallystick.validator.config import PeerConfig
+from tallystick.validator.imported import note_key_of
 from tallystick.validator.limits import PEER_FILES_LOOK_S, PEERS_MAX, WRITER_S_MAX
 from tallystick.validator.peers import Follower
 from tallystick.validator.sequencer import Sequencer
@@ -93,7 +94,7 @@ class Peering:
                 first, last = identity.enrolment.validity
                 if identity.status != "active" or not first <= now_s <= last:
                     continue
-                note_key = _note_key(identity.enrolment.details.get("note_key"))
+                note_key = note_key_of(identity.enrolment.details.get("note_key"))
                 if identity.id == self._sequencer.keys.id or {url, note_key} & taken:
                     continue
                 name = f"{file.iss}.{device_text(identity.id)[:ID_CHARS]}"
@@ -176,10 +177,3 @@ def _signed(note: Note | None, key: NoteKey | None) -> bool:
     except Unverified:
         return False
     return True
-
-
-def _note_key(text: object) -> NoteKey | None:
-    try:
-        return parse_key(text) if isinstance(text, str) else None
-    except Malformed:
-        return None

@@ -4,8 +4,10 @@ Whoever says so must show a checkpoint that this log's own note key signed. Then
 stops: it would sign other entries under sizes that it has signed before.
 """
 
+import queue
+import threading
+import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 
 import sqlalchemy as sa
 
@@ -15,7 +17,7 @@ from tallystick.evidence.note import NoteKey, VerifiedNote
 from tallystick.evidence.tree import Tree
 from tallystick.validator import answers, schema
 from tallystick.validator.config import PeerConfig
-from tallystick.validator.limits import PUT_BACK_ASK_S_MAX
+from tallystick.validator.limits import PUT_BACK_ASK_S_MAX, PUT_BACK_WAIT_S_MAX
 from tallystick.validator.log import LogKeys
 from tallystick.validator.peerclient import PeerClient
 from tallystick.validator.receipts import edge_of, node_reader
@@ -66,21 +68,34 @@ class Published:
                     continue
 
     def ask_all(self, peers: Iterable[PeerConfig]) -> None:
-        """Ask every witness at once; those that are away, or answer nonsense, say nothing."""
+        """Ask every witness at once; those that are away, slow, or answer nonsense, say nothing."""
         witnesses = [peer for peer in peers if peer.note_key is not None]
-        if not witnesses:
-            return
-        with ThreadPoolExecutor(len(witnesses), thread_name_prefix="put back") as threads:
-            for error in threads.map(self._asked, witnesses):
-                if error is not None:
-                    raise error
+        said: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+        for peer in witnesses:
+            # No pool: its end would wait for the slowest, and looking a name up has no time-out.
+            name = f"put back {peer.name}"
+            threading.Thread(target=self._asked, args=(peer, said), name=name, daemon=True).start()
+        end_s = time.monotonic() + PUT_BACK_WAIT_S_MAX
+        for _ in witnesses:
+            try:
+                error = said.get(timeout=max(0.0, end_s - time.monotonic()))
+            except queue.Empty:
+                return  # it is asked again before a checkpoint is sent to it (cosigning.py)
+            if error is not None:
+                raise error
 
-    def _asked(self, peer: PeerConfig) -> CouldNotCheck | None:
-        client = PeerClient(peer.url, PUT_BACK_ASK_S_MAX)
+    def _asked(self, peer: PeerConfig, said: "queue.SimpleQueue[Exception | None]") -> None:
+        error: Exception | None = None
         try:
-            self.ask(client, peer.name)
-        except TallyError as error:
-            return error if isinstance(error, CouldNotCheck) else None
-        finally:
-            client.close()
-        return None
+            client = PeerClient(peer.url, PUT_BACK_ASK_S_MAX)
+            try:
+                self.ask(client, peer.name)
+            finally:
+                client.close()
+        except CouldNotCheck as proof:
+            error = proof
+        except TallyError:
+            pass
+        except Exception as defect:  # noqa: BLE001 - raised where it is waited for
+            error = defect
+        said.put(error)

@@ -22,6 +22,7 @@ from tallystick.evidence.keys import EDDSA
 from tallystick.evidence.kinds import PROFILE
 from tallystick.evidence.limits import STATEMENT_BYTES_MAX
 from tallystick.evidence.note import NoteKey
+from tallystick.evidence.peerfile import VerifiedPeerFile
 from tallystick.evidence.profile import Profile, SignedProfile
 from tallystick.hw.secret import open_key
 from tallystick.hw.signer import Signer
@@ -32,6 +33,7 @@ from tallystick.validator.circle import Circle
 from tallystick.validator.config import Config
 from tallystick.validator.door import Door
 from tallystick.validator.identities import Identities
+from tallystick.validator.imported import witnesses_of
 from tallystick.validator.ingest import Ingest
 from tallystick.validator.lanes import STRANGERS, Lanes
 from tallystick.validator.limits import (
@@ -185,11 +187,14 @@ class Sequencer:
             own = None
         known = [*self.config.gateways, *([own] if own is not None else [])]
         # First of all, and with its policy: nothing is admitted but under one.
-        self.circle.open()
+        self.circle.open(self._ask_imported)
         self.ingest.learn(known)
         self.ingest.transaction(self._log_profiles)
         self.reconciler.start()
         self.privacy.start()
+
+    def _ask_imported(self, files: list[VerifiedPeerFile]) -> None:
+        self.published.ask_all(witnesses_of(files, self.keys.id))
 
     def _log_profiles(self, work: Work) -> None:
         for digest in sorted(self.profiles):
