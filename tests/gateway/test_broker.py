@@ -1,6 +1,7 @@
 """The gateway on a real Mosquitto: the whole way, bad input, restarts, silence."""
 
 import secrets
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.devices import Device, Fleet
+from support.notary import Notary
 from support.site import Radio, Site, until
 from tallystick.evidence import custody
 from tallystick.evidence.errors import CouldNotCheck, TallyError
@@ -16,7 +18,7 @@ from tallystick.evidence.kinds import NOTICE, RESEND_REQUEST, WELCOME
 from tallystick.gateway import limits
 from tallystick.gateway.inbox import Delivery
 from tallystick.gateway.ingest import Message
-from tallystick.gateway.service import Gateway
+from tallystick.gateway.service import Gateway, run
 from tallystick.gateway.store import StoreBusy
 from tallystick.tools.mosquitto import Mosquitto, free_port
 
@@ -286,3 +288,27 @@ def test_a_store_goes_on_with_its_own_gateway_only(tmp_path: Path, site: Site) -
     other = Site(tmp_path / "other", ACME, 1, name="other")
     with pytest.raises(CouldNotCheck, match="another gateway"):
         Gateway(replace(other.config, store=site.config.store))
+
+
+def test_a_gateway_that_lost_its_store_stops_with_a_sentence(
+    tmp_path: Path, broker: Mosquitto
+) -> None:
+    notary = Notary(tmp_path / "notary", ACME).start()
+    try:
+        site = Site(tmp_path / "gateway", ACME, broker.port, validators=notary.toml)
+        robot = ACME.device()
+        robot.record(4)
+        site.enrol(robot)
+        with site.running(), Radio(broker.port, robot) as radio:
+            radio.up(robot.hello(), *robot.segments())
+            until(lambda: site.status()["validators"][0]["cursor"] == 1, "what was sent")
+        for file in site.folder.glob("gateway.sqlite*"):
+            file.unlink()
+        stop = threading.Event()
+        late = threading.Timer(20, stop.set)
+        late.start()
+        with pytest.raises(CouldNotCheck, match="under a new key and enrolment"):
+            run(site.config, stop)
+        late.cancel()
+    finally:
+        notary.stop()

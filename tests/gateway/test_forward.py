@@ -17,12 +17,14 @@ from support.validating import HANDOVER
 from tallystick.evidence import batch, checkpoint, notarised, receipt, verdict
 from tallystick.evidence.batchanswer import BatchAnswer
 from tallystick.evidence.errors import TallyError, TransportError
+from tallystick.evidence.gatewayhead import GatewayHead
+from tallystick.evidence.keys import b64u, device_text
 from tallystick.evidence.kinds import NOTARISED
 from tallystick.gateway import steps, verdicts
 from tallystick.gateway.batching import Builder
 from tallystick.gateway.config import Send
 from tallystick.gateway.forward import Forwarder
-from tallystick.gateway.http import Http
+from tallystick.gateway.http import Http, Refusal
 from tallystick.gateway.peers import Peer
 from tallystick.gateway.receipts import Receipts
 from tallystick.gateway.verdicts import VerdictPoller
@@ -260,6 +262,98 @@ def test_the_gateway_goes_on_after_a_restart(sending: Sending, notary: Notary) -
     sending.give(robot, robot.segment(5))
     sending.sent(6)
     assert size_at(notary, robot) == (23, 24)
+
+
+def lose(sending: Sending) -> None:
+    """An empty store, and the same key."""
+    sending.close()
+    for file in sending.gate.path.parent.glob("gateway.sqlite*"):
+        file.unlink()
+    sending.restart()
+
+
+def heads_of(notary: Notary, sending: Sending) -> list[dict[str, object]]:
+    found = get(notary, f"/v1/gateways/{device_text(sending.gate.signing.gateway)}/heads")
+    return found["heads"]  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("again", [0, 5, 7])
+def test_a_gateway_that_lost_its_store_sends_nothing_under_its_key(
+    sending: Sending, notary: Notary, again: int
+) -> None:
+    robot = robot_of(sending)
+    sending.add(notary)
+    sending.give(robot, *robot.segments())
+    sending.sent(5)
+    told = heads_of(notary, sending)
+    lose(sending)
+    other = robot_of(sending, again, "robot-2")
+    sending.gate.give(other, *other.segments())
+    made = sending.add(notary)
+    until(lambda: made.put_back is not None, "it noticed")
+    assert made.put_back is not None
+    assert made.put_back.reason == "put-back"
+    assert f"it has {again} segments" in made.put_back.message
+    until(
+        lambda: str(sending.validator()["error"]).endswith("under a new key and enrolment"), "told"
+    )
+    assert heads_of(notary, sending) == told
+    assert get(notary, f"/v1/devices/{device_text(sending.gate.signing.gateway)}")["forks"] == 0
+
+
+def test_a_gateway_whose_store_was_put_back_sends_nothing_under_its_key(
+    sending: Sending, notary: Notary, tmp_path: Path
+) -> None:
+    robot = robot_of(sending)
+    sending.add(notary)
+    sending.give(robot, *robot.segments()[:3])
+    sending.sent(3)
+    sending.close()
+    copy = sending.gate.path.read_bytes()
+    sending.restart()
+    sending.add(notary)
+    sending.give(robot, *robot.segments()[3:])
+    sending.sent(5)
+    told = heads_of(notary, sending)
+    lose(sending)
+    sending.close()
+    sending.gate.path.write_bytes(copy)
+    sending.restart()
+    made = sending.add(notary)
+    until(lambda: made.put_back is not None, "it noticed")
+    assert heads_of(notary, sending) == told
+
+
+def test_no_validator_stops_a_gateway_by_heads_that_it_did_not_sign(
+    sending: Sending, notary: Notary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    robot = robot_of(sending)
+    head = GatewayHead(9, bytes(32), 1).sign(ACME.root, "acme", sending.gate.signing.gateway)
+    page = {"heads": [{"statement": b64u(head)}], "next": None}
+    plain = Http.get
+
+    def lying(self: Http, path: str) -> bytes:
+        return msgspec.json.encode(page) if "/heads" in path else plain(self, path)
+
+    monkeypatch.setattr(Http, "get", lying)
+    sending.add(notary)
+    sending.give(robot, *robot.segments())
+    sending.sent(5)
+
+
+@pytest.mark.parametrize("status", [404, 403])
+def test_a_validator_that_shows_no_heads_is_sent_to_all_the_same(
+    sending: Sending, notary: Notary, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    robot = robot_of(sending)
+
+    def refusing(self: Http, path: str) -> bytes:
+        raise Refusal("not-found", "no such thing", status, None)
+
+    monkeypatch.setattr(Http, "get", refusing)
+    sending.add(notary)
+    sending.give(robot, *robot.segments())
+    sending.sent(5)
 
 
 def test_a_validator_that_lost_its_store_is_told_everything_again(

@@ -13,7 +13,7 @@ import structlog
 
 from tallystick.evidence import batchanswer
 from tallystick.evidence.batchanswer import BatchAnswer
-from tallystick.evidence.errors import TallyError, TransportError
+from tallystick.evidence.errors import CouldNotCheck, TallyError, TransportError
 from tallystick.evidence.keys import from_b64u
 from tallystick.evidence.notarised import Notarised
 from tallystick.gateway import limits, steps
@@ -24,6 +24,7 @@ from tallystick.gateway.down import Down
 from tallystick.gateway.http import COSE, Http, Refusal
 from tallystick.gateway.keychanges import KeyChanges
 from tallystick.gateway.peers import Peer
+from tallystick.gateway.putback import check_signed
 from tallystick.gateway.quotas import Holding
 from tallystick.gateway.receipts import Receipts
 from tallystick.gateway.signing import Signing
@@ -64,6 +65,10 @@ class Forwarder:
         self._holding = Holding(peer, signing.gateway, store)
         self._builder.holds = self._holding.holds
         self._late_turn = False
+        self._credential = credential
+        self._compared = False
+        # Set once when this validator shows that the store is older than what was signed.
+        self.put_back: CouldNotCheck | None = None
 
     def wake(self) -> None:
         """There is something new in the log, or it is time to stop."""
@@ -94,6 +99,7 @@ class Forwarder:
         """Send at most one batch; how long to wait before the next."""
         self._backoff_pending = False
         try:
+            self._compare()
             self._key_changes.tell(self._reader)
             wait_s = self._holding.wait_s()
             if wait_s > 0:
@@ -115,6 +121,17 @@ class Forwarder:
             return self._failed(f"a defect: {type(error).__name__}")
         self._backoff.reset()
         return 0.0
+
+    def _compare(self) -> None:
+        # Before anything is sent: what goes out of an older store proves two stories.
+        if self._compared:
+            return
+        try:
+            check_signed(self._http, self._reader, self._credential, self.cursor)
+        except CouldNotCheck as error:
+            self.put_back = error
+            raise
+        self._compared = True
 
     def _next(self) -> Built | None:
         # In turn, where a device's held segments are due: neither keeps the other waiting.

@@ -87,6 +87,7 @@ QUOTA_REFUSALS_MAX = 64  # of one answer
 LATE_SPAN = 2_048  # places of the gateway log that one batch of held segments covers
 PEER_FILES_LOOK_S = 1.0
 VERDICTS_PAGE_MAX = 1_000
+HEADS_PAGES_MAX = 64  # of own heads, that a validator is asked for at the start
 
 # --- the store -----------------------------------------------------------------------------
 BUSY_TIMEOUT_MS = 10_000

@@ -180,6 +180,9 @@ class Gateway:
             self.broker.watch()
             self.circle.turn()
             self._tell()
+            for forwarder in self.forwarders:
+                if forwarder.put_back is not None:
+                    raise forwarder.put_back
             if self.joining is not None:
                 self.joining.watch()
             if time.monotonic() - read_s >= limits.ENROLMENTS_RESCAN_S:
@@ -269,7 +272,7 @@ def _links(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def run(config: Config, stop: threading.Event) -> None:
-    """Run a gateway until `stop` is set; a TallyError when it cannot start.
+    """Run a gateway until `stop` is set; a TallyError when it cannot start or must not go on.
 
     Several may run in one process, each with its own configuration and store.
     """
