@@ -76,9 +76,7 @@ def fetch_interaction(
     return _checked(merge([*files, _also_logged(validators, files)]))
 
 
-def _also_logged(
-    validators: Sequence[ValidatorApi], files: Sequence[EvidenceFile]
-) -> EvidenceFile:
+def _also_logged(validators: Sequence[ValidatorApi], files: Sequence[EvidenceFile]) -> EvidenceFile:
     """Receipts of each validator over the checkpoints of records that only another discloses.
 
     A gateway may send a validator claims and hashes alone: it then has logged the checkpoint of a
