@@ -49,6 +49,7 @@ PEER_POLL_S_MIN = 0.05
 PEER_RETRY_S_MAX = 60.0
 PEER_CONNECT_S_MAX = 5.0
 PEER_READ_S_MAX = 20.0
+PEER_ANSWER_S_MAX = 60.0  # for a whole answer, however slowly it comes
 PEER_ANSWER_BYTES_MAX = 4 << 20
 PEER_PAGES_PER_TURN_MAX = 64
 PEER_CREDENTIALS_PER_TURN_MAX = 256  # the others wait for the next turn
