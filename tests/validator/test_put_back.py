@@ -9,18 +9,23 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from support.circle import Member
 from support.devices import Fleet, key
+from support.otherlog import OtherLog
 from support.site import until
-from support.validating import Gateway, Room
+from support.validating import Gateway, Room, write_config
 from tallystick.evidence.enrolment import SUBJECT_VALIDATOR
 from tallystick.evidence.errors import CouldNotCheck
 from tallystick.evidence.note import NoteKey
 from tallystick.evidence.peerfile import PeerFile
+from tallystick.validator import config as configs
 from tallystick.validator import putback
 from tallystick.validator.config import PeerConfig
+from tallystick.validator.sequencer import Sequencer
+from tallystick.validator.service import Service
 
 BOREALIS = Fleet("borealis")
 WITNESS_KEY = NoteKey("witness.example", key("a witness").public_key())
@@ -95,6 +100,29 @@ def test_a_witness_that_came_by_a_peer_file_is_asked_before_anything_is_added(
     with pytest.raises(CouldNotCheck, match=r"the witness borealis\..*restored from an older"):
         one.start()
     assert entries(one) == before
+
+
+def test_what_it_forgot_as_a_witness_of_others_is_not_noticed(tmp_path: Path) -> None:
+    """The limit that 8.5 states: when this fails, take it out there and in docs/operations.md."""
+    logs = [OtherLog("lying.example/log", story) for story in ("one", "another")]
+    path = write_config(tmp_path / "v", [Fleet("acme")], tiles='"tiles"')
+    key_text = logs[0].note_key.text()
+    peer = f'[[peers]]\nname = "lying"\nurl = "http://127.0.0.1:1"\nnote_key = "{key_text}"\n'
+    path.write_text(f"{path.read_text()}\n{peer}")
+    Sequencer(configs.load(path)).stop()
+    shutil.copytree(tmp_path / "v", tmp_path / "backup")
+    sizes = set()
+    for log in logs:
+        service = Service(configs.load(path))
+        with httpx2.Client(base_url=service.start(), timeout=20) as http:
+            assert http.post("/add-checkpoint", content=log.request(0, 10)).status_code == 200
+            sizes.add(http.get("/v1/status").json()["size"])
+        service.stop()
+        shutil.rmtree(tmp_path / "v")
+        shutil.copytree(tmp_path / "backup", tmp_path / "v")
+    assert logs[0].checkpoint(10).root != logs[1].checkpoint(10).root
+    # Cosigning added nothing to its own log, so there is nothing that tells.
+    assert len(sizes) == 1
 
 
 class Dripping:
