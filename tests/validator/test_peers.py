@@ -125,6 +125,24 @@ def test_two_branches_at_two_validators_are_found_within_one_exchange(
     until(lambda: one.states() == {"insufficient": 1}, "a superseding verdict")
 
 
+def test_a_fork_in_a_fleet_that_was_removed_stops_no_exchange(
+    two: tuple[Running, Running], fleet: Fleet
+) -> None:
+    one, other = two
+    device, clone, receiver = clones(fleet, 5, 2, 2)
+    north, south = Gateway(fleet, "north"), Gateway(fleet, "south")
+    north.take(*device.segments(), *receiver.segments())
+    south.take(*clone.segments(), *receiver.segments())
+    one.post(north.batch(devices=[device, receiver]))
+    other.post(south.batch(devices=[clone, receiver]))
+    until(lambda: other.device(device)["suspect"], "the fork")
+    one.service.sequencer.config.roots.clear()
+    exchange = Exchange(one.service.sequencer, PeerClient(other.url))
+    # Twice, for what waited after the first.
+    assert (exchange.turn(), exchange.turn()) == (0, 0)
+    assert one.device(device)["suspect"] is None
+
+
 def test_the_same_log_at_two_validators_is_no_fork_however_far_each_is(
     two: tuple[Running, Running], fleet: Fleet
 ) -> None:

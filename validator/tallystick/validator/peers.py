@@ -77,7 +77,7 @@ class Exchange:
             # Before the heads, which a new key may have signed.
             fetched += self._credentials(PEER_CREDENTIALS_PER_TURN_MAX - fetched)
             for head in page.heads:
-                found += self._guarded(head)
+                found += self._guarded(partial(self._head, head))
             if page.next <= self._after:
                 break
             self._after = page.next
@@ -144,19 +144,20 @@ class Exchange:
         known = self._read(lambda c: _credential(c, proof.device))
         if known is None:
             return False
-        identity = credential.verify_credential(known, self._sequencer.config.roots, None)
         try:
+            # Its root may be one that is accepted no more, which is nothing against the peer.
+            identity = credential.verify_credential(known, self._sequencer.config.roots, None)
             proof.verify(identity)
-        except Unverified as error:
+        except TallyError as error:
             self._sequencer.refusals.count(error.reason)
             return False
         return settled.counts(identity, "fork", proof.first, proof.second)
 
     # --- heads -----------------------------------------------------------------------------
 
-    def _guarded(self, head: answers.Head) -> int:
+    def _guarded(self, compare: Callable[[], int]) -> int:
         try:
-            return self._head(head)
+            return compare()
         except TransportError:
             raise
         except TallyError as error:
@@ -177,7 +178,7 @@ class Exchange:
         for head, size in list(self._ahead.values()):
             row = self._read(lambda c, head=head: follow.log_of(c, head.device, head.epoch))
             if row is not None and row.size != size:
-                found += self._compare(head)
+                found += self._guarded(partial(self._compare, head))
         return found
 
     def _compare(self, received: Checkpoint) -> int:
