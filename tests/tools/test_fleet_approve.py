@@ -317,6 +317,6 @@ def test_the_list_is_strict() -> None:
 def test_the_fleet_is_never_at_the_gateway(site: JoinFleet) -> None:
     """What the gateway has of joining holds no key that signs for the fleet."""
     assert sorted(path.name for path in site.gateway.iterdir()) == [
-        "credential.cbor", "gateway.toml", "key",
+        "credential.cbor", "gateway.toml", "key", "peers",
     ]  # fmt: skip  # two lines
     assert limits.JOIN_STATEMENTS_MAX >= 16 and Fleet.open(site.folder).name == "acme"

@@ -19,7 +19,8 @@ _SETTINGS = {
     "listen_addresses": "",
     "max_connections": "64",
     "shared_buffers": "16MB",
-    "dynamic_shared_memory_type": "posix",
+    # In the data folder: /dev/shm is small, or closed to others, in some containers.
+    "dynamic_shared_memory_type": "mmap",
     "autovacuum": "off",
     "jit": "off",
     "log_min_messages": "warning",

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from tallystick.evidence.errors import TallyError
 from tallystick.validator import answers, params, queries, routes
@@ -95,15 +96,29 @@ class FeedDoor:
         )
         if self._feed.open >= STREAMS_MAX:
             raise Problem("over-quota", "too many streams are open; ask again later", status=503)
-        return StreamingResponse(
-            _events(self._feed, page, after), media_type=routes.EVENTS, headers=HEADERS
-        )
+        return _Stream(self._feed, page, after)
+
+
+class _Stream(StreamingResponse):
+    """Counted from the moment at which it is promised, or many at once would all be let in."""
+
+    def __init__(self, feed: Feed, page: Callable[..., answers.Verdicts], after: int) -> None:
+        events = _events(feed, page, after)
+        super().__init__(events, media_type=routes.EVENTS, headers=HEADERS)
+        self._feed = feed
+        feed.open += 1
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See StreamingResponse."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._feed.open -= 1
 
 
 async def _events(
     feed: Feed, page: Callable[..., answers.Verdicts], after: int
 ) -> AsyncIterator[bytes]:
-    feed.open += 1
     ends_s = asyncio.get_running_loop().time() + STREAM_S_MAX
     try:
         # A first line at once: who waits for headers knows that it listens.
@@ -120,8 +135,6 @@ async def _events(
                 yield b": still here\n\n"
     except (SQLAlchemyError, TallyError):
         return  # the client asks again from where it was
-    finally:
-        feed.open -= 1
 
 
 def _event(one: answers.Verdict) -> bytes:
