@@ -177,7 +177,8 @@ class Stranger:
         self._thread = threading.Thread(target=self._write, daemon=True)
 
     def _write(self) -> None:
-        while not self._stop.wait(0.05):
+        # Often: some of it must come before the half that is waited for.
+        while not self._stop.wait(0.01):
             for message in (b"junk", bytes(5000), b"\xd2" + bytes(300)):
                 self._client.publish(self._topic, message, qos=1)
 

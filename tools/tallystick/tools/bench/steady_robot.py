@@ -1,11 +1,11 @@
 """A robot that decides and decides, to see whether its free memory falls: device code.
 
-micropython -m tallystick.tools.bench.steady_robot CONFIG DECISIONS [linked [rest]]
+micropython -m tallystick.tools.bench.steady_robot CONFIG DECISIONS [linked] [rest]
 
 With `linked` it waits for custody receipts, as far as its backlog grows. What is free is looked at
-where a checkpoint was made, in each tenth of the way; with `rest` once more when all of it is in
-custody, and nothing under way. Prints counts, then the least and the most that was free in each
-tenth, then the faults.
+where a checkpoint was made, in each tenth of the way; with `rest` once more when all of it is
+signed, and with `linked` in custody, so that nothing is under way. Prints counts, then the least
+and the most that was free in each tenth, then the faults.
 """
 
 # This file is device code: it runs on MicroPython.
@@ -58,7 +58,8 @@ def run(config: str, count: int, linked: bool, rest: bool) -> None:  # noqa: FBT
             least[at] = min(least[at] or free, free)
             if rest:
                 tally.flush()
-                drain(tally, 0)
+                if linked:
+                    drain(tally, 0)
                 free = look()
             most[at] = max(most[at], free)
     tally.flush()
