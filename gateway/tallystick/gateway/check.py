@@ -18,13 +18,13 @@ from tallystick.evidence.credential import Credential, verify_credential
 from tallystick.evidence.errors import Malformed, TallyError, TransportError
 from tallystick.evidence.peercircle import Decider
 from tallystick.gateway.broker import abandon, make_client
-from tallystick.gateway.circle import read_folder
 from tallystick.gateway.config import BrokerConfig, Config, ValidatorConfig
 from tallystick.gateway.folder import Folder
 from tallystick.gateway.http import Http
 from tallystick.gateway.identity import open_signing, own_identity, peer_of
 from tallystick.gateway.joinconfig import JoinConfig
 from tallystick.gateway.store import open_reader
+from tallystick.hw.peersfolder import read_folder
 
 BROKER_WAIT_S = 5.0
 

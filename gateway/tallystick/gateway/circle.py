@@ -8,22 +8,20 @@ peer is in the store, so that a bad one in the folder does no harm after a resta
 import sqlite3
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import structlog
 
-from tallystick.evidence import peercircle, peerfile
 from tallystick.evidence.errors import TallyError
-from tallystick.evidence.keys import PublicKey, device_text
-from tallystick.evidence.limits import PEER_FILE_BYTES_MAX
-from tallystick.evidence.peercircle import Decider, Plan
+from tallystick.evidence.keys import device_text
+from tallystick.evidence.peercircle import Plan
 from tallystick.gateway import limits
 from tallystick.gateway.config import Config, ValidatorConfig
 from tallystick.gateway.peers import Peer
 from tallystick.gateway.quotas import wall_ms
 from tallystick.gateway.store import Store
 from tallystick.gateway.way import Way
+from tallystick.hw.peersfolder import PeersFolder, become
 
 _log = structlog.get_logger("tallystick.gateway.circle")
 ID_CHARS = 8
@@ -42,7 +40,6 @@ class Circle:
     ) -> None:
         """make_way: how a validator is served; forget: identities must be verified anew."""
         self._config = config
-        self._folder = config.peer_files
         self._store = store
         self._make_way = make_way
         self._forget = forget
@@ -50,10 +47,7 @@ class Circle:
         # What everybody who verifies holds by reference; `config.roots` is this gateway's own copy.
         self._roots = config.roots
         self._configured = dict(config.roots)
-        self._decider = Decider(self._configured)
-        self._plan = Plan({}, {})
-        self._wrong: dict[str, str] = {}
-        self._applied: dict[str, tuple[bytes, bool]] = {}
+        self._files = PeersFolder(config.peer_files, self._configured, _warn)
         self.ways: dict[str, Way] = {}
 
     def open(self) -> None:
@@ -63,8 +57,8 @@ class Circle:
             rows = connection.execute("SELECT name, data FROM peer_files").fetchall()
         finally:
             connection.close()
-        self._plan = Plan({name: peerfile.parse(data).verify() for name, data in rows}, {})
-        self._apply(self._look() or self._plan)
+        self._files.restore(dict(rows))
+        self._apply(self._files.look(self._now_s()) or self._files.plan)
         self._serve(self._wanted())
 
     def _now_s(self) -> int:
@@ -72,7 +66,7 @@ class Circle:
 
     def turn(self) -> bool:
         """One look into the folder; whether something changed. Never raises for what is in it."""
-        plan = self._look()
+        plan = self._files.look(self._now_s())
         try:
             if plan is not None:
                 self._apply(plan)
@@ -85,28 +79,6 @@ class Circle:
             way.start()
         return plan is not None
 
-    # --- a look ------------------------------------------------------------------------------
-
-    def _look(self) -> Plan | None:
-        plan = self._read()
-        for name in sorted(plan.wrong):
-            if self._wrong.get(name) != plan.wrong[name]:
-                _log.warning("a peer file changes nothing", file=name, why=plan.wrong[name])
-        self._wrong = plan.wrong
-        return plan if plan.marks(self._now_s()) != self._applied else None
-
-    def _read(self) -> Plan:
-        if self._folder is None:
-            return Plan({}, {})
-        known = self._plan.files
-        try:
-            found = read_folder(self._folder)
-        except OSError as error:
-            # Not the same as an empty one: a disk that is away removes nobody.
-            why = f"{error.strerror}; what was in force stays"
-            return Plan(dict(known), {self._folder.name: why} if known else {})
-        return self._decider.decide(found, known)
-
     # --- what it changes ---------------------------------------------------------------------
 
     def _apply(self, plan: Plan) -> None:
@@ -118,20 +90,18 @@ class Circle:
                 [(name, file.encode(), now_s * 1000) for name, file in plan.files.items()],
             )
         roots, _ = plan.roots(self._configured, now_s)
-        _become(self._roots, roots)
+        become(self._roots, roots)
         # Who was verified by a root that went is verified anew, and is as unknown as before.
         self._forget()
-        for name in sorted(set(self._plan.files) ^ set(plan.files)):
-            _log.warning("a peer came or went", peer=name, imported=name in plan.files)
-        self._plan = plan
-        self._applied = plan.marks(now_s)
+        for name, came in self._files.applied(plan, now_s).items():
+            _log.warning("a peer came or went", peer=name, imported=came)
 
     def _wanted(self) -> dict[str, Peer]:
         # Who is configured by hand is served as configured.
         taken = {validator.url for validator in self._config.validators}
         now_s = self._now_s()
         found: dict[str, Peer] = {}
-        for file in self._plan.valid(now_s):
+        for file in self._files.plan.valid(now_s):
             for (url, _), identity in zip(file.validators, file.validator_ids, strict=True):
                 # Of its id, so that another order in a newer file moves no cursor.
                 name = f"{file.iss}.{device_text(identity.id)[:ID_CHARS]}"
@@ -163,40 +133,20 @@ class Circle:
 
     def told(self) -> list[dict[str, Any]]:
         """For the status: each peer, whether it is in force, and what is wrong."""
-        now_s = self._now_s()
-        wrong = dict(self._wrong)
-        found = []
-        for name, file in sorted(self._plan.files.items()):
-            found.append(
-                {
-                    "name": name,
-                    "organisation": file.organisation,
-                    "state": peercircle.state(file, now_s),
-                    "valid_until_s": file.validity[1],
-                    "problem": wrong.pop(peerfile.file_name(name), None),
-                }
-            )
+        peers, wrong = self._files.states(self._now_s())
+        found = [
+            {
+                "name": name,
+                "organisation": file.organisation,
+                "state": state,
+                "valid_until_s": file.validity[1],
+                "problem": problem,
+            }
+            for name, file, state, problem in peers
+        ]
         blank = {"organisation": "", "state": "refused", "valid_until_s": None}
         return found + [{"name": file, **blank, "problem": why} for file, why in wrong.items()]
 
 
-def read_folder(folder: Path) -> dict[str, bytes | str]:
-    """File name -> bytes, or why it could not be read; OSError where there is no folder."""
-    found: dict[str, bytes | str] = {}
-    names = sorted(path.name for path in folder.iterdir() if path.suffix == peerfile.SUFFIX)
-    for name in names[: peercircle.FILES_MAX + 1]:
-        try:
-            with (folder / name).open("rb") as file:
-                found[name] = file.read(PEER_FILE_BYTES_MAX + 1)
-        except FileNotFoundError:
-            continue  # removed while we looked
-        except OSError as error:
-            found[name] = str(error.strerror)
-    return found
-
-
-def _become(roots: dict[str, PublicKey], wanted: dict[str, PublicKey]) -> None:
-    # In this order a reader in another thread sees a root too many for a moment, none too few.
-    roots.update(wanted)
-    for name in set(roots) - set(wanted):
-        del roots[name]
+def _warn(name: str, why: str) -> None:
+    _log.warning("a peer file changes nothing", file=name, why=why)

@@ -8,9 +8,9 @@ from pathlib import Path
 from tallystick.evidence.errors import CouldNotCheck, Malformed, TallyError
 from tallystick.evidence.keys import b64u
 from tallystick.evidence.peercircle import Decider
+from tallystick.hw.peersfolder import read_folder
 from tallystick.validator import schema
 from tallystick.validator._postgresql import of_server
-from tallystick.validator.circle import read_folder
 from tallystick.validator.config import Config
 from tallystick.validator.place import Server
 from tallystick.validator.retention import KIND_NAMES

@@ -13,12 +13,12 @@ from typing import Any
 import sqlalchemy as sa
 import structlog
 
-from tallystick.evidence import peercircle, peerfile, root
+from tallystick.evidence import root
 from tallystick.evidence.errors import Malformed, Unverified
 from tallystick.evidence.keys import PublicKey
-from tallystick.evidence.limits import PEER_FILE_BYTES_MAX
-from tallystick.evidence.peercircle import Decider, Plan
+from tallystick.evidence.peercircle import Plan
 from tallystick.evidence.peerfile import VerifiedPeerFile
+from tallystick.hw.peersfolder import PeersFolder, become
 from tallystick.validator import schema
 from tallystick.validator.answers import ImportedPeer
 from tallystick.validator.ingest import Ingest
@@ -41,7 +41,6 @@ class Circle:
         policies: Policies,
         clock: Callable[[], int],
     ) -> None:
-        self._folder = folder
         self._store = store
         self._ingest = ingest
         self._policies = policies
@@ -51,10 +50,7 @@ class Circle:
         self._configured = dict(self._roots)
         # Also those that were accepted once: of what they vouched for evidence can still be made.
         self.once: dict[str, PublicKey] = dict(self._roots)
-        self._decider = Decider(self._configured)
-        self._plan = Plan({}, {})
-        self._wrong: dict[str, str] = {}
-        self._applied: dict[str, tuple[bytes, bool]] = {}
+        self._files = PeersFolder(folder, self._configured, _warn)
 
     def open(self, before: Callable[[list[VerifiedPeerFile]], None]) -> None:
         """At the start: what was in force, then what the folder says now; logs the policy.
@@ -65,9 +61,8 @@ class Circle:
             rows = connection.execute(sa.select(schema.peer_files)).all()
             lines = get_meta(connection, ONCE) or ""
         self.once = dict(map(root.parse_root, lines.split())) | self.once
-        files = {row.name: peerfile.parse(row.data).verify() for row in rows}
-        self._plan = Plan(files, {})
-        plan = self.look() or self._plan
+        self._files.restore({row.name: row.data for row in rows})
+        plan = self.look() or self._files.plan
         before(plan.valid(self._now_s()))
         self.apply(plan)
 
@@ -78,24 +73,7 @@ class Circle:
 
     def look(self) -> Plan | None:
         """What the folder says, where that is another thing than what is in force."""
-        plan = self._read()
-        for name in sorted(plan.wrong):
-            if self._wrong.get(name) != plan.wrong[name]:
-                _log.warning("a peer file changes nothing", file=name, why=plan.wrong[name])
-        self._wrong = plan.wrong
-        return plan if plan.marks(self._now_s()) != self._applied else None
-
-    def _read(self) -> Plan:
-        if self._folder is None:
-            return Plan({}, {})
-        known = self._plan.files
-        try:
-            found = read_folder(self._folder)
-        except OSError as error:
-            # Not the same as an empty one: a disk that is away removes nobody.
-            why = f"{error.strerror}; what was in force stays"
-            return Plan(dict(known), {self._folder.name: why} if known else {})
-        return self._decider.decide(found, known)
+        return self._files.look(self._now_s())
 
     # --- what it changes ---------------------------------------------------------------------
 
@@ -113,19 +91,17 @@ class Circle:
             set_meta(work.connection, ONCE, _lines(self.once | roots))
 
         try:
-            _become(self._roots, roots)
+            become(self._roots, roots)
             # Who was verified by a root that went is verified anew, and is as unknown as before.
             self._ingest.identities.forget()
             self._ingest.transaction(do)
         except BaseException:
-            _become(self._roots, before)
+            become(self._roots, before)
             self._ingest.identities.forget()
             raise
-        for name in sorted(set(self._plan.files) ^ set(plan.files)):
-            _log.warning("a peer came or went", peer=name, imported=name in plan.files)
         self.once.update(roots)
-        self._plan = plan
-        self._applied = plan.marks(now_s)
+        for name, came in self._files.applied(plan, now_s).items():
+            _log.warning("a peer came or went", peer=name, imported=came)
 
     @staticmethod
     def _save(work: Work, plan: Plan) -> None:
@@ -153,44 +129,22 @@ class Circle:
 
     def in_force(self) -> list[VerifiedPeerFile]:
         """The files that are in force now, by name."""
-        return self._plan.valid(self._now_s())
+        return self._files.plan.valid(self._now_s())
 
     def told(self) -> list[ImportedPeer]:
         """For the status: each peer, whether it is in force, and what is wrong."""
-        now_s = self._now_s()
-        wrong = dict(self._wrong)
+        peers, wrong = self._files.states(self._now_s())
         found = []
-        for name, file in sorted(self._plan.files.items()):
-            state: Any = peercircle.state(file, now_s)
-            problem = wrong.pop(peerfile.file_name(name), None)
-            row = ImportedPeer(name, file.organisation, state, file.validity[1], problem)
-            found.append(row)
+        for name, file, how, problem in peers:
+            state: Any = how
+            found.append(ImportedPeer(name, file.organisation, state, file.validity[1], problem))
         refused = [ImportedPeer(file, "", "refused", None, why) for file, why in wrong.items()]
         return found + refused
 
 
+def _warn(name: str, why: str) -> None:
+    _log.warning("a peer file changes nothing", file=name, why=why)
+
+
 def _lines(roots: dict[str, PublicKey]) -> str:
     return "\n".join(root.format_root(name, roots[name]) for name in sorted(roots))
-
-
-def read_folder(folder: Path) -> dict[str, bytes | str]:
-    """File name -> bytes, or why it could not be read; OSError where there is no folder."""
-    found: dict[str, bytes | str] = {}
-    names = sorted(path.name for path in folder.iterdir() if path.suffix == peerfile.SUFFIX)
-    for name in names[: peercircle.FILES_MAX + 1]:
-        path = folder / name
-        try:
-            with path.open("rb") as file:
-                found[name] = file.read(PEER_FILE_BYTES_MAX + 1)
-        except FileNotFoundError:
-            continue  # removed while we looked
-        except OSError as error:
-            found[name] = str(error.strerror)
-    return found
-
-
-def _become(roots: dict[str, PublicKey], wanted: dict[str, PublicKey]) -> None:
-    # In this order a reader beside the writer sees a root too many for a moment, and none too few.
-    roots.update(wanted)
-    for name in set(roots) - set(wanted):
-        del roots[name]
