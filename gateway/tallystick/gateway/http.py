@@ -40,7 +40,7 @@ class Http:
     """A client of one validator; belongs to one thread."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self.url = url
         timeout = httpx2.Timeout(limits.HTTP_READ_S_MAX, connect=limits.HTTP_CONNECT_S_MAX)
         self._client = httpx2.Client(timeout=timeout, follow_redirects=False)
 
@@ -55,18 +55,18 @@ class Http:
     def _request(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> bytes:
         try:
             with self._client.stream(
-                method, self._url + path, content=body or None, headers=headers
+                method, self.url + path, content=body or None, headers=headers
             ) as response:
                 parts = []
                 size = 0
                 for part in response.iter_bytes():
                     size += len(part)
                     if size > limits.ANSWER_BYTES_MAX:
-                        raise TransportError("too-large", f"{self._url}: an answer without end")
+                        raise TransportError("too-large", f"{self.url}: an answer without end")
                     parts.append(part)
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ssl.SSLError) as error:
             what = str(error) or type(error).__name__
-            raise TransportError("unreachable", f"{self._url}: {what}") from error
+            raise TransportError("unreachable", f"{self.url}: {what}") from error
         answer = b"".join(parts)
         if response.status_code != httpx2.codes.OK:
             raise _refusal(response.status_code, answer)

@@ -7,6 +7,7 @@ carry the gateway's own signature, so a validator that lies can stop nobody.
 import sqlite3
 
 import msgspec
+import structlog
 
 from tallystick.evidence import enrolment, gatewayhead, keychange
 from tallystick.evidence.errors import CouldNotCheck, Malformed, Unverified
@@ -15,6 +16,7 @@ from tallystick.gateway import limits
 from tallystick.gateway.gatewaylog import GatewayLog, tree_at
 from tallystick.gateway.http import Http, Refusal
 
+_log = structlog.get_logger("tallystick.gateway.putback")
 _NO_ANSWER_YET = 500  # from this status on, and 429, it is asked again
 _TOO_MANY = 429
 
@@ -58,6 +60,14 @@ def check_signed(
         if page.next is None or page.next <= after:
             return
         after = page.next
+    # Of an honest validator the first page already shows what the store lacks: its cursor is at
+    # most a batch behind. One that pads its answer could as well show nothing, so it stops nobody.
+    _log.warning(
+        "a validator shows too many heads of this gateway; those above are not compared",
+        validator=http.url,
+        above=after,
+        pages=limits.HEADS_PAGES_MAX,
+    )
 
 
 def _check_head(reader: sqlite3.Connection, data: bytes, keys: list[PublicKey]) -> None:
