@@ -46,6 +46,7 @@ class Forwarder:
         down: Down,
         stop: threading.Event,
         retry_s_max: float = limits.RETRY_S_MAX,
+        http: Http | None = None,
     ) -> None:
         self.name = peer.config.name
         self._store = store
@@ -53,7 +54,7 @@ class Forwarder:
         self._stop = stop
         self._news = threading.Event()
         self._reader = store.reader()
-        self._http = Http(peer.config.url)
+        self._http = http or Http(peer.config.url)
         self._builder = Builder(self.name, peer.config.send, signing, credential)
         self._receipts = Receipts(peer.iss, peer.key)
         self._key_changes = KeyChanges(self.name, store, self._http)
@@ -79,32 +80,37 @@ class Forwarder:
         try:
             while not self._stop.is_set():
                 self._news.clear()
-                wait_s = self._turn()
+                wait_s = self.turn()
                 if wait_s > 0:
                     self._wait(wait_s)
         finally:
-            self._http.close()
-            self._reader.close()
+            self.close()
+
+    def close(self) -> None:
+        """Give the connections back; whoever calls `turn` by itself calls this."""
+        self._http.close()
+        self._reader.close()
 
     def _wait(self, wait_s: float) -> None:
         # After a failure news must not shorten the wait, or a busy site would hammer.
-        if self._backoff_pending:
+        if self.backing_off:
             self._stop.wait(wait_s)
         else:
             self._news.wait(wait_s)
 
-    _backoff_pending = False
+    # Whether the last turn failed, or a quota says when to go on.
+    backing_off = False
 
-    def _turn(self) -> float:
+    def turn(self) -> float:
         """Send at most one batch; how long to wait before the next."""
-        self._backoff_pending = False
+        self.backing_off = False
         try:
             self._compare()
             self._key_changes.tell(self._reader)
             wait_s = self._holding.wait_s()
             if wait_s > 0:
                 # All of ours must wait: news must not shorten that.
-                self._backoff_pending = True
+                self.backing_off = True
                 return wait_s
             if self._pending is None:
                 self._pending = self._next()
@@ -152,7 +158,7 @@ class Forwarder:
 
     def _failed(self, message: str) -> float:
         wait_s = self._backoff.next_s()
-        self._backoff_pending = True
+        self.backing_off = True
         _log.warning("not sent", validator=self.name, error=message, retry_s=round(wait_s, 2))
         self._note_error(message)
         return wait_s

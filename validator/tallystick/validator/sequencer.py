@@ -294,13 +294,20 @@ class Sequencer:
     def _run(self) -> None:
         busy = False
         while not self._stopping.is_set():
-            try:
-                job = self._jobs.get(timeout=0.0001 if busy else TICK_S)
-            except queue.Empty:
-                pass
-            else:
-                self._do(*job)
-            busy = self._tick()
+            busy = self.turn(0.0001 if busy else TICK_S)
+
+    def turn(self, wait_s: float) -> bool:
+        """One job, where one comes within `wait_s`, and a piece of the work between; if more waits.
+
+        The thread's, or of whoever never called `start`.
+        """
+        try:
+            job = self._jobs.get(timeout=wait_s)
+        except queue.Empty:
+            pass
+        else:
+            self._do(*job)
+        return self._tick()
 
     def _do(self, what: str, job: Callable[[], Any], future: "Future[Any]") -> None:
         if not future.set_running_or_notify_cancel():
