@@ -173,6 +173,7 @@ class Story:
     # How devices' keys (P-256 then) are held, and the evidence for it.
     held: Callable[[Fleet, FileKey], tuple[int, list[Any]]] | None = None
     profile: Profile = field(default_factory=lambda: profiles.load("handover"))
+    names: tuple[str, ...] = ("insurer", "city", "lab")  # of validators
 
     def __post_init__(self) -> None:
         self.acme, self.borealis = Fleet("acme"), Fleet("borealis")
@@ -185,7 +186,7 @@ class Story:
             fleet.name: fleet.member("gateway", SUBJECT_GATEWAY) for fleet in self.fleets
         }
         self.custody: list[bytes] = []
-        self.validators = [StoryValidator(Fleet(name)) for name in ("insurer", "city", "lab")]
+        self.validators = [StoryValidator(Fleet(name)) for name in self.names]
         self._record()
         for validator in self.validators:
             self._log(validator)
