@@ -32,7 +32,7 @@ from tallystick.tools.bench.recording import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
 STEPS = ("encode", "salt", "hash", "tree", "journal", "sync", "sign", "send")
@@ -125,9 +125,24 @@ def sign_us(uri: str) -> float:
         signer.close()
 
 
+class Sink(MemoryUplink):
+    """Takes each piece of a message and keeps none, as a link that sends them at once.
+
+    Whole segments fill a small heap: the recorder then gives the link up, and sends no more.
+    """
+
+    def publish_pieces(self, size: int, pieces: "Iterable[bytes]") -> bool:
+        """All of it, at once."""
+        for piece in pieces:
+            size -= len(piece)
+        if size:
+            raise RuntimeError("a segment is %d bytes longer than its pieces" % size)
+        return True
+
+
 def send_us(config: str, open_recorder: "Callable[..., Any]") -> float:
     """From the journal to the link: reading a signed stretch and making its segment."""
-    link = MemoryUplink()
+    link = Sink()
     tally = open_recorder(config, link, background=False)
     given = arguments(0)
     # A short heap may put two of them into one.
