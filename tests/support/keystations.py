@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,7 @@ with serving(VirtualAtecc608.open(sys.argv[1]), port=int(sys.argv[2])):
 """
 
 
-class KeyStation:
+class KeyStation(ABC):
     """A place for keys 0 and 1; a subclass says how it is."""
 
     scheme = ""
@@ -77,8 +78,9 @@ class KeyStation:
         self.patch = patch
         self.environment = dict(os.environ) | {"PYTHONPATH": os.pathsep.join(sys.path)}
 
+    @abstractmethod
     def uri(self, number: int = 0) -> str:
-        raise NotImplementedError
+        """Of key `number`."""
 
     def secrets(self, _what: str) -> str | None:
         return PIN if self.pin else None
@@ -89,13 +91,13 @@ class KeyStation:
     def open(self, number: int = 0) -> Signer:
         return Signer.from_uri(self.uri(number), self.secrets)
 
-    def unplug(self, signer: Signer) -> None:
+    def unplug(self, signer: Signer) -> None:  # noqa: B027 - for some there is nothing to do
         """Take it away while `signer` uses it."""
 
-    def plug_in(self, signer: Signer) -> None:
+    def plug_in(self, signer: Signer) -> None:  # noqa: B027 - for some there is nothing to do
         """Bring it back."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - for some there is nothing to do
         """End what was started."""
 
 

@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -21,7 +22,7 @@ LOG_LINES_SHOWN = 5
 Own = TypeVar("Own", bound="Daemon")
 
 
-class Daemon:
+class Daemon(ABC):
     """One such program: `start`, `stop` (SIGTERM), `kill` (SIGKILL); a context manager.
 
     A subclass says what it is. Its files live in `folder`, what it says in `log_file`.
@@ -37,9 +38,9 @@ class Daemon:
         self.log_file = folder / log_name
         self._process: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def command(self) -> list[str]:
         """The command line; called when `folder` is there. ToolMissing: it is not installed."""
-        raise NotImplementedError
 
     @property
     def pid(self) -> int:
