@@ -50,6 +50,7 @@ from tallystick.validator.tables_log import (
     split_views,
     witnessed,
 )
+from tallystick.validator.tables_work import bases, portions, proposals, workers
 
 __all__ = [
     "BEYOND",
@@ -57,6 +58,7 @@ __all__ = [
     "TEXT",
     "VERSION",
     "answers",
+    "bases",
     "bodiless",
     "boots",
     "checkpoints",
@@ -81,6 +83,8 @@ __all__ = [
     "nodes",
     "party_sets",
     "peer_files",
+    "portions",
+    "proposals",
     "quota_use",
     "refusals",
     "refused_records",
@@ -93,7 +97,8 @@ __all__ = [
     "verdict_parties",
     "verdicts",
     "witnessed",
+    "workers",
 ]
 
-VERSION = 6
+VERSION = 7
 BIG, TEXT = portable.BIG, portable.TEXT

@@ -54,6 +54,8 @@ party_sets = Table(
     Column("finding", LargeBinary, nullable=True),  # digest of what was signed last
     Column("verdict", LargeBinary, nullable=True),
     Column("verdict_entry", BIG, nullable=True),
+    # What a worker was given it in; what it finds counts while the set is not dirty.
+    Column("portion", BIG, nullable=True),
     UniqueConstraint("namespace", "interaction", "profile", "parties_digest"),
 )
 # Partial where the database can: a store has few that are due or dirty and many that are done.
@@ -70,6 +72,12 @@ Index(
     sqlite_where=text("dirty = 1"),
     postgresql_where=text("dirty"),
 )
+Index(
+    "party_sets_portion",
+    party_sets.c.portion,
+    sqlite_where=party_sets.c.portion.is_not(None),
+    postgresql_where=party_sets.c.portion.is_not(None),
+)
 Index("party_sets_by_state", party_sets.c.state, party_sets.c.party_set)
 # Leaves whose bodies are not here, by the reference that a claim would have.
 bodiless = Table(
@@ -81,6 +89,7 @@ bodiless = Table(
     Column("leaf", LargeBinary, nullable=False),
     Column("device", LargeBinary, nullable=False),
     Column("checkpoint", LargeBinary, nullable=False),
+    Index("bodiless_by_device", "device"),
 )
 # References that claims of a set relied on and that nobody has read here yet.
 relying = Table(

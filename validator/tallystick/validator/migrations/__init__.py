@@ -19,6 +19,7 @@ from tallystick.validator.migrations import (
     v004_privacy,
     v005_neighbours,
     v006_stories,
+    v007_workers,
 )
 
 Step = Callable[[Operations], None]
@@ -30,6 +31,7 @@ STEPS: tuple[Step, ...] = (
     v004_privacy.step,
     v005_neighbours.step,
     v006_stories.step,
+    v007_workers.step,
 )
 
 
