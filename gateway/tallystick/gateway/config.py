@@ -23,6 +23,9 @@
     bind = "127.0.0.1:8471"                 # TLS with cert and key (PEM files)
     inbox = "join"                          # a folder for what `tally fleet approve` brings
 
+    [page]                                  # what the operator sees; off without it
+    bind = "127.0.0.1:8472"                 # elsewhere only with cert, key and token_file
+
     [[validators]]
     name = "insurer"
     url = "https://validator.insurer.example"
@@ -45,7 +48,7 @@ import msgspec
 from tallystick.evidence import cbor, root
 from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.keys import PublicKey
-from tallystick.gateway import joinconfig, limits
+from tallystick.gateway import joinconfig, limits, pageconfig
 
 Send = Literal["full", "claims", "hashes"]
 
@@ -106,6 +109,7 @@ class _File(_Struct):
     broker: _Broker = msgspec.field(default_factory=_Broker)
     serial: list[_Serial] = msgspec.field(default_factory=list)
     join: joinconfig.JoinTable | None = None
+    page: pageconfig.PageTable | None = None
     validators: list[_Validator] = msgspec.field(default_factory=list)
     limits: _Limits = msgspec.field(default_factory=_Limits)
 
@@ -166,6 +170,7 @@ class Config:
     peer_send: Send = "claims"
     serial: tuple[SerialConfig, ...] = ()
     join: joinconfig.JoinConfig | None = None
+    page: pageconfig.PageConfig | None = None
     validators: tuple[ValidatorConfig, ...] = ()
     parked_device_bytes_max: int = limits.PARKED_DEVICE_BYTES_MAX
     parked_bytes_max: int = limits.PARKED_BYTES_MAX
@@ -234,6 +239,7 @@ def _resolve(raw: _File, path: Path) -> Config:
         peer_send=raw.peer_send,
         serial=_serial(raw.serial),
         join=joinconfig.resolve(raw.join, folder),
+        page=pageconfig.resolve(raw.page, folder),
         validators=tuple(_validator(item, folder) for item in raw.validators),
         parked_device_bytes_max=raw.limits.parked_device_bytes_max,
         parked_bytes_max=raw.limits.parked_bytes_max,

@@ -1,13 +1,12 @@
 """The door for devices that join: the [join] table of gateway.toml."""
 
-import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import msgspec
 
 from tallystick.evidence.errors import Malformed
+from tallystick.gateway.listening import parse_bind
 
 BIND = "127.0.0.1:8471"
 # Files in the inbox that are complete.
@@ -40,7 +39,7 @@ def resolve(raw: JoinTable | None, folder: Path) -> JoinConfig | None:
         return None
     if (raw.cert is None) != (raw.key is None):
         raise Malformed("bad-value", "join.cert and join.key: both or neither")
-    host, port = _bind(raw.bind)
+    host, port = parse_bind(raw.bind, "join.bind")
     return JoinConfig(
         host=host,
         port=port,
@@ -48,16 +47,3 @@ def resolve(raw: JoinTable | None, folder: Path) -> JoinConfig | None:
         cert=None if raw.cert is None else folder / raw.cert,
         key=None if raw.key is None else folder / raw.key,
     )
-
-
-def _bind(text: str) -> tuple[str, int]:
-    wrong = Malformed("bad-value", "join.bind: ADDRESS:PORT, such as 127.0.0.1:8471")
-    try:
-        split = urlsplit(f"//{text}")
-        host, port = split.hostname, split.port
-        ipaddress.ip_address(host or "")
-    except ValueError:
-        raise wrong from None
-    if host is None or port is None or split.path or split.query or split.username:
-        raise wrong
-    return host, port

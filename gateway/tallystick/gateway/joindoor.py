@@ -33,6 +33,7 @@ from tallystick.evidence.limits import CHECKPOINT_BYTES_MAX, JOIN_REQUEST_BYTES_
 from tallystick.gateway import joininbox, limits
 from tallystick.gateway.joinconfig import JoinConfig
 from tallystick.gateway.joins import Joins
+from tallystick.gateway.listening import listen, url_of
 from tallystick.gateway.pace import Bounded, Bucket
 
 CBOR = "application/cbor"
@@ -284,7 +285,7 @@ class JoinDoor:
         """Listen; TransportError where the address or the certificate cannot be used."""
         config = self._config
         try:
-            self._socket = _listen(config.host, config.port)
+            self._socket = listen(config.host, config.port, limits.JOIN_BACKLOG)
             self._server = uvicorn.Server(self._settings())
             self._server.config.load()
         except (OSError, ValueError) as error:
@@ -302,9 +303,7 @@ class JoinDoor:
         if not self._server.started:
             self.stop()
             raise TransportError("bad-value", "join: the HTTP server did not start")
-        host, port = self._socket.getsockname()[:2]
-        scheme = "http" if config.cert is None else "https"
-        self.url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+        self.url = url_of(self._socket, tls=config.cert is not None)
         return self.url
 
     def _settings(self) -> uvicorn.Config:
@@ -346,16 +345,3 @@ class JoinDoor:
             self.thread.join(limits.JOIN_STOP_S_MAX * 2)
         if self._socket is not None:
             self._socket.close()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(limits.JOIN_BACKLOG)
-    except OSError:
-        listening.close()
-        raise
-    return listening

@@ -1,0 +1,337 @@
+"""The ten conditions that an operator must know of, computed from one snapshot. Pure.
+
+Each says what holds, since when, and what to do. The order is that of ORDER: what stops the
+taking of records first, what can wait last. docs/operations.md has the same table (tested).
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timezone
+from typing import NamedTuple
+
+from tallystick.gateway import pagelimits
+from tallystick.gateway.pagestate import Condition, Device, Snapshot
+
+STORE_FULL = "store-full"
+DISK_FILLING = "disk-filling"
+BROKER_AWAY = "broker-away"
+DEVICE_FORKED = "device-forked"
+QUARANTINE = "quarantine-not-empty"
+VALIDATOR_REFUSING = "validator-refusing"
+CLOCK_OFF = "clock-off"
+EXPIRING = "expiring"
+VALIDATOR_LAGGING = "validator-lagging"
+DEVICE_SILENT = "device-silent"
+# A stepped clock is told until it is this long ago, for it spoils what was signed meanwhile.
+STEP_TOLD_MS = 3_600_000
+# The gateway's own clock is the likelier cause when so many devices say so, and most of them.
+OWN_CLOCK_DEVICES_MIN = 3
+DAY_MS = 86_400_000
+NAMED_MAX = 3
+
+
+class Thresholds(NamedTuple):
+    """When a condition holds; settings of the [page] table."""
+
+    broker_away_s: float = 10.0
+    lag_s: float = 300.0
+    silent_intervals: float = 3.0
+    clock_off_s: float = 60.0
+    expiring_days: float = 30.0
+
+
+def holding(now: Snapshot, limit: Thresholds) -> list[Condition]:
+    """Those of the ten that hold, in their order."""
+    found = (ORDER[name](now, limit) for name in ORDER)
+    return [condition for condition in found if condition is not None]
+
+
+def sentence(now: Snapshot, found: Sequence[Condition]) -> str:
+    """One sentence: all is well, or what holds."""
+    if not found:
+        waits = max((one.lag + one.held for one in now.validators), default=0)
+        devices, validators = len(now.devices), len(now.validators)
+        told = f"{_count(devices, 'device')} and {_count(validators, 'validator')}"
+        return f"All is well: {told}, {_count(waits, 'segment')} on the way."
+    first = found[0].sentence
+    if len(found) == 1:
+        return first
+    others = ", ".join(one.name.replace("-", " ") for one in found[1:])
+    return f"{first.rstrip('.')}; also {others}."
+
+
+# --- one each -----------------------------------------------------------------------------------
+
+
+def _store_full(now: Snapshot, _limit: Thresholds) -> Condition | None:
+    if now.process.store_error:
+        return Condition(
+            name=STORE_FULL,
+            grave=True,
+            sentence=f"The store fails ({now.process.store_error}), so nothing is taken.",
+            since_ms=now.process.store_error_since_ms,
+            what_to_do="Make room on the disk, or repair it. Devices keep what is not "
+            "acknowledged; the gateway goes on by itself.",
+        )
+    if now.disk.level != "full":
+        return None
+    return Condition(
+        name=STORE_FULL,
+        grave=True,
+        sentence=f"The store is full ({now.disk.level_percent:.0f} %), so nothing is taken.",
+        since_ms=now.disk.since_ms,
+        what_to_do="Make room, or let validators catch up so that what they have may go. "
+        "Nothing that was not delivered is ever removed.",
+    )
+
+
+def _disk_filling(now: Snapshot, _limit: Thresholds) -> Condition | None:
+    if now.disk.level != "filling" or now.process.store_error:
+        return None
+    return Condition(
+        name=DISK_FILLING,
+        grave=False,
+        sentence=f"The store fills its room: {now.disk.level_percent:.0f} % is used.",
+        since_ms=now.disk.since_ms,
+        what_to_do="Make room before 95 %, when nothing is taken any more: a larger disk, or "
+        "validators that catch up.",
+    )
+
+
+def _broker_away(now: Snapshot, limit: Thresholds) -> Condition | None:
+    process = now.process
+    away_ms = now.time_ms - process.connected_since_ms
+    if process.connected or away_ms < limit.broker_away_s * 1000:
+        return None
+    why = f": {process.broker_error}" if process.broker_error else ""
+    return Condition(
+        name=BROKER_AWAY,
+        grave=True,
+        sentence=f"The broker {process.broker} is away{why}.",
+        since_ms=process.connected_since_ms,
+        what_to_do="Start the broker, or correct [broker]; `tally gateway check` says what it "
+        "answers. Devices keep their records meanwhile.",
+    )
+
+
+def _device_forked(now: Snapshot, _limit: Thresholds) -> Condition | None:
+    found = [one for one in now.devices if one.suspect is not None]
+    if not found:
+        return None
+    return Condition(
+        name=DEVICE_FORKED,
+        grave=True,
+        sentence=f"{_named(found)} contradicted {_its(found)} own log: forked, or put back.",
+        since_ms=_least(one.suspect_ms for one in found),
+        what_to_do="Look at the device: a copied key, or a restored image. Both branches are "
+        "kept. If the key is out, `tally fleet revoke --reason compromised`.",
+        devices=_ids(found),
+    )
+
+
+def _quarantine(now: Snapshot, _limit: Thresholds) -> Condition | None:
+    if not now.quarantine:
+        return None
+    count = sum(one.count for one in now.quarantine)
+    most = max(now.quarantine, key=lambda one: one.count)
+    verb = "was" if count == 1 else "were"
+    return Condition(
+        name=QUARANTINE,
+        grave=False,
+        sentence=f"{_count(count, 'segment')} {verb} set aside, most by {most.where} "
+        f"({most.reason}).",
+        since_ms=_least(one.since_ms for one in now.quarantine),
+        what_to_do="Look at the reasons below; nothing of it was deleted. What damaged it must "
+        "be found; then it can be tried again (`tally gateway quarantine`).",
+    )
+
+
+def _validator_refusing(now: Snapshot, _limit: Thresholds) -> Condition | None:
+    found = [one for one in now.validators if one.refuses is not None]
+    if not found:
+        return None
+    first = found[0]
+    others = f", and {len(found) - 1} more refuse" if len(found) > 1 else ""
+    return Condition(
+        name=VALIDATOR_REFUSING,
+        grave=True,
+        sentence=f"Validator {first.name} refuses what is sent: {first.refuses}{others}.",
+        since_ms=_least(one.answered_ms or one.error_ms for one in found),
+        what_to_do="Ask its operator: an unknown root, a quota, or a gateway that is not "
+        "enrolled there. Its records wait here and are sent again.",
+    )
+
+
+def _clock_off(now: Snapshot, limit: Thresholds) -> Condition | None:
+    process = now.process
+    stepped_at = process.clock_stepped_at_ms
+    if stepped_at is not None and now.time_ms - stepped_at < STEP_TOLD_MS:
+        ahead = "forward" if process.clock_stepped_ms > 0 else "back"
+        return Condition(
+            name=CLOCK_OFF,
+            grave=False,
+            sentence=f"This gateway's clock was set {ahead} by "
+            f"{_span(abs(process.clock_stepped_ms))} while it ran.",
+            since_ms=stepped_at,
+            what_to_do="Let the machine follow a time server (chrony, systemd-timesyncd). Custody "
+            "receipts carry this clock's time.",
+        )
+    found = [one for one in now.devices if _off_ms(one, limit) != 0]
+    if not found:
+        return None
+    known = [one for one in now.devices if one.skew is not None]
+    same = {_off_ms(one, limit) > 0 for one in found}
+    ours = len(found) >= OWN_CLOCK_DEVICES_MIN and 2 * len(found) > len(known) and len(same) == 1
+    worst = max(found, key=lambda one: abs(_off_ms(one, limit)))
+    off_ms = _off_ms(worst, limit)
+    way = "ahead of" if off_ms > 0 else "behind"
+    if ours:
+        text = f"Most devices' clocks are {way} this gateway's, by up to {_span(abs(off_ms))}."
+        do = "This gateway's own clock is the likelier cause: let it follow a time server."
+    else:
+        text = f"{_named(found)}: the clock is {_span(abs(off_ms))} {way} this gateway's."
+        do = "Set the device's clock. Its order does not suffer: boot, uptime and index give it."
+    return Condition(
+        name=CLOCK_OFF,
+        grave=False,
+        sentence=text,
+        since_ms=None,
+        what_to_do=do,
+        devices=_ids(found),
+    )
+
+
+def _expiring(now: Snapshot, limit: Thresholds) -> Condition | None:
+    ends_ms = now.time_ms + limit.expiring_days * DAY_MS
+    found = sorted(
+        (one for one in now.expiries if one.until_ms <= ends_ms), key=lambda one: one.until_ms
+    )
+    if not found:
+        return None
+    first = found[0]
+    over = first.until_ms <= now.time_ms
+    when = "expired on" if over else "expires on"
+    others = f", and {len(found) - 1} more by then" if len(found) > 1 else ""
+    if others and over:
+        others = f", and {len(found) - 1} more did or soon will"
+    return Condition(
+        name=EXPIRING,
+        grave=over,
+        sentence=f"{first.what} {when} {_day(first.until_ms)}{others}.",
+        since_ms=None,
+        what_to_do="Renew it: certificates by another file in their place, enrolments with "
+        "`tally fleet enroll`. After its end nothing of it is taken.",
+        devices=[one.device for one in found if one.device is not None][: pagelimits.ABOUT_MAX],
+    )
+
+
+def _validator_lagging(now: Snapshot, limit: Thresholds) -> Condition | None:
+    late_ms = now.time_ms - limit.lag_s * 1000
+    found = [
+        one
+        for one in now.validators
+        if one.refuses is None and one.waits_since_ms is not None and one.waits_since_ms <= late_ms
+    ]
+    if not found:
+        return None
+    first = max(found, key=lambda one: one.lag + one.held)
+    why = f" ({first.error})" if first.error else ""
+    others = f"; {len(found) - 1} more lag" if len(found) > 1 else ""
+    waiting = _count(first.lag + first.held, "segment")
+    return Condition(
+        name=VALIDATOR_LAGGING,
+        grave=False,
+        sentence=f"Validator {first.name} lags: {waiting} wait for it{why}{others}.",
+        since_ms=_least(one.waits_since_ms for one in found),
+        what_to_do="Nothing is lost: its records wait here until it takes them. See that it runs "
+        "and that the line is fast enough; the disk must hold what waits.",
+    )
+
+
+def _device_silent(now: Snapshot, limit: Thresholds) -> Condition | None:
+    if not now.process.connected:
+        return None  # nobody could be heard
+    found = [one for one in now.devices if _due_ms(one, now, limit) < now.time_ms]
+    if not found:
+        return None
+    last = _least(one.seen_ms for one in found)
+    return Condition(
+        name=DEVICE_SILENT,
+        grave=False,
+        sentence=f"{_named(found)} {'has' if len(found) == 1 else 'have'} been silent for over "
+        f"{limit.silent_intervals:g} of the intervals that {_its(found)} enrolment declares.",
+        since_ms=last,
+        what_to_do="Look at its power, its link and `tally.health` on the device. One that is "
+        "out of service is revoked with `tally fleet revoke --reason retired`.",
+        devices=_ids(found),
+    )
+
+
+ORDER: dict[str, Callable[[Snapshot, Thresholds], Condition | None]] = {
+    STORE_FULL: _store_full,
+    DISK_FILLING: _disk_filling,
+    BROKER_AWAY: _broker_away,
+    DEVICE_FORKED: _device_forked,
+    QUARANTINE: _quarantine,
+    VALIDATOR_REFUSING: _validator_refusing,
+    CLOCK_OFF: _clock_off,
+    EXPIRING: _expiring,
+    VALIDATOR_LAGGING: _validator_lagging,
+    DEVICE_SILENT: _device_silent,
+}
+
+
+# --- words --------------------------------------------------------------------------------------
+
+
+def _due_ms(one: Device, now: Snapshot, limit: Thresholds) -> float:
+    """When a device is silent for too long; counted from when it could be heard again."""
+    if one.seen_ms is None or one.interval_s == 0 or one.status != "active":
+        return now.time_ms
+    heard_ms = max(one.seen_ms, now.process.connected_since_ms)
+    return heard_ms + one.interval_s * 1000 * limit.silent_intervals
+
+
+def _off_ms(one: Device, limit: Thresholds) -> int:
+    """How far a clock is off for certain; 0 within the bound, and where it may be late delivery."""
+    skew = one.skew
+    if skew is None or one.status != "active":
+        return 0
+    off_ms = abs(skew.offset_ms) - skew.uncertainty_ms
+    if off_ms <= limit.clock_off_s * 1000 or (skew.offset_ms < 0 and not skew.steady):
+        return 0
+    return off_ms if skew.offset_ms > 0 else -off_ms
+
+
+def _named(devices: Sequence[Device]) -> str:
+    names = [one.tag or f"{one.id[:8]}…" for one in devices[:NAMED_MAX]]
+    more = len(devices) - len(names)
+    if more:
+        return f"{', '.join(names)} and {more:,} more devices"
+    return ("Device " if len(names) == 1 else "Devices ") + ", ".join(names)
+
+
+def _its(devices: Sequence[Device]) -> str:
+    return "its" if len(devices) == 1 else "their"
+
+
+def _ids(devices: Sequence[Device]) -> list[str]:
+    return [one.id for one in devices[: pagelimits.ABOUT_MAX]]
+
+
+def _least(times: Iterable[int | None]) -> int | None:
+    return min((time_ms for time_ms in times if time_ms is not None), default=None)
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def _day(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, tz=timezone.utc).strftime("%Y-%m-%d")
+
+
+def _span(ms: float) -> str:
+    for unit, name in ((DAY_MS, "days"), (3_600_000, "hours"), (60_000, "minutes")):
+        if ms >= 2 * unit:
+            return f"{ms / unit:.0f} {name}"
+    return f"{ms / 1000:.0f} s"
