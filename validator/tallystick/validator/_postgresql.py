@@ -15,7 +15,7 @@ from sqlalchemy.pool import QueuePool
 
 from tallystick.evidence.errors import CouldNotCheck
 from tallystick.validator import schema
-from tallystick.validator.limits import READERS_MAX
+from tallystick.validator.limits import READERS_MAX, WORKER_STOPPED_MS_MAX
 from tallystick.validator.place import Server
 from tallystick.validator.storefaults import StoreAway, StoreBusy, StoreLost
 
@@ -26,6 +26,7 @@ LOCK_MS_MAX = 10_000
 # A sequencer whose machine is gone sends no farewell: the server must miss it, and it the server.
 SILENCE_S, PROBES_S, PROBES = 10, 5, 3
 TERM = "term"
+SNAPSHOT = "REPEATABLE READ"
 
 
 class PostgresServer:
@@ -36,7 +37,7 @@ class PostgresServer:
         self._term = 0
         self._session = 0  # the server's process
         self._may_connect = False
-        self.readers = _engine(server, READERS_MAX, read_only=True)
+        self.readers = _engine(server, READERS_MAX, read_only=True, isolation=SNAPSHOT)
         self.writer = self._writing()
 
     # --- the lock --------------------------------------------------------------------------
@@ -122,7 +123,7 @@ class PostgresServer:
 
 def of_server(server: Server) -> tuple[dict[str, str], int] | None:
     """The store's settings and how many heads it published, without the lock; None: it is empty."""
-    engine = _engine(server, 1, read_only=True)
+    engine = _engine(server, 1, read_only=True, isolation=SNAPSHOT)
     try:
         with engine.begin() as connection:
             _check_server(connection)
@@ -138,9 +139,29 @@ def of_server(server: Server) -> tuple[dict[str, str], int] | None:
         engine.dispose()
 
 
+def for_worker(server: Server) -> Engine:
+    """One session that writes beside the sequencer, what no promise rests on: without the lock.
+
+    What it commits may be lost with the server; then it is done once more.
+    """
+    engine = _engine(server, 1, read_only=False, isolation=SNAPSHOT)
+
+    @sa.event.listens_for(engine, "connect")
+    def _settings(connection: Any, _record: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET synchronous_commit = off")
+            cursor.execute(
+                "SELECT set_config('idle_in_transaction_session_timeout', %s, false)",
+                (str(WORKER_STOPPED_MS_MAX),),
+            )
+        connection.commit()
+
+    return engine
+
+
 def is_free(server: Server) -> bool:
     """Whether nobody sequences this log now; StoreAway where the server does not answer."""
-    engine = _engine(server, 1, read_only=True)
+    engine = _engine(server, 1, read_only=True, isolation=SNAPSHOT)
     try:
         with engine.begin() as connection:
             return _holder(connection) is None
@@ -170,7 +191,9 @@ def _fault(server: Server, error: sa.exc.DBAPIError) -> CouldNotCheck:
     return kind("bad-value", f"{server}: {server.hidden(str(error.orig))}")
 
 
-def _engine(server: Server, connections: int, *, read_only: bool) -> Engine:
+def _engine(
+    server: Server, connections: int, *, read_only: bool, isolation: str = "READ COMMITTED"
+) -> Engine:
     try:
         engine = sa.create_engine(
             server.url,
@@ -179,7 +202,7 @@ def _engine(server: Server, connections: int, *, read_only: bool) -> Engine:
             max_overflow=0,
             # What a statement was given never stands in an error.
             hide_parameters=True,
-            isolation_level="REPEATABLE READ" if read_only else "READ COMMITTED",
+            isolation_level=isolation,
             # A snapshot's connection may be stale: the pool asks before it lends it.
             pool_pre_ping=read_only,
             connect_args={

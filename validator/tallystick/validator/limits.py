@@ -102,6 +102,16 @@ CREDENTIAL_BYTES_MAX = 262_144
 TOKEN_CHARS_MIN = 16
 RETRY_S = 1.0
 
+# --- workers (docs/adr/0015) -----------------------------------------------------------------
+WORKERS_MAX = 64  # started by one process
+WORKER_BEAT_S = 0.5
+WORKER_SILENT_S = 3.0  # then it counts for nothing, and the sequencer does the work
+WORKER_IDLE_S_MIN = 0.002  # between two looks when nothing waits; doubled each time
+WORKER_IDLE_S_MAX = 0.05
+WORKER_RETRY_S_MAX = 5.0
+# A session that is stopped in the middle of a transaction ends, and its locks with it.
+WORKER_STOPPED_MS_MAX = 15_000
+
 # --- privacy -------------------------------------------------------------------------------
 SCOPE_ROWS_MAX = 1_024  # fleets, devices, namespaces or interactions of one reader, each
 HOLDS_MAX = 1_024
