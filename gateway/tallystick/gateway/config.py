@@ -26,6 +26,12 @@
     [page]                                  # what the operator sees; off without it
     bind = "127.0.0.1:8472"                 # elsewhere only with cert, key and token_file
 
+    [limits]
+    store_bytes_max = 64_000_000_000        # docs/durability.md
+
+    [retention]                             # what may go once it is delivered (retention.py)
+    decisions = "30 d"
+
     [[validators]]
     name = "insurer"
     url = "https://validator.insurer.example"
@@ -49,6 +55,7 @@ from tallystick.evidence import cbor, root
 from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.keys import PublicKey
 from tallystick.gateway import joinconfig, limits, pageconfig
+from tallystick.gateway import retention as retentions
 
 Send = Literal["full", "claims", "hashes"]
 
@@ -93,6 +100,7 @@ class _Limits(_Struct):
     inbox_bytes_max: int = limits.INBOX_BYTES_MAX
     retry_s_max: float = limits.RETRY_S_MAX
     verdicts_poll_s: float = limits.VERDICTS_POLL_S
+    store_bytes_max: int = limits.STORE_BYTES_MAX
 
 
 class _File(_Struct):
@@ -112,6 +120,7 @@ class _File(_Struct):
     page: pageconfig.PageTable | None = None
     validators: list[_Validator] = msgspec.field(default_factory=list)
     limits: _Limits = msgspec.field(default_factory=_Limits)
+    retention: retentions.RetentionTable = retentions.RetentionTable()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +186,8 @@ class Config:
     inbox_bytes_max: int = limits.INBOX_BYTES_MAX
     retry_s_max: float = limits.RETRY_S_MAX
     verdicts_poll_s: float = limits.VERDICTS_POLL_S
+    store_bytes_max: int = limits.STORE_BYTES_MAX
+    retention: retentions.Retention = retentions.DEFAULT
     source: Path | None = field(default=None, compare=False)
 
 
@@ -246,6 +257,8 @@ def _resolve(raw: _File, path: Path) -> Config:
         inbox_bytes_max=raw.limits.inbox_bytes_max,
         retry_s_max=raw.limits.retry_s_max,
         verdicts_poll_s=raw.limits.verdicts_poll_s,
+        store_bytes_max=raw.limits.store_bytes_max,
+        retention=retentions.resolve(raw.retention, names),
         source=path,
     )
 
@@ -256,6 +269,8 @@ def _check_limits(raw: _Limits) -> None:
             raise Malformed(
                 "bad-value", f"limits.{name}: at least {limits.BYTES_LIMIT_MIN}, one segment"
             )
+    if raw.store_bytes_max < limits.STORE_BYTES_MIN:
+        raise Malformed("bad-value", f"limits.store_bytes_max: at least {limits.STORE_BYTES_MIN}")
     for name in ("retry_s_max", "verdicts_poll_s"):
         if not limits.INTERVAL_S_MIN <= getattr(raw, name) <= limits.INTERVAL_S_MAX:
             raise Malformed(

@@ -66,8 +66,8 @@ class Inbox:
             return False
         return self._bytes + size > self._bytes_max or len(self._items) >= self._messages_max
 
-    def take(self, wait_s: float) -> list[Delivery]:
-        """The next group, in order; empty after `wait_s` or when woken."""
+    def take(self, wait_s: float, bytes_max: int = limits.GROUP_BYTES_MAX) -> list[Delivery]:
+        """The next group, in order, at least one; empty after `wait_s` or when woken."""
         until_s = time.monotonic() + wait_s
         group: list[Delivery] = []
         size = 0
@@ -80,12 +80,17 @@ class Inbox:
             self._woken = False
             while self._items and len(group) < limits.GROUP_MESSAGES_MAX:
                 size += len(self._items[0].message.payload)
-                if group and size > limits.GROUP_BYTES_MAX:
+                if group and size > bytes_max:
                     break
                 group.append(self._items.popleft())
             self._bytes -= sum(len(delivery.message.payload) for delivery in group)
             self._changed.notify_all()
         return group
+
+    def topics(self) -> set[str]:
+        """Whose messages wait."""
+        with self._changed:
+            return {delivery.message.topic for delivery in self._items}
 
     def wake(self) -> None:
         """Make `take` return at once: there is something else to do."""

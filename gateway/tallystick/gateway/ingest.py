@@ -5,6 +5,7 @@ decoded, and only then is a signature checked. What was refused after work was d
 so that its repetition costs no work.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from tallystick.evidence import checkpoint as checkpoints
@@ -110,6 +111,23 @@ class Ingest:
         return self._log(track.device, track.epoch).frozen_at is not None
 
     # --- the door ---------------------------------------------------------------------------
+
+    def sender(self, topic: str) -> bytes | None:
+        """The known device whose topic this is."""
+        try:
+            device = self._device_of(Message(topic, b""))
+        except TallyError:
+            return None
+        return None if self.identities.find(device) is None else device
+
+    def tell_full(self, topics: Iterable[str], at: Instant) -> list[Decision]:
+        """What devices hear while the store is full and nothing of theirs is taken."""
+        found: list[Decision] = []
+        for device in map(self.sender, topics):
+            if device is None:
+                continue
+            found += self._guard.notice(device, "store-full", None, at.mono_s)
+        return found
 
     def handle(self, message: Message, at: Instant) -> list[Decision]:
         """Decide on one message; what is wrong with it is a decision too, never an exception."""

@@ -92,6 +92,27 @@ HEADS_PAGES_MAX = 64  # of own heads, that a validator is asked for at the start
 # --- the store -----------------------------------------------------------------------------
 BUSY_TIMEOUT_MS = 10_000
 WAL_PAGES = 4_000
+STORE_BYTES_MAX = 64 << 30  # unless configured
+# Below it a percent of the store would be less than one message.
+STORE_BYTES_MIN = 64 << 20
+DISK_RESERVE_BYTES = 64 << 20  # for the write-ahead log and what is beside the store
+STORE_FULL_WAIT_S = 0.25  # how often a stopped worker looks for room
+
+# --- what may go (docs/durability.md) --------------------------------------------------------
+PRUNE_FROM_PERCENT = 70
+PRUNE_TO_PERCENT = 65
+PRUNE_ROWS = 64  # segments of one transaction
+PRUNE_EVERY_S = 30.0
+PRUNE_REST_S = 0.02  # between two transactions, so that the intake has its turn
+SCRUB_EVERY_S = 86_400.0
+RETENTION_DAYS_MAX = 36_500
+HOLD_WHY_CHARS_MAX = 200
+RETRY_ASIDE_MS_MIN = 60_000  # what is set aside is sent again; waits double up to a day
+RETRY_ASIDE_MS_MAX = 86_400_000
+RETRY_ASIDE_AT_ONCE = 64
+POISON_MESSAGES_MAX = 1_000
+POISON_BYTES_MAX = 64 << 20
+QUARANTINE_SHOWN_MAX = 1_000
 
 # --- devices that join ---------------------------------------------------------------------
 JOINS_QUEUED_MAX = 10_000

@@ -66,6 +66,7 @@ class Gateway:
                 self.down,
                 self._stop,
                 self._wake,
+                config.store_bytes_max,
             )
             self.circle = Circle(config, self.store, self._way, self.worker.forget_identities)
             self.circle.open()
@@ -220,6 +221,7 @@ class Gateway:
         state = {
             "running": not self._stop.is_set(),
             "connected": self.broker.subscribed,
+            "store": self.worker.capacity.told(),
             "error": self.worker.store_error or self.signing.error or self.broker.error,
             "not_taken": self.broker.dropped,
             "not_sent_down": self.broker.down_dropped + self.down.dropped,
@@ -266,9 +268,9 @@ class Gateway:
 
 
 def _links(state: dict[str, Any]) -> dict[str, Any]:
-    # What is told at once: all but the counts of ports.
+    # What is told at once: all but counts.
     ports = [{name: row[name] for name in _PORT} for row in state.get("serial", [])]
-    return {**state, "serial": ports}
+    return {**state, "serial": ports, "store": state.get("store", {}).get("level")}
 
 
 def run(config: Config, stop: threading.Event) -> None:

@@ -17,13 +17,14 @@ from pathlib import Path
 
 from tallystick.evidence.errors import CouldNotCheck, Malformed
 from tallystick.gateway import limits
+from tallystick.gateway.capacity import Usage
 
-VERSION = 3
+VERSION = 4
 APPLICATION_ID = 0x7A11_9A7E  # the file command and other programs see whose file this is
 # What makes version n + 1 of version n.
 _SCHEMAS = [
     resources.files("tallystick.gateway").joinpath(name)
-    for name in ("schema.sql", "schema_2.sql", "schema_3.sql")
+    for name in ("schema.sql", "schema_2.sql", "schema_3.sql", "schema_4.sql")
 ]
 _FULL = 2
 _NORMAL = 1
@@ -78,6 +79,11 @@ class Store:
                     connection.execute("ROLLBACK")
                 raise
 
+    def usage(self) -> Usage:
+        """What the store takes and could take, in bytes."""
+        with self._turn:
+            return measure(self._aside, self.path)
+
     def reader(self) -> sqlite3.Connection:
         """A connection of one's own thread that cannot write; its caller closes it."""
         return open_reader(self.path)
@@ -89,6 +95,42 @@ class Store:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+@contextmanager
+def operator_write(path: Path) -> Iterator[sqlite3.Connection]:
+    """A transaction of an operator's command, durable when the block ends.
+
+    A gateway may run meanwhile: SQLite's own lock keeps the two apart. CouldNotCheck where
+    there is no store, or one that this program's gateway has yet to upgrade.
+    """
+    open_reader(path).close()
+    connection = _connect(path, _FULL)
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version != VERSION:
+            raise CouldNotCheck(
+                "bad-value", f"{path} is of version {version}; start the gateway once to upgrade it"
+            )
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+    finally:
+        connection.close()
+
+
+def measure(connection: sqlite3.Connection, path: Path) -> Usage:
+    """What a store takes and could take, in bytes; its write-ahead log is not counted."""
+    (size,) = connection.execute("PRAGMA page_size").fetchone()
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (empty,) = connection.execute("PRAGMA freelist_count").fetchone()
+    disk = os.statvfs(path.parent)
+    return Usage((pages - empty) * size, empty * size, disk.f_bavail * disk.f_frsize)
 
 
 def open_reader(path: Path) -> sqlite3.Connection:

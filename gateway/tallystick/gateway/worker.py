@@ -3,7 +3,7 @@
 The order is the promise: COMMIT (synchronous=FULL), then the acknowledgement to the broker, then
 custody receipts are signed, stored and sent (receipting.py). A failing store acknowledges nothing:
 the group is tried again until space returns or the gateway stops, and the broker keeps the
-messages.
+messages. A store that is nearly full takes nothing at all (capacity.py).
 """
 
 import sqlite3
@@ -17,11 +17,13 @@ import structlog
 from tallystick.evidence.errors import TallyError
 from tallystick.gateway import limits, steps
 from tallystick.gateway.apply import After, Applier
-from tallystick.gateway.decisions import Decision, Refused
+from tallystick.gateway.capacity import Gauge
+from tallystick.gateway.decisions import Decision, Refused, Send
 from tallystick.gateway.down import Down
 from tallystick.gateway.gatewaylog import GatewayLog
 from tallystick.gateway.inbox import Delivery, Inbox
 from tallystick.gateway.ingest import Ingest, Instant
+from tallystick.gateway.poison import Poison
 from tallystick.gateway.receipting import Receipting
 from tallystick.gateway.signing import Signing
 from tallystick.gateway.store import Store
@@ -42,9 +44,10 @@ class Link(Protocol):
 
 class _Poisoned(Exception):
     # A message made the core fail in a way that it does not know.
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, what: str) -> None:
         super().__init__(number)
         self.number = number
+        self.what = what
 
 
 class Worker:
@@ -60,6 +63,7 @@ class Worker:
         down: Down,
         stop: threading.Event,
         on_commit: Callable[[], None] = lambda: None,
+        store_bytes_max: int = limits.STORE_BYTES_MAX,
     ) -> None:
         self._store = store
         self._inbox = inbox
@@ -71,6 +75,9 @@ class Worker:
         self._credentials: list[list[bytes]] = []
         self._forget = threading.Event()
         self._flushed_s = 0.0
+        self.gauge = Gauge(store_bytes_max)
+        self.capacity = self.gauge.read(store.usage(), _now_ms())
+        self._poison = Poison(store)
         self.store_error = ""
         self.beat_s = time.monotonic()
         with store.write() as connection:
@@ -91,11 +98,18 @@ class Worker:
 
     def turn(self, wait_s: float) -> int:
         """One group, and what waits to be sent down; the number of messages."""
-        group = self._inbox.take(0 if self._receipts.due else wait_s)
+        self._look()
+        if self.capacity.taking:
+            most = min(limits.GROUP_BYTES_MAX, self.capacity.left // 2)
+            group = self._inbox.take(0 if self._receipts.due else wait_s, most)
+            group += self._poison.due()
+        else:
+            group = []
+            self._wait_for_room(wait_s)
         if self._forget.is_set():
             self._forget.clear()
             self.core.identities.reset()
-        if group or self._credentials:
+        if group or (self._credentials and self.capacity.taking):
             steps.passed(steps.RECEIVED)
             self._until_stored(lambda: self._group(group))
         elif self._applier.refusals and self._due():
@@ -104,6 +118,27 @@ class Worker:
         for device, data in self._down.take(limits.DOWN_IN_FLIGHT_MAX):
             self._link.publish(device, data)
         return len(group)
+
+    def _look(self) -> None:
+        before = self.capacity.level
+        try:
+            self.capacity = self.gauge.read(self._store.usage(), _now_ms())
+        except (sqlite3.Error, OSError) as error:
+            # It is as full as it was; whether it can be written shows the next COMMIT.
+            _log.error("the store cannot be measured", error=str(error))
+            return
+        if self.capacity.level != before:
+            tell = _log.info if self.capacity.level == "ok" else _log.error
+            tell("the store's level changed", **self.capacity.told())
+
+    def _wait_for_room(self, wait_s: float) -> None:
+        # Nothing is taken, so the broker and the devices keep what they have.
+        if self.capacity.level == "full":
+            at = Instant(_now_ms(), time.monotonic())
+            for told in self.core.tell_full(self._inbox.topics(), at):
+                if isinstance(told, Send):
+                    self._link.publish(told.device, told.data)
+        self._stop.wait(min(wait_s, limits.STORE_FULL_WAIT_S))
 
     def add_credential(self, statements: list[bytes]) -> None:
         """Take a credential from the enrolments folder with the next turn."""
@@ -151,13 +186,13 @@ class Worker:
             _log.error("the store cannot be read", error=str(error))
 
     def _group(self, group: list[Delivery]) -> None:
-        poisoned: set[int] = set()
+        poisoned: dict[int, str] = {}
         while True:
             try:
                 after, touched = self._commit(group, poisoned)
             except _Poisoned as found:
                 # Its transaction was rolled back; without it the others go through.
-                poisoned.add(found.number)
+                poisoned[found.number] = found.what
                 self._recover()
             else:
                 break
@@ -172,7 +207,7 @@ class Worker:
         for device, data in after.sends:
             self._link.publish(device, data)
 
-    def _commit(self, group: list[Delivery], poisoned: set[int]) -> tuple[After, list[Track]]:
+    def _commit(self, group: list[Delivery], poisoned: dict[int, str]) -> tuple[After, list[Track]]:
         after = After()
         at = Instant(time.time_ns() // 1_000_000, time.monotonic())
         applier, core = self._applier, self.core
@@ -182,8 +217,11 @@ class Worker:
                 applier.apply(connection, self._learn(statements, at), after, at.wall_ms)
             for number, delivery in enumerate(group):
                 if number in poisoned:
-                    after.refused.append(_poison())
+                    sender = core.sender(delivery.message.topic)
+                    self._poison.keep(connection, delivery, sender, poisoned[number], at.wall_ms)
+                    after.refused.append(_poison(sender))
                     continue
+                self._poison.taken(connection, delivery)
                 try:
                     made = core.handle(delivery.message, at)
                     while made:
@@ -192,8 +230,8 @@ class Worker:
                 except (sqlite3.Error, OSError):
                     raise
                 except Exception as error:
-                    _log.exception("a message made the gateway fail; it is refused")
-                    raise _Poisoned(number) from error
+                    _log.exception("a message made the gateway fail; it is set aside")
+                    raise _Poisoned(number, type(error).__name__) from error
             touched = core.take_dirty()
             applier.finish(connection, [(track, not core.frozen(track)) for track in touched])
             for refused in after.refused:
@@ -237,5 +275,10 @@ class Worker:
             self._flush()
 
 
-def _poison() -> Refused:
-    return Refused("internal-error", "this message made the gateway fail; please report it")
+def _poison(sender: bytes | None) -> Refused:
+    message = "this message made the gateway fail; see `tally gateway quarantine`, please report it"
+    return Refused("internal-error", message, sender)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
