@@ -25,6 +25,7 @@ from tallystick.validator.cosigning import Submission
 from tallystick.validator.limits import COSIGN_AHEAD_S_MAX, COSIGN_LAG_MS_MAX
 from tallystick.validator.peerclient import PeerClient
 from tallystick.validator.receipts import newest_head
+from tallystick.validator.statusread import cosignatures_of
 from tallystick.validator.work import Work
 from tallystick.verify import addcheckpoint
 from tallystick.verify.addcheckpoint import SIZE_MEDIA
@@ -371,3 +372,23 @@ def test_readers_get_a_cosigned_checkpoint_as_long_as_it_is_young(
     room.clock.now_ms += COSIGN_LAG_MS_MAX + 1
     size = grow()
     assert served() == (size, 1)
+
+
+def test_the_status_says_how_many_cosigned_and_who_is_behind(
+    room: Room, liar: Liar, asking: Submission
+) -> None:
+    def told() -> tuple[int, int | None, bool]:
+        with room.sequencer.store.read() as connection:
+            found = cosignatures_of(connection, [WITNESS_KEY.name], room.clock.now_ms)
+        (one,) = found.witnesses
+        return found.newest, one.size, one.behind
+
+    with room.sequencer.store.read() as connection:
+        head = newest_head(connection)
+    assert head is not None
+    assert told() == (0, None, False)  # the checkpoint is young
+    room.clock.now_ms += COSIGN_LAG_MS_MAX + 1
+    assert told() == (0, None, True)
+    liar.says = lambda r: (200, "text/plain", line(r, room.clock.now_ms // 1000))
+    assert asking.turn(head)
+    assert told() == (1, head.size, False)

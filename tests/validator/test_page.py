@@ -137,6 +137,14 @@ def test_a_conflict_is_shown_with_what_both_sides_say(world: World, page: Page) 
     assert "order-4712 in dock-3" in text
     assert "differ by more than 0.25 m" in text
     assert "[1, 2]" in text and "[3, 2]" in text
+    # A word's space between a check's result and its sentence.
+    gap = page.do(
+        "(() => {const badge = document.querySelector('.check .state');"
+        "const range = document.createRange(); range.selectNode(badge.nextSibling);"
+        "const text = document.createRange(); text.selectNodeContents(badge);"
+        "return range.getClientRects()[0].left - text.getClientRects()[0].right})()"
+    )
+    assert 0 <= gap < 12
     picture(page, "interaction")
     give_token(page, "")
 
@@ -177,6 +185,7 @@ def test_a_device_and_the_log_are_shown(world: World, page: Page) -> None:
     picture(page, "device")
     text = go(page, "#/log", "log")
     assert "cosigned by\nnobody yet" in text
+    assert "witnesses behind\nno witness is configured" in text
     assert "signed by\nnotary.example/log" in text
     assert "verdict" in text
     picture(page, "log")

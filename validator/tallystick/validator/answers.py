@@ -353,29 +353,3 @@ class ImportedPeer(Struct):
 
 
 PeerState = Literal["not-asked", "answers", "away"]
-
-
-class Status(Struct):
-    """What the service holds, and what it refused, by reason."""
-
-    name: str
-    origin: str
-    id: Id
-    ready: bool
-    failure: str | None
-    size: Index
-    published: Index
-    time_ms: Milliseconds
-    devices: Index
-    decisions: Index
-    claims: Index
-    refused_records: Index
-    states: dict[str, int]
-    waiting_batches: Index
-    time_evidence_missing: Index
-    forks: Index
-    refusals: dict[str, int]
-    # Of each configured peer: whether it answered when it was asked last.
-    peers: dict[str, PeerState]
-    # Organisations that were imported (docs/protocol.md, 5.6).
-    circle: list[ImportedPeer]

@@ -20,7 +20,7 @@ from starlette.routing import Route as StarletteRoute
 
 from tallystick.evidence.enrolment import SUBJECTS
 from tallystick.evidence.errors import TallyError
-from tallystick.evidence.keys import b64u, from_b64u
+from tallystick.evidence.keys import from_b64u
 from tallystick.validator import (
     answers,
     body,
@@ -32,7 +32,6 @@ from tallystick.validator import (
     problem,
     queries,
     routes,
-    schema,
     stories,
 )
 from tallystick.validator.access import NOTHING, Doorkeeper, Scope
@@ -50,6 +49,7 @@ from tallystick.validator.params import SIZE_MAX
 from tallystick.validator.privacydoor import PrivacyDoor
 from tallystick.validator.problem import Problem
 from tallystick.validator.sequencer import Sequencer
+from tallystick.validator.statusread import status_of
 from tallystick.validator.witness import Witness
 
 T = TypeVar("T")
@@ -351,32 +351,7 @@ class _Handlers(LogDoors, PrivacyDoor, FeedDoor, PageDoor):
 
     async def status(self, _: Request) -> Response:
         """GET /v1/status."""
-        return await self._asked(self._status)
-
-    def _status(self, connection: Connection) -> answers.Status:
-        sequencer = self._sequencer
-        devices, decisions, claims, refused_records = queries.totals(connection)
-        return answers.Status(
-            self._config.name,
-            self._config.origin,
-            b64u(sequencer.keys.id),
-            sequencer.failure is None,
-            sequencer.failure,
-            sequencer.log.tree.size,
-            queries.published(connection),
-            sequencer.log.now_ms(),
-            devices,
-            decisions,
-            claims,
-            refused_records,
-            queries.states(connection),
-            sequencer.waiting,
-            queries.rows_of(connection, schema.custody_missing),
-            queries.contradictions(connection),
-            sequencer.refusals.totals(),
-            dict(sequencer.peers),
-            sequencer.circle.told(),
-        )
+        return await self._asked(partial(status_of, sequencer=self._sequencer))
 
     async def health(self, _: Request) -> Response:
         """GET /healthz."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from tallystick.validator import answers, pageanswers, stories
+from tallystick.validator import answers, pageanswers, statusread, stories
 from tallystick.validator.limits import (
     PAGE_ROWS_DEFAULT,
     PAGE_ROWS_MAX,
@@ -217,8 +217,8 @@ ROUTES = (
     Route("GET", "/", "page", "The page for people.", HTML, "HTML.", (), ()),
     Route("GET", "/ui/app.js", "page_script", "Its script.", SCRIPT, "JavaScript.", (), ()),
     Route("GET", "/ui/style.css", "page_style", "Its style.", STYLE, "CSS.", (), ()),
-    Route("GET", "/v1/status", "status", "What is held, what is refused and why.", answers.Status,
-          "Counts."),
+    Route("GET", "/v1/status", "status", "What is held, what is refused and why.",
+          statusread.Status, "Counts."),
     Route("GET", "/healthz", "health", "Alive.", answers.Health, "Yes.", (), ()),
     Route("GET", "/readyz", "ready", "Takes batches.", answers.Health, "Yes.", (), (503,)),
     Route("GET", "/openapi.json", "openapi", "This document.", JSON, "It.", (), ()),

@@ -202,6 +202,9 @@ async function log() {
   const others = names.filter((name) => name !== origin);
   const start = Math.max(0, Number(size) - 50);
   const page = await ask(`/v1/entries?start=${start}&count=50`);
+  const { witnesses } = (await ask("/v1/status")).cosignatures;
+  const behind = witnesses.filter((one) => one.behind).map((one) =>
+    one.size === null ? `${one.name}, which has cosigned nothing` : `${one.name}, at ${one.size} since ${time(one.time_s * 1000)}`);
   const rows = node("ul", { class: "rows" });
   for (const one of [...page.entries].reverse()) {
     rows.append(node("li", {}, node("strong", {}, `${one.index}`), ` ${KINDS[one.kind] || `kind ${one.kind}`} `,
@@ -211,7 +214,8 @@ async function log() {
     title: "The log",
     parts: [
       facts([["origin", origin], ["size", size], ["root", node("span", { class: "id" }, root)],
-        ["signed by", own.join(", ") || "nobody"], ["cosigned by", others.join(", ") || "nobody yet"]]),
+        ["signed by", own.join(", ") || "nobody"], ["cosigned by", others.join(", ") || "nobody yet"],
+        ["witnesses behind", behind.join("; ") || (witnesses.length ? "none" : "no witness is configured")]]),
       node("h2", {}, "Its newest entries"), rows,
     ],
   };
