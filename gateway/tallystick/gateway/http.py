@@ -7,6 +7,7 @@ import msgspec
 
 from tallystick.evidence.errors import TallyError, TransportError
 from tallystick.gateway import limits
+from tallystick.gateway.answertime import AnswerTime
 
 COSE = "application/cose"
 
@@ -41,6 +42,7 @@ class Http:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self._time = AnswerTime(limits.HTTP_ANSWER_S_MAX)
         timeout = httpx2.Timeout(limits.HTTP_READ_S_MAX, connect=limits.HTTP_CONNECT_S_MAX)
         self._client = httpx2.Client(timeout=timeout, follow_redirects=False)
 
@@ -53,23 +55,33 @@ class Http:
         return self._request("GET", path, b"", {})
 
     def _request(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> bytes:
+        parts = []
+        size = 0
         try:
-            with self._client.stream(
-                method, self.url + path, content=body or None, headers=headers
-            ) as response:
-                parts = []
-                size = 0
+            with (
+                self._time,
+                self._client.stream(
+                    method,
+                    self.url + path,
+                    content=body or None,
+                    headers=headers,
+                    extensions={"trace": self._time.trace},
+                ) as response,
+            ):
                 for part in response.iter_bytes():
                     size += len(part)
                     if size > limits.ANSWER_BYTES_MAX:
                         raise TransportError("too-large", f"{self.url}: an answer without end")
                     parts.append(part)
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ssl.SSLError) as error:
-            what = str(error) or type(error).__name__
+            what = self._time.problem() or str(error) or type(error).__name__
             raise TransportError("unreachable", f"{self.url}: {what}") from error
+        # One that is cut off may look like one that ends.
+        if self._time.problem() is not None:
+            raise TransportError("unreachable", f"{self.url}: {self._time.problem()}")
         answer = b"".join(parts)
         if response.status_code != httpx2.codes.OK:
-            raise _refusal(response.status_code, answer)
+            raise refusal_of(response.status_code, answer)
         return answer
 
     def close(self) -> None:
@@ -77,7 +89,8 @@ class Http:
         self._client.close()
 
 
-def _refusal(status: int, body: bytes) -> Refusal:
+def refusal_of(status: int, body: bytes) -> Refusal:
+    """What an answer that is not 200 says."""
     try:
         problem = msgspec.json.decode(body, type=_Problem)
     except (msgspec.DecodeError, UnicodeDecodeError):
