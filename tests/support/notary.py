@@ -18,8 +18,8 @@ class Notary:
         self.name = name
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._config = load(folder, list(fleets), bind=f'"127.0.0.1:{self.port}"')
-        signer, self.credential = Fleet("notary").member("validator", SUBJECT_VALIDATOR)
+        self._config = load(folder, list(fleets), owner=name, bind=f'"127.0.0.1:{self.port}"')
+        signer, self.credential = Fleet(name).member("validator", SUBJECT_VALIDATOR)
         self.key = signer.public_key()
         self.service: Service | None = None
 
@@ -37,13 +37,13 @@ class Notary:
 
     def peer(self, send: Send = "full") -> Peer:
         """As a gateway knows it."""
-        config = ValidatorConfig(name=self.name, url=self.url, key=("notary", self.key), send=send)
-        return Peer(config, "notary", self.key)
+        config = ValidatorConfig(name=self.name, url=self.url, key=(self.name, self.key), send=send)
+        return Peer(config, self.name, self.key)
 
     @property
     def toml(self) -> str:
         """Its lines in a gateway's configuration."""
         from tallystick.evidence.root import format_root
 
-        line = format_root("notary", self.key)
+        line = format_root(self.name, self.key)
         return f'[[validators]]\nname = "{self.name}"\nurl = "{self.url}"\nkey = "{line}"\n'

@@ -77,6 +77,7 @@ ZSTD_LEVEL = 1
 ANSWER_BYTES_MAX = 16 << 20
 HTTP_CONNECT_S_MAX = 5.0
 HTTP_READ_S_MAX = 60.0
+HTTP_ANSWER_S_MAX = 120.0  # for a whole answer, however it comes
 RETRY_S_MIN = 0.2
 RETRY_S_MAX = 60.0
 KEY_CHANGES_S = 2.0  # how often a validator is told of key changes that no batch brings
