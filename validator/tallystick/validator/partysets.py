@@ -53,54 +53,67 @@ def _check_made(work: Work, key: SetKey, device: bytes) -> None:
             )
 
 
+_COUNTED = Prepared(
+    sa.select(schema.claims.c.device, sa.func.count())
+    .where(schema.claims.c.party_set == sa.bindparam("party_set"))
+    .group_by(schema.claims.c.device)
+)
+
+
+class KnownSet:
+    """A party set, and how many claims each device has in it; None: not counted yet."""
+
+    def __init__(self, number: int, counts: dict[bytes, int] | None) -> None:
+        self.number = number
+        self._counts = counts
+
+    def claims_of(self, work: Work, device: bytes) -> int:
+        """How many this device made."""
+        if self._counts is None:
+            # Nothing of it waits to be written: each claim is counted here before it is placed.
+            rows = _COUNTED.rows(work.connection, party_set=self.number)
+            self._counts = {row[0]: row[1] for row in rows}
+        return self._counts.get(device, 0)
+
+    def count(self, work: Work, device: bytes) -> None:
+        """One claim more."""
+        known = self.claims_of(work, device)
+        if self._counts is not None:
+            self._counts[device] = known + 1
+
+
+# By profile and parties.
+_Sets = dict[tuple[bytes, bytes], KnownSet]
+
+
 class PartySets:
     """Finds or makes the party set of a claim; a fixed number of look-ups whatever is open."""
 
     def __init__(self, profiles: dict[bytes, Profile]) -> None:
         self._profiles = profiles
         self.nearby = Nearby(profiles)
-        # (namespace, interaction) -> (profile, parties) -> party set
-        self._recent: Recent[tuple[str, bytes], dict[tuple[bytes, bytes], int]] = Recent(
-            INTERACTIONS_CACHED_MAX
-        )
-        self._counts: Recent[tuple[int, bytes], int] = Recent(INTERACTIONS_CACHED_MAX)
+        # By namespace and interaction.
+        self._recent: Recent[tuple[str, bytes], _Sets] = Recent(INTERACTIONS_CACHED_MAX)
         self._next: int | None = None
 
     def forget(self) -> None:
         """After a rollback."""
         self._recent.clear()
-        self._counts.clear()
         self.nearby.forget()
         self._next = None
 
     def check(self, work: Work, key: SetKey, device: bytes) -> None:
         """Unverified("over-quota") where the interaction or the set takes no more of a device."""
         sets = self._sets(work, key.namespace, key.interaction)
-        number = sets.get((key.profile, key.parties))
-        if number is None:
+        found = sets.get((key.profile, key.parties))
+        if found is None:
             if len(sets) >= SETS_PER_DEVICE_MAX:
                 _check_made(work, key, device)
-        elif self._count(work, number, device) >= CLAIMS_PER_SET_AND_DEVICE_MAX:
+        elif found.claims_of(work, device) >= CLAIMS_PER_SET_AND_DEVICE_MAX:
             raise Unverified(
                 "over-quota",
                 f"more than {CLAIMS_PER_SET_AND_DEVICE_MAX} claims of a device in a party set",
             )
-
-    def _count(self, work: Work, number: int, device: bytes) -> int:
-        count = self._counts.get((number, device))
-        if count is None:
-            table = schema.claims
-            count = (
-                work.written(table)
-                .execute(
-                    sa.select(sa.func.count())
-                    .select_from(table)
-                    .where(table.c.party_set == number, table.c.device == device)
-                )
-                .scalar_one()
-            )
-            self._counts.put((number, device), count)
-        return count
 
     def place(self, work: Work, claim: Claim, key: SetKey, device: bytes, entry: int) -> int:
         """The set of a claim that was logged at `entry`; its finding is due."""
@@ -110,9 +123,9 @@ class PartySets:
             # One device, two sets of one interaction: its two claims may contradict each other.
             self._touch_others(work, sets, device)
         if found is not None:
-            work.dirty.add(found)
-            self._counts.put((found, device), self._count(work, found, device) + 1)
-            return found
+            work.dirty.add(found.number)
+            found.count(work, device)
+            return found.number
         return self._make(work, claim, key, sets, entry, device)
 
     def _make(
@@ -120,7 +133,7 @@ class PartySets:
         work: Work,
         claim: Claim,
         key: SetKey,
-        sets: dict[tuple[bytes, bytes], int],
+        sets: _Sets,
         entry: int,
         device: bytes,
     ) -> int:
@@ -131,8 +144,7 @@ class PartySets:
             self._next = (newest.scalar_one() or 0) + 1
         number = self._next
         self._next += 1
-        sets[key.profile, key.parties] = number
-        self._counts.put((number, device), 1)
+        sets[key.profile, key.parties] = KnownSet(number, {device: 1})
         profile = self._profiles.get(claim.profile)
         deadline_ms = None if profile is None else profile.deadline_ms
         work.insert(
@@ -156,9 +168,7 @@ class PartySets:
         )
         return number
 
-    def _sets(
-        self, work: Work, namespace: str, interaction: bytes
-    ) -> dict[tuple[bytes, bytes], int]:
+    def _sets(self, work: Work, namespace: str, interaction: bytes) -> _Sets:
         key = (namespace, interaction)
         known = work.interactions.get(key)
         if known is None:
@@ -168,19 +178,20 @@ class PartySets:
                 rows = _OF_INTERACTION.rows(
                     work.connection, namespace=namespace, interaction=interaction
                 )
-                known = {(row[0], row[1]): row[2] for row in rows}
+                known = {(row[0], row[1]): KnownSet(row[2], None) for row in rows}
                 self._recent.put(key, known)
             work.interactions[key] = known
         return known
 
     @staticmethod
-    def _touch_others(work: Work, sets: dict[tuple[bytes, bytes], int], device: bytes) -> None:
+    def _touch_others(work: Work, sets: _Sets, device: bytes) -> None:
         table = schema.claims
+        numbers = [found.number for found in sets.values()]
         work.dirty.update(
             work.written(table)
             .execute(
                 sa.select(table.c.party_set)
-                .where(table.c.device == device, table.c.party_set.in_(list(sets.values())))
+                .where(table.c.device == device, table.c.party_set.in_(numbers))
                 .distinct()
             )
             .scalars()

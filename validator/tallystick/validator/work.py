@@ -6,7 +6,7 @@ Nothing outside changes before the transaction is durable; `Caches` are dropped 
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tallystick.validator.custody import Offered
     from tallystick.validator.devicelog import DeviceLog
     from tallystick.validator.identities import Known
+    from tallystick.validator.partysets import KnownSet
 
 CHUNK = 500  # bound variables in one statement
 
@@ -83,6 +84,42 @@ def _compiled(statement: Any, dialect: sa.Dialect) -> _Compiled:
     return str(made), made.positiontup, processors
 
 
+class Reads(Protocol):
+    """What is read: in a transaction of the sequencer, or in a worker's snapshot."""
+
+    connection: Connection
+    logs: "dict[tuple[bytes, bytes], DeviceLog]"
+
+    def written(self, *tables: sa.Table) -> Connection:
+        """The connection, to query these tables."""
+
+    def logged(self) -> Connection:
+        """The connection, to query the log's entries."""
+
+    def entry_of(self, digest: bytes) -> int | None:
+        """The index of a logged statement, or None."""
+
+
+class Snapshot:
+    """What a worker reads: one moment of the store, in which nothing waits to be written."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.logs: dict[tuple[bytes, bytes], DeviceLog] = {}
+
+    def written(self, *_: sa.Table) -> Connection:
+        """The connection."""
+        return self.connection
+
+    def logged(self) -> Connection:
+        """The connection."""
+        return self.connection
+
+    def entry_of(self, digest: bytes) -> int | None:
+        """The index of a logged statement, or None."""
+        return entry_of(self.connection, digest)
+
+
 class Work:
     """What one batch, or one tick of the background, does to the store."""
 
@@ -100,9 +137,17 @@ class Work:
         self.logs: dict[tuple[bytes, bytes], DeviceLog] = {}
         self.known: dict[bytes, Known] = {}
         # (namespace, interaction) -> (profile, parties) -> party set, of this transaction
-        self.interactions: dict[tuple[str, bytes], dict[tuple[bytes, bytes], int]] = {}
+        self.interactions: dict[tuple[str, bytes], dict[tuple[bytes, bytes], KnownSet]] = {}
         self._rows: dict[sa.Table, list[dict[str, Any]]] = {}
         self._entries: dict[bytes, int] = {}
+
+        # What workers found so far counts for nothing: what it was found from is not there any more.
+        self.recall = False
+
+    def logged(self) -> Connection:
+        """The connection, after the entries of this transaction were written: to query them."""
+        self.group.flush()
+        return self.connection
 
     def insert(self, table: sa.Table, **row: object) -> None:
         """A row for the end of the transaction."""
@@ -134,9 +179,7 @@ class Work:
         """The index of a logged statement, or None."""
         entry = self._entries.get(digest)
         if entry is None:
-            entry = self.connection.execute(
-                sa.select(schema.entries.c.entry).where(schema.entries.c.digest == digest)
-            ).scalar_one_or_none()
+            entry = entry_of(self.connection, digest)
             if entry is not None:
                 self._entries[digest] = entry
         return entry
@@ -160,8 +203,26 @@ class Work:
         if self.dirty:
             mark_dirty(self, self.dirty)
             self.dirty.clear()
+        if self.recall:
+            recall(self.connection)
         for reason, count in self.refused.items():
             add_refusals(self.connection, reason, count)
+
+
+def entry_of(connection: Connection, digest: bytes) -> int | None:
+    """The index of a logged statement, or None."""
+    entry: int | None = connection.execute(
+        sa.select(schema.entries.c.entry).where(schema.entries.c.digest == digest)
+    ).scalar_one_or_none()
+    return entry
+
+
+def recall(connection: Connection) -> None:
+    """All sets that were given to workers are due again; what is found of them counts no more."""
+    table = schema.party_sets
+    connection.execute(
+        sa.update(table).where(table.c.portion.is_not(None)).values(dirty=True, portion=None)
+    )
 
 
 def add_refusals(connection: Connection, reason: str, count: int) -> None:
