@@ -134,7 +134,7 @@ def test_help_has_examples() -> None:
 
 def test_a_credential_for_another_key_is_refused(tmp_path: Path, fleet: Fleet) -> None:
     from tallystick.evidence.cbor import encode
-    from tallystick.validator.sequencer import own_keys
+    from tallystick.validator.ownkeys import own_keys
 
     path = write_config(tmp_path / "v", [fleet])
     _, other = Fleet("notary").member("someone", 2)

@@ -20,8 +20,9 @@ from tallystick.tools.softhsm import SoftHsm
 from tallystick.validator import check as checks
 from tallystick.validator import config as configs
 from tallystick.validator import sequencer as module
+from tallystick.validator.ownkeys import own_keys
 from tallystick.validator.problem import Problem
-from tallystick.validator.sequencer import Sequencer, own_keys
+from tallystick.validator.sequencer import Sequencer
 
 ACME = Fleet("acme")
 WAIT_S = 20

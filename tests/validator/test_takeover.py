@@ -21,7 +21,7 @@ from support.validating import Gateway, compress, handover, load, write_config
 from tallystick.evidence import batchanswer, checkpoint, receipt
 from tallystick.tools.postgres import Postgres
 from tallystick.validator import service
-from tallystick.validator.sequencer import close_keys, own_keys
+from tallystick.validator.ownkeys import close_keys, own_keys
 from tallystick.validator.storefaults import StoreAway
 
 S_MAX = 40

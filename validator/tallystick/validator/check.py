@@ -12,9 +12,10 @@ from tallystick.hw.peersfolder import read_folder
 from tallystick.validator import schema
 from tallystick.validator._postgresql import of_server
 from tallystick.validator.config import Config
+from tallystick.validator.ownkeys import close_keys, own_keys
 from tallystick.validator.place import Server
 from tallystick.validator.retention import KIND_NAMES
-from tallystick.validator.sequencer import close_keys, own_keys, read_profiles
+from tallystick.validator.sequencer import read_profiles
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 

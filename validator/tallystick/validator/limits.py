@@ -109,8 +109,19 @@ WORKER_SILENT_S = 3.0  # then it counts for nothing, and the sequencer does the 
 WORKER_IDLE_S_MIN = 0.002  # between two looks when nothing waits; doubled each time
 WORKER_IDLE_S_MAX = 0.05
 WORKER_RETRY_S_MAX = 5.0
+PROPOSALS_PER_TICK_MAX = 8
 # A session that is stopped in the middle of a transaction ends, and its locks with it.
 WORKER_STOPPED_MS_MAX = 15_000
+
+# --- verification ahead (docs/adr/0016) ------------------------------------------------------
+INBOX_BATCH_BYTES_MIN = 8_192  # compressed; of a shorter one, handing over costs more than it saves
+INBOX_BYTES_MAX = 64 << 20  # of copies, so that 8 MiB each of a queue that is full do not lie there
+INBOX_LANE_BYTES_MAX = 16 << 20  # of one fleet
+INBOX_POLL_S = 0.01  # for facts of batches that wait
+INBOX_LOOK_S = 1.0  # for workers that came or went
+AHEAD_FACTS_MAX = 65_536  # signatures of a batch: 2 MiB
+HINTS_CACHED_MAX = 65_536
+KEYS_PER_HINT_MAX = 4  # hints are eight bytes of a digest; more of one were made on purpose
 
 # --- privacy -------------------------------------------------------------------------------
 SCOPE_ROWS_MAX = 1_024  # fleets, devices, namespaces or interactions of one reader, each

@@ -38,6 +38,7 @@ from tallystick.validator.tables_findings import (
     verdict_parties,
     verdicts,
 )
+from tallystick.validator.tables_inbox import inbox
 from tallystick.validator.tables_log import (
     cosignatures,
     entries,
@@ -76,6 +77,7 @@ __all__ = [
     "heads",
     "holds",
     "identities",
+    "inbox",
     "keys",
     "logs",
     "meta",
@@ -100,5 +102,5 @@ __all__ = [
     "workers",
 ]
 
-VERSION = 7
+VERSION = 8
 BIG, TEXT = portable.BIG, portable.TEXT

@@ -14,18 +14,14 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from tallystick.evidence import cose, enrolment
-from tallystick.evidence.credential import Credential, verify_credential
-from tallystick.evidence.enrolment import SUBJECT_VALIDATOR
 from tallystick.evidence.erasure import Erasure
 from tallystick.evidence.errors import KeyDriverError, Malformed, TallyError
-from tallystick.evidence.keys import EDDSA
 from tallystick.evidence.kinds import PROFILE
 from tallystick.evidence.limits import STATEMENT_BYTES_MAX
 from tallystick.evidence.note import NoteKey
 from tallystick.evidence.peerfile import VerifiedPeerFile
 from tallystick.evidence.profile import Profile, SignedProfile
-from tallystick.hw.secret import open_key
-from tallystick.hw.signer import Signer
+from tallystick.evidence.vouched import vouched
 from tallystick.validator import body, publication, putback
 from tallystick.validator.answers import Erased, PeerState, Published
 from tallystick.validator.candidate import Candidate
@@ -34,6 +30,7 @@ from tallystick.validator.config import Config
 from tallystick.validator.door import Door
 from tallystick.validator.identities import Identities
 from tallystick.validator.imported import witnesses_of
+from tallystick.validator.inbox import NOTHING, Copy, Inbox
 from tallystick.validator.ingest import Ingest
 from tallystick.validator.lanes import STRANGERS, Lanes
 from tallystick.validator.limits import (
@@ -43,8 +40,10 @@ from tallystick.validator.limits import (
     RETRY_S,
     TICK_S,
 )
-from tallystick.validator.log import Log, LogKeys
+from tallystick.validator.log import Log
+from tallystick.validator.ownkeys import close_keys, own_keys
 from tallystick.validator.partysets import PartySets
+from tallystick.validator.place import Server
 from tallystick.validator.policies import Policies
 from tallystick.validator.privacy import Privacy
 from tallystick.validator.problem import Problem
@@ -65,44 +64,6 @@ T = TypeVar("T")
 def wall_ms() -> int:
     """The machine's clock."""
     return time.time_ns() // 1_000_000
-
-
-def own_keys(config: Config) -> LogKeys:
-    """Open the keys; the id is that of the first enrolled key, for life."""
-    signer = open_key("key", config.key, config.key_pin_file)
-    try:
-        notes = open_key("note_key", config.note_key, config.note_key_pin_file)
-    except BaseException:
-        signer.close()
-        raise
-    try:
-        return _checked(config, signer, notes)
-    except BaseException:
-        close_keys(signer, notes)
-        raise
-
-
-def close_keys(signer: Signer, notes: Signer) -> None:
-    """Give both back."""
-    notes.close()
-    signer.close()
-
-
-def _checked(config: Config, signer: Signer, notes: Signer) -> LogKeys:
-    if notes.alg != EDDSA:
-        raise Malformed("wrong-alg", "note_key: C2SP checkpoints need an Ed25519 key")
-    id_ = signer.public_key().thumbprint()
-    if config.credential is not None:
-        statements = list(config.credential)
-        root = enrolment.parse(statements[0]).iss
-        if root in config.roots:
-            identity = verify_credential(Credential(statements), config.roots, None)
-            if identity.subject != SUBJECT_VALIDATOR:
-                raise Malformed("not-enrolled", "credential: it is not a validator's")
-            if identity.key != signer.public_key():
-                raise Malformed("wrong-key", "credential: it is for another key than `key`")
-            id_ = identity.id
-    return LogKeys(config.name, config.origin, id_, signer, notes)
 
 
 def read_profiles(config: Config) -> dict[bytes, Profile]:
@@ -153,7 +114,10 @@ class Sequencer:
         )
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._busy = False
         self.store = Store(config.store)
+        # What waits is looked at by workers meanwhile (inbox.py), where several processes may be.
+        self.inbox = Inbox(config.store) if isinstance(config.store, Server) else None
         try:
             self.log = Log(self.store, self.keys, clock)
             polls_s = [peer.poll_s for peer in config.peers]
@@ -215,11 +179,27 @@ class Sequencer:
 
         lane: its fleet, as `door` found it.
         """
-        job = partial(self._batch, compressed)
-        return self.hand_in("batch", job, f"fleet {lane}")
+        copy = None
+        if self.inbox is not None and (self._busy or self.waiting):
+            # Only then: who comes first is answered sooner than anybody could look at it.
+            copy = self.inbox.offer(compressed, lane)
+        try:
+            future = self.hand_in("batch", partial(self._batch, compressed, copy), f"fleet {lane}")
+        except BaseException:
+            self._forget(copy)
+            raise
+        # Whatever becomes of it: answered, given up for another one, or nobody waits any more.
+        future.add_done_callback(lambda _: self._forget(copy))
+        return future
 
-    def _batch(self, compressed: bytes) -> bytes:
-        return self.ingest.batch(body.decompress(compressed))
+    def _batch(self, compressed: bytes, copy: Copy | None) -> bytes:
+        facts = NOTHING if self.inbox is None or copy is None else self.inbox.take(copy)
+        with vouched(facts):
+            return self.ingest.batch(body.decompress(compressed))
+
+    def _forget(self, copy: Copy | None) -> None:
+        if self.inbox is not None and copy is not None:
+            self.inbox.drop(copy)
 
     def publish(self, data: bytes, address: str) -> "Future[Published]":
         """Hand in a publication; Malformed, or Problem("over-quota"), before any work is done.
@@ -271,6 +251,8 @@ class Sequencer:
 
     def start(self) -> None:
         """Begin to work."""
+        if self.inbox is not None:
+            self.inbox.start()
         self._thread = threading.Thread(
             target=self._run, name=f"sequencer {self.config.name}", daemon=True
         )
@@ -284,6 +266,8 @@ class Sequencer:
         while not self._jobs.empty():
             _, _, future = self._jobs.get_nowait()
             _refuse(future, Problem("not-ready", "the validator is stopping", status=503))
+        if self.inbox is not None:
+            self.inbox.stop()
         if not self.store.lost:
             self.refusals.save()
         self.store.close()
@@ -306,7 +290,9 @@ class Sequencer:
         except queue.Empty:
             pass
         else:
+            self._busy = True
             self._do(*job)
+            self._busy = False
         return self._tick()
 
     def _do(self, what: str, job: Callable[[], Any], future: "Future[Any]") -> None:

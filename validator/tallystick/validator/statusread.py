@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection
 from tallystick.evidence.keys import b64u
 from tallystick.validator import queries, schema
 from tallystick.validator.answers import Id, ImportedPeer, Index, Milliseconds, PeerState
+from tallystick.validator.inbox import Ahead
 from tallystick.validator.limits import COSIGN_LAG_MS_MAX
 from tallystick.validator.sequencer import Sequencer
 
@@ -61,6 +62,8 @@ class Status(Struct):
     circle: list[ImportedPeer]
     # Of this log's checkpoints (docs/protocol.md, 8.4).
     cosignatures: Cosignatures
+    # Null on SQLite, where one process does everything.
+    ahead: Ahead | None
 
 
 def status_of(connection: Connection, sequencer: Sequencer) -> Status:
@@ -88,6 +91,7 @@ def status_of(connection: Connection, sequencer: Sequencer) -> Status:
         dict(sequencer.peers),
         sequencer.circle.told(),
         cosignatures_of(connection, list(sequencer.witnessed_logs), now_ms),
+        None if sequencer.inbox is None else sequencer.inbox.told(),
     )
 
 

@@ -9,6 +9,10 @@ PUBLISHED = "published"  # the checkpoint is durable, no receipt has left
 ANSWERED = "answered"  # the answer is stored
 WITNESSED = "witnessed"  # another log's checkpoint is stored and not cosigned
 TILED = "tiled"  # tiles and bundles are written, the checkpoint over them is not
+# An ingest worker's (ingestduty.py):
+LOCKED = "locked"  # a batch is taken, nothing of it was looked at
+LOOKED = "looked"  # its signatures are verified, nothing is written
+HANDED = "handed"  # its facts are committed
 
 _hook: Callable[[str], None] | None = None
 

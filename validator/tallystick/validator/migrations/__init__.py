@@ -20,6 +20,7 @@ from tallystick.validator.migrations import (
     v005_neighbours,
     v006_stories,
     v007_workers,
+    v008_inbox,
 )
 
 Step = Callable[[Operations], None]
@@ -32,6 +33,7 @@ STEPS: tuple[Step, ...] = (
     v005_neighbours.step,
     v006_stories.step,
     v007_workers.step,
+    v008_inbox.step,
 )
 
 

@@ -1,0 +1,96 @@
+"""A sequencer on PostgreSQL whose turns a test takes by hand, and workers of the test's own."""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlalchemy.engine import Connection
+
+from support.devices import Fleet
+from support.validating import Clock, load, write_config
+from tallystick.evidence.errors import TallyError
+from tallystick.validator.ingestduty import IngestDuty
+from tallystick.validator.place import Server, parse_place
+from tallystick.validator.sequencer import Sequencer
+from tallystick.validator.workers import Worker
+
+S_MAX = 30.0
+KEPT = ("key", "note.key", "credential.cbor")
+
+
+def until(true: Callable[[], bool], what: str) -> None:
+    """Wait for another thread or process; fails after S_MAX."""
+    end = time.monotonic() + S_MAX
+    while not true():
+        assert time.monotonic() < end, what
+        time.sleep(0.002)
+
+
+def same_keys(folder: Path, of: Path) -> Path:
+    """A folder whose validator has the keys of another one: it signs the same."""
+    folder.mkdir()
+    for name in KEPT:
+        shutil.copy(of / name, folder / name)
+    shutil.copytree(of / "profiles", folder / "profiles")
+    return folder
+
+
+class Crew:
+    """A sequencer that is open and does nothing by itself; `worker` looks ahead of it."""
+
+    def __init__(self, folder: Path, fleets: list[Fleet], url: str, tables: str = "") -> None:
+        write_config(folder, fleets)
+        config = load(folder, fleets, store=f'"{url}"', tables=tables)
+        self.sequencer = Sequencer(config, Clock())
+        place = parse_place(url, folder)
+        assert isinstance(place, Server)
+        assert self.sequencer.inbox is not None
+        self.server, self.inbox = place, self.sequencer.inbox
+        self.stop = threading.Event()
+        self.worker = Worker(place, [IngestDuty()], self.stop)
+
+    def begin(self) -> None:
+        """The worker says that it lives, and copies are made from now on."""
+        self.worker.turn()
+        self.inbox.start()
+
+    def close(self) -> None:
+        self.worker.close()
+        self.sequencer.stop()
+
+    def count(self, where: str = "true") -> int:
+        """Rows of the inbox."""
+
+        def ask(connection: Connection) -> int:
+            found = connection.exec_driver_sql(f"SELECT count(*) FROM inbox WHERE {where}")
+            return int(found.scalar_one())
+
+        with self.sequencer.store.read() as connection:
+            return ask(connection)
+
+    def answers(self, batches: list[bytes], lanes: list[str] | None = None) -> list[object]:
+        """What each gets, when all of them wait before the first one is taken and workers are idle.
+
+        batches: compressed. The first is never copied: who comes first is served at once.
+        """
+        before = self.inbox.told()
+        futures = [
+            self.sequencer.submit(data, "acme" if lanes is None else lanes[nth])
+            for nth, data in enumerate(batches)
+        ]
+        copied = self.inbox.told().waiting - before.waiting
+        until(lambda: self.count() + self.inbox.told().looked_at >= copied, "not copied")
+        while self.worker.turn():
+            pass
+        until(lambda: self.inbox.told().looked_at == copied, "not collected")
+        found: list[object] = []
+        for future in futures:
+            while not future.done():
+                self.sequencer.turn(0)
+            error = future.exception()
+            if error is not None:
+                assert isinstance(error, TallyError)
+            found.append(future.result() if error is None else (error.reason, error.message))
+        return found
