@@ -23,6 +23,7 @@ from tallystick.gateway.folder import Folder
 from tallystick.gateway.http import Http
 from tallystick.gateway.identity import open_signing, own_identity, peer_of
 from tallystick.gateway.joinconfig import JoinConfig
+from tallystick.gateway.status import status_of
 from tallystick.gateway.store import open_reader
 from tallystick.hw.peersfolder import read_folder
 
@@ -55,7 +56,7 @@ def check(config: Config) -> list[Check]:
         _try("store", lambda: _store(config.store), "make the folder writable for this user"),
         *([_serial_check(config)] if config.serial else []),
         *([_join_check(config.join)] if config.join else []),
-        _try("broker", lambda: _broker(config.broker), "start the broker, or correct broker.url"),
+        _try("broker", lambda: _broker(config), "start the broker, or correct broker.url"),
     ]
     return made + [
         _try(
@@ -189,7 +190,29 @@ def _serial(config: Config) -> str:
     return "; ".join(found)
 
 
-def _broker(config: BrokerConfig) -> str:
+def _broker(config: Config) -> str:
+    if _is_open(config.store):
+        # Where a certificate's name is the client's, a second client would end its connection.
+        running = status_of(config.store)["process"]
+        if running["connected"]:
+            return f"{config.broker}: the running gateway is connected"
+        said = running["error"] or "the running gateway has no connection"
+        raise TransportError("no-uplink", f"{config.broker}: {said}")
+    return _answers(config.broker)
+
+
+def _is_open(store: Path) -> bool:
+    # Looked at and not tried: a lock that is held for a moment would refuse a gateway that starts.
+    try:
+        inode = Path(f"{store}.lock").stat().st_ino
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return False
+    held = [line.split() for line in lines if "->" not in line]
+    return any(row[1] == "FLOCK" and row[5].rpartition(":")[2] == str(inode) for row in held)
+
+
+def _answers(config: BrokerConfig) -> str:
     # Under another name than the gateway's: the same one would take its connection away.
     probe = BrokerConfig(
         **{**config.__dict__, "client_id": f"{config.client_id[:100]}-check-{os.getpid()}"}

@@ -17,6 +17,7 @@ from tallystick.gateway import logs, service
 from tallystick.gateway import status as statuses
 from tallystick.tools._interrupt import until_signalled
 from tallystick.tools._screen import screen
+from tallystick.tools.brokerfiles.cli import broker_config
 
 CONFIG = click.option(
     "--config",
@@ -42,6 +43,9 @@ Examples:
 )
 def gateway() -> None:
     """Run, check and watch a gateway."""
+
+
+gateway.add_command(broker_config)
 
 
 @gateway.command(

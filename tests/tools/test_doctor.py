@@ -1,0 +1,260 @@
+"""`tally doctor`: a site as it should be, and each risk by its name on a broker that has it."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from support.brokersite import Site, Written
+from support.devices import Fleet
+from support.notary import Notary
+from support.site import until
+from tallystick.gateway.config import Config, load
+from tallystick.gateway.service import Gateway
+from tallystick.tools.doctor import brokerconf, brokerprobe, certificates, machine, validators
+from tallystick.tools.doctor.findings import BAD, GOOD, NOT_CHECKED, RISK, Finding
+from tallystick.tools.main import cli
+from tallystick.tools.mosquitto import Mosquitto, free_port
+
+pytestmark = pytest.mark.usefixtures("mosquitto")
+DAY_S = 86_400
+
+
+def doctor(*options: object) -> tuple[int, dict[str, dict[str, str]]]:
+    done = CliRunner().invoke(cli, ["doctor", *map(str, options), "--json"])
+    assert done.exit_code in {0, 1}, done.exception
+    return done.exit_code, {row["check"]: row for row in json.loads(done.output)["checks"]}
+
+
+def levels(found: list[Finding]) -> dict[str, str]:
+    return {item.name: item.level for item in found}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    return Site(tmp_path_factory.mktemp("site"))
+
+
+@pytest.fixture(scope="module")
+def broker(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Written]:
+    with Written(tmp_path_factory.mktemp("broker"), site) as started:
+        yield started
+
+
+@pytest.fixture
+def config(site: Site) -> Config:
+    return load(site.member("gw-1").path / "gateway.toml")
+
+
+@pytest.mark.usefixtures("broker")
+def test_a_broker_as_it_was_written_is_good(site: Site, config: Config) -> None:
+    _, found = doctor("--config", config.source)
+    expected = {
+        "credential", "key", "broker's certificate", "broker.ca", "broker.cert",
+        "enrolment of this gateway", "anonymous clients", "retained messages", "packet limit",
+        "access list", "broker's file", "broker: persistence", "broker: autosave", "broker: queue",
+        "broker: anonymous clients", "broker: TLS", "broker: access list", "broker: client names",
+        "broker: retain_available", "broker: max_packet_size",
+    }  # fmt: skip
+    assert {name for name in expected if found[name]["level"] != GOOD} == set()
+    # It saw the file of the broker that runs, by itself.
+    assert "process" in found["broker's file"]["found"]
+    # Nobody configured a validator here.
+    assert found["validators"]["level"] == RISK
+    # And on the broker's machine alone.
+    code, alone = doctor("--config", "none.toml", "--broker-conf", site.files / "mosquitto.conf")
+    assert code == 0
+    assert {row["level"] for row in alone.values()} == {GOOD}
+
+
+@pytest.mark.usefixtures("broker")
+def test_a_gateway_that_runs_keeps_its_connection(config: Config) -> None:
+    gateway = Gateway(config)
+    gateway.start()
+    try:
+        until(lambda: gateway.broker.subscribed, "the subscription")
+        session = gateway.broker._session
+        gateway._tell()
+        _, found = doctor("--config", config.source)
+        assert found["anonymous clients"]["level"] == GOOD
+        assert found["access list"]["level"] == GOOD
+        assert "broker" not in found
+        assert gateway.broker.subscribed
+        assert gateway.broker._session == session
+    finally:
+        gateway.stop()
+
+
+def test_an_open_broker_is_named_risk_by_risk(config: Config, tmp_path: Path) -> None:
+    settings = "retain_available true\nmax_packet_size 1000\n"
+    with Mosquitto(tmp_path, settings=settings) as running:
+        plain = replace(
+            config.broker, host="127.0.0.1", port=running.port, tls=False, cert=None, key=None
+        )
+        found = brokerprobe.look(plain, tmp_path)
+    said = {item.name: item for item in found}
+    assert said["anonymous clients"].level == BAD
+    assert "allow_anonymous false" in said["anonymous clients"].what_to_do
+    assert said["access list"].level == NOT_CHECKED
+    assert levels(found) == {
+        "anonymous clients": BAD,
+        "retained messages": RISK,
+        "packet limit": BAD,
+        "access list": NOT_CHECKED,
+    }
+
+
+def test_an_access_list_that_lets_all_through_is_bad(
+    site: Site, config: Config, tmp_path: Path
+) -> None:
+    class Open(Written):
+        def _configuration(self) -> str:
+            lines = super()._configuration().splitlines()
+            return "\n".join(line for line in lines if not line.startswith("acl_file")) + "\n"
+
+    port = free_port()
+    with Open(tmp_path, site, port):
+        found = levels(
+            brokerprobe.look(replace(config.broker, port=port), site.member("gw-1").path)
+        )
+        assert found["access list"] == BAD
+        assert found["anonymous clients"] == GOOD
+        file = brokerconf.running(port)
+        assert file is not None
+        assert levels(brokerconf.look(port, None))["broker: access list"] == RISK
+        os.utime(file.file, (file.file.stat().st_mtime + 60,) * 2)
+        assert levels(brokerconf.look(port, None))["broker's file"] == RISK
+    assert levels(brokerconf.look(port, None)) == {"broker's file": NOT_CHECKED}
+
+
+GOOD_FILE = {
+    "persistence": ["true"],
+    "autosave_interval": ["60"],
+    "max_queued_messages": ["100000"],
+    "max_queued_bytes": ["1000000"],
+    "allow_anonymous": ["false"],
+    "cafile": ["a"],
+    "certfile": ["a"],
+    "keyfile": ["a"],
+    "require_certificate": ["true"],
+    "use_identity_as_username": ["true"],
+    "use_username_as_clientid": ["true"],
+    "persistent_client_expiration": ["30d"],
+    "acl_file": ["a"],
+    "retain_available": ["false"],
+    "max_packet_size": ["1048576"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "risk", "level"),
+    [
+        ("persistence", "false", "broker: persistence", RISK),
+        ("persistence", None, "broker: persistence", RISK),
+        ("autosave_interval", "0", "broker: autosave", RISK),
+        ("autosave_interval", None, "broker: autosave", RISK),
+        ("max_queued_messages", "1000", "broker: queue", RISK),
+        ("max_queued_messages", None, "broker: queue", RISK),
+        ("certfile", None, "broker: TLS", RISK),
+        ("require_certificate", "false", "broker: TLS", RISK),
+        ("use_identity_as_username", None, "broker: TLS", RISK),
+        ("use_username_as_clientid", None, "broker: client names", RISK),
+        ("persistent_client_expiration", None, "broker: client names", RISK),
+        ("acl_file", None, "broker: access list", RISK),
+        ("retain_available", None, "broker: retain_available", RISK),
+        ("max_packet_size", None, "broker: max_packet_size", RISK),
+        ("max_packet_size", "1000", "broker: max_packet_size", BAD),
+    ],
+)
+def test_each_line_that_a_file_lacks(name: str, value: str | None, risk: str, level: str) -> None:
+    assert set(levels(brokerconf.judge(GOOD_FILE)).values()) == {GOOD}
+    said = {key: values for key, values in GOOD_FILE.items() if key != name}
+    if value is not None:
+        said[name] = [value]
+    found = levels(brokerconf.judge(said))
+    assert {key: state for key, state in found.items() if state != GOOD} == {risk: level}
+
+
+def test_anonymous_clients_and_queues_without_an_end() -> None:
+    anonymous = {**GOOD_FILE, "allow_anonymous": ["true"]}
+    assert levels(brokerconf.judge(anonymous))["broker: anonymous clients"] == GOOD
+    anonymous["require_certificate"] = ["false"]
+    assert levels(brokerconf.judge(anonymous))["broker: anonymous clients"] == BAD
+    endless = {**GOOD_FILE, "max_queued_messages": ["0"], "max_queued_bytes": ["0"]}
+    assert levels(brokerconf.judge(endless))["broker: queue"] == RISK
+
+
+def test_files_that_a_file_includes_are_read(tmp_path: Path) -> None:
+    more = tmp_path / "conf.d"
+    more.mkdir()
+    (more / "b.conf").write_text("persistence true\n# allow_anonymous true\n")
+    (more / "a.conf").write_text("persistence false\n")
+    (tmp_path / "m.conf").write_text(f"  listener 1883\ninclude_dir {more}\nallow_anonymous  false")
+    said = brokerconf.read(tmp_path / "m.conf")
+    assert said == {
+        "listener": ["1883"], "persistence": ["false", "true"], "allow_anonymous": ["false"]
+    }  # fmt: skip
+    (more / "c.conf").write_text(f"include_dir {more}\n")
+    with pytest.raises(Exception, match="includes more than"):
+        brokerconf.read(tmp_path / "m.conf")
+
+
+def test_what_ends_soon_and_what_has_ended(config: Config) -> None:
+    end_s = certificates._days(config, config.credential, 0) * DAY_S
+    for before_s, level in ((40 * DAY_S, GOOD), (20 * DAY_S, RISK), (-2 * DAY_S, BAD)):
+        found = levels(certificates.look(config, end_s - before_s))
+        assert found["enrolment of this gateway"] == level
+        assert found["broker.cert"] == GOOD
+
+
+def test_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room, speed = machine.disk(tmp_path / "not" / "yet")
+    assert (room.name, speed.name) == ("disk", "fsync")
+    for took_s, level in ((0.000_001, RISK), (0.002, GOOD), (0.2, RISK)):
+        monkeypatch.setattr(machine, "fsync_s", lambda _folder, took_s=took_s: [took_s] * 3)
+        monkeypatch.setattr(machine, "file_system", lambda _folder: "ext4")
+        assert machine.disk(tmp_path)[1].level == level
+    monkeypatch.setattr(machine, "file_system", lambda _folder: "tmpfs")
+    assert machine.disk(tmp_path)[1].level == BAD
+
+    class Full:
+        f_bavail, f_blocks, f_frsize = 1, 100, 4096
+
+    monkeypatch.setattr(os, "statvfs", lambda _folder: Full)
+    assert machine.disk(tmp_path)[0].level == BAD
+    Full.f_bavail = 10
+    assert machine.disk(tmp_path)[0].level == RISK
+
+
+def test_a_clock_that_nobody_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "timedatectl"
+    monkeypatch.setattr(shutil, "which", lambda _name: str(program))
+    for says, level in (("yes", GOOD), ("no", RISK), ("", NOT_CHECKED)):
+        program.write_text(f"#!/bin/sh\necho {says}\n")
+        program.chmod(0o700)
+        assert machine.clock()[0].level == level
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    assert machine.clock()[0].level == NOT_CHECKED
+
+
+def test_validators(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notary = Notary(tmp_path / "notary", Fleet("acme")).start()
+    item = notary.peer().config
+    try:
+        found = validators.look(replace(config, validators=(item,)))
+        assert levels(found) == {"validator notary": GOOD, "validator notary: clock": GOOD}
+        real = time.time
+        monkeypatch.setattr(time, "time", lambda: real() - 60)
+        found = validators.look(replace(config, validators=(item,)))
+        assert found[1].level == RISK
+        assert "ahead of ours" in found[1].found
+        monkeypatch.undo()
+    finally:
+        notary.stop()
+    assert levels(validators.look(replace(config, validators=(item,)))) == {"validator notary": BAD}
