@@ -11,7 +11,8 @@ from tallystick.evidence.kinds import CUSTODY_RECEIPT
 from tallystick.validator import schema
 from tallystick.validator.identities import Identities
 from tallystick.validator.limits import CUSTODY_CACHED_MAX
-from tallystick.validator.work import Prepared, Recent, Work
+from tallystick.validator.rows import Prepared
+from tallystick.validator.work import Recent, Work
 
 NOT_SENT = "not-sent"
 

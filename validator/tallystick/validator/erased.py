@@ -15,7 +15,8 @@ from tallystick.validator import schema
 from tallystick.validator.devicelog import DeviceLog, Held, pack
 from tallystick.validator.elide import bodies, kind_of_body, without
 from tallystick.validator.limits import FORK_SEGMENT_BYTES_MAX
-from tallystick.validator.work import Prepared, Work
+from tallystick.validator.rows import Prepared
+from tallystick.validator.work import Work
 
 _TABLE = schema.erasures
 _OF_LOG = Prepared(

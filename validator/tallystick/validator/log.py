@@ -35,6 +35,7 @@ from tallystick.validator.receipts import (
     newest_head,
     read_node,
 )
+from tallystick.validator.rows import insert_rows
 from tallystick.validator.store import Store, get_meta, set_meta
 
 Clock = Callable[[], int]
@@ -242,7 +243,7 @@ class Group:
         """Write what was added since the last flush."""
         rows = self.rows[self._written :]
         if rows:
-            self._connection.execute(sa.insert(schema.entries), rows)
+            insert_rows(self._connection, schema.entries, rows)
             self._written = len(self.rows)
             steps.passed(steps.SEQUENCED)
         # Level 0 is in the entries themselves.
@@ -252,8 +253,7 @@ class Group:
             if level
         ]
         self._nodes_written = len(self.nodes)
-        if nodes:
-            self._connection.execute(sa.insert(schema.nodes), nodes)
+        insert_rows(self._connection, schema.nodes, nodes)
 
     def _begin(self) -> None:
         if not self.rows:

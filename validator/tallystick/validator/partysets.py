@@ -14,7 +14,8 @@ from tallystick.validator.limits import (
     SETS_PER_FLEET_MAX,
 )
 from tallystick.validator.nearby import Nearby
-from tallystick.validator.work import Prepared, Recent, Work
+from tallystick.validator.rows import Prepared
+from tallystick.validator.work import Recent, Work
 from tallystick.verify.inputs import SetKey
 
 _OF_INTERACTION = Prepared(

@@ -5,7 +5,7 @@ Nothing outside changes before the transaction is durable; `Caches` are dropped 
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import sqlalchemy as sa
@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 from tallystick.evidence import cose
 from tallystick.validator import schema
 from tallystick.validator.log import Group
+from tallystick.validator.rows import insert_rows
 
 if TYPE_CHECKING:
     from tallystick.validator.custody import Offered
@@ -25,8 +26,6 @@ CHUNK = 500  # bound variables in one statement
 
 K = TypeVar("K")
 V = TypeVar("V")
-# Text; names of positional parameters in order; what makes a value the driver's.
-_Compiled = tuple[str, list[str] | None, dict[str, Callable[[Any], Any]]]
 
 
 class Recent(Generic[K, V]):
@@ -55,71 +54,6 @@ class Recent(Generic[K, V]):
         self._items.clear()
 
 
-class Prepared:
-    """A statement that is compiled once for a database: what runs once a claim must be cheap."""
-
-    def __init__(self, statement: Any) -> None:
-        self._statement = statement
-        self._compiled: dict[str, _Compiled] = {}
-
-    def rows(self, connection: Connection, **values: object) -> Any:
-        """Run it with these bound values."""
-        name = connection.dialect.name
-        if name not in self._compiled:
-            self._compiled[name] = _compiled(self._statement, connection.dialect)
-        text, order, processors = self._compiled[name]
-        for key, processor in processors.items():
-            values[key] = processor(values[key])
-        given = values if order is None else tuple(values[key] for key in order)
-        return connection.exec_driver_sql(text, given)
-
-
-def _compiled(statement: Any, dialect: sa.Dialect) -> _Compiled:
-    made = statement.compile(dialect=dialect)
-    found = {
-        key: bind.type.dialect_impl(dialect).bind_processor(dialect)
-        for key, bind in made.binds.items()
-    }
-    processors = {key: processor for key, processor in found.items() if processor is not None}
-    return str(made), made.positiontup, processors
-
-
-class Reads(Protocol):
-    """What is read: in a transaction of the sequencer, or in a worker's snapshot."""
-
-    connection: Connection
-    logs: "dict[tuple[bytes, bytes], DeviceLog]"
-
-    def written(self, *tables: sa.Table) -> Connection:
-        """The connection, to query these tables."""
-
-    def logged(self) -> Connection:
-        """The connection, to query the log's entries."""
-
-    def entry_of(self, digest: bytes) -> int | None:
-        """The index of a logged statement, or None."""
-
-
-class Snapshot:
-    """What a worker reads: one moment of the store, in which nothing waits to be written."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.logs: dict[tuple[bytes, bytes], DeviceLog] = {}
-
-    def written(self, *_: sa.Table) -> Connection:
-        """The connection."""
-        return self.connection
-
-    def logged(self) -> Connection:
-        """The connection."""
-        return self.connection
-
-    def entry_of(self, digest: bytes) -> int | None:
-        """The index of a logged statement, or None."""
-        return entry_of(self.connection, digest)
-
-
 class Work:
     """What one batch, or one tick of the background, does to the store."""
 
@@ -140,8 +74,7 @@ class Work:
         self.interactions: dict[tuple[str, bytes], dict[tuple[bytes, bytes], KnownSet]] = {}
         self._rows: dict[sa.Table, list[dict[str, Any]]] = {}
         self._entries: dict[bytes, int] = {}
-
-        # What workers found so far counts for nothing: what it was found from is not there any more.
+        # What workers found so far counts for nothing: what they read is not there any more.
         self.recall = False
 
     def logged(self) -> Connection:
@@ -162,7 +95,7 @@ class Work:
         for table in tables:
             rows = self._rows.pop(table, None)
             if rows:
-                self.connection.execute(sa.insert(table), rows)
+                insert_rows(self.connection, table, rows)
         return self.connection
 
     def statement(self, kind: int, sign1: "cose.Sign1", digest: bytes, *, new: bool = False) -> int:
@@ -197,8 +130,7 @@ class Work:
         for known in self.known.values():
             known.save(self)
         for table, rows in self._rows.items():
-            if rows:
-                self.connection.execute(sa.insert(table), rows)
+            insert_rows(self.connection, table, rows)
         self._rows.clear()
         if self.dirty:
             mark_dirty(self, self.dirty)
