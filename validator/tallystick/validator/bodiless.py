@@ -87,6 +87,17 @@ def read_now(work: Work, reference: bytes) -> None:
         connection.execute(sa.delete(table).where(table.c.claim == reference))
 
 
+def touch(work: Work, device: bytes) -> None:
+    """Findings that know a leaf of this device without its body are due again."""
+    table, leaves = schema.relying, schema.bodiless
+    found = (
+        sa.select(table.c.party_set)
+        .join(leaves, leaves.c.claim == table.c.claim)
+        .where(leaves.c.device == device)
+    )
+    work.dirty.update(work.written(table, leaves).execute(found.distinct()).scalars())
+
+
 def relied_on(connection: Connection, numbers: Sequence[int]) -> dict[int, list[Any]]:
     """Leaves that claims of these sets relied on, by set."""
     table, leaves = schema.relying, schema.bodiless

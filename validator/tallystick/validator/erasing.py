@@ -85,6 +85,7 @@ class Chosen:
                 sets.c.interaction,
                 sets.c.state,
                 sets.c.dirty,
+                sets.c.portion,
             )
             .join(sets, sets.c.party_set == table.c.party_set)
             .where(table.c.log == self.place.log, table.c.at >= first, table.c.at < to)
@@ -92,7 +93,7 @@ class Chosen:
         for row in rows:
             self._claims.setdefault(row.at, []).append(row.claim)
             # Who could take back what is not judged yet could say something else in its place.
-            is_open = row.state == "pending" or row.dirty
+            is_open = row.state == "pending" or row.dirty or row.portion is not None
             if is_open or self._held.about(row.namespace, row.interaction):
                 self._stuck.add(row.at)
         references = {one: at for at, found in self._claims.items() for one in found}
@@ -153,6 +154,8 @@ class Chosen:
         ranges = [Range(first, to, self.kinds, entry) for first, to in self.ranges]
         if not ranges:
             return 0
+        # Workers may have read it, here or as a neighbour; erasing itself makes nothing due.
+        work.recall = True
         erased.remember(work, place.log, ranges)
         count, gone = erased.strip_stored(work, place.log, ranges)
         erased.strip_branches(work, place.log, place.device, place.epoch)

@@ -18,7 +18,7 @@ from tallystick.evidence.headproofs import TwoStories
 from tallystick.evidence.kinds import CHECKPOINT
 from tallystick.evidence.segment import Segment
 from tallystick.evidence.tree import consistency_from_nodes
-from tallystick.validator import schema
+from tallystick.validator import keystatus, schema
 from tallystick.validator.devicelog import DeviceLog, Held, NodeReader, held_over
 from tallystick.validator.identities import Known
 from tallystick.validator.limits import (
@@ -125,6 +125,7 @@ def record(
         segment=segment if len(segment) <= FORK_SEGMENT_BYTES_MAX else None,
         time_ms=work.group.time_ms,
     )
+    keystatus.touch_placed(work, known.identity, log.epoch)
 
 
 def enough(connection: Connection, *heads: Checkpoint) -> bool:

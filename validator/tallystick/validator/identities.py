@@ -11,7 +11,7 @@ from tallystick.evidence.errors import Malformed, Unverified
 from tallystick.evidence.keys import PublicKey, device_text
 from tallystick.evidence.kinds import ENROLMENT, KEY_CHANGE
 from tallystick.evidence.limits import STATEMENT_BYTES_MAX
-from tallystick.validator import nearby, schema
+from tallystick.validator import bodiless, nearby, schema
 from tallystick.validator.limits import IDENTITIES_CACHED_MAX
 from tallystick.validator.settled import reason_left
 from tallystick.validator.work import Recent, Work
@@ -84,6 +84,7 @@ def touch(work: Work, device: bytes) -> None:
     for row in work.waiting(schema.party_sets):
         if row["party_set"] in ours:
             row["dirty"] = True
+    bodiless.touch(work, device)
     nearby.touch(work, device)
 
 

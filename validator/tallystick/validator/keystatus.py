@@ -11,6 +11,8 @@ from tallystick.evidence.keys import PublicKey
 from tallystick.evidence.segment import Segment
 from tallystick.validator import schema
 from tallystick.validator.devicelog import DeviceLog, held_over, statement_of
+from tallystick.validator.identities import touch
+from tallystick.validator.reads import Reads
 from tallystick.validator.work import Work
 from tallystick.verify.standing import (
     HEAD_COMPROMISED,
@@ -23,56 +25,71 @@ from tallystick.verify.standing import (
 LATER_EPOCHS_MAX = 64
 
 
-def status(work: Work, identity: Identity, head: Checkpoint, key: PublicKey) -> str:
+def status(reads: Reads, identity: Identity, head: Checkpoint, key: PublicKey) -> str:
     """The status of a head that `key` signed."""
     period = identity.period(key.thumbprint())
     if not period.ended:
         return "active"
     before = False
     if period.reason == "compromised" and period.ended_by is not None:
-        logged, ended = work.entry_of(head.digest), work.entry_of(period.ended_by)
+        logged, ended = reads.entry_of(head.digest), reads.entry_of(period.ended_by)
         before = logged is not None and ended is not None and logged < ended
-    left = _left(work, identity, period, head)
-    before = before and not _on_another_branch(work, identity, period, left, head)
+    left = _left(reads, identity, period, head)
+    before = before and not _on_another_branch(reads, identity, period, left, head)
     return status_of(identity, head, key, left, before=before)
 
 
+def touch_placed(work: Work, identity: Identity, epoch: bytes) -> None:
+    """What contradicts an epoch, or its leaves, came: heads of a compromised key stand otherwise.
+
+    Every batch of such a log pays for that; only logs with a contradiction do.
+    """
+    if any(period.reason == "compromised" for period in identity.keys) and _forked(
+        work, identity, epoch
+    ):
+        touch(work, identity.id)
+
+
+def _forked(reads: Reads, identity: Identity, epoch: bytes) -> bool:
+    table = schema.forks
+    forked = reads.written(table, schema.stretches).execute(
+        sa.select(table.c.fork).where(
+            table.c.device == identity.id, table.c.epoch == epoch, table.c.reason == "fork"
+        )
+    )
+    return forked.first() is not None
+
+
 def _on_another_branch(
-    work: Work, identity: Identity, period: KeyPeriod, left: Left, head: Checkpoint
+    reads: Reads, identity: Identity, period: KeyPeriod, left: Left, head: Checkpoint
 ) -> bool:
     """Whether a forked log's head is not shown to lie below the head that is trusted.
 
     A thief's branch may have been logged before its key was revoked, and be no longer than that.
     """
-    table = schema.forks
-    forked = work.written(table, schema.stretches).execute(
-        sa.select(table.c.fork).where(
-            table.c.device == identity.id, table.c.epoch == head.epoch, table.c.reason == "fork"
-        )
-    )
-    if period.end is None or forked.first() is None:
+    if period.end is None or not _forked(reads, identity, head.epoch):
         return False
     size, root = period.end[1:] if period.end[0] == head.epoch else left.get(head.epoch, (0, b""))
     if (head.size, head.root) == (size, root):
         return False
     known = ((size, root), (head.size, head.root))
-    return not all(_root_at(work, head, at) == wanted for at, wanted in known)
+    return not all(_root_at(reads, head, at) == wanted for at, wanted in known)
 
 
-def _root_at(work: Work, head: Checkpoint, size: int) -> bytes | None:
-    log = work.logs.get((head.device, head.epoch))
-    number = log.log if log is not None else _log_of(work, head.device, head.epoch)
+def _root_at(reads: Reads, head: Checkpoint, size: int) -> bytes | None:
+    log = reads.logs.get((head.device, head.epoch))
+    number = log.log if log is not None else _log_of(reads, head.device, head.epoch)
     if number is None or size < 1:
         return None
-    held = held_over(work.connection, number, size - 1)
+    held = held_over(reads.connection, number, size - 1)
     tree = None if held is None else held.tree_at(size)
     return None if tree is None else tree.root()
 
 
-def _left(work: Work, identity: Identity, period: KeyPeriod, head: Checkpoint) -> Left:
+def _left(reads: Reads, identity: Identity, period: KeyPeriod, head: Checkpoint) -> Left:
     if period.end is None or period.end[0] == head.epoch:
         return {}
-    return left_before(period.end[0], first_record(work, identity.id))
+    return left_before(period.end[0], first_record(reads, identity.id))
 
 
 def is_beyond(work: Work, identity: Identity, head: Checkpoint) -> bool:
@@ -100,13 +117,13 @@ def good_stretches(work: Work, identity: Identity, received: Segment) -> int:
     return good
 
 
-def first_record(work: Work, device: bytes) -> Callable[[bytes], bytes | None]:
+def first_record(reads: Reads, device: bytes) -> Callable[[bytes], bytes | None]:
     """Reads the first record of an epoch of a device; None where its body is not held."""
 
     def read(epoch: bytes) -> bytes | None:
-        connection = work.written(schema.stretches, schema.logs)
-        log = work.logs.get((device, epoch))
-        number = log.log if log is not None else _log_of(work, device, epoch)
+        connection = reads.written(schema.stretches, schema.logs)
+        log = reads.logs.get((device, epoch))
+        number = log.log if log is not None else _log_of(reads, device, epoch)
         held = None if number is None else held_over(connection, number, 0)
         if held is None or not held.stretch.items:
             return None
@@ -116,8 +133,8 @@ def first_record(work: Work, device: bytes) -> Callable[[bytes], bytes | None]:
     return read
 
 
-def _log_of(work: Work, device: bytes, epoch: bytes) -> int | None:
-    number: int | None = work.connection.execute(
+def _log_of(reads: Reads, device: bytes, epoch: bytes) -> int | None:
+    number: int | None = reads.connection.execute(
         sa.select(schema.logs.c.log).where(
             schema.logs.c.device == device, schema.logs.c.epoch == epoch
         )

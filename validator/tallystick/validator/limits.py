@@ -109,7 +109,13 @@ WORKER_SILENT_S = 3.0  # then it counts for nothing, and the sequencer does the 
 WORKER_IDLE_S_MIN = 0.002  # between two looks when nothing waits; doubled each time
 WORKER_IDLE_S_MAX = 0.05
 WORKER_RETRY_S_MAX = 5.0
+WORKERS_LOOK_S = 0.5  # how often the sequencer sees who lives
+PORTION_SETS_MAX = 64  # what a worker computes at one go
+PORTIONS_OUT_MAX = 4_096  # sets that are given away at once
 PROPOSALS_PER_TICK_MAX = 8
+PORTION_WAIT_S = 5.0  # then it is taken back, whoever has it,
+PORTIONS_ALONE_S = 5.0  # and for so long the sequencer does all by itself
+PORTIONS_LOOK_S = 0.005  # for proposals, while something is given away
 # A session that is stopped in the middle of a transaction ends, and its locks with it.
 WORKER_STOPPED_MS_MAX = 15_000
 

@@ -20,6 +20,7 @@ from tallystick.validator.limits import (
     INTERACTIONS_CACHED_MAX,
     RELEASES_PER_ACQUISITION_MAX,
 )
+from tallystick.validator.reads import Reads
 from tallystick.validator.store import get_meta, set_meta
 from tallystick.validator.work import CHUNK, Recent, Work
 from tallystick.verify.checks import kin_of
@@ -188,7 +189,7 @@ class Nearby:
     # --- what a finding may read -----------------------------------------------------------
 
     def others(
-        self, work: Work, interaction: bytes, ours: Iterable[KnownClaim], known: Known
+        self, reads: Reads, interaction: bytes, ours: Iterable[KnownClaim], known: Known
     ) -> list[KnownClaim]:
         """The direct neighbours of these claims of one set, each as `known` makes it of a row."""
         found: list[KnownClaim] = []
@@ -197,7 +198,7 @@ class Nearby:
             kin = None if made is None else self._of(made.profile)
             if made is None or kin is None or own.status not in GOOD_STATUSES:
                 continue
-            reader = _Reader(work, interaction, kin, known)
+            reader = _Reader(reads, interaction, kin, known)
             if kin.cites(made):
                 chain = kin.chain(made, own.device)
                 for acquisition in reader.acquisitions(made.relied):
@@ -282,8 +283,8 @@ def _spans(kin: Kin, made: Claim, device: bytes) -> Iterator[tuple[Granted, int,
 class _Reader:
     # Reads candidates in the order of the specification until one counts.
 
-    def __init__(self, work: Work, interaction: bytes, kin: Kin, known: Known) -> None:
-        self._connection = work.written(_CLAIMS, _SETS, _RELEASES, _GRANTS)
+    def __init__(self, reads: Reads, interaction: bytes, kin: Kin, known: Known) -> None:
+        self._connection = reads.written(_CLAIMS, _SETS, _RELEASES, _GRANTS)
         self._interaction = interaction
         self._kin = kin
         self._known = known

@@ -12,6 +12,7 @@ from tallystick.validator import keystatus, schema
 from tallystick.validator.devicelog import statement_of
 from tallystick.validator.identities import Known
 from tallystick.validator.limits import OTHERS_PER_SET_MAX
+from tallystick.validator.reads import Reads
 from tallystick.validator.work import CHUNK, Work
 from tallystick.verify.inputs import SKEW_MS_MAX, TimeEvidence
 
@@ -26,7 +27,7 @@ _EVIDENCE = (
 )
 
 
-def standing(work: Work, known: Known | None, checkpoint: bytes) -> tuple[str, int]:
+def standing(reads: Reads, known: Known | None, checkpoint: bytes) -> tuple[str, int]:
     """Key status and counted level of custody at the claim (docs/reconciliation.md, 3.3)."""
     if known is None:
         # Its root was taken off the configuration: nobody vouches for the key any more.
@@ -35,8 +36,7 @@ def standing(work: Work, known: Known | None, checkpoint: bytes) -> tuple[str, i
     if len(identity.keys) == 1 and identity.status == "active":
         status = "active" if known.suspect is None else "suspect"
         return status, keycustody.current(identity).level
-    work.group.flush()
-    head = statement_of(work.connection, checkpoint)
+    head = statement_of(reads.logged(), checkpoint)
     if head is None:
         return "suspect", keycustody.current(identity).level
     key = identity.key_of(head)
@@ -45,7 +45,7 @@ def standing(work: Work, known: Known | None, checkpoint: bytes) -> tuple[str, i
     # What the root says of a compromised key settles what a fork left open.
     if known.suspect is not None and period.reason != "compromised":
         return "suspect", level
-    return keystatus.status(work, identity, head, key), level
+    return keystatus.status(reads, identity, head, key), level
 
 
 def claims_of(

@@ -13,6 +13,9 @@ TILED = "tiled"  # tiles and bundles are written, the checkpoint over them is no
 LOCKED = "locked"  # a batch is taken, nothing of it was looked at
 LOOKED = "looked"  # its signatures are verified, nothing is written
 HANDED = "handed"  # its facts are committed
+TAKEN = "taken"  # a worker has locked a portion
+COMPUTED = "computed"  # it has the findings of it
+PROPOSED = "proposed"  # it has written its proposal, the transaction is open
 
 _hook: Callable[[str], None] | None = None
 
