@@ -37,6 +37,7 @@ from tallystick.validator.limits import (
     BATCHES_WAITING_MAX,
     COSIGN_EVERY_S,
     LANE_WAITING_MAX,
+    PORTIONS_LOOK_S,
     RETRY_S,
     TICK_S,
 )
@@ -45,6 +46,7 @@ from tallystick.validator.ownkeys import close_keys, own_keys
 from tallystick.validator.partysets import PartySets
 from tallystick.validator.place import Server
 from tallystick.validator.policies import Policies
+from tallystick.validator.portions import Portions
 from tallystick.validator.privacy import Privacy
 from tallystick.validator.problem import Problem
 from tallystick.validator.quotas import Quotas
@@ -137,7 +139,11 @@ class Sequencer:
             policies = Policies(self.keys, self.profiles, config.quotas)
             self.circle = Circle(config.peer_files, self.store, self.ingest, policies, clock)
             self.door = Door(self.store, config)
-            self.reconciler = Reconciler(self.store, self.log, self.ingest, self.profiles)
+            shared = isinstance(config.store, Server)
+            portions = Portions(config.roots, self.profiles) if shared else None
+            self.reconciler = Reconciler(
+                self.store, self.log, self.ingest, self.profiles, portions
+            )
             self.privacy = Privacy(self.store, self.log, self.ingest, config.retention, clock)
             self._prepare()
         except BaseException:
@@ -278,7 +284,8 @@ class Sequencer:
     def _run(self) -> None:
         busy = False
         while not self._stopping.is_set():
-            busy = self.turn(0.0001 if busy else TICK_S)
+            idle_s = PORTIONS_LOOK_S if self.reconciler.hurried else TICK_S
+            busy = self.turn(0.0001 if busy else idle_s)
 
     def turn(self, wait_s: float) -> bool:
         """One job, where one comes within `wait_s`, and a piece of the work between; if more waits.
