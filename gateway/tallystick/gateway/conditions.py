@@ -5,8 +5,8 @@ taking of records first, what can wait last. docs/operations.md has the same tab
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import NamedTuple
 
 from tallystick.gateway import pagelimits
 from tallystick.gateway.pagestate import Condition, Device, Snapshot
@@ -29,7 +29,8 @@ DAY_MS = 86_400_000
 NAMED_MAX = 3
 
 
-class Thresholds(NamedTuple):
+@dataclass(frozen=True)
+class Thresholds:
     """When a condition holds; settings of the [page] table."""
 
     broker_away_s: float = 10.0
@@ -72,12 +73,12 @@ def _store_full(now: Snapshot, _limit: Thresholds) -> Condition | None:
             what_to_do="Make room on the disk, or repair it. Devices keep what is not "
             "acknowledged; the gateway goes on by itself.",
         )
-    if now.disk.level != "full":
+    if now.disk.level not in {"stopped", "full"}:
         return None
     return Condition(
         name=STORE_FULL,
         grave=True,
-        sentence=f"The store is full ({now.disk.level_percent:.0f} %), so nothing is taken.",
+        sentence=f"The store is full ({now.disk.percent():.0f} %), so nothing is taken.",
         since_ms=now.disk.since_ms,
         what_to_do="Make room, or let validators catch up so that what they have may go. "
         "Nothing that was not delivered is ever removed.",
@@ -85,12 +86,12 @@ def _store_full(now: Snapshot, _limit: Thresholds) -> Condition | None:
 
 
 def _disk_filling(now: Snapshot, _limit: Thresholds) -> Condition | None:
-    if now.disk.level != "filling" or now.process.store_error:
+    if now.disk.level != "warning" or now.process.store_error:
         return None
     return Condition(
         name=DISK_FILLING,
         grave=False,
-        sentence=f"The store fills its room: {now.disk.level_percent:.0f} % is used.",
+        sentence=f"The store fills its room: {now.disk.percent():.0f} % is used.",
         since_ms=now.disk.since_ms,
         what_to_do="Make room before 95 %, when nothing is taken any more: a larger disk, or "
         "validators that catch up.",
@@ -278,6 +279,22 @@ ORDER: dict[str, Callable[[Snapshot, Thresholds], Condition | None]] = {
     VALIDATOR_LAGGING: _validator_lagging,
     DEVICE_SILENT: _device_silent,
 }
+
+
+def trouble(one: Device, now: Snapshot, limit: Thresholds) -> list[str]:
+    """What to say of one device, in words; gaps and what is parked are no condition."""
+    found = []
+    if one.suspect is not None:
+        found.append("forked" if one.suspect == "fork" else "put back")
+    if now.process.connected and _due_ms(one, now, limit) < now.time_ms:
+        found.append("silent")
+    if _off_ms(one, limit):
+        found.append("clock off")
+    if one.valid_until_s * 1000 <= now.time_ms + limit.expiring_days * DAY_MS:
+        found.append("expiring")
+    if one.status != "active":
+        found.append(one.status)
+    return found
 
 
 # --- words --------------------------------------------------------------------------------------

@@ -24,15 +24,18 @@ class Process(Struct, frozen=True, kw_only=True):
 
 
 class Disk(Struct, frozen=True, kw_only=True):
-    """The store and the room for it; `level`: good, filling, full. `full_since_ms` where known."""
+    """The store and the room for it (capacity.py): ok, warning, stopped or full, and since when."""
 
-    store_bytes: int
-    # What the store may grow to: as configured, or what the file system has left.
-    limit_bytes: int
-    free_bytes: int
-    level_percent: float
-    level: str = "good"
-    since_ms: int | None = None
+    level: str
+    used_bytes: int
+    allowed_bytes: int
+    since_ms: int
+    # What sets how much is allowed: store_bytes_max, or the disk.
+    bound: str
+
+    def percent(self) -> float:
+        """How much of what is allowed is used."""
+        return 100 * self.used_bytes / self.allowed_bytes
 
 
 class Skew(Struct, frozen=True, kw_only=True):
@@ -70,6 +73,8 @@ class Device(Struct, frozen=True, kw_only=True):
     suspect: str | None
     suspect_ms: int | None
     valid_until_s: int
+    # Words for the conditions that hold of it.
+    trouble: list[str] = field(default_factory=list)
 
 
 class Validator(Struct, frozen=True, kw_only=True):

@@ -33,6 +33,7 @@ from tallystick.gateway.worker import Worker
 
 if TYPE_CHECKING:
     from tallystick.gateway.joining import Joining
+    from tallystick.gateway.pageserver import Page
 
 _log = structlog.get_logger("tallystick.gateway")
 _PORT = ("port", "open", "session", "error")
@@ -71,6 +72,7 @@ class Gateway:
             self.circle = Circle(config, self.store, self._way, self.worker.forget_identities)
             self.circle.open()
             self.joining = self._joining()
+            self.page = self._page()
         except BaseException:
             self.store.close()
             self.signing.close()
@@ -131,6 +133,20 @@ class Gateway:
             self.worker.add_credential,
         )
 
+    def _page(self) -> "Page | None":
+        if self.config.page is None:
+            return None
+        # Imported where it is used, as above.
+        from tallystick.gateway.live import GatewayLive  # noqa: PLC0415
+        from tallystick.gateway.pageserver import Page  # noqa: PLC0415
+
+        return Page(self.config, self.config.page, self.store, GatewayLive(self))
+
+    @property
+    def running(self) -> bool:
+        """Whether nobody has stopped it."""
+        return not self._stop.is_set()
+
     def _check_owner(self) -> None:
         # A store continues one gateway's signed log: another gateway's key must not go on with it.
         with self.store.write() as connection:
@@ -166,9 +182,13 @@ class Gateway:
             self.joining.start()
             self._threads += self.joining.threads
         self.broker.start()
+        if self.page is not None:
+            self.page.start()
+            self._threads += self.page.threads
         _log.info(
             "started",
             gateway=self.config.name,
+            page=None if self.page is None else self.page.url,
             broker=str(self.config.broker),
             serial=[item.port for item in self.config.serial],
             validators=[part.name for part in self.forwarders],
@@ -242,6 +262,8 @@ class Gateway:
     def stop(self) -> None:
         """Stop everything in order; what is not acknowledged stays with the broker."""
         self._stop.set()
+        if self.page is not None:
+            self.page.stop()
         self.broker.stop()
         self.serial.stop()
         if self.joining is not None:

@@ -1,0 +1,48 @@
+"""What the running gateway tells its page; asked from the page's threads, answered without waiting.
+
+A part that is about to be replaced gives its old answer: nothing here is promised to anybody.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from tallystick.gateway.capacity import Capacity
+
+if TYPE_CHECKING:
+    from tallystick.gateway.service import Gateway
+
+
+class GatewayLive:
+    """The page's view of one gateway (pagewatch.Live)."""
+
+    def __init__(self, gateway: "Gateway") -> None:
+        self._gateway = gateway
+
+    def state(self) -> dict[str, Any]:
+        """What changes from moment to moment."""
+        gateway = self._gateway
+        return {
+            "running": gateway.running,
+            "connected": gateway.broker.subscribed,
+            "broker_error": gateway.broker.error,
+            "store_error": gateway.worker.store_error,
+            "key_error": gateway.signing.error,
+            "not_taken": gateway.broker.dropped,
+            "not_sent_down": gateway.broker.down_dropped + gateway.down.dropped,
+            "clients_replaced": gateway.broker.replaced,
+        }
+
+    def capacity(self) -> Capacity:
+        """How full the store is."""
+        return self._gateway.worker.capacity
+
+    def urls(self) -> dict[str, str]:
+        """Validators by name."""
+        return {way.peer.config.name: way.peer.config.url for way in self._gateway.ways}
+
+    def peers(self) -> list[dict[str, Any]]:
+        """Imported peers."""
+        return self._gateway.circle.told()
+
+    def beat_s(self) -> float:
+        """When the ingest worker took its last turn."""
+        return self._gateway.worker.beat_s

@@ -1,0 +1,241 @@
+"""Reads of the store for the page, beside the devices' (pagedevices.py)."""
+
+import re
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+from urllib.parse import quote
+
+from tallystick.evidence import verdict as verdicts
+from tallystick.evidence.errors import TallyError
+from tallystick.evidence.keys import b64u, device_text
+from tallystick.gateway import pagelimits
+from tallystick.gateway.pagestate import Conflict, Quarantined, Refused, Validator
+
+T = TypeVar("T")
+CONFLICTING = "conflicting"
+# How forward.py ends the text of a validator's refusal; a line that failed has no such end.
+_REFUSAL = re.compile(r"\(([a-z]+(-[a-z0-9]+)*)\)\Z")
+_NOW_ERRORS = "SELECT name, cursor, batches, answered_ms, error, error_ms FROM validators"
+
+
+class Paced(Generic[T]):
+    """A count that reads a whole table: made so seldom that it takes a hundredth of the time."""
+
+    def __init__(self, count: Callable[[sqlite3.Connection], T]) -> None:
+        self._count = count
+        self._value: T | None = None
+        self._due_s = 0.0
+
+    def get(self, connection: sqlite3.Connection) -> T | None:
+        """The newest value there is."""
+        begin_s = time.monotonic()
+        if begin_s >= self._due_s:
+            self._value = self._count(connection)
+            took_s = time.monotonic() - begin_s
+            pause_s = max(pagelimits.COUNT_S_MIN, took_s / pagelimits.COUNT_SHARE)
+            self._due_s = begin_s + pause_s
+        return self._value
+
+
+def receipts_by_validator(connection: sqlite3.Connection) -> dict[str, int]:
+    """How many receipts each gave."""
+    rows = connection.execute("SELECT validator, count(*) FROM receipts GROUP BY validator")
+    return dict(rows.fetchall())
+
+
+def verdicts_by_validator(connection: sqlite3.Connection) -> dict[str, dict[str, int]]:
+    """How many verdicts in force each gave, by state."""
+    found: dict[str, dict[str, int]] = {}
+    for validator, state, count in connection.execute(
+        "SELECT validator, state, count(*) FROM verdicts WHERE superseded = 0 "
+        "GROUP BY validator, state"
+    ):
+        found.setdefault(validator, {})[state] = count
+    return found
+
+
+def validators(
+    connection: sqlite3.Connection,
+    urls: dict[str, str],
+    size: int,
+    receipts: dict[str, int],
+    states: dict[str, dict[str, int]],
+    now_ms: int,
+) -> list[Validator]:
+    """Those that are served now, by name."""
+    held = dict(connection.execute("SELECT validator, count(*) FROM held GROUP BY validator"))
+    aside = dict(connection.execute("SELECT validator, count(*) FROM set_aside GROUP BY validator"))
+    quotas = dict(
+        connection.execute(
+            "SELECT validator, quota FROM quota_refusals WHERE until_ms > ? GROUP BY validator",
+            (now_ms,),
+        )
+    )
+    found = []
+    for name, cursor, batches, answered_ms, error, error_ms in connection.execute(
+        f"{_NOW_ERRORS} ORDER BY name"
+    ).fetchall():
+        if name not in urls:
+            continue
+        waits = (
+            oldest_waiting(connection, name, cursor) if cursor < size or held.get(name) else None
+        )
+        refuses = refusal_of(error)
+        if refuses is None and name in quotas and held.get(name):
+            refuses = f"the quota {quotas[name]} is used up (over-quota)"
+        found.append(
+            Validator(
+                name=name,
+                url=urls[name],
+                cursor=cursor,
+                lag=max(0, size - cursor),
+                held=held.get(name, 0),
+                waits_since_ms=waits,
+                batches=batches,
+                receipts=receipts.get(name, 0),
+                answered_ms=answered_ms,
+                error=error,
+                error_ms=error_ms,
+                refuses=refuses,
+                set_aside=aside.get(name, 0),
+                verdicts=states.get(name, {}),
+            )
+        )
+    return found
+
+
+def refusal_of(error: str | None) -> str | None:
+    """What a validator refused for; None where it did not answer."""
+    return error if error is not None and _REFUSAL.search(error) else None
+
+
+def oldest_waiting(connection: sqlite3.Connection, name: str, cursor: int) -> int | None:
+    """When the oldest segment came that a validator has not."""
+    row = connection.execute(
+        "SELECT min(time_ms) FROM segments WHERE at IN (?, (SELECT min(at) FROM held WHERE "
+        "validator = ?))",
+        (cursor, name),
+    ).fetchone()
+    return None if row[0] is None else int(row[0])
+
+
+def refused(connection: sqlite3.Connection) -> list[Refused]:
+    """What was refused, by reason."""
+    # SQLite gives the bare column of the row that has the maximum.
+    rows = connection.execute(
+        "SELECT reason, sum(count), max(last_ms), message FROM refusals GROUP BY reason "
+        "ORDER BY reason LIMIT ?",
+        (pagelimits.REASONS_MAX,),
+    )
+    return [
+        Refused(reason=reason, count=count, last_ms=last_ms, message=message)
+        for reason, count, last_ms, message in rows
+    ]
+
+
+def quarantine(connection: sqlite3.Connection) -> list[Quarantined]:
+    """What was set aside and waits there, by who and why."""
+    rows = [
+        *connection.execute(
+            "SELECT 'validator ' || validator, reason, count(*), min(time_ms) FROM set_aside "
+            "GROUP BY validator, reason ORDER BY 1, 2 LIMIT ?",
+            (pagelimits.REASONS_MAX,),
+        ),
+        *connection.execute(
+            "SELECT 'this store', 'damaged', count(*), min(found_ms) FROM damaged "
+            "HAVING count(*) > 0"
+        ),
+        *connection.execute(
+            "SELECT 'this gateway', 'internal-error', count(*), min(first_ms) FROM poison "
+            "HAVING count(*) > 0"
+        ),
+    ]
+    return [
+        Quarantined(where=where, reason=reason, count=count, since_ms=since_ms)
+        for where, reason, count, since_ms in rows
+    ]
+
+
+class Conflicts:
+    """The conflicting verdicts of the last day that nothing superseded; remembered."""
+
+    def __init__(self) -> None:
+        self._after: dict[str, int] = {}
+        self._kept: dict[tuple[str, int], Conflict] = {}
+
+    def read(
+        self, connection: sqlite3.Connection, urls: dict[str, str], now_ms: int
+    ) -> list[Conflict]:
+        """Newest first."""
+        oldest_ms = now_ms - pagelimits.CONFLICTS_KEPT_MS
+        for name, url in urls.items():
+            self._look(connection, name, url, oldest_ms)
+        for key, one in list(self._kept.items()):
+            row = connection.execute(
+                "SELECT superseded FROM verdicts WHERE validator = ? AND entry = ?", key
+            ).fetchone()
+            if row is None or row[0] or one.time_ms < oldest_ms or key[0] not in urls:
+                del self._kept[key]
+        found = sorted(self._kept.values(), key=lambda one: one.time_ms, reverse=True)
+        for one in found[pagelimits.CONFLICTS_MAX :]:
+            del self._kept[one.validator, one.entry]
+        return found[: pagelimits.CONFLICTS_MAX]
+
+    def _look(self, connection: sqlite3.Connection, name: str, url: str, oldest_ms: int) -> None:
+        (newest,) = connection.execute(
+            "SELECT max(entry) FROM verdicts WHERE validator = ?", (name,)
+        ).fetchone()
+        if newest is None:
+            self._after.pop(name, None)
+            return
+        after = self._after.get(name, -1)
+        if newest < after:
+            after = -1  # another validator under this name
+        rows = connection.execute(
+            "SELECT entry, namespace, interaction, state, superseded, time_ms, data FROM verdicts "
+            "WHERE validator = ? AND entry > ? ORDER BY entry DESC LIMIT ?",
+            (name, after, pagelimits.VERDICTS_LOOKED_MAX),
+        )
+        for entry, namespace, interaction, state, superseded, time_ms, data in rows:
+            if time_ms < oldest_ms:
+                break
+            if state == CONFLICTING and not superseded:
+                self._kept[name, entry] = _conflict(
+                    (name, url), entry, (namespace, interaction), time_ms, data
+                )
+        self._after[name] = newest
+
+
+def _conflict(
+    validator: tuple[str, str],
+    entry: int,
+    interaction: tuple[str, bytes],
+    time_ms: int,
+    data: bytes,
+) -> Conflict:
+    name, url = validator
+    namespace, id_ = interaction
+    why, devices = "", []
+    try:
+        finding = verdicts.parse(data).finding
+        failed = [
+            f"{one.check} {one.name}: {one.reason}"
+            for one in finding.checks
+            if one.result == "fail"
+        ]
+        why = "; ".join(failed)
+        devices = sorted({device_text(one) for role in finding.parties.values() for one in role})
+    except TallyError as error:
+        why = error.message
+    return Conflict(
+        validator=name,
+        namespace=namespace,
+        interaction=b64u(id_),
+        entry=entry,
+        time_ms=time_ms,
+        link=f"{url}/#/interaction/{quote(namespace, safe='')}/{b64u(id_)}",
+        why=why,
+        devices=devices,
+    )

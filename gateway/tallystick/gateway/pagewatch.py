@@ -1,0 +1,342 @@
+"""Looks at the store for the page: in a thread of its own, by a connection that only reads.
+
+However many look at the page, the store is read at most once in LOOK_S, and seldom while nobody
+looks. What the ingest worker commits never waits for it.
+"""
+
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+import structlog
+from msgspec.structs import asdict, replace
+
+from tallystick.evidence.errors import TallyError
+from tallystick.evidence.keys import device_text
+from tallystick.gateway import conditions, expiries, pagelimits, pagereads
+from tallystick.gateway.capacity import Capacity
+from tallystick.gateway.config import Config
+from tallystick.gateway.pagedevices import Fleet, log_size
+from tallystick.gateway.pagestate import (
+    Condition,
+    Device,
+    Disk,
+    Expiry,
+    History,
+    Process,
+    Sample,
+    Snapshot,
+    Status,
+    Totals,
+)
+
+_log = structlog.get_logger("tallystick.gateway.page")
+CLOCK_STEP_MS_MIN = 2_000  # a smaller one may be a machine that was busy between two clocks
+
+
+class Live(Protocol):
+    """What the running process tells of itself; called from the page's threads."""
+
+    def state(self) -> dict[str, Any]:
+        """As `tally gateway status` shows it, and broker_error, store_error, key_error."""
+
+    def capacity(self) -> Capacity:
+        """How full the store is."""
+
+    def urls(self) -> dict[str, str]:
+        """The validators that are served now, and where they are."""
+
+    def peers(self) -> list[dict[str, Any]]:
+        """Imported peers."""
+
+    def beat_s(self) -> float:
+        """When the ingest worker took its last turn, in monotonic seconds."""
+
+
+class Look(NamedTuple):
+    """One look at everything, with what follows of it."""
+
+    number: int
+    snapshot: Snapshot
+    status: Status
+    data: bytes  # the status as JSON, made once for all who look
+    devices: list[Device]  # those with trouble first
+
+
+class Watch:
+    """`run` in a thread; `newest` is the newest look; `told` is called after each."""
+
+    def __init__(
+        self,
+        config: Config,
+        open_reader: Callable[[], sqlite3.Connection],
+        live: Live,
+        version: str,
+        thresholds: conditions.Thresholds,
+    ) -> None:
+        self._config = config
+        self._open = open_reader
+        self.live = live
+        self._version = version
+        self._thresholds = thresholds
+        self.fleet = Fleet(config.roots)
+        # Readers of a device's page share the connection's thread: see `ask`.
+        self._connection: sqlite3.Connection | None = None
+        self._turn = threading.Lock()
+        self._conflicts = pagereads.Conflicts()
+        self._receipts = pagereads.Paced(pagereads.receipts_by_validator)
+        self._states = pagereads.Paced(pagereads.verdicts_by_validator)
+        self._custody = pagereads.Paced(_custody_receipts)
+        self._files: list[Expiry] = []
+        self._files_s = float("-inf")
+        self._since: dict[str, int] = {}
+        self._process = Since()
+        self._samples: deque[Sample] = deque(maxlen=pagelimits.HISTORY_STEPS_MAX)
+        self._last: tuple[float, int, int] | None = None  # (monotonic, records, segments)
+        self.newest: Look | None = None
+        self.told: Callable[[], None] = lambda: None
+        self._asked_s = float("-inf")
+        self._wanted = threading.Event()
+        self._stop = threading.Event()
+
+    # --- when to look ------------------------------------------------------------------------
+
+    def wanted(self) -> None:
+        """Somebody looks: the next looks come soon."""
+        idle = time.monotonic() - self._asked_s > pagelimits.WATCHED_S
+        self._asked_s = time.monotonic()
+        if idle:
+            self._wanted.set()
+
+    def run(self) -> None:
+        """Look until `stop`."""
+        while not self._stop.is_set():
+            self._wanted.clear()
+            begin_s = time.monotonic()
+            try:
+                self.look(time.time_ns() // 1_000_000, begin_s)
+            except (TallyError, sqlite3.Error, OSError) as error:
+                _log.warning("the page cannot be brought up to date", error=str(error))
+            except Exception:  # noqa: BLE001 - a defect of the page must not end the gateway
+                _log.exception("the page failed and goes on")
+            self.told()
+            self._rest(begin_s)
+        with self._turn:
+            if self._connection is not None:
+                self._connection.close()
+
+    def _rest(self, begin_s: float) -> None:
+        # Never two looks within LOOK_S; up to IDLE_LOOK_S where nobody asks.
+        if self._stop.wait(max(0.0, begin_s + pagelimits.LOOK_S - time.monotonic())):
+            return
+        if time.monotonic() - self._asked_s > pagelimits.WATCHED_S:
+            self._wanted.wait(pagelimits.IDLE_LOOK_S - pagelimits.LOOK_S)
+
+    def stop(self) -> None:
+        """End `run` soon."""
+        self._stop.set()
+        self._wanted.set()
+
+    # --- one look ----------------------------------------------------------------------------
+
+    def look(self, now_ms: int, mono_s: float) -> Look:
+        """Look now; one thread's."""
+        snapshot = self._snapshot(now_ms, mono_s)
+        found = self._dated(conditions.holding(snapshot, self._thresholds), now_ms)
+        sample = self._sample(snapshot, mono_s)
+        status = Status(
+            sentence=conditions.sentence(snapshot, found),
+            well=not found,
+            conditions=found,
+            sample=sample,
+            **{name: value for name, value in asdict(snapshot).items() if name != "devices"},
+        )
+        devices = sorted(
+            (
+                replace(one, trouble=conditions.trouble(one, snapshot, self._thresholds))
+                for one in snapshot.devices
+            ),
+            key=_trouble_first,
+        )
+        number = 1 if self.newest is None else self.newest.number + 1
+        self.newest = Look(number, snapshot, status, msgspec.json.encode(status), devices)
+        return self.newest
+
+    def _snapshot(self, now_ms: int, mono_s: float) -> Snapshot:
+        urls = self.live.urls()
+        process = self._process.of(self.live.state(), now_ms, mono_s, str(self._config.broker))
+        with self._turn:
+            connection = self._reader()
+            # One snapshot: the numbers belong together. It ends soon, for the log's sake.
+            connection.execute("BEGIN")
+            try:
+                self.fleet.read(connection)
+                size = log_size(connection)
+                rows = self.fleet.rows(urls)
+                validators = pagereads.validators(
+                    connection,
+                    urls,
+                    size,
+                    self._receipts.get(connection) or {},
+                    self._states.get(connection) or {},
+                    now_ms,
+                )
+                conflicts = self._conflicts.read(connection, urls, now_ms)
+                quarantine = pagereads.quarantine(connection)
+                refused = pagereads.refused(connection)
+                totals = self._totals(connection, rows, size)
+                gateway, name = connection.execute(
+                    "SELECT (SELECT value FROM meta WHERE name = 'gateway'), "
+                    "(SELECT value FROM meta WHERE name = 'name')"
+                ).fetchone()
+            finally:
+                connection.execute("COMMIT")
+        capacity = self.live.capacity()
+        return Snapshot(
+            name=name.decode(),
+            gateway=device_text(gateway),
+            version=self._version,
+            time_ms=now_ms,
+            process=process,
+            disk=Disk(
+                level=capacity.level,
+                used_bytes=capacity.used,
+                allowed_bytes=capacity.allowed,
+                since_ms=capacity.since_ms,
+                bound=capacity.bound,
+            ),
+            totals=totals,
+            devices=rows,
+            validators=validators,
+            conflicts=conflicts,
+            expiries=self._expiries(rows, mono_s),
+            quarantine=quarantine,
+            refused=refused,
+        )
+
+    def _reader(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = self._open()
+        return self._connection
+
+    def _totals(self, connection: sqlite3.Connection, rows: list[Device], size: int) -> Totals:
+        logs, forks, parked, parked_bytes = connection.execute(
+            "SELECT (SELECT count(*) FROM epochs), (SELECT count(*) FROM forks), "
+            "(SELECT count(*) FROM parked), (SELECT coalesce(sum(size), 0) FROM parked)"
+        ).fetchone()
+        return Totals(
+            devices=len(rows),
+            logs=logs,
+            segments=size,
+            records=sum(one.records for one in rows),
+            custody_receipts=self._custody.get(connection),
+            parked_segments=parked,
+            parked_bytes=parked_bytes,
+            forks=forks,
+        )
+
+    def _expiries(self, rows: list[Device], mono_s: float) -> list[Expiry]:
+        if mono_s - self._files_s >= pagelimits.FILES_LOOK_S:
+            self._files = expiries.of_config(self._config)
+            self._files_s = mono_s
+        ends = [*self._files, *expiries.of_peers(self.live.peers()), *expiries.of_devices(rows)]
+        # Of a thousand devices only the next ones are told.
+        return sorted(ends, key=lambda one: one.until_ms)[: pagelimits.PARTS_MAX]
+
+    def _dated(self, found: list[Condition], now_ms: int) -> list[Condition]:
+        # Where nothing else says since when: since it was first seen.
+        names = {one.name for one in found}
+        self._since = {name: at for name, at in self._since.items() if name in names}
+        for one in found:
+            self._since.setdefault(one.name, now_ms)
+        return [
+            one if one.since_ms is not None else replace(one, since_ms=self._since[one.name])
+            for one in found
+        ]
+
+    # --- plots -------------------------------------------------------------------------------
+
+    def _sample(self, now: Snapshot, mono_s: float) -> Sample | None:
+        if self._last is not None and mono_s - self._last[0] < pagelimits.HISTORY_STEP_S:
+            return self._samples[-1]
+        backlog = max((one.lag + one.held for one in now.validators), default=0)
+        rates: tuple[float | None, float | None] = (None, None)
+        if self._last is not None:
+            last_s, records, segments = self._last
+            step_s = mono_s - last_s
+            rates = (
+                max(0.0, (now.totals.records - records) / step_s),
+                max(0.0, (now.totals.segments - segments) / step_s),
+            )
+        self._last = (mono_s, now.totals.records, now.totals.segments)
+        self._samples.append(Sample(now.time_ms, *rates, backlog))
+        return self._samples[-1]
+
+    def history(self) -> History:
+        """The points of the plots."""
+        return History(step_s=pagelimits.HISTORY_STEP_S, samples=list(self._samples))
+
+    # --- other questions ---------------------------------------------------------------------
+
+    def ask(self, query: Callable[[sqlite3.Connection], Any]) -> Any:
+        """What a short query on the same connection gives."""
+        with self._turn:
+            return query(self._reader())
+
+
+class Since:
+    """Dates what the process tells of itself."""
+
+    def __init__(self) -> None:
+        self._began: tuple[int, float] | None = None
+        self._connected: tuple[bool, int] | None = None
+        self._store_error_ms: int | None = None
+        self._stepped: tuple[int, int | None] = (0, None)
+
+    def of(self, state: dict[str, Any], now_ms: int, mono_s: float, broker: str) -> Process:
+        """The process now."""
+        began_ms, began_s = self._began = self._began or (now_ms, mono_s)
+        if self._connected is None or self._connected[0] != state["connected"]:
+            self._connected = (state["connected"], now_ms)
+        if not state["store_error"]:
+            self._store_error_ms = None
+        elif self._store_error_ms is None:
+            self._store_error_ms = now_ms
+        self._note_step(now_ms - began_ms - round((mono_s - began_s) * 1000), now_ms)
+        return Process(
+            started_ms=began_ms,
+            connected=self._connected[0],
+            connected_since_ms=self._connected[1],
+            broker=broker,
+            broker_error=state["broker_error"],
+            store_error=state["store_error"],
+            store_error_since_ms=self._store_error_ms,
+            key_error=state["key_error"],
+            not_taken=state["not_taken"],
+            not_sent_down=state["not_sent_down"],
+            clients_replaced=state["clients_replaced"],
+            clock_stepped_ms=self._stepped[0],
+            clock_stepped_at_ms=self._stepped[1],
+        )
+
+    _drift_ms = 0
+
+    def _note_step(self, drift_ms: int, now_ms: int) -> None:
+        # Slow drift is a time server at work; a step is a jump between two looks.
+        step_ms = drift_ms - self._drift_ms
+        self._drift_ms = drift_ms
+        if abs(step_ms) >= CLOCK_STEP_MS_MIN:
+            self._stepped = (step_ms, now_ms)
+
+
+def _custody_receipts(connection: sqlite3.Connection) -> int:
+    (count,) = connection.execute("SELECT count(*) FROM custody").fetchone()
+    return int(count)
+
+
+def _trouble_first(one: Device) -> tuple[bool, bool, bool, str, str]:
+    return not one.suspect, not one.trouble, not (one.gaps or one.parked), one.tag or "~", one.id
