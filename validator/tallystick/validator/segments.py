@@ -200,6 +200,7 @@ class Segments:
                 self._store(work, log, held, checked)
             fresh = None if new else self._merge(work, log, held, checked)
             self._bodies(work, known, Bodies(held, checked, at, fresh, unseen=new), log)
+        keystatus.touch_placed(work, known.identity, log.epoch)
         if log.heads_ahead:
             self._settle(work, known, log)
 
