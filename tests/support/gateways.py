@@ -46,11 +46,11 @@ class MemoryLink:
 class MemoryGateway:
     """`send`, then `turn`; then look at what came down and at what is stored."""
 
-    def __init__(self, folder: Path, *fleets: Fleet, **core: int) -> None:
+    def __init__(self, folder: Path, *fleets: Fleet, name: str = "gate", **core: int) -> None:
         self.roots = {name: key for fleet in fleets for name, key in fleet.roots.items()}
         self.path = folder / "gateway.sqlite"
         self._core = core
-        signer, self.credential = fleets[0].member("gate", enrolment.SUBJECT_GATEWAY)
+        signer, self.credential = fleets[0].member(name, enrolment.SUBJECT_GATEWAY)
         self.key = signer.public_key()
         self.signing = Signing(signer, fleets[0].name, self.key.thumbprint())
         self.link = MemoryLink()

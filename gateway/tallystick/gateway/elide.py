@@ -1,9 +1,11 @@
-"""What a validator may not see is replaced by hashes: the tree, and so the proof, stays the same.
+"""What a validator may not see, and what is pruned, becomes hashes: tree and proof stay the same.
 
 Claims and accepted halves stay; runs of other records become aligned subtrees, which tell a reader
 nothing but how many records they hold. The seed would give every salt away, so each record that
 stays gets its own.
 """
+
+from collections.abc import Callable
 
 from tallystick.evidence import leaf as leaves_of
 from tallystick.evidence import record as records
@@ -11,34 +13,69 @@ from tallystick.evidence import segment as segments
 from tallystick.evidence.errors import Malformed
 from tallystick.evidence.kinds import ACCEPTED_HALF, CLAIM, EVENT
 from tallystick.evidence.segment import Segment, Stretch
-from tallystick.evidence.tree import subtree_root
+from tallystick.evidence.tree import Tree, subtree_root
 from tallystick.gateway.config import Send
 
 Item = bytes | tuple[int, bytes]
+# Whether a record at an index stays.
+Stays = Callable[[int, bytes], bool]
 
 
 def for_sending(data: bytes, send: Send) -> bytes:
     """The segment as a validator of this kind gets it."""
     if send == "full":
         return data
+    return _elided(data, lambda index, record: _stays(index, record, send))
+
+
+def without(data: bytes, gone: frozenset[int]) -> bytes:
+    """The segment without the bodies of these kinds; an epoch's first record stays."""
+    return _elided(data, lambda index, record: index == 0 or _kind(record) not in gone)
+
+
+def folds(data: bytes, base: Tree, size: int, root: bytes) -> bool:
+    """Whether the segment's items lead from a tree to this size and root."""
+    tree = base.copy()
+    for stretch in segments.parse(data).stretches:
+        nth = 0
+        for item in stretch.items:
+            if isinstance(item, bytes):
+                tree.push(leaves_of.leaf(_salt(stretch, tree.size, nth), item))
+                nth += 1
+            else:
+                tree.push_subtree(*item)
+    return tree.size == size and tree.root() == root
+
+
+def _elided(data: bytes, stays: Stays) -> bytes:
     segment = segments.parse(data)
-    stretches = [_stretch(stretch, send) for stretch in segment.stretches]
+    stretches = [_stretch(stretch, stays) for stretch in segment.stretches]
     return Segment(segment.device, segment.epoch, segment.first, segment.edge, stretches).encode()
+
+
+def _kind(record: bytes) -> int | None:
+    try:
+        return records.kind_of(record)
+    except Malformed:
+        return None
+
+
+def _salt(stretch: Stretch, index: int, nth: int) -> bytes:
+    if isinstance(stretch.secret, bytes):
+        return leaves_of.salt(stretch.secret, index)
+    return (stretch.secret or [])[nth]
 
 
 def _stays(index: int, record: bytes, send: Send) -> bool:
     if send == "hashes":
         return False
-    try:
-        kind = records.kind_of(record)
-    except Malformed:
-        return False
+    kind = _kind(record)
     # An epoch's first event names the head of the epoch before it: without it a validator could
     # not tell a lost journal from a fork.
     return kind in {CLAIM, ACCEPTED_HALF} or (index == 0 and kind == EVENT)
 
 
-def _stretch(stretch: Stretch, send: Send) -> Stretch:
+def _stretch(stretch: Stretch, stays: Stays) -> Stretch:
     items: list[Item] = []
     salts: list[bytes] = []
     run: list[bytes] = []  # leaf hashes of records that go
@@ -51,13 +88,9 @@ def _stretch(stretch: Stretch, send: Send) -> Stretch:
             items.append(item)
             at += 1 << item[0]
             continue
-        salt = (
-            leaves_of.salt(stretch.secret, at)
-            if isinstance(stretch.secret, bytes)
-            else (stretch.secret or [])[nth]
-        )
+        salt = _salt(stretch, at, nth)
         nth += 1
-        if _stays(at, item, send):
+        if stays(at, item):
             items += _collapsed(at - len(run), run)
             run = []
             items.append(item)

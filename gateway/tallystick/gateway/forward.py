@@ -16,8 +16,9 @@ from tallystick.evidence.batchanswer import BatchAnswer
 from tallystick.evidence.errors import CouldNotCheck, TallyError, TransportError
 from tallystick.evidence.keys import from_b64u
 from tallystick.evidence.notarised import Notarised
-from tallystick.gateway import limits, steps
+from tallystick.gateway import delivered, limits, steps
 from tallystick.gateway.apply import add_refusals
+from tallystick.gateway.aside import Aside
 from tallystick.gateway.backoff import Backoff
 from tallystick.gateway.batching import Builder, Built, compress
 from tallystick.gateway.down import Down
@@ -25,7 +26,7 @@ from tallystick.gateway.http import COSE, Http, Refusal
 from tallystick.gateway.keychanges import KeyChanges
 from tallystick.gateway.peers import Peer
 from tallystick.gateway.putback import check_signed
-from tallystick.gateway.quotas import Holding
+from tallystick.gateway.quotas import Holding, wall_ms
 from tallystick.gateway.receipts import Receipts
 from tallystick.gateway.signing import Signing
 from tallystick.gateway.store import Store
@@ -49,6 +50,7 @@ class Forwarder:
         http: Http | None = None,
     ) -> None:
         self.name = peer.config.name
+        self._send_as = peer.config.send
         self._store = store
         self._down = down
         self._stop = stop
@@ -65,6 +67,8 @@ class Forwarder:
         self.cursor = register(store, peer)
         self._holding = Holding(peer, signing.gateway, store)
         self._builder.holds = self._holding.holds
+        self._aside = Aside(self.name, self._builder)
+        self._aside_s = 0.0
         self._late_turn = False
         self._credential = credential
         self._compared = False
@@ -113,6 +117,7 @@ class Forwarder:
                 self.backing_off = True
                 return wait_s
             if self._pending is None:
+                self._send_aside()
                 self._pending = self._next()
                 steps.passed(steps.BATCHED)
             if self._pending is None:
@@ -138,6 +143,19 @@ class Forwarder:
             self.put_back = error
             raise
         self._compared = True
+
+    def _send_aside(self) -> None:
+        # What was set aside and is due goes with what was held back.
+        now_s = time.monotonic()
+        if now_s - self._aside_s < limits.RETRY_LOOK_S:
+            return
+        self._aside_s = now_s
+        due = self._aside.due(self._reader, wall_ms())
+        if due:
+            with self._store.write_aside() as connection:
+                self._holding.note(connection, due)
+                self._aside.under_way(connection, due, wall_ms())
+            self._holding.answered(due, None)
 
     def _next(self) -> Built | None:
         # In turn, where a device's held segments are due: neither keeps the other waiting.
@@ -176,7 +194,7 @@ class Forwarder:
     # --- answers ----------------------------------------------------------------------------
 
     def _accept(self, built: Built, answer: BatchAnswer) -> None:
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = wall_ms()
         good, notarised, wrong = self._check_receipts(built, answer)
         refused = dict(answer.refused)
         cursor = self._without_history(refused, built.to)
@@ -197,11 +215,7 @@ class Forwarder:
                 connection,
                 [(why, b"", 1, now_ms, f"a receipt of validator {self.name}") for why in wrong],
             )
-            connection.executemany(
-                "INSERT OR IGNORE INTO set_aside VALUES (?, ?, ?, ?)",
-                [(self.name, at, reason, now_ms) for at, reason in refused.items()]
-                + [(self.name, at, "damaged", now_ms) for at in built.damaged],
-            )
+            self._aside.answered(connection, built, cursor, refused, now_ms)
             connection.executemany(
                 "INSERT OR REPLACE INTO told VALUES (?, ?, ?)",
                 [(self.name, device, digest) for device, digest in built.told.items()],
@@ -289,7 +303,7 @@ class Forwarder:
         return 0.0
 
     def _count(self, reasons: list[str]) -> None:
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = wall_ms()
         with self._store.write_aside() as connection:
             add_refusals(
                 connection,
@@ -317,10 +331,7 @@ class Forwarder:
             return
         self._builder.elided.add(pending.first)
         with self._store.write_aside() as connection:
-            connection.execute(
-                "INSERT OR IGNORE INTO set_aside VALUES (?, ?, ?, ?)",
-                (self.name, pending.first, error.reason, time.time_ns() // 1_000_000),
-            )
+            self._aside.put(connection, [(pending.first, error.reason)], wall_ms())
 
     def _forgotten(self, pending: Built | None) -> None:
         # It does not know us. If it did before, its store is new: everything is sent again. It
@@ -333,6 +344,7 @@ class Forwarder:
     def _move_to(self, size: int) -> None:
         with self._store.write_aside() as connection:
             self._holding.forget_from(connection, size)
+            delivered.again(connection, self.name, size, self._send_as)
             connection.execute("UPDATE validators SET cursor = ? WHERE name = ?", (size, self.name))
         self.cursor = size
         self._holding.reload()
@@ -350,7 +362,7 @@ class Forwarder:
             with self._store.write_aside() as connection:
                 connection.execute(
                     "UPDATE validators SET error = ?, error_ms = ? WHERE name = ?",
-                    (message[:200], time.time_ns() // 1_000_000, self.name),
+                    (message[:200], wall_ms(), self.name),
                 )
         except (sqlite3.Error, OSError) as error:
             _log.error("the store fails", error=str(error))
@@ -368,10 +380,11 @@ def register(store: Store, peer: Peer) -> int:
             "SELECT key, cursor FROM validators WHERE name = ?", (name,)
         ).fetchone()
         if row is not None and row[0] == key:
+            delivered.note(connection, name, int(row[1]), peer.config.send)
             return int(row[1])
         for table in (
             *("told", "receipts", "set_aside", "notarised", "verdicts"),
-            *("held", "quota_refusals"),
+            *("held", "quota_refusals", "sent_as"),
         ):
             connection.execute(f"DELETE FROM {table} WHERE validator = ?", (name,))  # noqa: S608
         connection.execute(
@@ -379,4 +392,5 @@ def register(store: Store, peer: Peer) -> int:
             "VALUES (?, ?, 0, 0, 0)",
             (name, key),
         )
+        delivered.note(connection, name, 0, peer.config.send)
     return 0

@@ -24,6 +24,7 @@ from tallystick.gateway.inbox import Inbox
 from tallystick.gateway.ingest import Ingest
 from tallystick.gateway.links import Links
 from tallystick.gateway.peers import Peer
+from tallystick.gateway.pruning import Pruner
 from tallystick.gateway.serialhub import SerialHub
 from tallystick.gateway.signing import Signing
 from tallystick.gateway.store import Store, meta, set_meta
@@ -73,6 +74,9 @@ class Gateway:
             self.circle.open()
             self.joining = self._joining()
             self.page = self._page()
+            self.pruner = Pruner(
+                self.store, config.retention, lambda: self.worker.capacity, self._stop
+            )
         except BaseException:
             self.store.close()
             self.signing.close()
@@ -166,7 +170,10 @@ class Gateway:
 
     def start(self) -> None:
         """Start every part; returns at once."""
-        parts: list[tuple[str, Callable[[], None]]] = [("ingest", self.worker.run)]
+        parts: list[tuple[str, Callable[[], None]]] = [
+            ("ingest", self.worker.run),
+            ("pruning", self.pruner.run),
+        ]
         if self.config.serial:
             parts.append(("serial ports", self.serial.run))
         for name, target in parts:

@@ -9,12 +9,14 @@ import msgspec
 
 from tallystick.evidence import quotarefusal
 from tallystick.evidence.keys import b64u, device_text
+from tallystick.gateway import holds, quarantine
 from tallystick.gateway.config import Config
 from tallystick.gateway.store import meta, open_reader
 
 REFUSALS_SHOWN_MAX = 200
 JOIN_VERSION = 2
 QUOTA_VERSION = 3
+DURABILITY_VERSION = 4
 
 
 def status(config: Config) -> dict[str, Any]:
@@ -62,6 +64,7 @@ def _status(connection: sqlite3.Connection) -> dict[str, Any]:
         "refused_by_device": _refused_by_device(connection),
         "validators": _validators(connection, segments),
         "join": _join(connection),
+        **_durability(connection),
     }
 
 
@@ -80,6 +83,18 @@ def _join(connection: sqlite3.Connection) -> dict[str, int]:
         "waiting": _one(connection, waiting),
         "answered": _one(connection, answered),
         "codes": _one(connection, invited, int(time.time())),
+    }
+
+
+def _durability(connection: sqlite3.Connection) -> dict[str, Any]:
+    # Segments that gave bodies up, holds in force, and how much is in quarantine, by state.
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version < DURABILITY_VERSION:
+        return {"pruned": 0, "holds": [], "quarantine": {}}
+    return {
+        "pruned": _one(connection, "SELECT count(*) FROM pruned"),
+        "holds": [row for row in holds.known(connection) if row["ended_ms"] is None],
+        "quarantine": quarantine.counts(connection),
     }
 
 

@@ -147,6 +147,7 @@ def status(path: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes fl
     console.print(f"gateway {found['name']}, {found['gateway']}", markup=False)
     console.print(_counts(found))
     _process(console, found["process"])
+    _durability(console, found)
     if found["process"].get("serial"):
         console.print(_ports(found["process"]["serial"]))
     _join(console, found)
@@ -179,6 +180,22 @@ def _process(console: Console, state: dict[str, Any]) -> None:
     ):
         if state[name]:
             console.print(f"{state[name]:,} {says}")
+
+
+def _durability(console: Console, found: dict[str, Any]) -> None:
+    store = found["process"].get("store")
+    if store and store["level"] != "ok":
+        console.print(
+            f"[red]the store is at {100 * store['used'] / store['allowed']:.0f} %: "
+            f"{store['level']}[/] since {_time(store['since_ms'])}, by {store['bound']}"
+        )
+    if found["holds"]:
+        names = [row["name"] + (f" ({row['why']})" if row["why"] else "") for row in found["holds"]]
+        console.print(f"on hold: {', '.join(names)}; nothing is pruned", markup=False)
+    kept = {state: count for state, count in found["quarantine"].items() if count}
+    if kept:
+        shown = ", ".join(f"{count:,} {state}" for state, count in kept.items())
+        console.print(f"in quarantine: {shown}; see `tally gateway quarantine list`", markup=False)
 
 
 def _join(console: Console, found: dict[str, Any]) -> None:
@@ -218,6 +235,7 @@ def _counts(found: dict[str, Any]) -> Table:
         "logs",
         "segments",
         "records",
+        "pruned",
         "stored_bytes",
         "parked_segments",
         "parked_bytes",
