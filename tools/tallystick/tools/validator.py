@@ -9,9 +9,11 @@ import click
 
 from tallystick.tools._interrupt import until_signalled
 from tallystick.tools.validator_hold import hold
+from tallystick.tools.validator_worker import command, worker
 from tallystick.validator import check as checks
 from tallystick.validator import config as configs
 from tallystick.validator import logs, service
+from tallystick.validator.crew import Crew
 
 CONFIG = click.option(
     "--config",
@@ -48,9 +50,12 @@ def run(path: Path) -> None:
     config = configs.load(path)
     logs.configure()
     stop = until_signalled()
-    service.run(
-        config, stop, lambda url: click.echo(f"validator {config.name} listens on {url}", err=True)
-    )
+    with Crew(command(path), config.workers):
+        service.run(
+            config,
+            stop,
+            lambda url: click.echo(f"validator {config.name} listens on {url}", err=True),
+        )
 
 
 @validator.command(
@@ -79,3 +84,4 @@ def check(path: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes fla
 
 
 validator.add_command(hold)
+validator.add_command(worker)

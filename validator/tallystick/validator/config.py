@@ -9,6 +9,7 @@
     note_key_pin_file = "note.pin"
     credential = "credential.cbor"         # its own enrolment, for evidence files
     store = "validator.sqlite"
+    workers = 0                            # processes that help; on PostgreSQL only
     roots = ["acme+pAEBIAY...", "trusted/borealis.pub"]   # lines, or files of lines
     profiles = "profiles"                  # a folder of TOML files
     gateways = ["gateways/north/credential.cbor"]         # others are vouched for by the roots
@@ -62,6 +63,7 @@ from tallystick.validator.limits import (
     PEER_POLL_S,
     PEER_POLL_S_MIN,
     PEERS_MAX,
+    WORKERS_MAX,
 )
 from tallystick.validator.place import Place, parse_place
 from tallystick.validator.quotaconfig import Quota, Tables, parse_quotas
@@ -105,6 +107,7 @@ class _File(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     operators: dict[str, str] = {}
     retention: RawRetention = RawRetention()
     peer_files: str | None = None
+    workers: int = 0
     quotas: Tables = {}
     peers: list[_Peer] = []
 
@@ -144,6 +147,7 @@ class Config:
     peer_files: Path | None = None
     quotas: dict[str, Quota] = field(default_factory=lambda: parse_quotas({}))
     tiles: Path | None = None
+    workers: int = 0
     # Not in repr: a token must not reach a log or a traceback.
     readers: dict[str, str] = field(default_factory=dict, repr=False)
     operators: dict[str, str] = field(default_factory=dict, repr=False)
@@ -205,7 +209,18 @@ def _resolve(raw: _File, folder: Path) -> Config:
         peer_files=None if raw.peer_files is None else folder / raw.peer_files,
         quotas=parse_quotas(raw.quotas),
         tiles=None if raw.tiles is None else folder / raw.tiles,
+        workers=_workers(raw),
     )
+
+
+def _workers(raw: _File) -> int:
+    if not 0 <= raw.workers <= WORKERS_MAX:
+        raise Malformed("bad-value", f"workers: 0 to {WORKERS_MAX}")
+    if raw.workers and "://" not in raw.store:
+        raise Malformed(
+            "bad-value", "workers: a store in a file has one process; PostgreSQL takes any number"
+        )
+    return raw.workers
 
 
 def _peers(raw: list[_Peer], origin: str) -> tuple[PeerConfig, ...]:
