@@ -1,6 +1,7 @@
 """A real validator on loopback, as gateways see it: it can be away, slow, and come back."""
 
 from pathlib import Path
+from typing import Any
 
 from support.devices import Fleet
 from support.validating import load
@@ -14,19 +15,21 @@ from tallystick.validator.service import Service
 class Notary:
     """One validator; `start`, `stop`, and what a gateway is configured with."""
 
-    def __init__(self, folder: Path, *fleets: Fleet, name: str = "notary") -> None:
+    def __init__(self, folder: Path, *fleets: Fleet, name: str = "notary", **settings: Any) -> None:
         self.name = name
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._config = load(folder, list(fleets), owner=name, bind=f'"127.0.0.1:{self.port}"')
+        settings = {"owner": name, "bind": f'"127.0.0.1:{self.port}"', **settings}
+        self._config = load(folder, list(fleets), **settings)
         signer, self.credential = Fleet(name).member("validator", SUBJECT_VALIDATOR)
         self.key = signer.public_key()
         self.service: Service | None = None
 
     def start(self) -> "Notary":
         """Listen, on the same port each time."""
-        self.service = Service(self._config)
-        self.service.start()
+        service = Service(self._config)
+        service.start()
+        self.service = service
         return self
 
     def stop(self) -> None:

@@ -215,10 +215,18 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         raise Malformed("bad-value", f"{path}: no way from store version {version} is known")
     steps = "\n".join(_SCHEMAS[version].read_text() for version in range(version, VERSION))
     # One transaction: a store is of one version, or not there.
-    connection.executescript(
-        f"BEGIN IMMEDIATE;\n{steps}\nPRAGMA application_id={APPLICATION_ID};\n"
-        f"PRAGMA user_version={VERSION};\nCOMMIT;"
-    )
+    try:
+        connection.executescript(
+            f"BEGIN IMMEDIATE;\n{steps}\nPRAGMA application_id={APPLICATION_ID};\n"
+            f"PRAGMA user_version={VERSION};\nCOMMIT;"
+        )
+    except sqlite3.Error as error:
+        connection.close()  # and with it what was begun
+        raise CouldNotCheck(
+            "bad-value",
+            f"{path}: the store's upgrade to version {VERSION} failed ({error}); the store is as "
+            "it was: make room where the disk is full, else go back to the program that wrote it",
+        ) from error
 
 
 def meta(connection: sqlite3.Connection, name: str) -> bytes | None:
