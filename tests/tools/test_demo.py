@@ -54,6 +54,7 @@ def test_the_demo_ends_as_the_script_expects(tmp_path: Path) -> None:
         for name in ("acme", "borealis", "assure")
     ]
     assert "with one byte changed: refused" in err
+    assert "logs cosigned: acme by assure/validator, borealis/validator; borealis by" in err
     assert "Traceback" not in err
     assert "secret" not in err.lower()
     assert group_is_gone(process.pid)
@@ -74,6 +75,9 @@ def test_the_validators_follow_one_another(tmp_path: Path) -> None:
     for site in made.validators:
         peers = {peer.name: peer.url for peer in config.load(site.config).peers}
         assert peers == {name: url for name, url in urls.items() if name != site.name}
+        # With their note keys, so that they cosign one another's logs.
+        logs = {peer.note_key.name for peer in config.load(site.config).peers if peer.note_key}
+        assert logs == {f"{name}/validator" for name in peers}
 
 
 @pytest.mark.timeout(90)

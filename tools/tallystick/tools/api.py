@@ -81,6 +81,11 @@ class ValidatorApi:
         with self._understood():
             return Counts(int(status["decisions"]), int(status["claims"]), dict(status["states"]))
 
+    def cosigners(self) -> dict[str, int]:
+        """The validator's witnesses, each with the newest size that it cosigned; 0 for none."""
+        rows = self._json("/v1/status")["cosignatures"]["witnesses"]
+        return {row["name"]: row["size"] or 0 for row in rows}
+
     def sets(self, namespace: str, state: str | None = None) -> Iterator[dict[str, Any]]:
         """The party sets of a namespace, page by page."""
         after: int | None = None

@@ -313,12 +313,16 @@ def validator(
     return path
 
 
-def follow(config: Path, others: Sequence[tuple[str, str]], poll_s: float) -> None:
-    """Let the validator of this `validator.toml` ask others, by (name, URL), what they heard."""
+def follow(config: Path, others: Sequence[tuple[str, str, Member]], poll_s: float) -> None:
+    """Let the validator of this `validator.toml` ask others what they heard, and cosign.
+
+    others: name, URL, and the validator itself, for its note key.
+    """
     lines = config.read_text().splitlines()
-    for name, url in others:
+    for name, url, other in others:
+        notes = other.identity.enrolment.details["note_key"]
         lines += ["", "[[peers]]", f"name = {_toml_text(name)}", f"url = {_toml_text(url)}"]
-        lines.append(f"poll_s = {poll_s}")
+        lines += [f"poll_s = {poll_s}", f"note_key = {_toml_text(notes)}"]
     write_private(config, ("\n".join(lines) + "\n").encode())
 
 

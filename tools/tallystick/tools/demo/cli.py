@@ -31,6 +31,7 @@ from tallystick.verify import Policy, check, check_evidence, load_evidence
 
 START_S_MAX = 20.0
 VERDICTS_S_MAX = 45.0
+COSIGNED_S_MAX = 10.0
 POLL_S = 0.25
 VALIDATORS_NEEDED = 3
 
@@ -69,8 +70,9 @@ def demo(out: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes flags
         console.print(judgement.table())
         apis = _apis(scene, stack)
         proven = _evidence(scene, judgement, apis, out, console)
+        cosigned = _cosigned(apis, console)
     seconds = time.monotonic() - began
-    right = judgement.right and proven
+    right = judgement.right and proven and cosigned
     console.print(
         f"{'as expected' if right else 'NOT as expected'}, in {seconds:.0f} s", highlight=False
     )
@@ -154,6 +156,23 @@ def _until_ready(services: Services, apis: dict[str, ValidatorApi]) -> None:
         if time.monotonic() > end:
             raise TallyError("demo-failed", f"the validators did not start in {START_S_MAX:.0f} s")
         time.sleep(POLL_S)
+
+
+def _cosigned(apis: dict[str, ValidatorApi], console: Console) -> bool:
+    """Each log must have the cosignatures of the other two validators."""
+    end = time.monotonic() + COSIGNED_S_MAX
+    while True:
+        witnesses = {name: api.cosigners() for name, api in apis.items()}
+        missing = [name for name, found in witnesses.items() if not all(found.values())]
+        if not missing or time.monotonic() > end:
+            break
+        time.sleep(POLL_S)
+    told = "; ".join(
+        f"{name} by {', '.join(sorted(who for who, size in found.items() if size)) or 'nobody'}"
+        for name, found in witnesses.items()
+    )
+    console.print(f"logs cosigned: {told}", highlight=False)
+    return not missing and all(len(found) == len(apis) - 1 for found in witnesses.values())
 
 
 def _evidence(

@@ -1,7 +1,8 @@
 """The scene: three organisations, their fleets, and every configuration, in one folder.
 
 acme and borealis each have three robots, a gateway and a validator; assure is a third organisation
-that only validates; the three validators follow one another. Nothing here is special to the demo
+that only validates; the three validators follow one another and cosign one
+another's logs. Nothing here is special to the demo
 but the deadline of its profile, which is seconds, because nobody waits an hour for a demo.
 """
 
@@ -75,7 +76,7 @@ def build(folder: Path, broker: str) -> Scene:
                 fleet.trust(other.root_line)
     validators = [_validator(fleets[name], profile) for name in VALIDATOR_FLEETS]
     for site in validators:
-        others = [(other.name, other.url) for other in validators if other is not site]
+        others = [(one.name, one.url, one.member) for one in validators if one is not site]
         provision.follow(site.config, others, PEER_POLL_S)
     peers = [provision.ValidatorPeer(v.name, v.url, v.member.credential_path) for v in validators]
     gateways = {}
