@@ -49,7 +49,7 @@ from tallystick.validator.params import SIZE_MAX
 from tallystick.validator.privacydoor import PrivacyDoor
 from tallystick.validator.problem import Problem
 from tallystick.validator.sequencer import Sequencer
-from tallystick.validator.statusread import status_of
+from tallystick.validator.statusread import Ready, status_of
 from tallystick.validator.witness import Witness
 
 T = TypeVar("T")
@@ -362,7 +362,7 @@ class _Handlers(LogDoors, PrivacyDoor, FeedDoor, PageDoor):
         failure = self._sequencer.failure
         if failure is not None:
             raise Problem("not-ready", f"it does not work now: {failure}", status=503)
-        return _json(answers.Health("ok"))
+        return _json(Ready("ok", self._sequencer.reconciler.told()))
 
     async def openapi(self, _: Request) -> Response:
         """GET /openapi.json."""

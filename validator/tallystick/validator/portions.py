@@ -80,7 +80,8 @@ class Portions:
     @property
     def out(self) -> int:
         """Sets that are given away and of which nothing was heard yet."""
-        return sum(count for _, count in self._out.values())
+        # A list first: the status is asked for by other threads.
+        return sum(count for _, count in list(self._out.values()))
 
     def waiting_s(self) -> float:
         """For how long the oldest portion is given away."""

@@ -7,7 +7,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from tallystick.evidence import cbor, credential
 from tallystick.evidence.credential import Identity
-from tallystick.evidence.errors import CouldNotCheck, Unverified
+from tallystick.evidence.errors import Unverified
 from tallystick.evidence.keys import PublicKey
 from tallystick.validator import basis, proposal, schema, steps
 from tallystick.validator.findings import Computed, Findings
@@ -43,7 +43,9 @@ class ReconcileDuty:
                 return 0
             steps.passed(steps.TAKEN)
             numbers = cbor.decode(row.sets)
-            found = self._known(connection, row.basis).compute(connection, row, numbers)
+            under = self._known(connection, row.basis)
+            # Where its basis is gone, its sets are due again since, and given away anew.
+            found = {} if under is None else under.compute(connection, row, numbers)
             steps.passed(steps.COMPUTED)
             connection.execute(
                 sa.insert(schema.proposals),
@@ -53,14 +55,14 @@ class ReconcileDuty:
             steps.passed(steps.PROPOSED)
         return len(numbers)
 
-    def _known(self, connection: Connection, digest: bytes) -> "_Under":
+    def _known(self, connection: Connection, digest: bytes) -> "_Under | None":
         if self._under is None or self._digest != digest:
             table = schema.bases
             data = connection.execute(
                 sa.select(table.c.data).where(table.c.basis == digest)
             ).scalar_one_or_none()
             if data is None:
-                raise CouldNotCheck("bad-value", "a portion rests on what is not in the store")
+                return None
             self._under = _Under(basis.read(digest, data))
             self._digest = digest
         return self._under

@@ -5,26 +5,25 @@ claim does not grow with the number of open interactions. Where workers live, th
 this process closes and signs.
 """
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from msgspec import Struct
 
-from tallystick.evidence import cose, entry, verdict
-from tallystick.evidence.errors import Malformed
-from tallystick.evidence.kinds import VERDICT
-from tallystick.evidence.limits import STATEMENT_BYTES_MAX
+from tallystick.evidence import entry
 from tallystick.evidence.profile import Profile
 from tallystick.validator import schema, setreads
-from tallystick.validator.findings import PENDING, Computed, Conclusion, Findings, due_ms
+from tallystick.validator.answers import Index
+from tallystick.validator.findings import Computed, Findings, due_ms
 from tallystick.validator.ingest import Ingest
 from tallystick.validator.limits import PARTY_SETS_PER_TICK_MAX
 from tallystick.validator.log import Log
-from tallystick.validator.nearby import used_erased
 from tallystick.validator.portions import Portions
+from tallystick.validator.signing import Concluded, Signing
 from tallystick.validator.store import Store
 from tallystick.validator.work import CHUNK, Work
-from tallystick.verify.partysets import uninvited
 
 Row = Any  # a row of a query
 
@@ -38,6 +37,14 @@ LATE = (
     .where(_SETS.c.portion.is_(None) | _SETS.c.dirty)
     .order_by(_SETS.c.due_ms)
 )
+
+
+class Reconciling(Struct):
+    """Workers that compute findings now; sets that they have; since when something is due."""
+
+    workers: Index
+    given: Index
+    due_for_ms: Index  # 0 when nothing is due; no set has been due for longer
 
 
 class Reconciler:
@@ -56,6 +63,9 @@ class Reconciler:
         self._ingest = ingest
         self._findings = Findings(profiles)
         self.portions = portions
+        # When nothing was due last, and whether something is since.
+        self._clear_s = time.monotonic()
+        self._behind = False
 
     def start(self) -> None:
         """After a start: profiles that came to be known make findings due, and so does silence."""
@@ -87,8 +97,22 @@ class Reconciler:
         """Whether workers are at it, so that somebody should look soon."""
         return self.portions is not None and self.portions.out > 0
 
+    def told(self) -> Reconciling:
+        """For the status; asked by other threads."""
+        portions = self.portions
+        behind_s = time.monotonic() - self._clear_s if self._behind else 0.0
+        workers, given = (0, 0) if portions is None else (portions.living, portions.out)
+        return Reconciling(workers, given, int(behind_s * 1000))
+
     def due(self) -> bool:
         """Whether a tick has something to do."""
+        due = self._due()
+        self._behind = due or self.hurried
+        if not self._behind:
+            self._clear_s = time.monotonic()
+        return due
+
+    def _due(self) -> bool:
         if self._ingest.heard:
             return True
         now = {"now_ms": self._log.now_ms()}
@@ -227,7 +251,7 @@ class _Tick:
         concluded = [self._close(work, row, computed) for row, computed in found]
         # All closings are logged; what the verdicts read is below this size.
         size = work.group.tree.size
-        signing = _Signing(work, self._log, size)
+        signing = Signing(work, self._log, size)
         self._write(work, [signing.sign_if_changed(one) for one in concluded])
 
     @staticmethod
@@ -263,107 +287,6 @@ class _Tick:
             ),
             changes,
         )
-
-
-class Concluded:
-    """What a set came to, before anything is signed."""
-
-    def __init__(
-        self, row: Row, found: Conclusion | None, closing: int | None, computed: Computed
-    ) -> None:
-        self.row = row
-        self.found = found
-        self.closing = closing
-        self.erased = computed.erased
-        self.siblings = computed.siblings
-
-
-class _Signing:
-    """Verdicts of one tick, over the log as it was at `size`."""
-
-    def __init__(self, work: Work, log: Log, size: int) -> None:
-        self._work = work
-        self._log = log
-        self._size = size
-
-    def sign_if_changed(self, one: Concluded) -> dict[str, Any]:
-        """What to write of a set."""
-        row, found = one.row, one.found
-        state = row.state if found is None else found.state
-        pending = found is not None and state == PENDING and one.closing is None
-        change: dict[str, Any] = {
-            "number": row.party_set,
-            "to_state": state,
-            "to_closing": one.closing,
-            # Complete, or closed: nothing falls due any more. Nor where nothing could be found:
-            # a new claim makes it due, and its deadline is where it was.
-            "to_due": due_ms(row) if pending else None,
-            "to_finding": row.finding,
-            "to_verdict": row.verdict,
-            "to_entry": row.verdict_entry,
-        }
-        if found is None or found.state == PENDING:
-            return change
-        self._wait_for(row, found.unheard)
-        digest = found.digest()
-        if one.erased and row.verdict is not None:
-            # Else a party would have its claim erased, and say something else in its place.
-            return change | {"to_state": row.state}
-        if digest == row.finding:
-            return change
-        if row.verdict_entry is not None and used_erased(self._work, row.verdict_entry):
-            # As above: what speaks against a party in another interaction may have been erased.
-            return change | {"to_state": row.state}
-        return change | self._signed(one, found, digest)
-
-    def _signed(self, one: Concluded, found: Conclusion, digest: bytes) -> dict[str, Any]:
-        row, work = one.row, self._work
-        try:
-            made = verdict.Verdict(
-                found.finding(),
-                self._size,
-                row.verdict,
-                uninvited(row.parties_digest, one.siblings),
-                work.group.time_ms,
-            )
-            signed, at = self._sign(made)
-        except Malformed as error:
-            work.refuse(error.reason)
-            return {}
-        work.insert(
-            schema.verdicts, entry=at, party_set=row.party_set, digest=signed, state=found.state
-        )
-        for device in sorted({d for devices in made.finding.parties.values() for d in devices}):
-            work.insert(schema.verdict_parties, device=device, entry=at)
-        return {"to_finding": digest, "to_verdict": signed, "to_entry": at}
-
-    def _sign(self, made: verdict.Verdict) -> tuple[bytes, int]:
-        keys = self._log.keys
-        data = made.sign(keys.signer, keys.name, made.subject())
-        sign1 = cose.parse(data, STATEMENT_BYTES_MAX)
-        return sign1.digest(), self._work.group.add_statement(VERDICT, sign1)
-
-    def _wait_for(self, row: Row, unheard: list[bytes]) -> None:
-        """Who is unheard may turn out to be silent, when its log arrives past the deadline."""
-        if row.deadline_ms is None:
-            return
-        work = self._work
-        due = row.first_ms + row.deadline_ms
-        for device in unheard:
-            table = schema.unheard
-            # A set that is closed only now cannot wait already.
-            if row.closing is not None:
-                known = work.connection.execute(
-                    sa.select(table.c.device).where(
-                        table.c.device == device,
-                        table.c.due_ms == due,
-                        table.c.party_set == row.party_set,
-                    )
-                )
-                if known.first() is not None:
-                    continue
-            work.insert(table, device=device, due_ms=due, party_set=row.party_set)
-            work.heard.add(device)
 
 
 def _mark(work: Work, numbers: set[int]) -> None:

@@ -220,6 +220,6 @@ ROUTES = (
     Route("GET", "/v1/status", "status", "What is held, what is refused and why.",
           statusread.Status, "Counts."),
     Route("GET", "/healthz", "health", "Alive.", answers.Health, "Yes.", (), ()),
-    Route("GET", "/readyz", "ready", "Takes batches.", answers.Health, "Yes.", (), (503,)),
+    Route("GET", "/readyz", "ready", "Takes batches.", statusread.Ready, "Yes.", (), (503,)),
     Route("GET", "/openapi.json", "openapi", "This document.", JSON, "It.", (), ()),
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """`GET /v1/status`: what the service holds, refused, and who cosigns its log."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import sqlalchemy as sa
 from msgspec import Meta, Struct
@@ -11,6 +11,7 @@ from tallystick.validator import queries, schema
 from tallystick.validator.answers import Id, ImportedPeer, Index, Milliseconds, PeerState
 from tallystick.validator.inbox import Ahead
 from tallystick.validator.limits import COSIGN_LAG_MS_MAX
+from tallystick.validator.reconciler import Reconciling
 from tallystick.validator.sequencer import Sequencer
 
 COSIGNATURES_READ_MAX = 1_000
@@ -64,6 +65,14 @@ class Status(Struct):
     cosignatures: Cosignatures
     # Null on SQLite, where one process does everything.
     ahead: Ahead | None
+    reconciling: Reconciling
+
+
+class Ready(Struct):
+    """It takes batches; by whom findings are computed, and since when some are due."""
+
+    status: Literal["ok"]
+    reconciling: Reconciling
 
 
 def status_of(connection: Connection, sequencer: Sequencer) -> Status:
@@ -92,6 +101,7 @@ def status_of(connection: Connection, sequencer: Sequencer) -> Status:
         sequencer.circle.told(),
         cosignatures_of(connection, list(sequencer.witnessed_logs), now_ms),
         None if sequencer.inbox is None else sequencer.inbox.told(),
+        sequencer.reconciler.told(),
     )
 
 
