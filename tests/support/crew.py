@@ -9,8 +9,9 @@ from pathlib import Path
 from sqlalchemy.engine import Connection
 
 from support.devices import Fleet
-from support.validating import Clock, load, write_config
+from support.validating import Clock, compress, load, write_config
 from tallystick.evidence.errors import TallyError
+from tallystick.validator import ahead
 from tallystick.validator.ingestduty import IngestDuty
 from tallystick.validator.place import Server, parse_place
 from tallystick.validator.sequencer import Sequencer
@@ -37,10 +38,16 @@ def same_keys(folder: Path, of: Path) -> Path:
     return folder
 
 
+def facts_of(data: bytes) -> list[bytes]:
+    """What a worker finds in a batch by the keys that it brings itself."""
+    return ahead.prepare(compress(data), lambda _: [])
+
+
 class Crew:
     """A sequencer that is open and does nothing by itself; `worker` looks ahead of it."""
 
     def __init__(self, folder: Path, fleets: list[Fleet], url: str, tables: str = "") -> None:
+        self.url = url
         write_config(folder, fleets)
         config = load(folder, fleets, store=f'"{url}"', tables=tables)
         self.sequencer = Sequencer(config, Clock())

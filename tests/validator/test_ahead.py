@@ -1,20 +1,31 @@
 """Workers verify ahead of the sequencer: the same log, the same answers, nothing twice."""
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 import zstandard
 
-from support.crew import Crew, same_keys
+from support.crew import S_MAX, Crew, same_keys, until
 from support.devices import Fleet
+from support.keychanges import revoke
 from support.validating import Gateway, Room, compress, handover
-from tallystick.evidence import batchanswer
+from tallystick.evidence import batchanswer, keychange
 from tallystick.evidence.errors import TallyError
 from tallystick.tools.postgres import Postgres
 from tallystick.validator import steps
+from tallystick.validator._postgresql import for_worker
+from tallystick.validator.ingestduty import IngestDuty
 from tallystick.validator.sequencer import Sequencer
+from tallystick.validator.workers import Worker
 
+HERE = Path(__file__).parent
 BOMB = zstandard.ZstdCompressor().compress(bytes(64 << 20))
 
 
@@ -99,3 +110,238 @@ def test_the_log_and_the_answers_are_those_of_one_process(
     assert crew.answers(batches[:3]) == answers[:3]
     assert entries(crew.sequencer) == logged
     assert alone(tmp_path, [fleet, Fleet("borealis")], batches) == (answers, logged)
+
+
+def test_two_workers_never_take_the_same_batch(crew: Crew, fleet: Fleet) -> None:
+    """While one looks at a batch, each other one takes the next one, or finds none."""
+    batches = story(fleet, 3)
+    second = for_worker(crew.server)
+    duty = IngestDuty()
+    turns: list[int] = []
+
+    def meanwhile(step: str) -> None:
+        if step == steps.LOCKED and not turns:
+            turns.append(0)
+            # The batches wait for good: one is never copied, one is taken, so one is left.
+            turns[:] = [duty.turn(second), duty.turn(second)]
+
+    futures = [crew.sequencer.submit(data) for data in batches]
+    until(lambda: crew.count() == 2, "not copied")
+    steps.on_step(meanwhile)
+    try:
+        assert crew.worker.turn() == 1
+    finally:
+        steps.on_step(None)
+        second.dispose()
+    assert turns == [1, 0]
+    until(lambda: crew.inbox.told().looked_at == 2, "not collected")
+    for future in futures:
+        crew.sequencer.turn(0)
+        assert future.done()
+    assert crew.inbox.told().used == 2
+
+
+@pytest.mark.parametrize("point", [steps.LOCKED, steps.LOOKED, steps.HANDED])
+def test_where_a_worker_is_killed_another_one_goes_on(crew: Crew, fleet: Fleet, point: str) -> None:
+    batches = story(fleet)
+    futures = [crew.sequencer.submit(data) for data in batches]
+    until(lambda: crew.count() == 3, "not copied")
+    with stopping(crew, point, signal.SIGKILL) as dying:
+        assert dying.wait(S_MAX) == -signal.SIGKILL
+        done = 1 if point == steps.HANDED else 0
+        until(lambda: crew.inbox.told().looked_at == done, "not collected")
+        # The server finds out that its client is gone, and gives the batch free, in its own time.
+        until(lambda: turned(crew.worker) and crew.inbox.told().looked_at == 3, "not given free")
+    for future in futures:
+        crew.sequencer.turn(0)
+        assert batchanswer.parse(future.result(0)).size
+    told = crew.inbox.told()
+    assert (told.used, told.too_late, crew.count()) == (3, 0, 0)
+
+
+def test_a_worker_that_hangs_holds_up_nobody(crew: Crew, tmp_path: Path, fleet: Fleet) -> None:
+    """Stopped in the middle of a batch: the writer takes that one without facts, at once."""
+    batches = story(fleet)
+    futures = [crew.sequencer.submit(data) for data in batches]
+    until(lambda: crew.count() == 3, "not copied")
+    with stopping(crew, steps.LOCKED, signal.SIGSTOP) as hanging:
+        assert os.waitpid(hanging.pid, os.WUNTRACED)[1] & 0xFF == 0x7F  # it is stopped
+        while crew.worker.turn():
+            pass
+        until(lambda: crew.inbox.told().looked_at == 2, "not collected")
+        for _ in futures:
+            crew.sequencer.turn(0)
+        answers: list[object] = [future.result(0) for future in futures]
+        told = crew.inbox.told()
+        assert (told.used, told.too_late, told.waiting) == (2, 1, 0)
+        logged = entries(crew.sequencer)
+        assert alone(tmp_path, [fleet, Fleet("borealis")], batches) == (answers, logged)
+        # The next ones are looked at all the same; what it holds lies there until it ends.
+        assert crew.answers(batches[1:]) == answers[1:]
+        until(lambda: crew.count() == 1, "more left than what is held")
+        hanging.kill()
+        until(lambda: crew.count() == 0, "left behind")
+
+
+def test_without_workers_nothing_is_copied(crew: Crew, fleet: Fleet) -> None:
+    crew.worker.close()
+    until(lambda: crew.inbox.told().workers == 0, "still counted")
+    futures = [crew.sequencer.submit(data) for data in story(fleet)]
+    until(lambda: crew.inbox.told().waiting == 0, "kept for nobody")
+    for future in futures:
+        crew.sequencer.turn(0)
+        assert batchanswer.parse(future.result(0)).size
+    assert crew.inbox.told().used == crew.count() == 0
+
+
+def test_who_waits_no_more_leaves_nothing(crew: Crew, fleet: Fleet) -> None:
+    """Clients that go, and a stop of the sequencer: what is in the table is nobody's."""
+    batches = story(fleet)
+    futures = [crew.sequencer.submit(data) for data in batches]
+    until(lambda: crew.count() == 3, "not copied")
+    for future in futures[1:3]:
+        assert future.cancel()
+    until(lambda: crew.count() == 1, "kept for who has gone")
+    crew.worker.turn()
+    assert futures[3].cancel()
+    until(lambda: crew.count() == 0, "kept for who has gone")
+    assert crew.inbox.told().waiting == 0
+
+
+def test_the_next_sequencer_clears_what_the_last_one_left(
+    crew: Crew, tmp_path: Path, fleet: Fleet
+) -> None:
+    """Taken over with batches in the inbox: they are sent again, and are nobody's till then."""
+    batches = story(fleet)
+    futures = [crew.sequencer.submit(data) for data in batches]
+    until(lambda: crew.count() == 3, "not copied")
+    crew.sequencer.turn(0)
+    crew.worker.turn()
+    # As where it was killed: nobody tidies up.
+    crew.inbox.stop()
+    crew.sequencer.stop()
+    assert [future.exception() is None for future in futures] == [True, False, False, False]
+    other = Crew(tmp_path / "crew", [fleet, Fleet("borealis")], str(crew.url))
+    try:
+        assert other.count() > 0
+        other.begin()
+        until(lambda: other.count() == 0, "left behind")
+        answers = other.answers(batches)
+        assert answers[0] == futures[0].result()
+        assert all(isinstance(answer, bytes) for answer in answers)
+        assert alone(tmp_path, [fleet, Fleet("borealis")], batches) == (
+            answers,
+            entries(other.sequencer),
+        )
+    finally:
+        other.close()
+
+
+def test_a_key_that_is_revoked_meanwhile_counts_as_revoked(
+    crew: Crew, tmp_path: Path, fleet: Fleet
+) -> None:
+    """Its signatures are facts; what they are worth is asked when their turn comes."""
+    device, gateway, other = fleet.device(), Gateway(fleet), Gateway(fleet, "second")
+    for n in range(3):
+        device.record(2)
+        gateway.take(device.segment(n, n + 1))
+    other.take(device.segment(0, 1))
+    first = compress(gateway.batch(0, 1, devices=[device]))
+    head = device.stretches[0]
+    device.credential = revoke(
+        device, keychange.LOST, [device.epoch, head.to, device.tree(head.to).root()]
+    )
+    batches = [first, compress(other.batch(devices=[device])), compress(gateway.batch(1))]
+    answers = crew.answers(batches)
+    assert crew.inbox.told().used == 2
+    last = answers[2]
+    assert isinstance(last, bytes)
+    assert batchanswer.parse(last).refused == [(1, "revoked"), (2, "revoked")]
+    logged = entries(crew.sequencer)
+    assert alone(tmp_path, [fleet, Fleet("borealis")], batches) == (answers, logged)
+
+
+def test_a_flood_of_one_fleet_is_looked_at_in_its_turn(crew: Crew, fleet: Fleet) -> None:
+    """And takes no more room than is one fleet's."""
+    batch = story(fleet, 1)[0]
+    crew.sequencer.submit(batch, "acme")
+    flood = [crew.sequencer.submit(batch, "acme") for _ in range(8)]
+    single = crew.sequencer.submit(batch, "borealis")
+    until(lambda: crew.count() == 9, "not copied")
+    crew.worker.turn()
+    crew.worker.turn()
+    crew.worker.turn()
+    copies = list(crew.inbox._copies.values())
+    until(lambda: sum(copy.facts is not None for copy in copies) == 3, "not collected")
+    assert [copy.facts is not None for copy in copies] == [True, True, *[False] * 6, True]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tallystick.validator.inbox.INBOX_LANE_BYTES_MAX", 9 * len(batch))
+        patch.setattr("tallystick.validator.inbox.INBOX_BYTES_MAX", 11 * len(batch))
+        assert crew.inbox.offer(batch, "acme") is not None
+        assert crew.inbox.offer(batch, "acme") is None
+        assert crew.inbox.offer(batch, "borealis") is not None
+        assert crew.inbox.offer(batch, "cygnus") is None
+    for future in (*flood, single):
+        future.cancel()
+
+
+def test_a_quota_holds_ahead_too(tmp_path: Path, fleet: Fleet, postgres: Postgres) -> None:
+    tables = "\n[quotas.gateway]\nrecords_per_s = 1\nburst_s = 1\n"
+    crew = Crew(tmp_path / "crew", [fleet], postgres.database(), tables)
+    crew.begin()
+    try:
+        answers = crew.answers(story(fleet, 3))
+        assert isinstance(answers[0], bytes)
+        reasons = [answer[0] for answer in answers[1:]]  # type: ignore[index]
+        assert reasons == ["over-quota", "gateway-gap"]
+        assert crew.inbox.told().used == 2
+    finally:
+        crew.close()
+
+
+def test_a_session_that_is_lost_is_made_anew(crew: Crew, fleet: Fleet) -> None:
+    """The inbox's own: the writer goes on meanwhile, and copies are made again after."""
+    batches = story(fleet)
+    engine = sa.create_engine(crew.url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
+            "AND datname = current_database() "
+            "AND pid NOT IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory')"
+        )
+    engine.dispose()
+    futures = [crew.sequencer.submit(data) for data in batches]
+    for future in futures:
+        crew.sequencer.turn(0)
+        assert batchanswer.parse(future.result(0)).size
+    until(lambda: turned(crew.worker), "the worker's session is not made anew")
+    until(lambda: crew.inbox.told().workers == 1, "not seen again")
+    assert len(crew.answers(batches)) == 4
+    assert crew.inbox.told().used == 3
+
+
+def turned(worker: Worker) -> bool:
+    try:
+        worker.turn()
+    except sa.exc.DBAPIError:
+        return False
+    return True
+
+
+@contextmanager
+def stopping(crew: Crew, point: str, how: signal.Signals) -> Iterator["subprocess.Popen[bytes]"]:
+    """A worker process that stops itself at a step."""
+    running = subprocess.Popen(
+        [sys.executable, HERE / "_stopping_worker.py", HERE, crew.url, point, str(int(how))],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+    )
+    try:
+        yield running
+    finally:
+        running.kill()
+        running.wait(S_MAX)
+
+
+def test_a_worker_needs_no_files(crew: Crew) -> None:
+    """No configuration, no key: the server's address is all."""
+    assert IngestDuty().turn(crew.worker._engine) == 0
