@@ -100,6 +100,10 @@ def _put(out: bytearray, value: "Any", depth: int) -> None:  # noqa: C901  # a t
         else:
             out += head(3, size)
         out += raw
+    elif kind is bytes:
+        size = len(value)
+        out += bytes((0x58, size)) if 23 < size < 256 else head(2, size)
+        out += value
     elif kind is int:
         if 0 <= value < 24:
             out.append(value)
@@ -111,28 +115,31 @@ def _put(out: bytearray, value: "Any", depth: int) -> None:  # noqa: C901  # a t
             if ~value >> 64:
                 raise _fail("bad-number", "an integer beyond 64 bits", 0)
             out += head(1, ~value)
+    elif kind is list:
+        if not depth:
+            raise _fail("too-deep", "nesting beyond the limit", 0)
+        depth -= 1
+        size = len(value)
+        if size < 24:
+            out.append(0x80 | size)
+        else:
+            out += head(4, size)
+        for item in value:
+            _put(out, item, depth)
     elif kind is dict:
         if not depth:
             raise _fail("too-deep", "nesting beyond the limit", 0)
+        depth -= 1
         keys = tuple(value)
         out += head(5, len(keys))
         for raw, key in _orders.get(keys) or _order(keys):
             out += raw
-            _put(out, value[key], depth - 1)
+            _put(out, value[key], depth)
     elif kind is Dec:
         # Tag 4, array of two: exponent, mantissa (RFC 8949, 3.4.4).
         out += b"\xc4\x82"
         _put(out, value.exponent, 0)
         _put(out, value.mantissa, 0)
-    elif kind is bytes:
-        out += head(2, len(value))
-        out += value
-    elif kind is list:
-        if not depth:
-            raise _fail("too-deep", "nesting beyond the limit", 0)
-        out += head(4, len(value))
-        for item in value:
-            _put(out, item, depth - 1)
     elif value is None:
         out.append(0xF6)
     elif kind is bool:
