@@ -35,8 +35,8 @@ ACME = Fleet("acme")
 class Sending:
     """A memory gateway with forwarders and verdict pollers in threads."""
 
-    def __init__(self, folder: Path) -> None:
-        self.gate = MemoryGateway(folder, ACME)
+    def __init__(self, folder: Path, name: str = "gate") -> None:
+        self.gate = MemoryGateway(folder, ACME, name=name)
         self.stop = threading.Event()
         self.forwarders: list[Forwarder] = []
         self.threads: list[threading.Thread] = []
