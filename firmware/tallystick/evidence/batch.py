@@ -16,6 +16,7 @@ from tallystick.evidence.limits import (
     SEGMENT_BYTES_MAX,
     STATEMENT_BYTES_MAX,
 )
+from tallystick.evidence.segment import Segment
 from tallystick.evidence.tree import Tree, edge_length
 
 # Type checkers take this name as true; MicroPython has no typing to import it from.
@@ -96,35 +97,39 @@ def parse(data: bytes) -> Batch:
 class VerifiedBatch(Batch):
     """`head` is verified too; `segments`: (index in the log, bytes); `tree`: the log after them.
 
-    `leaves`: (level, hash) of every item, whatever is given of it.
+    `parsed`: the segments, in the same order; `leaves`: (level, hash) of every item, whatever is
+    given of it.
     """
 
     key: PublicKey
     head: VerifiedGatewayHead  # type: ignore[assignment]  # verified, in place of its bytes
     segments: list[tuple[int, bytes]]
+    parsed: list[Segment]
     leaves: list[tuple[int, bytes]]
     tree: Tree
 
 
-def _grow(
-    batch: Batch, known: "tuple[int, bytes] | None"
-) -> "tuple[Tree, list[tuple[int, bytes]], list[tuple[int, bytes]]]":
+def _grow(verified: VerifiedBatch, batch: Batch, known: "tuple[int, bytes] | None") -> None:
     # The log after the batch's items, which must pass through the size and root that are known.
     tree = Tree(batch.first, batch.edge)
-    segments = []
+    segments: list[tuple[int, bytes]] = []
+    parsed: list[Segment] = []
     leaves: list[tuple[int, bytes]] = []
     _compare(tree, known)
     for item in batch.items:
         if isinstance(item, bytes):
             segments.append((tree.size, item))
-            leaf = gatewaylog.leaf_of(segment.parse(item)).leaf_hash()
+            found = segment.parse(item)
+            parsed.append(found)
+            leaf = gatewaylog.leaf_of(found).leaf_hash()
             leaves.append((0, leaf))
             tree.push(leaf)
         else:
             leaves.append(item)
             tree.push_subtree(item[0], item[1])
         _compare(tree, known)
-    return tree, segments, leaves
+    verified.tree, verified.segments, verified.leaves = tree, segments, leaves
+    verified.parsed = parsed
 
 
 def _compare(tree: Tree, known: "tuple[int, bytes] | None") -> None:
@@ -147,7 +152,7 @@ def verify_batch(
     verified = batch._verified(VerifiedBatch, key)
     if known is not None and batch.first > known[0]:
         raise Unverified("gateway-gap", "batch: begins beyond the gateway's log that is known")
-    verified.tree, verified.segments, verified.leaves = _grow(batch, known)
+    _grow(verified, batch, known)
     if verified.tree.size != head.size or verified.tree.root() != head.root:
         raise Unverified("bad-root", "batch: its items do not give the root of its head")
     verified.head = head

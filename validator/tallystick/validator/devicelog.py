@@ -10,9 +10,28 @@ from tallystick.evidence.segment import Segment, Stretch
 from tallystick.evidence.tree import Tree, node_hash
 from tallystick.validator import schema
 from tallystick.validator.limits import LOGS_CACHED_MAX
+from tallystick.validator.rows import Prepared
 from tallystick.validator.work import Recent, Work
 
 HASH_SIZE = 32
+
+
+_KEPT = (
+    "size",
+    "edge",
+    "began",
+    "covered",
+    "claims",
+    "ahead",
+    "heads_ahead",
+    "frozen_at",
+    "checkpoint",
+)
+_SAVE = Prepared(
+    sa.update(schema.logs)
+    .where(schema.logs.c.log == sa.bindparam("log_"))
+    .values({name: sa.bindparam(name) for name in _KEPT})
+)
 
 
 class DeviceLog:
@@ -72,9 +91,7 @@ class DeviceLog:
             "checkpoint": None if self.newest is None else self.newest.digest,
         }
         if self.stored:
-            work.connection.execute(
-                sa.update(schema.logs).where(schema.logs.c.log == self.log).values(**row)
-            )
+            work.update(_SAVE, log_=self.log, **row)
         else:
             work.insert(schema.logs, log=self.log, device=self.device, epoch=self.epoch, **row)
         self.stored = True
@@ -175,16 +192,19 @@ class Held:
         edge: list[bytes],
         stretch: Stretch,
         hashes: "list[bytes | None] | None" = None,
+        packed: bytes | None = None,
     ) -> None:
         self.log = log
         self.edge = edge
         self.stretch = stretch
         self._hashes = hashes  # of the items, where they were computed already
+        self.packed = packed  # as `pack` gives it, where it came so
 
     def replace(self, stretch: Stretch) -> None:
         """Another version of the same stretch."""
         self.stretch = stretch
         self._hashes = None
+        self.packed = None
 
     @property
     def first(self) -> int:

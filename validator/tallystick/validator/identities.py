@@ -13,11 +13,24 @@ from tallystick.evidence.kinds import ENROLMENT, KEY_CHANGE
 from tallystick.evidence.limits import STATEMENT_BYTES_MAX
 from tallystick.validator import bodiless, nearby, schema
 from tallystick.validator.limits import IDENTITIES_CACHED_MAX
+from tallystick.validator.portable import BIG
+from tallystick.validator.rows import Prepared
 from tallystick.validator.settled import reason_left
 from tallystick.validator.work import Recent, Work
 
 _log = structlog.get_logger("tallystick.validator.identities")
 COUNTED = ("decisions", "claims", "events", "halves")
+_TABLE = schema.identities
+_COUNT = Prepared(
+    sa.update(_TABLE)
+    .where(_TABLE.c.id == sa.bindparam("id_"))
+    .values(
+        {
+            "heard_ms": sa.func.coalesce(sa.bindparam("heard_ms", type_=BIG), _TABLE.c.heard_ms),
+            **{name: _TABLE.c[name] + sa.bindparam(name) for name in (*COUNTED, "refused")},
+        }
+    )
+)
 
 
 class Known:
@@ -56,16 +69,11 @@ class Known:
     def save(self, work: Work) -> None:
         """Write what changed."""
         table = schema.identities
-        values: dict[str, object] = {
-            name: table.c[name] + number for name, number in self.counted.items() if number
-        }
-        if self.heard_ms is not None:
-            values["heard_ms"] = self.heard_ms
+        if self.heard_ms is not None or any(self.counted.values()):
+            work.update(_COUNT, id_=self.identity.id, heard_ms=self.heard_ms, **self.counted)
         if self.changed:
-            values["suspect"] = self.suspect
-        if values:
             work.connection.execute(
-                sa.update(table).where(table.c.id == self.identity.id).values(**values)
+                sa.update(table).where(table.c.id == self.identity.id).values(suspect=self.suspect)
             )
         self.counted = dict.fromkeys(self.counted, 0)
         self.heard_ms = None

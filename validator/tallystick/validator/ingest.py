@@ -146,10 +146,10 @@ class Ingest:
     def _take_segments(
         self, work: Work, taking: "_Taking", verified: VerifiedBatch, count: Count
     ) -> None:
-        for index, data in verified.segments:
+        for (index, data), parsed in zip(verified.segments, verified.parsed, strict=True):
             count.before(data)
             try:
-                digest = self._segments.take(work, data)
+                digest = self._segments.take(work, data, parsed)
             except TallyError as error:
                 taking.refused.append((index, error.reason))
                 work.refuse(error.reason)

@@ -14,6 +14,7 @@ from tallystick.evidence.quotarefusal import BYTES, RECORDS, QuotaRefusal
 from tallystick.validator import schema
 from tallystick.validator.limits import QUOTA_MAX
 from tallystick.validator.quotaconfig import Quota
+from tallystick.validator.rows import Prepared
 from tallystick.validator.work import CHUNK, Work
 
 DAY_MS = 86_400_000
@@ -22,6 +23,13 @@ _MILLI = 1000  # records are counted in thousandths: a rate of 1 a second fills 
 # at one place: the quota is looked at before anything of the segment is parsed.
 _SEGMENT = b"\x86\x0d\x58\x20"
 
+
+_TABLE = schema.quota_use
+_USED = Prepared(
+    sa.update(_TABLE)
+    .where(_TABLE.c.holder == sa.bindparam("holder_"), _TABLE.c.key == sa.bindparam("key_"))
+    .values({name: sa.bindparam(name) for name in ("left", "at_ms", "bytes")})
+)
 
 Holder = tuple[str, bytes]  # whose quota (quotarefusal.HOLDERS), and the key that it is counted by
 
@@ -92,7 +100,6 @@ class Quotas:
     def charge(self, work: Work, charges: Mapping[Holder, tuple[int, int]]) -> None:
         """Count records and bytes of each."""
         uses = self._uses(work, charges)
-        table = schema.quota_use
         for (holder, key), (records, size) in charges.items():
             quota = self.quotas[holder]
             known = uses.get((holder, key))
@@ -104,13 +111,9 @@ class Quotas:
                 "bytes": min(QUOTA_MAX, use.bytes + size),
             }
             if known is None:
-                work.connection.execute(sa.insert(table), {"holder": holder, "key": key, **values})
+                work.insert(schema.quota_use, holder=holder, key=key, **values)
             else:
-                work.connection.execute(
-                    sa.update(table)
-                    .where(table.c.holder == holder, table.c.key == key)
-                    .values(**values)
-                )
+                work.update(_USED, holder_=holder, key_=key, **values)
 
     @staticmethod
     def _uses(work: Work, holders: Iterable[Holder]) -> dict[Holder, _Use]:

@@ -47,9 +47,9 @@ class Segments:
         self._checkpoints = checkpoints
         self._records = records
 
-    def take(self, work: Work, data: bytes) -> bytes:
+    def take(self, work: Work, data: bytes, received: Segment | None = None) -> bytes:
         """Verify and take over; returns the digest of its last checkpoint, or raises TallyError."""
-        received = segment.parse(data)
+        received = received or segment.parse(data)  # as whoever looked at it before has parsed it
         at_s = work.group.time_ms // 1000
         known = self._identities.require(work, received.device, SUBJECT_DEVICE, at_s)
         log = self._logs.get(work, received.device, received.epoch)
@@ -236,7 +236,7 @@ class Segments:
             first=stretch.first,
             to=stretch.to,
             edge=b"".join(held.edge),
-            items=pack(log.device, log.epoch, stretch),
+            items=held.packed or pack(log.device, log.epoch, stretch),
             checkpoint=head.digest,
             records=len(stretch.items) - stretch.elided,
         )

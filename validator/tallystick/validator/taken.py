@@ -26,9 +26,12 @@ class Taken:
         """Each stretch with the tree's edge before it."""
         tree = self.base.copy()
         last = len(self.verified.stretches) - 1
+        received = self.verified.segment
+        # A segment of one stretch and no edge is what is stored of it (devicelog.pack).
+        packed = None if last or received.edge is not None else received.encode()
         for nth, stretch in enumerate(self.verified.segment.stretches):
             checked = self.verified.stretches[nth]
-            held = Held(log, tree.edge[:], stretch, checked.leaves)
+            held = Held(log, tree.edge[:], stretch, checked.leaves, packed)
             yield held, checked.checkpoint
             if nth == last:
                 return

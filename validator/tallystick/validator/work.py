@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from tallystick.evidence import cose
 from tallystick.validator import schema
 from tallystick.validator.log import Group
-from tallystick.validator.rows import insert_rows
+from tallystick.validator.rows import Prepared, insert_rows
 
 if TYPE_CHECKING:
     from tallystick.validator.custody import Offered
@@ -73,6 +73,7 @@ class Work:
         # (namespace, interaction) -> (profile, parties) -> party set, of this transaction
         self.interactions: dict[tuple[str, bytes], dict[tuple[bytes, bytes], KnownSet]] = {}
         self._rows: dict[sa.Table, list[dict[str, Any]]] = {}
+        self._changes: dict[Prepared, list[dict[str, Any]]] = {}
         self._entries: dict[bytes, int] = {}
         # What workers found so far counts for nothing: what they read is not there any more.
         self.recall = False
@@ -85,6 +86,10 @@ class Work:
     def insert(self, table: sa.Table, **row: object) -> None:
         """A row for the end of the transaction."""
         self._rows.setdefault(table, []).append(row)
+
+    def update(self, statement: Prepared, **row: object) -> None:
+        """A change for the end of the transaction; of one kind they are made at one go."""
+        self._changes.setdefault(statement, []).append(row)
 
     def waiting(self, table: sa.Table) -> list[dict[str, Any]]:
         """The rows of a table that are not written yet."""
@@ -129,6 +134,9 @@ class Work:
             log.save(self)
         for known in self.known.values():
             known.save(self)
+        for statement, changes in self._changes.items():
+            statement.run_all(self.connection, changes)
+        self._changes.clear()
         for table, rows in self._rows.items():
             insert_rows(self.connection, table, rows)
         self._rows.clear()
