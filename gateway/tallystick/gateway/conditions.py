@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from tallystick.gateway import pagelimits
-from tallystick.gateway.pagestate import Condition, Device, Snapshot
+from tallystick.gateway.pagestate import Condition, Device, Named, Snapshot
 
 STORE_FULL = "store-full"
 DISK_FILLING = "disk-filling"
@@ -125,7 +125,7 @@ def _device_forked(now: Snapshot, _limit: Thresholds) -> Condition | None:
         since_ms=_least(one.suspect_ms for one in found),
         what_to_do="Look at the device: a copied key, or a restored image. Both branches are "
         "kept. If the key is out, `tally fleet revoke --reason compromised`.",
-        devices=_ids(found),
+        devices=_about(found),
     )
 
 
@@ -197,7 +197,7 @@ def _clock_off(now: Snapshot, limit: Thresholds) -> Condition | None:
         sentence=text,
         since_ms=None,
         what_to_do=do,
-        devices=_ids(found),
+        devices=_about(found),
     )
 
 
@@ -209,6 +209,7 @@ def _expiring(now: Snapshot, limit: Thresholds) -> Condition | None:
     if not found:
         return None
     first = found[0]
+    ending = {one.device for one in found}
     over = first.until_ms <= now.time_ms
     when = "expired on" if over else "expires on"
     others = f", and {len(found) - 1} more by then" if len(found) > 1 else ""
@@ -221,7 +222,7 @@ def _expiring(now: Snapshot, limit: Thresholds) -> Condition | None:
         since_ms=None,
         what_to_do="Renew it: certificates by another file in their place, enrolments with "
         "`tally fleet enroll`. After its end nothing of it is taken.",
-        devices=[one.device for one in found if one.device is not None][: pagelimits.ABOUT_MAX],
+        devices=_about([one for one in now.devices if one.id in ending]),
     )
 
 
@@ -263,7 +264,7 @@ def _device_silent(now: Snapshot, limit: Thresholds) -> Condition | None:
         since_ms=last,
         what_to_do="Look at its power, its link and `tally.health` on the device. One that is "
         "out of service is revoked with `tally fleet revoke --reason retired`.",
-        devices=_ids(found),
+        devices=_about(found),
     )
 
 
@@ -320,7 +321,7 @@ def _off_ms(one: Device, limit: Thresholds) -> int:
 
 
 def _named(devices: Sequence[Device]) -> str:
-    names = [one.tag or f"{one.id[:8]}…" for one in devices[:NAMED_MAX]]
+    names = [_name(one) for one in devices[:NAMED_MAX]]
     more = len(devices) - len(names)
     if more:
         return f"{', '.join(names)} and {more:,} more devices"
@@ -331,8 +332,12 @@ def _its(devices: Sequence[Device]) -> str:
     return "its" if len(devices) == 1 else "their"
 
 
-def _ids(devices: Sequence[Device]) -> list[str]:
-    return [one.id for one in devices[: pagelimits.ABOUT_MAX]]
+def _about(devices: Sequence[Device]) -> list[Named]:
+    return [Named(one.id, _name(one)) for one in devices[: pagelimits.ABOUT_MAX]]
+
+
+def _name(one: Device) -> str:
+    return one.tag or f"{one.id[:8]}…"
 
 
 def _least(times: Iterable[int | None]) -> int | None:

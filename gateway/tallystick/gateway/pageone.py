@@ -37,7 +37,7 @@ def one_device(
                 (known.id, LISTED),
             )
         ],
-        conflicts=[one for one in conflicts if device.id in one.devices],
+        conflicts=[one for one in conflicts if device.id in {who.id for who in one.devices}],
     )
 
 

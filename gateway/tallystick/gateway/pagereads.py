@@ -11,7 +11,7 @@ from tallystick.evidence import verdict as verdicts
 from tallystick.evidence.errors import TallyError
 from tallystick.evidence.keys import b64u, device_text
 from tallystick.gateway import pagelimits
-from tallystick.gateway.pagestate import Conflict, Quarantined, Refused, Validator
+from tallystick.gateway.pagestate import Conflict, Named, Quarantined, Refused, Validator
 
 T = TypeVar("T")
 CONFLICTING = "conflicting"
@@ -217,7 +217,7 @@ def _conflict(
 ) -> Conflict:
     name, url = validator
     namespace, id_ = interaction
-    why, devices = "", []
+    why, devices = "", list[Named]()
     try:
         finding = verdicts.parse(data).finding
         failed = [
@@ -226,7 +226,8 @@ def _conflict(
             if one.result == "fail"
         ]
         why = "; ".join(failed)
-        devices = sorted({device_text(one) for role in finding.parties.values() for one in role})
+        ids = {device_text(one) for role in finding.parties.values() for one in role}
+        devices = [Named(id=one, name=f"{one[:8]}…") for one in sorted(ids)]
     except TallyError as error:
         why = error.message
     return Conflict(

@@ -3,6 +3,13 @@
 from msgspec import Struct, field
 
 
+class Named(Struct, frozen=True):
+    """A device, and what to call it."""
+
+    id: str
+    name: str
+
+
 class Process(Struct, frozen=True, kw_only=True):
     """What only the running process knows."""
 
@@ -108,7 +115,7 @@ class Conflict(Struct, frozen=True, kw_only=True):
     time_ms: int
     link: str
     why: str
-    devices: list[str]
+    devices: list[Named]
 
 
 class Expiry(Struct, frozen=True, kw_only=True):
@@ -176,7 +183,7 @@ class Condition(Struct, frozen=True, kw_only=True):
     sentence: str
     since_ms: int | None
     what_to_do: str
-    devices: list[str] = field(default_factory=list)
+    devices: list[Named] = field(default_factory=list)
 
 
 class Sample(Struct, frozen=True, array_like=True):

@@ -23,10 +23,12 @@ from tallystick.gateway.config import Config
 from tallystick.gateway.pagedevices import Fleet, log_size
 from tallystick.gateway.pagestate import (
     Condition,
+    Conflict,
     Device,
     Disk,
     Expiry,
     History,
+    Named,
     Process,
     Sample,
     Snapshot,
@@ -212,7 +214,7 @@ class Watch:
             totals=totals,
             devices=rows,
             validators=validators,
-            conflicts=conflicts,
+            conflicts=_called(conflicts, rows),
             expiries=self._expiries(rows, mono_s),
             quarantine=quarantine,
             refused=refused,
@@ -331,6 +333,15 @@ class Since:
         self._drift_ms = drift_ms
         if abs(step_ms) >= CLOCK_STEP_MS_MIN:
             self._stepped = (step_ms, now_ms)
+
+
+def _called(conflicts: list[Conflict], rows: list[Device]) -> list[Conflict]:
+    # Parties are called as their fleets call them, where they are ours.
+    tags = {one.id: one.tag for one in rows if one.tag is not None}
+    return [
+        replace(one, devices=[Named(who.id, tags.get(who.id, who.name)) for who in one.devices])
+        for one in conflicts
+    ]
 
 
 def _custody_receipts(connection: sqlite3.Connection) -> int:

@@ -4,7 +4,7 @@
 const main = document.getElementById("main");
 const state = document.getElementById("state");
 const sentence = document.getElementById("sentence");
-const ROWS = 50;
+const ROWS = 20;
 const DEVICES_MS = 5000;
 let shown = 0;
 let page = null;
@@ -86,16 +86,19 @@ function part(holder, key, make) {
   holder.replaceChildren(...make());
 }
 
+// Commands stand between backticks in our own sentences.
+const marked = (text) => text.split("`").map((one, at) => (at % 2 ? node("code", {}, one) : one));
+
 // --- what holds ------------------------------------------------------------------------------
 
 function conditions(status) {
   const list = node("ul", { class: "conditions", "aria-label": "Conditions that hold" });
   for (const one of status.conditions) {
     const about = node("p");
-    one.devices.forEach((id, at) => about.append(at ? ", " : "Devices: ", device(id)));
+    one.devices.forEach(({ id, name }, at) => about.append(at ? ", " : "Devices: ", device(id, name)));
     list.append(node("li", { class: one.grave ? "grave" : "mild" },
       node("p", {}, node("strong", {}, words(one.name)), one.since_ms === null ? "" : ` since ${time(one.since_ms)}`),
-      node("p", {}, one.sentence), node("p", { class: "soft" }, one.what_to_do), one.devices.length ? about : ""));
+      node("p", {}, one.sentence), node("p", { class: "soft" }, ...marked(one.what_to_do)), one.devices.length ? about : ""));
   }
   return status.conditions.length ? [list] : [];
 }
@@ -212,7 +215,7 @@ function conflicts(found) {
   const list = node("ul", { class: "rows" });
   for (const one of found) {
     const parties = node("span", { class: "soft" }, " of ");
-    one.devices.forEach((id, at) => parties.append(at ? ", " : "", device(id)));
+    one.devices.forEach(({ id, name }, at) => parties.append(at ? ", " : "", device(id, name)));
     list.append(node("li", {}, node("span", { class: "state bad" }, "conflicting "),
       node("a", { href: one.link, rel: "noopener noreferrer" }, `${one.namespace} / ${brief(one.interaction)}`), parties,
       node("div", { class: "soft" }, `${time(one.time_ms)}, says ${one.validator}: ${one.why || "no check is named"}`)));
@@ -263,7 +266,7 @@ async function home() {
     tell(one);
     const last = samples[samples.length - 1];
     if (one.sample && (!last || one.sample[0] > last[0])) samples.push(one.sample);
-    part(made.holds, one.conditions, () => conditions(one));
+    part(made.holds, one.conditions, () => { list.look(); return conditions(one); });
     part(made.validators, [one.validators, one.validators.map((row) => ago(row.answered_ms))], () => validators(one));
     part(made.conflicts, one.conflicts, () => conflicts(one.conflicts));
     part(made.aside, one.quarantine, () => aside(one));
@@ -274,7 +277,6 @@ async function home() {
     if (made.holds.isConnected) draw();
   }
   update(status);
-  await list.look();
   return {
     title: `Gateway ${status.name}`, update, search: () => list.turn(0),
     redraw() { drawn = -1; draw(); },
@@ -357,7 +359,8 @@ async function show() {
   document.title = `${made.title} · tallystick`;
   main.replaceChildren(node("h1", {}, made.title), ...made.parts);
   main.dataset.page = where || "home";
-  main.focus({ preventScroll: true });
+  // Not at the start: a keyboard begins at the top of the page.
+  if (page) main.focus({ preventScroll: true });
   page = made;
   if (made.redraw) made.redraw();
 }
