@@ -61,6 +61,7 @@ class Applier:
             d.Merged: self._merged,
             d.Parked: self._parked,
             d.Unparked: self._unparked,
+            d.Repaired: self._repaired,
             d.Forked: self._forked,
             d.Suspected: self._suspected,
         }
@@ -206,6 +207,20 @@ class Applier:
 
     def _unparked(self, connection: sqlite3.Connection, it: d.Unparked, _now_ms: int) -> None:
         connection.execute("DELETE FROM parked WHERE parked = ?", (it.parked,))
+
+    def _repaired(self, connection: sqlite3.Connection, it: d.Repaired, _now_ms: int) -> None:
+        connection.execute(
+            "UPDATE segments SET data = ?, crc = ?, edge = ?, tail = ? WHERE at = ?",
+            (it.data, zlib.crc32(it.data), it.edge, it.tail, it.at),
+        )
+        connection.execute("DELETE FROM damaged WHERE at = ?", (it.at,))
+        connection.execute("DELETE FROM pruned WHERE at = ?", (it.at,))
+        # What validators could not follow for want of it is tried again too.
+        connection.execute(
+            "UPDATE set_aside SET retry_ms = 0 WHERE at IN "
+            "(SELECT at FROM segments WHERE track = ?)",
+            (it.track,),
+        )
 
     def _forked(self, connection: sqlite3.Connection, it: d.Forked, now_ms: int) -> None:
         connection.execute(

@@ -40,6 +40,11 @@ class Aside:
             "UPDATE set_aside SET retry_ms = ? WHERE validator = ? AND at = ?",
             [(now_ms + limits.RETRY_ASIDE_MS_MAX, self._name, at) for _, at in due],
         )
+        # It may have refused their credentials, too.
+        connection.executemany(
+            "DELETE FROM told WHERE validator = ? AND device = ?",
+            {(self._name, device) for device, _ in due},
+        )
         self._builder.elided.difference_update(at for _, at in due)
 
     def put(
@@ -69,7 +74,7 @@ class Aside:
         now_ms: int,
     ) -> None:
         """A batch was answered, and counts up to `cursor`: what it brought is set aside no more."""
-        wrong = {**refused, **dict.fromkeys(built.damaged, DAMAGED)}
+        wrong = {**refused, **dict.fromkeys((at for at in built.damaged if at < built.to), DAMAGED)}
         self.put(connection, wrong.items(), now_ms)
         left = {at for _, at in built.held} | self._builder.elided | set(wrong)
         if built.late is not None:

@@ -2,7 +2,6 @@
 
 import sqlite3
 import time
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ from tallystick.evidence import checkpoint as checkpoints
 from tallystick.evidence import segment as segments
 from tallystick.evidence.batch import Batch
 from tallystick.evidence.digest import sha256
-from tallystick.evidence.errors import Malformed
+from tallystick.evidence.errors import CouldNotCheck, Malformed
 from tallystick.evidence.gatewayhead import GatewayHead
 from tallystick.evidence.segment import Edge, Segment
 from tallystick.evidence.tree import Tree
@@ -24,12 +23,17 @@ from tallystick.gateway.config import Send
 from tallystick.gateway.elide import for_sending
 from tallystick.gateway.gatewaylog import read_node, tree_at
 from tallystick.gateway.signing import Signing
+from tallystick.gateway.storedsegment import SELECT, StoredSegment
 from tallystick.gateway.tracks import tree_from
 
 _log = structlog.get_logger("tallystick.gateway.batching")
 HASH_SIZE = 32
 _BLOCK_BYTES_MAX = 1 << 17  # RFC 8878, 3.1.1.2.4
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+
+
+class DamagedLog(CouldNotCheck):
+    """The nodes of the gateway's own log do not give the root that was signed."""
 
 
 class Head(NamedTuple):
@@ -54,6 +58,7 @@ class Built:
     named: dict[bytes, None] = field(default_factory=dict)  # custody receipts, in order
     damaged: list[int] = field(default_factory=list)
     digest: bytes = b""
+    root: bytes = b""  # of the gateway's log at `to`
     devices: set[bytes] = field(default_factory=set)  # whose segments are in it
     held: list[tuple[bytes, int]] = field(default_factory=list)  # left out: their device waits
     late: bytes | None = None  # the device whose segments it brings that were left out before
@@ -76,6 +81,8 @@ class Builder:
         self.edged: set[int] = set()
         # Segments that this validator refuses to read at all: it gets their leaf hashes.
         self.elided: set[int] = set()
+        # (size, root) of the gateway's log as it was signed last for this validator.
+        self.root_of: tuple[int, bytes] | None = None
         # Whether a device must wait (quotas.py).
         self.holds: Callable[[bytes], bool] = lambda _device: False
 
@@ -116,8 +123,18 @@ class Builder:
         built.sent = {at for at in built.sent if at < built.to}
         tree = tree_at(connection, cursor)
         edge = list(tree.edge)
+        if (
+            self.root_of is not None
+            and self.root_of[0] == cursor
+            and self.root_of[1] != tree.root()
+        ):
+            # What was signed is known: a wrong head would tell two stories.
+            raise DamagedLog(
+                "bad-root", "a node of the gateway's own log is damaged; it is mended and sent then"
+            )
         receipts, missing = self._receipts(connection, built)
-        head = self._head(connection, built.to)
+        built.root = tree_at(connection, built.to).root()
+        head = self._head(built.to, built.root)
         made = Batch(cursor, edge, items, credentials, receipts, missing, head)
         built.data, built.digest = self._signing.sign(made, self._signing.gateway)
         return built
@@ -129,32 +146,31 @@ class Builder:
         credentials = self._own_credential(connection, built)
         known: set[bytes] = set()
         size = 0
-        for row in connection.execute(
-            "SELECT s.at, s.track, s.first, s.until, s.checkpoint, s.edge, s.named, s.tail, "
-            "s.crc, s.data, t.device, t.epoch FROM segments s JOIN tracks t USING (track) "
-            "WHERE s.at >= ? ORDER BY s.at LIMIT ?",
-            (built.first, segments_max),
+        for values in connection.execute(
+            f"{SELECT} WHERE s.at >= ? ORDER BY s.at LIMIT ?", (built.first, segments_max)
         ):
-            at, track, first, until, digest, edge, named, tail, crc, data, device, epoch = row
-            if self._leaves_out(built, device, at):
-                item: bytes | tuple[int, bytes] = (0, read_node(connection, 0, at))
-            else:
-                item = self._item(connection, at, crc, data, built)
+            row = StoredSegment(*values)
+            at, device, epoch = row.at, row.device, row.epoch
+            item = self._item(connection, row, built)
             if at in self.edged and isinstance(item, bytes):
-                item = with_edge(connection, item, track, tree_from(first, edge))
+                base = tree_from(row.first, row.edge)
+                item = with_edge(connection, item, row.track, base)
             size += len(item) if isinstance(item, bytes) else HASH_SIZE
             if items and size > limits.BATCH_BYTES:
                 break
             items.append(item)
             built.to = at + 1
+            if device is None or epoch is None:
+                continue
             if built.late is None and self._leaves_out(built, device, at):
                 built.held.append((device, at))
             if not isinstance(item, bytes):
                 continue
             built.devices.add(device)
-            built.heads[digest] = Head(device, epoch, until, data[len(data) - tail :])
-            for begin in range(0, len(named), HASH_SIZE):
-                built.named[named[begin : begin + HASH_SIZE]] = None
+            head = row.data[len(row.data) - row.tail :]
+            built.heads[row.checkpoint] = Head(device, epoch, row.until, head)
+            for begin in range(0, len(row.named), HASH_SIZE):
+                built.named[row.named[begin : begin + HASH_SIZE]] = None
             if device not in known:
                 known.add(device)
                 credentials += self._credential_of(connection, device, built)
@@ -164,15 +180,16 @@ class Builder:
         return at not in built.sent if built.late is not None else self.holds(device)
 
     def _item(
-        self, connection: sqlite3.Connection, at: int, crc: int, data: bytes, built: Built
+        self, connection: sqlite3.Connection, row: StoredSegment, built: Built
     ) -> bytes | tuple[int, bytes]:
-        if at in self.elided:
-            return 0, read_node(connection, 0, at)
-        if zlib.crc32(data) != crc:
-            _log.error("a stored segment is damaged and not forwarded", at=at)
-            built.damaged.append(at)
-            return 0, read_node(connection, 0, at)
-        return for_sending(data, self._send)
+        node = read_node(connection, 0, row.at)
+        if row.at in self.elided or self._leaves_out(built, row.device or b"", row.at):
+            return 0, node
+        if not row.intact(node):
+            _log.error("a stored segment is damaged and not forwarded", at=row.at)
+            built.damaged.append(row.at)
+            return 0, node
+        return for_sending(row.data, self._send)
 
     def _own_credential(self, connection: sqlite3.Connection, built: Built) -> list[list[bytes]]:
         if self._told(connection, self._signing.gateway) == self._credential_digest:
@@ -219,9 +236,8 @@ class Builder:
                 built.custody[digest] = row[0]
         return list(built.custody.values()), missing
 
-    def _head(self, connection: sqlite3.Connection, size: int) -> bytes:
-        tree: Tree = tree_at(connection, size)
-        head = GatewayHead(size, tree.root(), time.time_ns() // 1_000_000)
+    def _head(self, size: int, root: bytes) -> bytes:
+        head = GatewayHead(size, root, time.time_ns() // 1_000_000)
         return self._signing.sign(head, self._signing.gateway)[0]
 
 

@@ -117,6 +117,17 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
+class Repaired:
+    """The bytes of a stored segment that were damaged came again; `edge` is the tree before it."""
+
+    at: int
+    track: int
+    edge: bytes
+    tail: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A device repeats what is known: it gets its newest custody receipts again."""
 
@@ -132,6 +143,7 @@ Decision = (
     | Merged
     | Parked
     | Unparked
+    | Repaired
     | Forked
     | Suspected
     | Send

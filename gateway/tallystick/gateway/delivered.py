@@ -4,7 +4,9 @@ import bisect
 import sqlite3
 from collections.abc import Iterable
 
+from tallystick.gateway.peers import Peer
 from tallystick.gateway.retention import SENT_KINDS
+from tallystick.gateway.store import Store, meta, set_meta
 
 
 def note(connection: sqlite3.Connection, validator: str, cursor: int, send: str) -> None:
@@ -24,6 +26,41 @@ def again(connection: sqlite3.Connection, validator: str, size: int, send: str) 
         "DELETE FROM sent_as WHERE validator = ? AND from_at >= ?", (validator, size)
     )
     note(connection, validator, size, send)
+
+
+def register(store: Store, peer: Peer) -> int:
+    """The cursor of a validator; a name with another key than before is another validator."""
+    name, key = peer.config.name, peer.key.thumbprint()
+    with store.write_aside() as connection:
+        row = connection.execute(
+            "SELECT key, cursor FROM validators WHERE name = ?", (name,)
+        ).fetchone()
+        if row is not None and row[0] == key:
+            note(connection, name, int(row[1]), peer.config.send)
+            return int(row[1])
+        for table in (
+            *("told", "receipts", "set_aside", "notarised", "verdicts"),
+            *("held", "quota_refusals", "sent_as"),
+        ):
+            connection.execute(f"DELETE FROM {table} WHERE validator = ?", (name,))  # noqa: S608
+        connection.execute(
+            "INSERT OR REPLACE INTO validators (name, key, cursor, verdicts_after, batches) "
+            "VALUES (?, ?, 0, 0, 0)",
+            (name, key),
+        )
+        note(connection, name, 0, peer.config.send)
+    return 0
+
+
+def keep_root(connection: sqlite3.Connection, validator: str, size: int, root: bytes) -> None:
+    """The root of the gateway's log at `size` was signed for this validator."""
+    set_meta(connection, f"root of {validator}", size.to_bytes(8, "big") + root)
+
+
+def signed_root(connection: sqlite3.Connection, validator: str) -> tuple[int, bytes] | None:
+    """(size, root) that was signed last for this validator."""
+    found = meta(connection, f"root of {validator}")
+    return None if found is None else (int.from_bytes(found[:8], "big"), found[8:])
 
 
 class Delivered:

@@ -8,6 +8,7 @@ that is sent twice gets the same answer (F13), so a crash between costs a repeti
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -20,7 +21,7 @@ from tallystick.gateway import delivered, limits, steps
 from tallystick.gateway.apply import add_refusals
 from tallystick.gateway.aside import Aside
 from tallystick.gateway.backoff import Backoff
-from tallystick.gateway.batching import Builder, Built, compress
+from tallystick.gateway.batching import Builder, Built, DamagedLog, compress
 from tallystick.gateway.down import Down
 from tallystick.gateway.http import COSE, Http, Refusal
 from tallystick.gateway.keychanges import KeyChanges
@@ -49,6 +50,8 @@ class Forwarder:
         retry_s_max: float = limits.RETRY_S_MAX,
         http: Http | None = None,
     ) -> None:
+        # Called with the place of a stored segment whose bytes are wrong, -1: the log's nodes.
+        self.on_damage: Callable[[int], None] = lambda _at: None
         self.name = peer.config.name
         self._send_as = peer.config.send
         self._store = store
@@ -64,9 +67,10 @@ class Forwarder:
         self._segments_max = limits.BATCH_SEGMENTS
         self._pending: Built | None = None
         self.answered = threading.Event()  # there may be verdicts now
-        self.cursor = register(store, peer)
+        self.cursor = delivered.register(store, peer)
         self._holding = Holding(peer, signing.gateway, store)
         self._builder.holds = self._holding.holds
+        self._builder.root_of = delivered.signed_root(self._reader, self.name)
         self._aside = Aside(self.name, self._builder)
         self._aside_s = 0.0
         self._late_turn = False
@@ -119,12 +123,17 @@ class Forwarder:
             if self._pending is None:
                 self._send_aside()
                 self._pending = self._next()
+                for at in self._pending.damaged if self._pending else ():
+                    self.on_damage(at)
                 steps.passed(steps.BATCHED)
             if self._pending is None:
                 return self._holding.next_s(limits.FORWARD_WAIT_S)
             self._send(self._pending)
         except Refusal as error:
             return self._refused(error)
+        except DamagedLog as error:
+            self.on_damage(-1)
+            return self._failed(str(error))
         except (TallyError, sqlite3.Error, OSError) as error:
             return self._failed(str(error))
         except Exception as error:  # noqa: BLE001 - one validator's trouble stays its own
@@ -216,6 +225,9 @@ class Forwarder:
                 [(why, b"", 1, now_ms, f"a receipt of validator {self.name}") for why in wrong],
             )
             self._aside.answered(connection, built, cursor, refused, now_ms)
+            if built.late is None and cursor == built.to:
+                delivered.keep_root(connection, self.name, cursor, built.root)
+                self._builder.root_of = (cursor, built.root)
             connection.executemany(
                 "INSERT OR REPLACE INTO told VALUES (?, ?, ?)",
                 [(self.name, device, digest) for device, digest in built.told.items()],
@@ -288,8 +300,9 @@ class Forwarder:
             return self._over_quota(pending, error)
         if error.status == 403:
             self._forgotten(pending)
-        elif error.status in {400, 413} and pending is not None:
-            self._narrow(pending, error)
+        elif error.status in {400, 413} and pending is not None and self._narrow(pending, error):
+            self._note_error(f"{error.message} ({error.reason})")
+            return 0.0  # bounded: each time it is another batch
         return self._failed(f"{error.message} ({error.reason})")
 
     def _over_quota(self, pending: Built, error: Refusal) -> float:
@@ -320,18 +333,19 @@ class Forwarder:
         self._move_to(size)
         return 0.0
 
-    def _narrow(self, pending: Built, error: Refusal) -> None:
+    def _narrow(self, pending: Built, error: Refusal) -> bool:
         # The batch as a whole is refused. Halve until the segment that is at fault stands alone,
         # then send its leaf hash instead: the others must not wait for it (F14).
         count = len(pending.sent) or pending.to - pending.first
         if count > 1:
             self._segments_max = max(1, count // 2)
-            return
+            return True
         if pending.first in self._builder.elided:
-            return
+            return False
         self._builder.elided.add(pending.first)
         with self._store.write_aside() as connection:
             self._aside.put(connection, [(pending.first, error.reason)], wall_ms())
+        return True
 
     def _forgotten(self, pending: Built | None) -> None:
         # It does not know us. If it did before, its store is new: everything is sent again. It
@@ -370,27 +384,3 @@ class Forwarder:
 
 def _octets(text: str) -> bytes:
     return from_b64u(text, len(text) * 3 // 4)
-
-
-def register(store: Store, peer: Peer) -> int:
-    """The cursor of a validator; a name with another key than before is another validator."""
-    name, key = peer.config.name, peer.key.thumbprint()
-    with store.write_aside() as connection:
-        row = connection.execute(
-            "SELECT key, cursor FROM validators WHERE name = ?", (name,)
-        ).fetchone()
-        if row is not None and row[0] == key:
-            delivered.note(connection, name, int(row[1]), peer.config.send)
-            return int(row[1])
-        for table in (
-            *("told", "receipts", "set_aside", "notarised", "verdicts"),
-            *("held", "quota_refusals", "sent_as"),
-        ):
-            connection.execute(f"DELETE FROM {table} WHERE validator = ?", (name,))  # noqa: S608
-        connection.execute(
-            "INSERT OR REPLACE INTO validators (name, key, cursor, verdicts_after, batches) "
-            "VALUES (?, ?, 0, 0, 0)",
-            (name, key),
-        )
-        delivered.note(connection, name, 0, peer.config.send)
-    return 0

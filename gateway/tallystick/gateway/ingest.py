@@ -36,6 +36,7 @@ from tallystick.gateway.guard import Guard
 from tallystick.gateway.identities import Identities
 from tallystick.gateway.pace import Bounded
 from tallystick.gateway.placing import Early, Placed, Placer
+from tallystick.gateway.repairing import Repairs
 from tallystick.gateway.tracks import Log, Track
 from tallystick.gateway.view import View
 
@@ -76,6 +77,7 @@ class Ingest:
         self._parked_bytes_max = parked_bytes_max
         self.identities = Identities(view, roots)
         self._placer = Placer(view, self._next_track)
+        self._repairs = Repairs(view, self._placer)
         self._logs: Bounded[tuple[bytes, bytes], Log] = Bounded(2**31)
         self._topics: Bounded[str, bytes] = Bounded(limits.IDENTITIES_CACHED_MAX)
         self._guard = Guard()
@@ -123,9 +125,7 @@ class Ingest:
     def tell_full(self, topics: Iterable[str], at: Instant) -> list[Decision]:
         """What devices hear while the store is full and nothing of theirs is taken."""
         found: list[Decision] = []
-        for device in map(self.sender, topics):
-            if device is None:
-                continue
+        for device in filter(None, map(self.sender, topics)):
             found += self._guard.notice(device, "store-full", None, at.mono_s)
         return found
 
@@ -236,6 +236,9 @@ class Ingest:
         log = self._log(device, segment.epoch)
         if not log.opened and len(self._view.epochs(device)) >= limits.EPOCHS_PER_DEVICE_MAX:
             raise Unverified("over-quota", "the device has begun too many epochs")
+        repaired = self._repairs.part(log, segment, identity)
+        if repaired is not None:
+            return [*repaired, Refused("replayed", "known already, and damaged here", device)]
         try:
             placed = self._placer.place(log, segment, identity)
         except Early:

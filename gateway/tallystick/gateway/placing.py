@@ -145,7 +145,7 @@ class Placer:
     # --- everything else --------------------------------------------------------------------
 
     def _compare(self, log: Log, segment: Segment, identity: Identity) -> Placed:
-        verified, base = self._verify(log, segment, identity)
+        verified, base = self.verify(log, segment, identity)
         same, against = self._relations(log, verified, base, identity)
         pieces = self._pieces(log, verified, base, same, identity)
         if not pieces:
@@ -162,9 +162,10 @@ class Placer:
         self._join(log, placed)
         return placed
 
-    def _verify(
+    def verify(
         self, log: Log, segment: Segment, identity: Identity
     ) -> tuple[VerifiedSegment, Tree]:
+        """A segment, verified against what is known before it, and the tree there."""
         if segment.first == 0 or segment.edge is not None:
             base = Tree() if segment.edge is None else Tree(segment.first, segment.edge.hashes)
             return verify_segment(segment, identity), base

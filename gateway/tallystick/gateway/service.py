@@ -16,6 +16,7 @@ from tallystick.gateway.apply import Applier
 from tallystick.gateway.broker import Broker
 from tallystick.gateway.circle import Circle
 from tallystick.gateway.config import Config
+from tallystick.gateway.damage import Scrubber
 from tallystick.gateway.down import Down
 from tallystick.gateway.folder import Folder
 from tallystick.gateway.forward import Forwarder
@@ -58,6 +59,7 @@ class Gateway:
             self.down = Down(self.inbox)
             self.broker = Broker(config.broker, self.inbox)
             self.serial = SerialHub(config.serial, config.broker.prefix, self.inbox)
+            self.scrubber = Scrubber(self.store, self.down.put, self._stop, config.roots)
             self._configured = [self._way(peer, self._stop) for peer in peers]
             self.worker = Worker(
                 self.store,
@@ -75,7 +77,11 @@ class Gateway:
             self.joining = self._joining()
             self.page = self._page()
             self.pruner = Pruner(
-                self.store, config.retention, lambda: self.worker.capacity, self._stop
+                self.store,
+                config.retention,
+                lambda: self.worker.capacity,
+                self._stop,
+                self.scrubber.suspect,
             )
         except BaseException:
             self.store.close()
@@ -98,7 +104,7 @@ class Gateway:
 
     def _way(self, peer: Peer, stop: threading.Event) -> Way:
         config = self.config
-        return Way(
+        way = Way(
             peer,
             self.store,
             self.signing,
@@ -109,6 +115,8 @@ class Gateway:
             retry_s_max=config.retry_s_max,
             verdicts_poll_s=config.verdicts_poll_s,
         )
+        way.forwarder.on_damage = self.scrubber.suspect
+        return way
 
     def _core(self, connection: sqlite3.Connection, applier: Applier) -> Ingest:
         return Ingest(
@@ -173,6 +181,7 @@ class Gateway:
         parts: list[tuple[str, Callable[[], None]]] = [
             ("ingest", self.worker.run),
             ("pruning", self.pruner.run),
+            ("scrubbing", self.scrubber.run),
         ]
         if self.config.serial:
             parts.append(("serial ports", self.serial.run))

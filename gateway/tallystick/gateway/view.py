@@ -19,6 +19,19 @@ class Row(NamedTuple):
     data: bytes
 
 
+class Damaged(NamedTuple):
+    """A stored segment whose bytes are wrong; `records` bodies were taken, or some were pruned."""
+
+    at: int
+    track: int
+    first: int
+    until: int
+    root: bytes
+    checkpoint: bytes
+    records: int
+    pruned: bool
+
+
 class View(Protocol):
     """The reads of the core; inside a transaction they see what was applied before."""
 
@@ -45,6 +58,9 @@ class View(Protocol):
 
     def has_checkpoint(self, track: int, until: int, digest: bytes) -> bool:
         """Whether a stored segment of a track ends with this checkpoint."""
+
+    def damaged(self, device: bytes, epoch: bytes, first: int, to: int) -> list[Damaged]:
+        """Damaged segments of a log that touch [first, to], where all of that is known."""
 
     def parked_data(self, parked: int) -> bytes:
         """The bytes of a parked segment."""
@@ -150,6 +166,18 @@ class StoreView:
         self.sync()
         sql = "SELECT 1 FROM segments WHERE track = ? AND until = ? AND checkpoint = ?"
         return self._one(sql, track, until, digest) is not None
+
+    def damaged(self, device: bytes, epoch: bytes, first: int, to: int) -> list[Damaged]:
+        """Damaged segments of a log that touch [first, to], where all of that is known."""
+        rows = self._connection.execute(
+            "SELECT s.at, s.track, s.first, s.until, s.root, s.checkpoint, s.records, "
+            "p.at IS NOT NULL FROM damaged d JOIN segments s USING (at) "
+            "JOIN tracks t USING (track) LEFT JOIN pruned p USING (at) "
+            "WHERE t.device = ? AND t.epoch = ? AND s.until >= ? AND s.first <= ? "
+            "AND t.began <= ? AND t.size >= ?",
+            (device, epoch, first, to, first, to),
+        )
+        return [Damaged(*row) for row in rows]
 
     def parked_data(self, parked: int) -> bytes:
         """The bytes of a parked segment."""

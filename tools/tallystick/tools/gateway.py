@@ -3,7 +3,6 @@
 import json
 import sys
 import time
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +17,9 @@ from tallystick.gateway import status as statuses
 from tallystick.tools._interrupt import until_signalled
 from tallystick.tools._screen import screen
 from tallystick.tools.brokerfiles.cli import broker_config
+from tallystick.tools.gateway_common import CONFIG, JSON, plain, when
+from tallystick.tools.gateway_quarantine import quarantine
 
-CONFIG = click.option(
-    "--config",
-    "path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("gateway.toml"),
-    show_default=True,
-    help="The gateway's TOML file.",
-)
-JSON = click.option("--json", "as_json", is_flag=True, help="For scripts.")
 WAIT_S_MAX = 600.0
 LOOK_AGAIN_S = 0.5
 
@@ -46,6 +38,7 @@ def gateway() -> None:
 
 
 gateway.add_command(broker_config)
+gateway.add_command(quarantine)
 
 
 @gateway.command(
@@ -122,8 +115,8 @@ def _findings(found: list[checks.Check], *, good: bool) -> Table:
         table.add_column(column, overflow="fold")
     for item in found:
         mark = "[green]good[/]" if item.good else "[red]bad[/]"
-        row = [item.name, mark, _plain(item.found)]
-        table.add_row(*row, *(() if good else (_plain(item.what_to_do),)))
+        row = [item.name, mark, plain(item.found)]
+        table.add_row(*row, *(() if good else (plain(item.what_to_do),)))
     return table
 
 
@@ -172,7 +165,7 @@ def _process(console: Console, state: dict[str, Any]) -> None:
     link = "connected to the broker" if state["connected"] else "not connected to the broker"
     console.print(link if state["running"] else "stopped")
     if state["error"]:
-        console.print(f"[red]{_plain(state['error'])}[/]")
+        console.print(f"[red]{plain(state['error'])}[/]")
     for name, says in (
         ("not_taken", "messages without QoS 1 found no room and were not taken"),
         ("not_sent_down", "messages to devices found no room and were not sent"),
@@ -187,7 +180,7 @@ def _durability(console: Console, found: dict[str, Any]) -> None:
     if store and store["level"] != "ok":
         console.print(
             f"[red]the store is at {100 * store['used'] / store['allowed']:.0f} %: "
-            f"{store['level']}[/] since {_time(store['since_ms'])}, by {store['bound']}"
+            f"{store['level']}[/] since {when(store['since_ms'])}, by {store['bound']}"
         )
     if found["holds"]:
         names = [row["name"] + (f" ({row['why']})" if row["why"] else "") for row in found["holds"]]
@@ -221,8 +214,8 @@ def _ports(ports: list[dict[str, Any]]) -> Table:
         table.add_column(column.replace("_", " "), overflow="fold")
     for row in ports:
         state = "in session" if row["session"] else "open" if row["open"] else "away"
-        shown = f"{state}: {_plain(row['error'])}" if row["error"] else state
-        table.add_row(_plain(row["port"]), shown, *(f"{row.get(name, 0):,}" for name in counts))
+        shown = f"{state}: {plain(row['error'])}" if row["error"] else state
+        table.add_row(plain(row["port"]), shown, *(f"{row.get(name, 0):,}" for name in counts))
     return table
 
 
@@ -251,7 +244,7 @@ def _refusals(refused: dict[str, dict[str, Any]]) -> Table:
     for column in ("reason", "count", "last", "message"):
         table.add_column(column, overflow="fold")
     for reason, row in refused.items():
-        table.add_row(reason, f"{row['count']:,}", _time(row["last_ms"]), _plain(row["message"]))
+        table.add_row(reason, f"{row['count']:,}", when(row["last_ms"]), plain(row["message"]))
     return table
 
 
@@ -268,8 +261,8 @@ def _validators(validators: list[dict[str, Any]]) -> Table:
             f"{row['receipts']:,}",
             f"{row['set_aside']:,}",
             verdicts,
-            _time(row["answered_ms"]),
-            _plain(row["error"] or ""),
+            when(row["answered_ms"]),
+            plain(row["error"] or ""),
         )
     return table
 
@@ -282,7 +275,7 @@ def _quotas(console: Console, validators: list[dict[str, Any]]) -> None:
                 continue
             console.print(
                 f"{row['name']} takes no more of the {said['holder']} {said['key']} until "
-                f"{_time(said['until_ms'])}: {said['quota']} is {said['limit']:,}",
+                f"{when(said['until_ms'])}: {said['quota']} is {said['limit']:,}",
                 markup=False,
             )
         if row["held"]:
@@ -292,18 +285,7 @@ def _quotas(console: Console, validators: list[dict[str, Any]]) -> None:
 def _circle(console: Console, peers: list[dict[str, Any]]) -> None:
     for peer in peers:
         end = peer["valid_until_s"]
-        until = "" if end is None else f" until {_time(end * 1000)}"
-        console.print(f"peer {_plain(peer['name'])}: {peer['state']}{until}")
+        until = "" if end is None else f" until {when(end * 1000)}"
+        console.print(f"peer {plain(peer['name'])}: {peer['state']}{until}")
         if peer["problem"]:
-            console.print(f"[red]its newest file changes nothing: {_plain(peer['problem'])}[/]")
-
-
-def _time(time_ms: int | None) -> str:
-    if time_ms is None:
-        return "never"
-    return datetime.fromtimestamp(time_ms / 1000, tz=timezone.utc).strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-def _plain(text: str) -> str:
-    # What others wrote must not be read as markup, nor move the cursor.
-    return "".join(c if c.isprintable() else "?" for c in text).replace("[", "\\[")
+            console.print(f"[red]its newest file changes nothing: {plain(peer['problem'])}[/]")

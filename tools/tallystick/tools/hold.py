@@ -11,7 +11,7 @@ from tallystick.gateway import config as configs
 from tallystick.gateway import holds
 from tallystick.gateway.store import VERSION, open_reader, operator_write
 from tallystick.tools._screen import screen
-from tallystick.tools.gateway import CONFIG, JSON, _plain, _time
+from tallystick.tools.gateway_common import CONFIG, JSON, plain, when
 
 
 @click.command(
@@ -81,6 +81,6 @@ def _list(store: Path, *, as_json: bool) -> None:
     for column in ("hold", "why", "since", "ended"):
         table.add_column(column, overflow="fold")
     for row in found:
-        ended = "in force" if row["ended_ms"] is None else _time(row["ended_ms"])
-        table.add_row(row["name"], _plain(row["why"]), _time(row["since_ms"]), ended)
+        ended = "in force" if row["ended_ms"] is None else when(row["ended_ms"])
+        table.add_row(row["name"], plain(row["why"]), when(row["since_ms"]), ended)
     screen().print(table)
