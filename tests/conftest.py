@@ -16,6 +16,7 @@ from support.scheduling import pytest_collection_modifyitems, pytest_xdist_auto_
 from tallystick.tools import device_library as library
 from tallystick.tools import micropython
 from tallystick.tools import mosquitto as broker
+from tallystick.tools import postgres as database
 from tallystick.tools import swtpm as software_tpm
 from tallystick.tools._cache import ToolMissing
 from tallystick.tools.softhsm import SoftHsm
@@ -103,6 +104,15 @@ def swtpm() -> None:
     try:
         software_tpm.find()
         software_tpm.find("swtpm_setup")
+    except ToolMissing as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def postgresql() -> None:
+    """PostgreSQL is installed; a test that wants a server makes one."""
+    try:
+        database.find()
     except ToolMissing as error:
         pytest.skip(str(error))
 

@@ -68,8 +68,8 @@ def counted(folder: Path, robots: int) -> dict[str, int]:
     }
 
 
-def replayed(data: Path, folder: Path, timeout_s: int, keys: str) -> dict[str, object]:
-    options = ["--keys", keys, "--export", "conflicts", "--work", "work", "--json"]
+def replayed(data: Path, folder: Path, timeout_s: int, *more: str) -> dict[str, object]:
+    options = [*more, "--export", "conflicts", "--work", "work", "--json"]
     done = subprocess.run(
         [*COMMAND, "mrclam", str(data), *options],
         cwd=folder,
@@ -84,9 +84,9 @@ def replayed(data: Path, folder: Path, timeout_s: int, keys: str) -> dict[str, o
     return result
 
 
-def check(data: Path, folder: Path, robots: int, timeout_s: int, keys: str = "software") -> None:
+def check(data: Path, folder: Path, robots: int, timeout_s: int, *options: str) -> None:
     expected = counted(data, robots)
-    result = replayed(data, folder, timeout_s, keys)
+    result = replayed(data, folder, timeout_s, *options)
     assert result["decisions"] == expected.pop("decisions")
     assert result["validators"] == [
         {"name": name, **expected} for name in ("utias", "borealis", "assure")
@@ -121,12 +121,24 @@ def test_a_made_set_comes_out_exactly(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.usefixtures("mosquitto", "micropython64", "postgresql")
+def test_validators_on_postgresql_are_exact_when_some_of_them_are_killed(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    made_set(data, seed=7)
+    check(data, tmp_path, ROBOTS, 230, "--workers", "2", "--kill")
+    # A sequencer was killed, and the one that stood by took its place.
+    log = (tmp_path / "work" / "logs" / "validator-utias-standby.log").read_text()
+    assert "takes-over" in log
+
+
+@pytest.mark.timeout(240)
 @pytest.mark.usefixtures("mosquitto", "micropython64", "softhsm", "swtpm")
 def test_robots_with_an_atecc608_a_tpm_and_a_token_go_side_by_side(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     made_set(data, seed=2)  # in which the conflicts name all three robots
-    check(data, tmp_path, ROBOTS, 230, keys="hardware")
+    check(data, tmp_path, ROBOTS, 230, "--keys", "hardware")
     said = ""
     for path in (tmp_path / "conflicts").glob("*.tally"):
         said += verified(path, tmp_path / "work" / "policy.toml")
@@ -153,6 +165,14 @@ def test_the_real_set_comes_out_exactly(tmp_path: Path) -> None:
         "one_sided": 4_010,
     }
     check(DATA / "mrclam1", tmp_path, 5, 580)
+
+
+def test_killing_needs_a_worker(tmp_path: Path) -> None:
+    made_set(tmp_path)
+    command = [*COMMAND, "mrclam", str(tmp_path), "--kill"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "--workers 1 or more" in done.stderr
 
 
 def test_a_folder_without_a_set_is_refused_in_one_sentence(tmp_path: Path) -> None:

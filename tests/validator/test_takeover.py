@@ -162,6 +162,32 @@ def test_a_server_that_restarts_is_waited_for(tmp_path: Path, fleet: Fleet) -> N
             assert batchanswer.parse(send(here, batches[1])).refused == []
 
 
+def test_one_that_stands_by_waits_for_a_server_that_restarts(tmp_path: Path, fleet: Fleet) -> None:
+    batches, _ = story(fleet)
+    waits, stop = threading.Event(), threading.Event()
+    taken: queue.Queue[str] = queue.Queue()
+    with Postgres() as own:
+        url, folder = own.database(), tmp_path / "validator"
+        with serving(folder, fleet, url) as urls:
+            answer = send(urls.get(timeout=S_MAX), batches[0])
+            config = load(folder, [fleet], store=f'"{url}"')
+            thread = threading.Thread(
+                target=lambda: service.run(config, stop, taken.put, stands_by=waits.set)
+            )
+            thread.start()
+            assert waits.wait(S_MAX)
+            own.kill()
+            # So that it is seen to be away by the one that waits.
+            time.sleep(3 * service.STAND_BY_S)
+            own.start()
+        # The first has gone, whichever of the two served meanwhile.
+        here = taken.get(timeout=S_MAX)
+        assert send(here, batches[0]) == answer
+        stop.set()
+        thread.join(S_MAX)
+        assert not thread.is_alive()
+
+
 def test_a_store_that_is_away_when_it_would_begin_anew_is_waited_for(
     tmp_path: Path, fleet: Fleet, postgres: Postgres
 ) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 import click
 
 from tallystick.tools._interrupt import until_signalled
+from tallystick.tools._notify import Notifier
 from tallystick.tools.validator_hold import hold
 from tallystick.tools.validator_worker import command, worker
 from tallystick.validator import check as checks
 from tallystick.validator import config as configs
 from tallystick.validator import logs, service
+from tallystick.validator.collecting import collect_seldom
 from tallystick.validator.crew import Crew
 
 CONFIG = click.option(
@@ -49,13 +51,25 @@ def run(path: Path) -> None:
     """Take batches, log, reconcile and sign verdicts, until Ctrl-C or SIGTERM."""
     config = configs.load(path)
     logs.configure()
+    collect_seldom()
     stop = until_signalled()
-    with Crew(command(path), config.workers):
-        service.run(
-            config,
-            stop,
-            lambda url: click.echo(f"validator {config.name} listens on {url}", err=True),
-        )
+    manager = Notifier()
+
+    def ready(url: str) -> None:
+        click.echo(f"validator {config.name} listens on {url}", err=True)
+        manager.ready(f"listens on {url}")
+
+    try:
+        with Crew(command(path), config.workers):
+            service.run(
+                config,
+                stop,
+                ready,
+                stands_by=lambda: manager.ready("stands by: another process sequences the log"),
+                alive=manager.alive,
+            )
+    finally:
+        manager.stopping()
 
 
 @validator.command(

@@ -95,6 +95,8 @@ REFUSED_RECORDS_KEPT_PER_BATCH_MAX = 1_000  # all are counted
 
 # --- the background ------------------------------------------------------------------------
 TICK_S = 0.25
+# No batch and no piece of the background takes so long; a thread that is away longer hangs.
+TURN_S_MAX = 300.0
 PARTY_SETS_PER_TICK_MAX = 512
 OTHERS_PER_SET_MAX = 1_024
 HALVES_PER_EVIDENCE_MAX = 256

@@ -40,6 +40,7 @@ from tallystick.validator.limits import (
     PORTIONS_LOOK_S,
     RETRY_S,
     TICK_S,
+    TURN_S_MAX,
 )
 from tallystick.validator.log import Log
 from tallystick.validator.ownkeys import close_keys, own_keys
@@ -116,6 +117,7 @@ class Sequencer:
         )
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._turned_s = time.monotonic()
         self._busy = False
         self.store = Store(config.store)
         # What waits is looked at by workers meanwhile (inbox.py), where several processes may be.
@@ -141,9 +143,7 @@ class Sequencer:
             self.door = Door(self.store, config)
             shared = isinstance(config.store, Server)
             portions = Portions(config.roots, self.profiles) if shared else None
-            self.reconciler = Reconciler(
-                self.store, self.log, self.ingest, self.profiles, portions
-            )
+            self.reconciler = Reconciler(self.store, self.log, self.ingest, self.profiles, portions)
             self.privacy = Privacy(self.store, self.log, self.ingest, config.retention, clock)
             self._prepare()
         except BaseException:
@@ -281,9 +281,17 @@ class Sequencer:
 
     # --- the thread ------------------------------------------------------------------------
 
+    @property
+    def lives(self) -> bool:
+        """Whether its thread works: a manager starts a process anew whose thread hangs."""
+        thread = self._thread
+        recent = time.monotonic() - self._turned_s < TURN_S_MAX
+        return recent and thread is not None and thread.is_alive()
+
     def _run(self) -> None:
         busy = False
         while not self._stopping.is_set():
+            self._turned_s = time.monotonic()
             idle_s = PORTIONS_LOOK_S if self.reconciler.hurried else TICK_S
             busy = self.turn(0.0001 if busy else idle_s)
 

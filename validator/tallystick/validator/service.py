@@ -218,17 +218,32 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def run(config: Config, stop: threading.Event, ready: Callable[[str], None] | None = None) -> None:
+def _nothing() -> None:
+    pass
+
+
+def run(
+    config: Config,
+    stop: threading.Event,
+    ready: Callable[[str], None] | None = None,
+    *,
+    stands_by: Callable[[], None] = _nothing,
+    alive: Callable[[], None] = _nothing,
+) -> None:
     """Serve until `stop` is set; `ready` is called with the URL. Errors raise TallyError.
 
     On a PostgreSQL server it stands by while another process sequences the log, takes over when
     that one dies, and begins anew, from the store alone, when its own session is lost.
+    `stands_by` is called when it begins to wait, `alive` while all that must run runs.
     """
     began = False
     while not stop.is_set():
         try:
-            if isinstance(config.store, Server):
-                _wait_for_turn(config.store, stop)
+            if isinstance(config.store, Server) and not is_free(config.store):
+                # From here on a server that goes away is waited for, as by one that serves.
+                began = True
+                stands_by()
+                _stand_by(config.store, stop, alive)
                 if stop.is_set():
                     return
             service = Service(config)
@@ -243,14 +258,19 @@ def run(config: Config, stop: threading.Event, ready: Callable[[str], None] | No
             if not began:
                 raise
             _LOG.error("store-away", validator=config.name, error=type(error).__name__)
+            alive()
             stop.wait(RETRY_S)
             continue
         began = True
-        _serve_until(service, stop, url, ready)
+        _serve_until(service, stop, url, ready, alive)
 
 
 def _serve_until(
-    service: Service, stop: threading.Event, url: str, ready: Callable[[str], None] | None
+    service: Service,
+    stop: threading.Event,
+    url: str,
+    ready: Callable[[str], None] | None,
+    alive: Callable[[], None],
 ) -> None:
     """Until it shall stop, or is no sequencer any more."""
     try:
@@ -262,15 +282,16 @@ def _serve_until(
             if not service.sequencer.store.holds_lock():
                 _LOG.error("sequencer-lost", validator=service.config.name)
                 return
+            if service.sequencer.lives:
+                alive()
     finally:
         service.stop()
 
 
-def _wait_for_turn(server: Server, stop: threading.Event) -> None:
-    if is_free(server):
-        return
+def _stand_by(server: Server, stop: threading.Event, alive: Callable[[], None]) -> None:
     _LOG.info("stands-by", store=str(server))
     while not stop.wait(STAND_BY_S):
+        alive()
         if is_free(server):
             _LOG.info("takes-over", store=str(server))
             return

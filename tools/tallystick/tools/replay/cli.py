@@ -17,10 +17,12 @@ from rich.table import Table
 from tallystick.evidence.errors import TallyError
 from tallystick.evidence.number import Dec, differs_by_at_most, from_text
 from tallystick.tools import mosquitto
-from tallystick.tools.api import Counts, ValidatorApi
+from tallystick.tools.api import Counts
 from tallystick.tools.export import Exported, export_all
 from tallystick.tools.fleetdir import Member
+from tallystick.tools.postgres import Postgres
 from tallystick.tools.replay import mrclam_robot, stage
+from tallystick.tools.replay.crew import Crew
 from tallystick.tools.replay.held import Hardware
 from tallystick.tools.replay.processes import Processes
 from tallystick.tools.replay.scene import MRCLAM, Scene, build, robot_count
@@ -30,6 +32,7 @@ WAIT_S_MAX = 900
 POLL_S = 0.5
 # The robot that runs on MicroPython; the others run on CPython.
 MICROPYTHON_ROBOT = 1
+WORKERS_MAX = 8
 SHOWN = ("matched", "conflicting", "one_sided")
 # Of the profile `sighting`, in metres.
 TOLERANCE = from_text("0.25")
@@ -88,6 +91,7 @@ Examples:
   tally replay mrclam ../shared/data/mrclam1
   tally replay mrclam ../shared/data/mrclam1 --export conflicts   all conflicts as evidence files
   tally replay mrclam ../shared/data/mrclam1 --keys hardware
+  tally replay mrclam ../shared/data/mrclam1 --workers 2 --kill   on PostgreSQL
   tally replay mrclam ../shared/data/mrclam1 --json | tail -1
 """
 )
@@ -111,13 +115,26 @@ Examples:
     help="hardware: robot 1 has an ATECC608, robot 2 a TPM, robot 3 a PKCS#11 token, the others "
     "an ATECC608 each; all of them virtual, on this machine.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(0, WORKERS_MAX),
+    help="Run each validator on a PostgreSQL of this machine, with one process that sequences, one "
+    "that stands by, and so many workers.",
+)
+@click.option(
+    "--kill",
+    is_flag=True,
+    help="With --workers: kill one validator's sequencer and a worker of another in the middle.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One object on the last line, for scripts.")
 def mrclam(
     data: Path,
     export_to: Path | None,
     work: Path | None,
     keys: str,
-    as_json: bool,  # noqa: FBT001 - click passes flags by name
+    workers: int | None,
+    kill: bool,  # noqa: FBT001 - click passes flags by name
+    as_json: bool,  # noqa: FBT001 - as above
 ) -> None:
     """Replay a set of the UTIAS MRCLAM dataset from DATA (Barcodes.dat, RobotN_Measurement.dat).
 
@@ -128,13 +145,15 @@ def mrclam(
     if robots < 2 or not (data / "Barcodes.dat").is_file():
         message = f"{data} holds no MRCLAM set: Barcodes.dat and Robot1_Measurement.dat, ..."
         raise click.UsageError(message)
+    if kill and not workers:
+        raise click.UsageError("--kill ends a worker too: give --workers 1 or more")
     console = Console(stderr=True)
     with ExitStack() as stack:
         folder = work
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tally-replay-")))
         run = _Run(data, folder, robots, console, hardware=keys == "hardware")
-        counts = run.play(stack)
+        counts = run.play(stack, workers, kill=kill)
         exported = run.export(export_to) if export_to is not None else []
     _show(run.expected, counts, exported, as_json=as_json)
     for item in exported:
@@ -163,32 +182,40 @@ class _Run:
         self._console = console
         self._hardware = hardware
         self.expected = count(self._data, robots)
-        self._apis: dict[str, ValidatorApi] = {}
         self._scene: Scene | None = None
+        self._crew: Crew | None = None
 
-    def play(self, stack: ExitStack) -> dict[str, Counts]:
-        """Start everything, wait for the last deadline, return what each validator counts."""
+    def play(self, stack: ExitStack, workers: int | None, *, kill: bool) -> dict[str, Counts]:
+        """Start everything, wait for the last deadline, return what each validator counts.
+
+        workers, kill: as for `Crew`.
+        """
         broker = stack.enter_context(mosquitto.Mosquitto(self._made("mosquitto")))
         url = f"mqtt://{broker.host}:{broker.port}"
+        # Ended after those who use it.
+        server = None if workers is None else stack.enter_context(Postgres())
         processes = stack.enter_context(Processes(self._made("logs")))
         hardware = Hardware(self._made("keys"), processes, stack) if self._hardware else None
         scene = self._scene = build(self._folder, url, self._robots, hardware)
-        for validator in scene.validators:
-            name = f"validator-{validator.name}"
-            processes.tally(name, "validator", "run", "--config", str(validator.config))
-            self._apis[validator.name] = stack.enter_context(ValidatorApi(validator.url))
+        crew = self._crew = Crew(processes, scene, stack)
+        crew.start(server, workers or 0)
         processes.tally("gateway", "gateway", "run", "--config", str(scene.gateway))
-        services = ["gateway", *(f"validator-{v.name}" for v in scene.validators)]
-        stage.until_ready(processes, self._apis.values(), services)
+        stage.until_ready(processes, crew.apis.values(), ["gateway", *crew.services])
+        if server is not None:
+            crew.stand_by()
         robots = [self._start_robot(processes, scene, member) for member in scene.robots]
-        return self._until_closed(processes, services, robots)
+        return self._until_closed(processes, crew, robots, kill=kill)
 
     def export(self, folder: Path) -> list[Exported]:
         """Export and verify every conflicting pair; the validators still run."""
-        if self._scene is None:
+        if self._scene is None or self._crew is None:
             raise TallyError("replay-failed", "nothing was replayed")
         return export_all(
-            list(self._apis.values()), MRCLAM.namespace, "conflicting", folder, self._scene.policy
+            list(self._crew.apis.values()),
+            MRCLAM.namespace,
+            "conflicting",
+            folder,
+            self._scene.policy,
         )
 
     def _made(self, name: str) -> Path:
@@ -214,7 +241,7 @@ class _Run:
         return member.label
 
     def _until_closed(
-        self, processes: Processes, services: Sequence[str], robots: Sequence[str]
+        self, processes: Processes, crew: Crew, robots: Sequence[str], *, kill: bool
     ) -> dict[str, Counts]:
         end = time.monotonic() + WAIT_S_MAX
         with Progress(
@@ -229,12 +256,15 @@ class _Run:
                     progress.add_task(f"{name}: decisions", total=self.expected.decisions),
                     progress.add_task(f"{name}: verdicts", total=self.expected.interactions),
                 )
-                for name in self._apis
+                for name in crew.apis
             }
             while time.monotonic() < end:
-                processes.check(services)
+                processes.check(["gateway", *crew.services])
                 done = [processes.ended(name) for name in robots]
-                counts = {name: api.counts() for name, api in self._apis.items()}
+                counts = crew.counts()
+                if kill and not crew.killed and self._half_way(counts):
+                    killed = ", ".join(crew.kill())
+                    progress.console.print(f"killed: {killed}")
                 for name, (decisions, verdicts) in bars.items():
                     progress.update(decisions, completed=counts[name].decisions)
                     progress.update(verdicts, completed=counts[name].closed)
@@ -242,6 +272,9 @@ class _Run:
                     return counts
                 time.sleep(POLL_S)
         raise TallyError("replay-failed", f"not every deadline had closed after {WAIT_S_MAX} s")
+
+    def _half_way(self, counts: dict[str, Counts]) -> bool:
+        return all(2 * c.decisions >= self.expected.decisions for c in counts.values())
 
     def _complete(self, counts: Counts) -> bool:
         return (

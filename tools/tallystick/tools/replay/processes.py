@@ -71,6 +71,11 @@ class Processes:
             if self._running[name].poll() is not None:
                 self.fail(name, "ended before its time")
 
+    def kill(self, name: str) -> None:
+        """End one as a crash does."""
+        self._running[name].kill()
+        self._running[name].wait()
+
     def fail(self, name: str, what: str) -> None:
         """Raise with what it last said."""
         words = (
