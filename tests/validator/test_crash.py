@@ -126,10 +126,16 @@ def test_no_index_is_given_twice_and_no_receipt_comes_before_its_checkpoint(
         room.close()
 
 
-def test_a_second_sequencer_on_one_store_is_refused(room: Room, fleet: Fleet) -> None:
+@pytest.mark.databases
+def test_a_second_sequencer_on_one_store_is_refused(room: Room, fleet: Fleet, store: str) -> None:
+    """F18: the second says so; the first goes on."""
     with pytest.raises(StoreBusy) as error:
-        Room(room.folder, [fleet])
-    assert "open in another process" in str(error.value)
+        Room(room.folder, [fleet], store=store)
+    assert "one log has one" in str(error.value)
+    device, gateway = fleet.device(), Gateway(fleet)
+    device.record(3)
+    gateway.take(device.segment())
+    assert room.send(gateway.batch(devices=[device])).refused == []
 
 
 def test_a_newer_store_is_refused_and_unchanged(tmp_path: Path, fleet: Fleet) -> None:
