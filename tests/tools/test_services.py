@@ -6,15 +6,21 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from recorder.test_systemd import EXPOSURE_MAX, analyze, commands
 from support.devices import Fleet
+from support.site import Radio, Site, until
 from support.validating import write_config
+from tallystick.gateway import limits
+from tallystick.gateway.service import Gateway
 from tallystick.tools._notify import STATUS_CHARS_MAX, Notifier
 from tallystick.tools.main import cli
+from tallystick.tools.mosquitto import Mosquitto
 
 TOP = Path(__file__).parents[2]
 UNITS = [
@@ -22,6 +28,7 @@ UNITS = [
     TOP / "validator/systemd/tally-validator.service",
 ]
 WAIT_S = 40.0
+ACME = Fleet("acme")
 
 
 class Manager:
@@ -144,3 +151,47 @@ def test_a_validator_under_systemd(tmp_path: Path) -> None:
         running.kill()
         running.wait()
         manager.close()
+
+
+def test_a_gateway_lives_while_its_worker_turns_and_its_store_only_fails(
+    tmp_path: Path, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "WATCHDOG_TICK_S", 0.01)
+    monkeypatch.setattr(limits, "WORKER_BEAT_S_MAX", 0.5)
+    monkeypatch.setattr(limits, "STORE_RETRY_S_MIN", 0.01)
+    monkeypatch.setattr(limits, "STORE_RETRY_S_MAX", 0.01)
+    site = Site(tmp_path, ACME, mosquitto.port)
+    gateway = Gateway(site.config)
+    stop, lives = threading.Event(), threading.Semaphore(0)
+    watch = threading.Thread(target=gateway.watch, args=(stop, lives.release))
+    gateway.start()
+    try:
+        until(lambda: gateway.broker.subscribed, "the subscription")
+        watch.start()
+        for _ in range(3):
+            assert lives.acquire(timeout=WAIT_S)
+
+        def full(*_: object) -> None:
+            raise OSError(28, "no space")
+
+        # A full disk: it tries again and again, and lives.
+        monkeypatch.setattr(gateway.worker, "_group", full)
+        robot = ACME.device()
+        robot.record(1)
+        with Radio(mosquitto.port, robot) as radio:
+            radio.up(robot.hello(), *robot.segments())
+            until(lambda: gateway.worker.store_error, "the failing store")
+            time.sleep(1)
+            while lives.acquire(blocking=False):
+                pass
+            assert lives.acquire(timeout=WAIT_S)
+            # A worker that hangs.
+            monkeypatch.setattr(gateway.worker, "_group", lambda _group: stop.wait(WAIT_S))
+            until(lambda: time.monotonic() - gateway.worker.beat_s > 0.6, "a worker that hangs")
+            while lives.acquire(blocking=False):
+                pass
+            assert not lives.acquire(timeout=0.2)
+    finally:
+        stop.set()
+        watch.join(WAIT_S)
+        gateway.stop()

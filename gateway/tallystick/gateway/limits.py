@@ -22,6 +22,7 @@ RECONNECT_S_MIN = 1
 RECONNECT_S_MAX = 30
 WATCHDOG_S = 60.0  # a client thread that shows no life for so long is replaced
 WATCHDOG_TICK_S = 1.0
+WORKER_BEAT_S_MAX = 60.0  # an ingest worker without a turn for so long hangs
 STOP_S_MAX = 5.0
 STORE_RETRY_S_MIN = 0.1
 STORE_RETRY_S_MAX = 10.0

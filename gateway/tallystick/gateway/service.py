@@ -41,6 +41,10 @@ _log = structlog.get_logger("tallystick.gateway")
 _PORT = ("port", "open", "session", "error")
 
 
+def _nothing() -> None:
+    pass
+
+
 class Gateway:
     """All parts of one gateway in one process; `start`, then `stop`."""
 
@@ -210,8 +214,11 @@ class Gateway:
             validators=[part.name for part in self.forwarders],
         )
 
-    def watch(self, stop: threading.Event) -> None:
-        """Watch until `stop`: the client's life, the enrolments folder, the threads."""
+    def watch(self, stop: threading.Event, alive: Callable[[], None] = _nothing) -> None:
+        """Watch until `stop`: the client's life, the enrolments folder, the threads.
+
+        `alive` is called each second while everything that must run runs.
+        """
         read_s = time.monotonic()
         while not stop.wait(limits.WATCHDOG_TICK_S):
             self.broker.watch()
@@ -229,6 +236,8 @@ class Gateway:
             dead = [thread.name for thread in threads if not thread.is_alive()]
             if dead:
                 raise TransportError("internal-error", f"{', '.join(dead)} ended by itself")
+            if time.monotonic() - self.worker.beat_s < limits.WORKER_BEAT_S_MAX:
+                alive()
 
     def _tell(self) -> None:
         # What only this process knows, for `tally gateway status`: written when it changed.
@@ -311,14 +320,21 @@ def _links(state: dict[str, Any]) -> dict[str, Any]:
     return {**state, "serial": ports, "store": state.get("store", {}).get("level")}
 
 
-def run(config: Config, stop: threading.Event) -> None:
+def run(
+    config: Config,
+    stop: threading.Event,
+    ready: Callable[[Gateway], None] = lambda _: None,
+    alive: Callable[[], None] = _nothing,
+) -> None:
     """Run a gateway until `stop` is set; a TallyError when it cannot start or must not go on.
 
-    Several may run in one process, each with its own configuration and store.
+    Several may run in one process, each with its own configuration and store. `ready` is called
+    when it has started, `alive` each second while everything that must run runs.
     """
     gateway = Gateway(config)
     try:
         gateway.start()
-        gateway.watch(stop)
+        ready(gateway)
+        gateway.watch(stop, alive)
     finally:
         gateway.stop()

@@ -155,6 +155,8 @@ class Worker:
     def _until_stored(self, work: Callable[[], None]) -> None:
         wait_s = limits.STORE_RETRY_S_MIN
         while True:
+            # It lives, whatever the store does: to be started anew would not bring room.
+            self.beat_s = time.monotonic()
             try:
                 work()
             except (sqlite3.Error, OSError) as error:

@@ -15,6 +15,7 @@ from tallystick.gateway import config as configs
 from tallystick.gateway import logs, service
 from tallystick.gateway import status as statuses
 from tallystick.tools._interrupt import until_signalled
+from tallystick.tools._notify import Notifier
 from tallystick.tools._screen import screen
 from tallystick.tools.brokerfiles.cli import broker_config
 from tallystick.tools.gateway_common import CONFIG, JSON, plain, when
@@ -54,7 +55,16 @@ def run(path: Path) -> None:
     config = configs.load(path)
     logs.configure()
     stop = until_signalled()
-    service.run(config, stop)
+    manager = Notifier()
+
+    def ready(running: service.Gateway) -> None:
+        page = "" if running.page is None else f", page {running.page.url}"
+        manager.ready(f"gateway {config.name}{page}")
+
+    try:
+        service.run(config, stop, ready, manager.alive)
+    finally:
+        manager.stopping()
 
 
 @gateway.command(
