@@ -23,6 +23,7 @@ COMMANDS = {
     "key": ("key", "key", None, "Show, make, test and set up keys in files and in hardware."),
     "gateway": ("gateway", "gateway", "gateway", "Run, check and watch a gateway."),
     "doctor": ("doctor.cli", "doctor", "gateway", "Look at a gateway's site, and name each risk."),
+    "plan": ("plan", "plan_", None, "Compute bytes a day, disk and link for a fleet."),
     "hold": ("hold", "hold", "gateway", "Stop a gateway from pruning, for an incident."),
     "validator": ("validator", "validator", "validator", "Run and check a validator."),
     "recorder": ("recorder", "recorder", None, "Record for programs in any language."),
