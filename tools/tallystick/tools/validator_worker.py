@@ -10,6 +10,7 @@ from tallystick.evidence.errors import Malformed
 from tallystick.tools._interrupt import until_signalled
 from tallystick.validator import config as configs
 from tallystick.validator import logs
+from tallystick.validator.collecting import collect_seldom
 from tallystick.validator.ingestduty import IngestDuty
 from tallystick.validator.place import Server
 from tallystick.validator.reconcileduty import ReconcileDuty
@@ -55,6 +56,7 @@ def worker(path: Path, reconcile: bool, ingest: bool, under: int | None) -> None
     if not isinstance(config.store, Server):
         raise Malformed("bad-value", f"{path}: a store in a file has one process, and no workers")
     logs.configure()
+    collect_seldom()
     duties: list[Duty] = []
     if reconcile or not ingest:
         duties.append(ReconcileDuty())

@@ -1,17 +1,15 @@
 """`tally bench`: the hot paths beside their peers and the bound, side by side in one run."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tallystick.tools.bench import ingest as ingest_bench
 from tallystick.tools.bench import record as record_bench
 from tallystick.tools.bench import sign as sign_bench
 from tallystick.tools.bench.bound import SECONDS_MAX
+from tallystick.tools.bench.cli_validator import audit, reconcile, validate
+from tallystick.tools.bench.showing import progress
 
 
 @click.group(
@@ -20,6 +18,9 @@ Examples:
   tally bench record               decisions on CPython and MicroPython
   tally bench ingest               Mosquitto to custody receipt
   tally bench sign                 keys in chips, TPMs and tokens
+  tally bench validate             batch to receipt at a validator
+  tally bench reconcile            findings, by what is open
+  tally bench audit                a whole log from its tiles
   tally bench ingest --json | jq .ratio_to_best_peer
 """
 )
@@ -69,7 +70,7 @@ def record(*, seconds: float, picture: Path | None, steady: int, as_json: bool) 
     With --steady the object has `steady` too: what was free in each tenth of N decisions on 32-bit
     MicroPython, for the recorder alone in 64 KiB, and with a virtual ATECC608 and MQTT over TLS.
     """
-    with _progress(record_bench.steps(steady)) as advance:
+    with progress(record_bench.steps(steady)) as advance:
         result = record_bench.run(seconds, advance, steady)
     if picture is not None:
         picture.write_text(result.picture())
@@ -111,7 +112,7 @@ def ingest(*, records: int, devices: int, seconds: float, as_json: bool) -> None
     The clock runs from the first publish to the custody receipt that covers everything: received,
     verified, on disk, signed for. Peers take the same way with one signature on each record.
     """
-    with _progress(ingest_bench.steps()) as advance:
+    with progress(ingest_bench.steps()) as advance:
         result = ingest_bench.run(records, devices, seconds, advance)
     result.show(as_json=as_json)
 
@@ -150,27 +151,10 @@ def sign(*, seconds: float, as_json: bool) -> None:
     run, so that the recorder is the limit. swtpm and SoftHSM are programs, and sign faster than
     hardware of their kind: a TPM takes 30 to 200 ms.
     """
-    with _progress(sign_bench.steps()) as advance:
+    with progress(sign_bench.steps()) as advance:
         result = sign_bench.run(seconds, advance)
     result.show(as_json=as_json)
 
 
-@contextmanager
-def _progress(steps: list[str]) -> Iterator[Callable[[str], None]]:
-    """A bar on the terminal's error output, so that `--json` stays clean."""
-    columns = (
-        TextColumn("{task.description:<16}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    # Drawn twice a second: the drawing must not be what is measured.
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, refresh_per_second=2) as shown:
-        bar = shown.add_task(steps[0], total=len(steps))
-
-        def advance(step: str) -> None:
-            shown.update(bar, description=step, completed=steps.index(step))
-
-        yield advance
-        shown.update(bar, completed=len(steps))
+for _command in (validate, reconcile, audit):
+    bench.add_command(_command)

@@ -7,6 +7,7 @@ from tallystick.evidence import eventwriter, leaf
 from tallystick.evidence.checkpoint import Checkpoint
 from tallystick.evidence.digest import sha256
 from tallystick.evidence.hello import Hello
+from tallystick.evidence.kinds import CLAIM
 from tallystick.evidence.segment import Segment, Stretch
 from tallystick.evidence.tree import Tree
 from tallystick.hw.signer import Signer
@@ -34,6 +35,7 @@ class Load:
     epoch: bytes = b""
     tree: Tree = field(default_factory=Tree)
     segments: list[bytes] = field(default_factory=list)
+    claims: int = 0
 
     def __post_init__(self) -> None:
         self.epoch = sha256(b"epoch" + self.member.id)[:EPOCH_SIZE]
@@ -59,8 +61,10 @@ class Load:
             ]
         seed = sha256(b"seed" + self.epoch + first.to_bytes(8, "big"))
         self.tree.extend(leaf.leaves(seed, first, records))
+        self.claims += sum(1 for made in records if made[1] == CLAIM)
+        size = self.tree.size
         head = Checkpoint(
-            self.epoch, self.tree.size, self.tree.root(), 0, 1, self.tree.size, None, None, None
+            self.epoch, size, self.tree.root(), self.claims, 1, size, None, None, None
         ).sign(self._signer, self.fleet.name, self.member.id_text)
         stretch = Stretch([*records], seed, head)
         self.segments.append(Segment(self.member.id, self.epoch, first, None, [stretch]).encode())

@@ -33,12 +33,15 @@ class Result:
 
     def object(self) -> dict[str, Any]:
         """The object that `--json` prints."""
+        best = max(self.peers.values(), default=0.0)
+        # Nobody else does some of it.
+        ratio = {"ratio_to_best_peer": round(self.ours_per_s / best, 2)} if best else {}
         return {
             "bench": self.bench,
             "ours_per_s": round(self.ours_per_s, 1),
             "peers": {name: round(rate, 1) for name, rate in self.peers.items()},
             "bound_per_s": round(self.bound_per_s, 1),
-            "ratio_to_best_peer": round(self.ours_per_s / max(self.peers.values()), 2),
+            **ratio,
             "ratio_to_bound": round(self.ours_per_s / self.bound_per_s, 4),
             **self.details,
             "machine": machine(),

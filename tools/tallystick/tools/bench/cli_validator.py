@@ -1,0 +1,212 @@
+"""`tally bench validate | reconcile | audit`: what a validator does, and who audits it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tallystick.tools.bench import audit as audit_bench
+from tallystick.tools.bench import reconcile as reconcile_bench
+from tallystick.tools.bench import validate as validate_bench
+from tallystick.tools.bench.bound import SECONDS_MAX
+from tallystick.tools.bench.notary import STORES
+from tallystick.tools.bench.showing import progress
+
+WORKERS_MAX = 64
+_STORE = click.option(
+    "--store",
+    "stores",
+    type=click.Choice(STORES),
+    multiple=True,
+    default=STORES,
+    show_default=True,
+    help="Where; may be given more than once. What is not installed is said to be not measured.",
+)
+_PICTURE = click.option(
+    "--picture",
+    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    help="Draw it into this SVG.",
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print the JSON object only.")
+
+
+def _seconds(default: float, said: str) -> Callable[[Any], Any]:
+    return click.option(
+        "--seconds",
+        type=click.FloatRange(0.05, SECONDS_MAX),
+        default=default,
+        show_default=True,
+        help=said,
+    )
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  tally bench validate
+  tally bench validate --store sqlite --picture validator-time.svg
+  tally bench validate --store postgresql --workers 2
+"""
+)
+@click.option(
+    "--records",
+    type=click.IntRange(1_024, 10_000_000),
+    default=validate_bench.RECORDS,
+    show_default=True,
+    help="Records that our devices send in one run.",
+)
+@click.option(
+    "--devices",
+    type=click.IntRange(4, 1_000),
+    default=validate_bench.DEVICES,
+    show_default=True,
+    help="Devices that send them, in pairs, behind two gateways.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 20),
+    default=validate_bench.ROUNDS,
+    show_default=True,
+    help="How often all is measured, in turn; the best counts.",
+)
+@_seconds(validate_bench.SECONDS, "How long each peer is measured, about.")
+@click.option(
+    "--workers",
+    type=click.IntRange(0, WORKERS_MAX),
+    default=0,
+    show_default=True,
+    help="Worker processes of our validator, on PostgreSQL.",
+)
+@_STORE
+@_PICTURE
+@_JSON
+def validate(
+    *,
+    records: int,
+    devices: int,
+    rounds: int,
+    seconds: float,
+    workers: int,
+    stores: tuple[str, ...],
+    picture: Path | None,
+    as_json: bool,
+) -> None:
+    """Records a second from a gateway's batch, over HTTP, to the validator's receipts.
+
+    The clock runs from the first request to the last answer: verified, claims decoded, logged,
+    committed, a signed checkpoint, a receipt for every segment; findings are made in between, and
+    every receipt is verified afterwards. Segments have 64 and 256 records. Peers take the same way
+    with one signature on each record and the same COMMIT for each batch.
+
+    Then the validator's writer runs alone and is sampled every millisecond: `shares` says what its
+    time goes to.
+    """
+    settings = validate_bench.Settings(records, devices, seconds, rounds, stores, workers)
+    with progress(validate_bench.steps(settings)) as advance:
+        result = validate_bench.run(settings, advance)
+    if picture is not None:
+        result.draw(picture)
+    result.show(as_json=as_json)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  tally bench reconcile
+  tally bench reconcile --open 1000000 --picture claim-cost.svg
+  tally bench reconcile --store postgresql --workers 0 --workers 4
+"""
+)
+@click.option(
+    "--open",
+    "most",
+    type=click.IntRange(reconcile_bench.OPEN_MIN, 10_000_000),
+    default=reconcile_bench.OPEN,
+    show_default=True,
+    help="Open interactions at the end; there are ten times as many at each step.",
+)
+@_seconds(reconcile_bench.SECONDS, "How long the engine alone is measured.")
+@click.option(
+    "--workers",
+    type=click.IntRange(0, WORKERS_MAX),
+    multiple=True,
+    default=reconcile_bench.WORKERS,
+    show_default=True,
+    help="Worker processes on PostgreSQL; may be given more than once.",
+)
+@click.option(
+    "--backlog",
+    type=click.IntRange(16, 1_000_000),
+    default=reconcile_bench.BACKLOG,
+    show_default=True,
+    help="Interactions that the workers find.",
+)
+@_STORE
+@_PICTURE
+@_JSON
+def reconcile(
+    *,
+    most: int,
+    seconds: float,
+    workers: tuple[int, ...],
+    backlog: int,
+    stores: tuple[str, ...],
+    picture: Path | None,
+    as_json: bool,
+) -> None:
+    """Claims a second and core, and what a claim costs by how many interactions are open.
+
+    ours_per_s is the engine alone (verify.reconcile.find): claims in memory in, a finding out.
+    tick_per_s is the validator's own work on them: read from the store, parsed, found, encoded, a
+    signed verdict, logged, committed. A claim's ingest and its tick are measured with 1,000 open
+    interactions, 10,000 and so on, answering some all over them; resident_bytes is the process
+    that does so. On PostgreSQL a backlog is then worked off with `workers` processes.
+    """
+    settings = reconcile_bench.Settings(most, seconds, stores, workers, backlog)
+    with progress(reconcile_bench.steps(settings)) as advance:
+        result = reconcile_bench.run(settings, advance)
+    if picture is not None:
+        result.draw(picture)
+    result.show(as_json=as_json)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  tally bench audit
+  tally bench audit --entries 1000000 --shards 8
+"""
+)
+@click.option(
+    "--entries",
+    type=click.IntRange(audit_bench.ENTRIES_MIN, 10_000_000),
+    default=audit_bench.ENTRIES,
+    show_default=True,
+    help="Entries of the log, about.",
+)
+@click.option(
+    "--shards",
+    type=click.IntRange(1, 64),
+    default=audit_bench.SHARDS,
+    show_default=True,
+    help="Into how many it is cut, one after another with one process each.",
+)
+@_seconds(audit_bench.SECONDS, "How long one core is measured.")
+@_PICTURE
+@_JSON
+def audit(
+    *, entries: int, shards: int, seconds: float, picture: Path | None, as_json: bool
+) -> None:
+    """Entries a second of `tally audit`: one core, all cores, and by --shard.
+
+    The log is a validator's own, of claims, checkpoints and verdicts. ours_per_s is verification
+    in one thread; the command's rates have its start in them. The bound is hashing alone: a leaf
+    and a node for each entry.
+    """
+    settings = audit_bench.Settings(entries, seconds, shards)
+    with progress(audit_bench.steps(settings)) as advance:
+        result = audit_bench.run(settings, advance)
+    if picture is not None:
+        result.draw(picture)
+    result.show(as_json=as_json)

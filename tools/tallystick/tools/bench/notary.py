@@ -1,0 +1,81 @@
+"""A validator for a bench: its folder, on SQLite or on a PostgreSQL of its own."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tallystick.tools import provision
+from tallystick.tools._cache import ToolMissing
+from tallystick.tools.fleetdir import Fleet, Member, write_private
+from tallystick.tools.mosquitto import free_port
+from tallystick.tools.postgres import Postgres
+from tallystick.validator import config as configs
+from tallystick.validator.config import Config
+from tallystick.validator.limits import QUOTA_BURST_S_MAX, QUOTA_MAX
+from tallystick.verify import profiles
+
+SQLITE, POSTGRESQL = "sqlite", "postgresql"
+STORES = (SQLITE, POSTGRESQL)
+# A bench sends as fast as it can: no quota may be what is measured.
+_QUOTAS = "".join(
+    f"\n[quotas.{holder}]\nrecords_per_s = {QUOTA_MAX >> 20}\n"
+    f"burst_s = {QUOTA_BURST_S_MAX}\nbytes_per_day = {QUOTA_MAX}\n"
+    for holder in ("device", "gateway", "fleet")
+)
+
+
+@contextmanager
+def server() -> Iterator[Postgres | str]:
+    """A PostgreSQL that syncs its commits, as SQLite does; else why there is none."""
+    try:
+        # What a small server has; a bench must not depend on what the machine was set up for.
+        made = Postgres({"shared_buffers": "256MB", "autovacuum": "on"}, durable=True)
+    except ToolMissing as error:
+        yield error.message
+        return
+    with made:
+        yield made
+
+
+class Notary:
+    """One validator in its folder; `config()` is what it runs with."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        label: str,
+        store: str | None = None,
+        *,
+        tiles: bool = False,
+        workers: int = 0,
+    ) -> None:
+        # store: a URL; else a file in its folder.
+        self.bind = f"127.0.0.1:{free_port()}"
+        self.url = f"http://{self.bind}"
+        self.member: Member = fleet.enrol(
+            "validator",
+            label,
+            details=lambda made: provision.validator_details(fleet, label, self.bind, made),
+        )
+        text = profiles.text("handover")
+        self.path: Path = provision.validator(
+            fleet, self.member, bind=self.bind, profiles=[provision.profile_file(text)]
+        )
+        lines = self.path.read_text()
+        if store is not None:
+            lines = lines.replace('store = "validator.sqlite"', f"store = {json.dumps(store)}")
+        if tiles:
+            lines = f'tiles = "tiles"\n{lines}'
+        if workers:
+            lines = f"workers = {workers}\n{lines}"
+        write_private(self.path, (lines + _QUOTAS).encode())
+
+    @property
+    def tiles(self) -> Path:
+        """Its log as files."""
+        return self.path.parent / "tiles"
+
+    def config(self) -> Config:
+        """Read anew."""
+        return configs.load(self.path)
