@@ -20,7 +20,7 @@ transaction that changes it, and what was found before is thrown away then (docs
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from tallystick.evidence import cbor, claim, finding
+from tallystick.evidence import cbor, claim
 from tallystick.evidence.claim import Claim
 from tallystick.evidence.digest import sha256
 from tallystick.evidence.errors import TallyError
@@ -42,30 +42,21 @@ Who = Callable[[bytes], Known | None]
 class Conclusion:
     """One finding: its state, its bytes unless it is pending, and whose logs it waits for."""
 
-    def __init__(
-        self, state: str, data: bytes | None, unheard: list[bytes], made: Finding | None = None
-    ) -> None:
+    def __init__(self, state: str, data: bytes | None, unheard: list[bytes]) -> None:
         self.state = state
         self.data = data
         self.unheard = unheard
-        self._made = made
 
     @classmethod
     def of(cls, made: Finding) -> "Conclusion":
         """A finding that was made here."""
         data = None if made.state == PENDING else made.encode()
         unheard = {gone.device for gone in made.missing if gone.absence == "unheard"}
-        return cls(made.state, data, sorted(unheard), made)
+        return cls(made.state, data, sorted(unheard))
 
     def digest(self) -> bytes:
         """What a set remembers of what was signed last."""
         return sha256(self.data or b"")
-
-    def finding(self) -> Finding:
-        """The finding; parsed strictly where another process made it."""
-        if self._made is None:
-            self._made = finding.parse(self.data or b"")
-        return self._made
 
 
 class Computed:

@@ -52,7 +52,7 @@ class Portions:
     ) -> None:
         self._roots = roots
         self._profiles = profiles
-        self._monotonic = monotonic
+        self.monotonic = monotonic
         self._basis: Basis | None = None
         self._next = 1
         # Number to when it was given, and how many sets are in it.
@@ -86,11 +86,11 @@ class Portions:
     def waiting_s(self) -> float:
         """For how long the oldest portion is given away."""
         given_s = min((given_s for given_s, _ in self._out.values()), default=None)
-        return 0.0 if given_s is None else self._monotonic() - given_s
+        return 0.0 if given_s is None else self.monotonic() - given_s
 
     def look(self, connection: Connection) -> None:
         """See who lives, where that is not known from a moment ago."""
-        now_s = self._monotonic()
+        now_s = self.monotonic()
         if now_s >= self._looked_s + WORKERS_LOOK_S:
             self._looked_s = now_s
             self.living = workers.living(connection, RECONCILE)
@@ -105,7 +105,7 @@ class Portions:
     @property
     def giving(self) -> bool:
         """Whether workers do it: some live, and none of what they were given lies for too long."""
-        return self.living > 0 and self._monotonic() >= self._alone_until_s
+        return self.living > 0 and self.monotonic() >= self._alone_until_s
 
     def done(self, connection: Connection) -> bool:
         """Whether somebody proposes something."""
@@ -121,7 +121,7 @@ class Portions:
     def give(self, work: Work, rows: Sequence[Row]) -> None:
         """Give these sets away."""
         basis = self._current(work.connection)
-        now_s = self._monotonic()
+        now_s = self.monotonic()
         for at in range(0, len(rows), PORTION_SETS_MAX):
             numbers = [row.party_set for row in rows[at : at + PORTION_SETS_MAX]]
             portion, self._next = self._next, self._next + 1
@@ -159,16 +159,18 @@ class Portions:
         good, left = [], []
         for one in sets:
             computed = found[one.portion].get(one.party_set)
-            if computed is None:
-                left.append(one.party_set)
-            else:
+            if computed is not None and proposal.fits(one, computed):
                 good.append((one, computed))
+                continue
+            left.append(one.party_set)
+            if computed is not None:
+                self._alone("it is of another set", one.portion)
         _again(connection, left)
         return good
 
     def take_back(self, work: Work) -> None:
         """What waits for too long is due again, and for a while the sequencer works alone."""
-        now_s = self._monotonic()
+        now_s = self.monotonic()
         late = [
             portion
             for portion, (given_s, _) in self._out.items()
@@ -193,10 +195,13 @@ class Portions:
         try:
             return proposal.unpack(row.found)
         except Malformed as error:
-            # Whatever wrote that, this process can do the work.
-            _LOG.error("bad-proposal", portion=row.portion, why=error.message)
-            self._alone_until_s = self._monotonic() + PORTIONS_ALONE_S
+            self._alone(error.message, row.portion)
             return {}
+
+    def _alone(self, why: str, portion: int) -> None:
+        """Whatever wrote that, this process can do the work."""
+        _LOG.error("bad-proposal", portion=portion, why=why)
+        self._alone_until_s = self.monotonic() + PORTIONS_ALONE_S
 
     def _current(self, connection: Connection) -> Basis:
         """The basis of now: imported organisations come and go while the sequencer runs."""

@@ -32,7 +32,7 @@ class ReconcileDuty:
     name = RECONCILE
 
     def __init__(self) -> None:
-        self._under: _Under | None = None
+        self._under: Under | None = None
         self._digest = b""
 
     def turn(self, engine: Engine) -> int:
@@ -45,7 +45,9 @@ class ReconcileDuty:
             numbers = cbor.decode(row.sets)
             under = self._known(connection, row.basis)
             # Where its basis is gone, its sets are due again since, and given away anew.
-            found = {} if under is None else under.compute(connection, row, numbers)
+            found = (
+                {} if under is None else under.compute(connection, _left(row, numbers), row.now_ms)
+            )
             steps.passed(steps.COMPUTED)
             connection.execute(
                 sa.insert(schema.proposals),
@@ -55,7 +57,7 @@ class ReconcileDuty:
             steps.passed(steps.PROPOSED)
         return len(numbers)
 
-    def _known(self, connection: Connection, digest: bytes) -> "_Under | None":
+    def _known(self, connection: Connection, digest: bytes) -> "Under | None":
         if self._under is None or self._digest != digest:
             table = schema.bases
             data = connection.execute(
@@ -63,12 +65,12 @@ class ReconcileDuty:
             ).scalar_one_or_none()
             if data is None:
                 return None
-            self._under = _Under(basis.read(digest, data))
+            self._under = Under(basis.read(digest, data))
             self._digest = digest
         return self._under
 
 
-class _Under:
+class Under:
     """What is known under one basis."""
 
     def __init__(self, rests_on: basis.Basis) -> None:
@@ -80,19 +82,22 @@ class _Under:
         )
 
     def compute(
-        self, connection: Connection, portion: Row, numbers: list[int]
+        self, connection: Connection, sets: "sa.Select[Any]", now_ms: int
     ) -> dict[int, Computed]:
-        """What the sets of a portion come to, but for those that became due again since."""
-        rows = connection.execute(
-            sa.select(_SETS).where(
-                _SETS.c.party_set.in_(numbers), _SETS.c.portion == portion.portion, ~_SETS.c.dirty
-            )
-        ).all()
+        """What these party sets come to; now_ms as in `Findings.compute`."""
+        rows = connection.execute(sets).all()
         if not rows:
             return {}
         who = _Who(connection, self._roots, self._verified)
         who.meet([row.party_set for row in rows])
-        return self._findings.compute(Snapshot(connection), who, rows, portion.now_ms)
+        return self._findings.compute(Snapshot(connection), who, rows, now_ms)
+
+
+def _left(portion: Row, numbers: list[int]) -> "sa.Select[Any]":
+    """The sets of a portion, but for those that became due again since."""
+    return sa.select(_SETS).where(
+        _SETS.c.party_set.in_(numbers), _SETS.c.portion == portion.portion, ~_SETS.c.dirty
+    )
 
 
 class _Who:

@@ -4,8 +4,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tallystick.evidence import cose, verdict
+from tallystick.evidence import cbor, cose, statement
 from tallystick.evidence.errors import Malformed
+from tallystick.evidence.keys import b64u
 from tallystick.evidence.kinds import VERDICT
 from tallystick.evidence.limits import STATEMENT_BYTES_MAX
 from tallystick.validator import schema
@@ -14,6 +15,8 @@ from tallystick.validator.log import Log
 from tallystick.validator.nearby import used_erased
 from tallystick.validator.work import Work
 from tallystick.verify.partysets import uninvited
+
+ARRAY = 4  # CBOR's major type
 
 
 class Concluded:
@@ -27,6 +30,41 @@ class Concluded:
         self.closing = closing
         self.erased = computed.erased
         self.siblings = computed.siblings
+
+
+class Made(statement.Signed):
+    """A verdict around the bytes of its finding, as evidence.verdict.Verdict is encoded.
+
+    Most of what a verdict costs would be to read a finding and to write the same bytes again.
+    """
+
+    def __init__(
+        self,
+        interaction: bytes,
+        finding: bytes,
+        size: int,
+        supersedes: bytes | None,
+        uninvited: list[bytes],
+        time_ms: int,
+    ) -> None:
+        self._interaction = interaction
+        rest = [size, supersedes, sorted(uninvited), time_ms]
+        self._payload = b"".join(
+            [
+                cbor.head(ARRAY, 2 + len(rest)),
+                cbor.encode(VERDICT),
+                finding,
+                *map(cbor.encode, rest),
+            ]
+        )
+
+    def payload(self) -> bytes:
+        """What is signed."""
+        return self._payload
+
+    def subject(self) -> str:
+        """What `sub` must be: the interaction id as text."""
+        return b64u(self._interaction)
 
 
 class Signing:
@@ -69,14 +107,15 @@ class Signing:
 
     def _signed(self, one: Concluded, found: Conclusion, digest: bytes) -> dict[str, Any]:
         row, work = one.row, self._work
+        made = Made(
+            row.interaction,
+            found.data or b"",
+            self._size,
+            row.verdict,
+            uninvited(row.parties_digest, one.siblings),
+            work.group.time_ms,
+        )
         try:
-            made = verdict.Verdict(
-                found.finding(),
-                self._size,
-                row.verdict,
-                uninvited(row.parties_digest, one.siblings),
-                work.group.time_ms,
-            )
             signed, at = self._sign(made)
         except Malformed as error:
             work.refuse(error.reason)
@@ -84,11 +123,12 @@ class Signing:
         work.insert(
             schema.verdicts, entry=at, party_set=row.party_set, digest=signed, state=found.state
         )
-        for device in sorted({d for devices in made.finding.parties.values() for d in devices}):
+        parties = cbor.decode(row.parties)
+        for device in sorted({device for devices in parties.values() for device in devices}):
             work.insert(schema.verdict_parties, device=device, entry=at)
         return {"to_finding": digest, "to_verdict": signed, "to_entry": at}
 
-    def _sign(self, made: verdict.Verdict) -> tuple[bytes, int]:
+    def _sign(self, made: "Made") -> tuple[bytes, int]:
         keys = self._log.keys
         data = made.sign(keys.signer, keys.name, made.subject())
         sign1 = cose.parse(data, STATEMENT_BYTES_MAX)

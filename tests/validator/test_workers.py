@@ -1,0 +1,369 @@
+"""Workers beside a sequencer: nothing is done twice, lost, waited for, or signed too late."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from support.beside import Beside, last_findings
+from support.devices import Device, Fleet
+from support.validating import HANDOVER, Gateway, Room, compress, load
+from tallystick.evidence.errors import CouldNotCheck, Malformed
+from tallystick.tools.postgres import Postgres
+from tallystick.tools.validator_worker import command
+from tallystick.validator import basis, schema, steps
+from tallystick.validator.crew import Crew
+from tallystick.validator.limits import (
+    LANE_WAITING_MAX,
+    PORTION_SETS_MAX,
+    PORTION_WAIT_S,
+    PORTIONS_ALONE_S,
+)
+from tallystick.validator.place import Server, parse_place
+from tallystick.validator.portions import RECONCILE
+from tallystick.validator.reconcileduty import ReconcileDuty
+from tallystick.validator.workers import Worker, living
+from tallystick.verify.proving import Prosecution
+from validator.test_own_logs import copy_of, evidence_of
+
+S_MAX = 60
+# Attempts are counted by what no rollback takes back.
+COUNTING = """
+CREATE SEQUENCE tried;
+CREATE FUNCTION trying() RETURNS trigger LANGUAGE plpgsql AS
+  'BEGIN PERFORM nextval(''tried''); RETURN NEW; END';
+CREATE TRIGGER trying BEFORE INSERT ON proposals FOR EACH ROW EXECUTE FUNCTION trying();
+CREATE TABLE made (portion bigint, sets bytea);
+CREATE FUNCTION making() RETURNS trigger LANGUAGE plpgsql AS
+  'BEGIN INSERT INTO made VALUES (NEW.portion, NEW.found); RETURN NEW; END';
+CREATE TRIGGER making AFTER INSERT ON proposals FOR EACH ROW EXECUTE FUNCTION making();
+"""
+
+
+def until(done: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + S_MAX
+    while not done():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.005)
+
+
+def say(
+    device: Device, task: str, role: str, name: str, parties: dict[str, list[bytes]], x: int
+) -> None:
+    device.claim(task, role, name, parties, HANDOVER.digest, item="box", position_m=[x, 2])
+
+
+def crowd(fleet: Fleet, count: int, seed: int) -> list[bytes]:
+    """Batches of interactions that match, differ, lack a side, or are told twice."""
+    rng = random.Random(seed)
+    devices = [fleet.device(name) for name in "abcdef"]
+    gateway, late, batches = Gateway(fleet), [], []
+    for begin in range(0, count, 50):
+        for n in range(begin, begin + 50):
+            giver, receiver = rng.sample(devices, 2)
+            parties = {"giver": [giver.id], "receiver": [receiver.id]}
+            sides = [(giver, "giver", "released"), (receiver, "receiver", "acquired")]
+            kind = rng.random()
+            if kind < 0.3:
+                late.append((f"order-{n}", parties, sides.pop(rng.randrange(2))))
+            if kind > 0.9:
+                sides.append(sides[0])
+            for device, role, name in sides:
+                say(device, f"order-{n}", role, name, parties, rng.choice((1, 1, 1, 9)))
+        while late and rng.random() < 0.8:
+            task, parties, (device, role, name) = late.pop(rng.randrange(len(late)))
+            say(device, task, role, name, parties, 1)
+        first = len(gateway.items)
+        for device in devices:
+            device.seal()
+            gateway.take(device.segment(len(device.stretches) - 1))
+        batches.append(gateway.batch(first, devices=devices))
+    return batches
+
+
+def due(room: Room) -> int:
+    """How many sets are due, or somebody's."""
+    query = "SELECT count(*) FROM party_sets WHERE dirty OR portion IS NOT NULL"
+    return int(room.rows(query)[0][0])
+
+
+def test_two_workers_and_a_sequencer_give_what_one_process_gives(
+    tmp_path: Path, fleet: Fleet, postgres: Postgres
+) -> None:
+    url = postgres.database()
+    batches = crowd(fleet, 1_200, 1)
+    room = Room(tmp_path / "many", [fleet], store=url)
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(COUNTING)
+    portions = room.sequencer.reconciler.portions
+    assert portions is not None
+    with Crew(command(tmp_path / "many" / "validator.toml"), 2):
+        until(lambda: len(alive(engine)) == 2, "two workers")
+        room.sequencer.start()
+        until(lambda: portions.living == 2, "they are seen")
+        waiting: deque[Future[bytes]] = deque()
+        for batch in batches:
+            if len(waiting) == LANE_WAITING_MAX:
+                waiting.popleft().result(S_MAX)
+            waiting.append(room.sequencer.submit(compress(batch)))
+        for future in waiting:
+            future.result(S_MAX)
+        until(lambda: due(room) == 0, "the findings")
+        room.clock.now_ms += 2 * HANDOVER.deadline_ms
+        late = "SELECT count(*) FROM party_sets WHERE state = 'pending'"
+        until(lambda: room.rows(late) == [(0,)], "the deadlines")
+        until(lambda: due(room) == 0, "the last findings")
+        with engine.connect() as connection:
+            tried = connection.exec_driver_sql("SELECT last_value FROM tried").scalar_one()
+            made, distinct = connection.exec_driver_sql(
+                "SELECT count(*), count(DISTINCT portion) FROM made"
+            ).one()
+        assert tried == made == distinct > 20
+        assert min(alive(engine).values()) > 0
+    engine.dispose()
+    one = Room(tmp_path / "one", [fleet])
+    for batch in batches:
+        one.send(batch)
+    one.settle()
+    one.clock.now_ms += 2 * HANDOVER.deadline_ms
+    one.settle()
+    assert last_findings(room) == last_findings(one)
+    files = [evidence_of(room, f"order-{n}") for n in range(0, 1_200, 40)]
+    assert list(Prosecution([copy_of(room)], files).all()) == []
+    one.close()
+    room.close()
+
+
+def alive(engine: sa.Engine) -> dict[str, int]:
+    """How many sets each worker did."""
+    with engine.connect() as connection:
+        rows = connection.exec_driver_sql(
+            "SELECT worker, done FROM workers WHERE duty = 'reconcile'"
+        )
+        return {row.worker: row.done for row in rows}
+
+
+# --- by hand -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def room(tmp_path: Path, fleet: Fleet, postgres: Postgres) -> Iterator[Beside]:
+    made = Beside(tmp_path / "validator", [fleet], store=postgres.database())
+    yield made
+    steps.on_step(None)
+    made.close()
+
+
+@pytest.fixture
+def single(tmp_path: Path, fleet: Fleet) -> Iterator[Room]:
+    made = Room(tmp_path / "single", [fleet])
+    yield made
+    made.close()
+
+
+def settled(single: Room, batches: list[bytes]) -> dict[object, bytes | None]:
+    """What one process finds."""
+    for batch in batches:
+        single.send(batch)
+    single.settle()
+    return last_findings(single)
+
+
+def finish(room: Beside) -> None:
+    """All that the sequencer can do by itself now."""
+    while room.sequencer.reconciler.due():
+        room.tick()
+
+
+def given(room: Beside, batches: list[bytes]) -> None:
+    """Sent and given away; nobody has begun."""
+    for batch in batches:
+        Room.send(room, batch)
+    finish(room)
+    assert room.portions.out == due(room) > PORTION_SETS_MAX
+
+
+@pytest.fixture
+def stopping(room: Beside) -> Iterator[Callable[[str, int], int]]:
+    """A worker that gets a signal at a step; its process id."""
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("_worker_stopping.py")), room.store],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    pids = []
+
+    def at(point: str, number: int) -> int:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(f"{point} {number}\n")
+        process.stdin.flush()
+        pids.append(int(process.stdout.readline()))
+        return pids[-1]
+
+    yield at
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    process.stdin.close()
+    process.wait(S_MAX)
+    process.stdout.close()
+
+
+def test_who_is_killed_loses_nothing_and_who_is_stopped_blocks_nobody(
+    room: Beside, single: Room, fleet: Fleet, stopping: Callable[[str, int], int]
+) -> None:
+    batches = crowd(fleet, 200, 2)
+    expected = settled(single, batches)
+    given(room, batches)
+    out = room.portions.out
+    for point in (steps.TAKEN, steps.COMPUTED, steps.PROPOSED):
+        stopping(point, signal.SIGKILL)
+    assert room.proposed() == 0
+    stopped = stopping(steps.PROPOSED, signal.SIGSTOP)
+    # Another one does all but what the stopped one has; the sequencer waits for nobody.
+    assert room.work() == out - PORTION_SETS_MAX
+    finish(room)
+    assert room.portions.out == PORTION_SETS_MAX
+    room.portions.monotonic = lambda: PORTION_WAIT_S + 0.1
+    with room.sequencer.store.write() as connection:
+        connection.exec_driver_sql("SET LOCAL lock_timeout = 1")
+    finish(room)
+    assert due(room) == 0
+    assert last_findings(room) == expected
+    size = room.sequencer.log.tree.size
+    # What it proposes when it goes on is of a portion that nobody waits for.
+    os.kill(stopped, signal.SIGCONT)
+    until(lambda: room.proposed() == 1, "the late proposal")
+    room.portions.monotonic = lambda: PORTION_WAIT_S + PORTIONS_ALONE_S + 1.0
+    room.propose_all()
+    room.settle()
+    assert room.proposed() == 0
+    assert (last_findings(room), room.sequencer.log.tree.size) == (expected, size)
+
+
+def test_a_sequencer_that_takes_over_signs_nothing_that_was_given_away_before(
+    room: Beside, single: Room, fleet: Fleet, stopping: Callable[[str, int], int]
+) -> None:
+    batches = crowd(fleet, 200, 3)
+    expected = settled(single, batches)
+    given(room, batches[:-1])
+    stopped = stopping(steps.PROPOSED, signal.SIGSTOP)
+    room.workers[0].turn()
+    engine = sa.create_engine(room.store, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+        )
+    engine.dispose()
+    with pytest.raises(sa.exc.DBAPIError):
+        room.sequencer.reconciler.tick()
+    held = [row[0] for row in room.rows("SELECT portion FROM portions")]
+    assert len(held) > 1
+    room.sequencer.stop()
+    room.open()
+    # The stopped one's row is there still, and its number is not given again.
+    assert room.rows("SELECT portion FROM portions") == [(min(held),)]
+    assert room.proposed() == 0
+    Room.send(room, batches[-1])
+    assert room.tick() > 0
+    assert min(room.portions._out) > max(held)
+    os.kill(stopped, signal.SIGCONT)
+    until(lambda: room.proposed() == 1, "the late proposal")
+    room.settle()
+    assert last_findings(room) == expected
+
+
+def test_without_workers_the_sequencer_does_it_and_takes_back_what_they_had(
+    room: Beside, single: Room, fleet: Fleet
+) -> None:
+    batches = crowd(fleet, 100, 4)
+    expected = settled(single, batches)
+    given(room, batches)
+    told = room.sequencer.reconciler.told()
+    assert (told.workers, told.given) == (1, room.portions.out)
+    # Silent for too long, by the server's clock.
+    with room.sequencer.store.write() as connection:
+        connection.execute(sa.update(schema.workers).values(beat_ms=0))
+    room.portions.monotonic = lambda: 1.0
+    finish(room)
+    assert last_findings(room) == expected
+    assert (room.computed, room.checked > 0, due(room)) == (0, True, 0)
+    assert room.rows("SELECT count(*) FROM portions") == [(0,)]
+    told = room.sequencer.reconciler.told()
+    assert (told.workers, told.given, told.due_for_ms) == (0, 0, 0)
+
+
+def test_what_another_version_computes_is_not_signed(
+    room: Beside, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given(room, crowd(fleet, 100, 5))
+    other = Worker(room.place, [ReconcileDuty()])
+    with monkeypatch.context() as patched:
+        patched.setattr(basis, "version", lambda _: "0.0.1")
+        with pytest.raises(CouldNotCheck, match="another version of tallystick"):
+            other.turn()
+        patched.setattr(schema, "VERSION", schema.VERSION + 1)
+        with pytest.raises(CouldNotCheck, match="store version"):
+            Worker(room.place, [ReconcileDuty()]).turn()
+    with room.sequencer.store.read() as connection:
+        # Who cannot work does not live.
+        assert living(connection, RECONCILE) == 1
+    # And what rests on other roots is found anew.
+    room.work()
+    room.sequencer.config.roots.pop("borealis", None)
+    extra = Fleet("later")
+    room.sequencer.config.roots[extra.name] = extra.root.public_key()
+    proposed = room.proposed()
+    assert proposed > 0
+    room.tick()
+    assert room.checked == 0
+    room.settle()
+    assert room.checked > 0
+    other.close()
+
+
+def test_a_proposal_that_nobody_of_ours_wrote_is_not_waited_for(
+    room: Beside, single: Room, fleet: Fleet
+) -> None:
+    batches = crowd(fleet, 100, 6)
+    expected = settled(single, batches)
+    given(room, batches)
+    room.work()
+    with room.sequencer.store.write() as connection:
+        connection.execute(sa.update(schema.proposals).values(found=b"\x81\x01"))
+    finish(room)
+    assert last_findings(room) == expected
+
+
+def test_workers_are_for_a_server_and_wait_for_its_store(
+    tmp_path: Path, fleet: Fleet, postgres: Postgres
+) -> None:
+    with pytest.raises(Malformed, match="PostgreSQL takes any number"):
+        load(tmp_path / "v", [fleet], workers=1)
+    with pytest.raises(Malformed, match="0 to 64"):
+        load(tmp_path / "v", [fleet], workers=65, store='"postgresql+psycopg://t@/t"')
+    empty = parse_place(postgres.database(), tmp_path)
+    assert isinstance(empty, Server)
+    with pytest.raises(CouldNotCheck, match="no validator has made its store yet"):
+        Worker(empty, [ReconcileDuty()]).turn()
+    away = parse_place(f"postgresql+psycopg://tally@/acme?host={tmp_path}", tmp_path)
+    assert isinstance(away, Server)
+    with pytest.raises(CouldNotCheck, match="acme"):
+        Worker(away, [ReconcileDuty()]).run()
