@@ -123,6 +123,13 @@ def test_two_branches_at_two_validators_are_found_within_one_exchange(
     assert one.device(device)["suspect"] == "fork"
     assert exchange.turn() == 0
     until(lambda: one.states() == {"insufficient": 1}, "a superseding verdict")
+    for validator, branch, foreign in ((one, device, clone), (other, clone, device)):
+        logged = [row["data"] for row in validator.get("/v1/entries", count=1000)["entries"]]
+        assert {b64u(sealed.checkpoint) for sealed in branch.stretches} <= set(logged)
+        assert {b64u(sealed.checkpoint) for sealed in foreign.stretches[2:]} & set(logged)
+        # What it holds of its own branch is all still there, to the last record.
+        (log,) = validator.device(branch)["logs"]
+        assert (log["began"], log["size"], log["covered"]) == (0, branch.size, branch.size)
 
 
 def test_a_fork_in_a_fleet_that_was_removed_stops_no_exchange(
