@@ -97,13 +97,13 @@ def test_a_device_falls_silent_after_three_of_its_intervals(looking: Looking, wo
     gateway = looking.gateway
     gateway.broker.subscribed = False
     try:
-        assert looking.names(after_s=500) == {"broker-away"} or (
-            looking.names(after_s=520) == {"broker-away"}
-        )
+        assert looking.names(after_s=500) == set()
+        assert looking.names(after_s=520) == {"broker-away"}
+        assert looking.names(after_s=800) == {"broker-away"}
     finally:
         gateway.broker.subscribed = True
     # Who could not be heard meanwhile has its time anew.
-    assert "device-silent" not in looking.names(after_s=530)
+    assert "device-silent" not in looking.names(after_s=810)
 
 
 def test_the_store_fills_and_is_full(looking: Looking, gateway: Gateway) -> None:
@@ -337,7 +337,7 @@ def test_a_validator_lags_refuses_and_sets_aside(tmp_path: Path, mosquitto: Mosq
             held = looking.holding(after_s=301)
             assert "Validator away lags: 2 segments" in held["validator-lagging"].sentence
             # What one validator refuses is no lag of its line.
-            assert "stern" not in held["validator-lagging"].sentence
+            assert "more lag" not in held["validator-lagging"].sentence
             backlog = {one.tag: one.backlog for one in looking.look().devices}
             assert backlog == {"agv-8": 3, "agv-9": 3}
     finally:

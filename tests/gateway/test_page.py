@@ -15,7 +15,7 @@ from support.devices import Device, Fleet
 from support.notary import Notary
 from support.site import Radio, Site, until
 from support.validating import handover
-from support.watching import on_time, tagged
+from support.watching import DAY_S, Looking, on_time, tagged
 from tallystick.evidence.enrolment import CUSTODY_SECURE_ELEMENT
 from tallystick.gateway import pagelimits
 from tallystick.gateway.service import Gateway
@@ -284,6 +284,18 @@ def test_nothing_foreign_and_nothing_inline_runs(gateway: Gateway, page: Page) -
     assert page.do("window.ran === undefined")
     page.until("true")
     assert any("Content Security Policy" in one for one in page.said)
+
+
+def test_a_conflict_goes_when_it_is_old_or_superseded(gateway: Gateway, page: Page) -> None:
+    looking = Looking(gateway)
+    try:
+        assert len(looking.look().snapshot.conflicts) == 1
+        assert looking.look(after_s=DAY_S + 60).snapshot.conflicts == []
+    finally:
+        looking.close()
+    with gateway.store.write_aside() as connection:
+        connection.execute("UPDATE verdicts SET superseded = 1 WHERE state = 'conflicting'")
+    page.until("document.querySelector('a[href*=\"/#/interaction/\"]') === null")
 
 
 def test_the_files_say_what_a_browser_may_do(gateway: Gateway) -> None:

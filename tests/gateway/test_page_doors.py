@@ -337,8 +337,8 @@ def test_many_connections_leave_the_others_theirs(
             stream.sendall(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert stream.recv(1024).startswith(b"HTTP/1.1 200")
             streams.append(stream)
-        refused = httpx2.get(page.url + "/v1/events")
-        assert refused.status_code == 503 and "too many streams" in refused.text
+        with httpx2.stream("GET", page.url + "/v1/events") as refused:
+            assert refused.status_code == 503
         assert httpx2.get(page.url + "/v1/status").status_code == 200
         idle = [stack.enter_context(connect(page)) for _ in range(20)]
         statuses = []
