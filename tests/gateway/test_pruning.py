@@ -19,13 +19,13 @@ from tallystick.evidence.segment import verify_segment
 from tallystick.evidence.tree import Tree
 from tallystick.gateway import holds
 from tallystick.gateway.capacity import Capacity
-from tallystick.gateway.config import Send
 from tallystick.gateway.forward import Forwarder
 from tallystick.gateway.gatewaylog import read_node
 from tallystick.gateway.pruning import Pruner
 from tallystick.gateway.retention import Retention, RetentionTable, resolve
 from tallystick.gateway.store import operator_write
 from tallystick.gateway.tracks import tree_from
+from tallystick.gateway.validatorconfig import Send
 
 ACME = Fleet("acme")
 DAY_MS = 86_400_000
@@ -150,6 +150,12 @@ def test_delivered_bodies_go_by_age_and_kind_and_the_proof_stays(
     assert house.kinds() == [EVENT] + [CLAIM] * 6
     assert sum(map(len, house.stored())) < size
     check_proof(house)
+    reader = house.gate.store.reader()
+    (longest,) = reader.execute(
+        "SELECT max(length(receipt)) FROM receipts JOIN segments ON statement = checkpoint"
+    ).fetchone()
+    reader.close()
+    assert longest == 0
     # Again there is nothing to do, and then the claims' time has come too.
     assert house.prune(keeping()) == 0
     assert house.prune(Retention(validators=("notary",), ages_ms={CLAIM: DAY_MS})) == 6

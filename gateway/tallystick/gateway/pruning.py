@@ -20,7 +20,7 @@ from tallystick.gateway.delivered import Delivered
 from tallystick.gateway.elide import folds, without
 from tallystick.gateway.retention import ALL_KINDS, Retention
 from tallystick.gateway.store import Store
-from tallystick.gateway.tracks import tree_from
+from tallystick.gateway.tracks import HASH_SIZE, tree_from
 
 _log = structlog.get_logger("tallystick.gateway.pruning")
 _ROWS = (
@@ -174,8 +174,24 @@ class Pruner:
                 connection.execute(
                     "INSERT OR REPLACE INTO pruned VALUES (?, ?)", (one.at, one.gone)
                 )
+                _shorten_receipts(connection, one.at, one.checkpoint)
                 self.pruned += 1
         return True
+
+
+def _shorten_receipts(connection: sqlite3.Connection, at: int, checkpoint: bytes) -> None:
+    # Validators' receipts are longer than what is left of a segment. That there was one stays; its
+    # bytes are in the validator's own log, and the newest of each device are kept apart.
+    (named,) = connection.execute("SELECT named FROM segments WHERE at = ?", (at,)).fetchone()
+    digests = [named[begin : begin + HASH_SIZE] for begin in range(0, len(named), HASH_SIZE)]
+    connection.executemany(
+        "UPDATE receipts SET receipt = x'' WHERE validator = ? AND statement = ?",
+        [
+            (validator, digest)
+            for (validator,) in connection.execute("SELECT name FROM validators").fetchall()
+            for digest in (checkpoint, *digests)
+        ],
+    )
 
 
 def _less(data: bytes, crc: int, gone: frozenset[int]) -> bytes | None:

@@ -28,7 +28,7 @@ _LINE_BYTES = 160
 _HTTP_BYTES = 700  # headers of a request and its answer
 _BATCHES_PER_S = 1.0  # to one validator, at most: more segments make longer batches
 # SQLite: pages are not full, rows and keys have heads. Compared with a store by a test.
-_STORE_FACTOR = 1.12
+_STORE_FACTOR = 1.05
 _ROW_BYTES = 12  # of a row and each key of an index, beside its values
 _EDGE = 32 * 8  # of a device's tree, on average
 _NODES = 2  # of the gateway's log, a segment, on average
@@ -106,9 +106,9 @@ def plan(fleet: Fleet) -> Plan:
     batches_per_s = min(segments_per_s, _BATCHES_PER_S)
     sent_per_s = segments_per_s * (len(segment) + len(custody) + 2 * (len(receipted) + 36))
     sent_per_s += batches_per_s * (len(batch) + _HTTP_BYTES)
-    beside = _beside(custody, receipted, fleet)
-    stored = (len(segment) + beside) * _STORE_FACTOR
-    left = (len(pruned) + beside) * _STORE_FACTOR
+    stored = (len(segment) + _beside(custody, len(receipted), fleet)) * _STORE_FACTOR
+    # Of a pruned segment, that validators receipted it is kept, not their receipts.
+    left = (len(pruned) + _beside(custody, 0, fleet)) * _STORE_FACTOR
     per_day = segments_per_s * DAY_S
     kept = min(fleet.days, 365)
     return Plan(
@@ -127,12 +127,12 @@ def plan(fleet: Fleet) -> Plan:
     )
 
 
-def _beside(custody: bytes, receipted: bytes, fleet: Fleet) -> float:
+def _beside(custody: bytes, receipt_bytes: int, fleet: Fleet) -> float:
     # What the store keeps of a segment beside its bytes: columns, index, nodes, receipts.
     columns = 3 * 32 + _EDGE + 40 + _ROW_BYTES
     index = 32 + 12 + _ROW_BYTES
     nodes = _NODES * (32 + 6 + _ROW_BYTES)
     receipt_ = 32 + 32 + len(custody) + 8 + _ROW_BYTES
     # Of its checkpoint, and of the custody receipt that the checkpoint names.
-    theirs = fleet.validators * 2 * (16 + 32 + len(receipted) + _ROW_BYTES)
+    theirs = fleet.validators * 2 * (16 + 32 + receipt_bytes + _ROW_BYTES)
     return columns + index + nodes + receipt_ + theirs
