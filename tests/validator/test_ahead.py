@@ -281,6 +281,8 @@ def test_a_flood_of_one_fleet_is_looked_at_in_its_turn(crew: Crew, fleet: Fleet)
         assert crew.inbox.offer(batch, "acme") is None
         assert crew.inbox.offer(batch, "borealis") is not None
         assert crew.inbox.offer(batch, "cygnus") is None
+        patch.setattr("tallystick.validator.inbox.INBOX_BATCH_BYTES_MIN", len(batch))
+        assert crew.inbox.offer(batch[:-1], "dock") is None
     for future in (*flood, single):
         future.cancel()
 

@@ -13,7 +13,6 @@ import threading
 import time
 from collections import Counter
 
-import sqlalchemy as sa
 import structlog
 from msgspec import Struct
 from sqlalchemy.engine import Connection
@@ -32,6 +31,7 @@ from tallystick.validator.limits import (
     RETRY_S,
 )
 from tallystick.validator.place import Server
+from tallystick.validator.rows import insert_rows
 from tallystick.validator.workers import living
 
 DUTY = "ingest"
@@ -64,8 +64,8 @@ class Inbox:
     """The sequencer's side; `offer` and `take` never wait for a server."""
 
     def __init__(self, server: Server) -> None:
-        # Each statement sees what is there then: rows that workers change meanwhile are no error.
-        self._engine = for_worker(server).execution_options(isolation_level="READ COMMITTED")
+        # Each statement is a transaction: rows that workers change meanwhile are no error.
+        self._engine = for_worker(server).execution_options(isolation_level="AUTOCOMMIT")
         self._stopping = threading.Event()
         self._woken = threading.Condition()
         self._copies: dict[int, Copy] = {}
@@ -169,17 +169,14 @@ class Inbox:
             self._workers = living(connection, DUTY)
             self._counted_s = now_s
         if new and not self._workers:
-            connection.commit()
             for one in new:
                 self.drop(one)
             return
-        if new:
-            connection.execute(sa.insert(schema.inbox), [_row(one) for one in new])
+        insert_rows(connection, schema.inbox, [_row(one) for one in new])
         # Whatever is looked at, or is nobody's any more: of batches whose turn came first, and of a
         # sequencer before this one. What a worker holds now is for the next time.
-        found = connection.execute(_COLLECT, {"wanted": wanted}).all()
-        left = not wanted and connection.execute(_LEFT).scalar_one()
-        connection.commit()
+        found = connection.exec_driver_sql(_COLLECT, {"wanted": wanted}).all()
+        left = not wanted and connection.exec_driver_sql(_LEFT).scalar_one()
         self._clean = not wanted and not left
         with self._woken:
             for number, facts in found:
@@ -198,12 +195,12 @@ class Inbox:
             return new, list(self._copies)
 
 
-_COLLECT = sa.text(
+_COLLECT = (
     "DELETE FROM inbox WHERE number IN (SELECT number FROM inbox "
-    "WHERE facts IS NOT NULL OR number <> ALL(:wanted) FOR UPDATE SKIP LOCKED) "
+    "WHERE facts IS NOT NULL OR number <> ALL(%(wanted)s::bigint[]) FOR UPDATE SKIP LOCKED) "
     "RETURNING number, facts"
-).bindparams(sa.bindparam("wanted", type_=sa.ARRAY(sa.BigInteger)))
-_LEFT = sa.text("SELECT EXISTS (SELECT 1 FROM inbox)")
+)
+_LEFT = "SELECT EXISTS (SELECT 1 FROM inbox)"
 
 
 def _row(copy: Copy) -> dict[str, object]:

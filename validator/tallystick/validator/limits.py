@@ -125,10 +125,10 @@ PORTIONS_LOOK_S = 0.005  # for proposals, while something is given away
 WORKER_STOPPED_MS_MAX = 15_000
 
 # --- verification ahead (docs/adr/0016) ------------------------------------------------------
-INBOX_BATCH_BYTES_MIN = 8_192  # compressed; of a shorter one, handing over costs more than it saves
+INBOX_BATCH_BYTES_MIN = 4_096  # compressed; to hand a shorter one over costs what it saves
 INBOX_BYTES_MAX = 64 << 20  # of copies, so that 8 MiB each of a queue that is full do not lie there
 INBOX_LANE_BYTES_MAX = 16 << 20  # of one fleet
-INBOX_POLL_S = 0.01  # for facts of batches that wait
+INBOX_POLL_S = 0.02  # for facts of batches that wait
 INBOX_LOOK_S = 1.0  # for workers that came or went
 AHEAD_FACTS_MAX = 65_536  # signatures of a batch: 2 MiB
 HINTS_CACHED_MAX = 65_536
