@@ -80,9 +80,9 @@ def test_some_are_away(n: int) -> None:
             assert f"{n - f} of the {k} validators' organisations that the policy needs" in message
 
 
-def with_liars(n: int, f: int, *, other_inputs: bool) -> Story:
-    """What happened is a conflict; f of n validators say that both sides agree."""
-    told = Story(x="3", names=story(n).names)
+def with_liars(n: int, f: int, *, other_inputs: bool, x: str = "3") -> Story:
+    """What happened is a conflict, unless x says otherwise; f of n say that both sides agree."""
+    told = Story(x=x, names=story(n).names)
     for liar, honest in zip(told.validators[:f], story(n).validators, strict=False):
         liar.entries[-1] = lie(liar, honest, other_inputs=other_inputs)
     return told
@@ -121,6 +121,19 @@ def test_some_lie_together_about_what_nobody_discloses(n: int, shown: str) -> No
             refused = refusals(told, report, recomputed=recomputed)
             assert list(refused) == list(range(1, n + 1))
             assert all("is conflicting, the policy accepts" in one for one in refused.values())
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_some_vouch_for_what_nobody_can_recompute(n: int) -> None:
+    """It may even be true: nobody knows what they read, so they are missed."""
+    for f in range(1, n + 1):
+        told = with_liars(n, f, other_inputs=True, x="1.6")
+        report = checked(told, file_of(told, told.validators))
+        refused = refusals(told, report)
+        assert list(refused) == list(range(n - f + 1, n + 1))
+        assert all(f"{n - f} of the {k} validators" in one for k, one in refused.items())
+        # Who does not ask for it gets what he asks for.
+        assert refusals(told, report, recomputed=False) == {}
 
 
 def test_the_page_has_the_table() -> None:
