@@ -15,8 +15,9 @@ from tallystick.evidence import peerfile
 from tallystick.evidence.enrolment import SUBJECT_VALIDATOR
 from tallystick.gateway import config as configs
 from tallystick.gateway.circle import Circle
-from tallystick.gateway.config import Config, ValidatorConfig
+from tallystick.gateway.config import Config
 from tallystick.gateway.quotas import wall_ms
+from tallystick.gateway.validatorconfig import ValidatorConfig
 from tallystick.gateway.way import Way
 
 ACME, NOTARY, BOREALIS = Fleet("acme"), Fleet("notary"), Fleet("borealis")

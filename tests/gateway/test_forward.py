@@ -22,11 +22,11 @@ from tallystick.evidence.keys import b64u, device_text
 from tallystick.evidence.kinds import NOTARISED
 from tallystick.gateway import steps, verdicts
 from tallystick.gateway.batching import Builder
-from tallystick.gateway.config import Send
 from tallystick.gateway.forward import Forwarder
 from tallystick.gateway.http import Http, Refusal
 from tallystick.gateway.peers import Peer
 from tallystick.gateway.receipts import Receipts
+from tallystick.gateway.validatorconfig import Send
 from tallystick.gateway.verdicts import VerdictPoller
 
 ACME = Fleet("acme")

@@ -144,7 +144,7 @@ def test_the_gateways_own_papers_are_checked(tmp_path: Path) -> None:
 
 
 def test_a_validators_credential_must_be_one(tmp_path: Path) -> None:
-    from tallystick.gateway.config import ValidatorConfig
+    from tallystick.gateway.validatorconfig import ValidatorConfig
 
     site = Site(tmp_path, ACME, 1883)
     posing = ValidatorConfig(name="v", url="http://x", credential=tuple(site.credential))

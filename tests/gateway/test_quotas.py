@@ -19,10 +19,10 @@ from tallystick.evidence.keys import device_text
 from tallystick.evidence.quotarefusal import QuotaRefusal, parse
 from tallystick.gateway import limits
 from tallystick.gateway.batching import Built
-from tallystick.gateway.config import ValidatorConfig
 from tallystick.gateway.peers import Peer
 from tallystick.gateway.quotas import Holding, wall_ms
 from tallystick.gateway.store import set_meta
+from tallystick.gateway.validatorconfig import ValidatorConfig
 from tallystick.validator.quotaconfig import parse_quotas
 
 # 20 records at once, then 20 a second: a batch of 100 is refused for the four seconds after it.

@@ -6,8 +6,8 @@ from typing import Any
 from support.devices import Fleet
 from support.validating import load
 from tallystick.evidence.enrolment import SUBJECT_VALIDATOR
-from tallystick.gateway.config import Send, ValidatorConfig
 from tallystick.gateway.peers import Peer
+from tallystick.gateway.validatorconfig import Send, ValidatorConfig
 from tallystick.tools.mosquitto import free_port
 from tallystick.validator.service import Service
 

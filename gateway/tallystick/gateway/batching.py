@@ -19,12 +19,12 @@ from tallystick.evidence.gatewayhead import GatewayHead
 from tallystick.evidence.segment import Edge, Segment
 from tallystick.evidence.tree import Tree
 from tallystick.gateway import limits
-from tallystick.gateway.config import Send
 from tallystick.gateway.elide import for_sending
 from tallystick.gateway.gatewaylog import read_node, tree_at
 from tallystick.gateway.signing import Signing
 from tallystick.gateway.storedsegment import SELECT, StoredSegment
 from tallystick.gateway.tracks import tree_from
+from tallystick.gateway.validatorconfig import Send
 
 _log = structlog.get_logger("tallystick.gateway.batching")
 HASH_SIZE = 32

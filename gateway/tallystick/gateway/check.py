@@ -18,13 +18,14 @@ from tallystick.evidence.credential import Credential, verify_credential
 from tallystick.evidence.errors import Malformed, TallyError, TransportError
 from tallystick.evidence.peercircle import Decider
 from tallystick.gateway.broker import abandon, make_client
-from tallystick.gateway.config import BrokerConfig, Config, ValidatorConfig
+from tallystick.gateway.config import BrokerConfig, Config
 from tallystick.gateway.folder import Folder
 from tallystick.gateway.http import Http
 from tallystick.gateway.identity import open_signing, own_identity, peer_of
 from tallystick.gateway.joinconfig import JoinConfig
 from tallystick.gateway.status import status_of
 from tallystick.gateway.store import open_reader
+from tallystick.gateway.validatorconfig import ValidatorConfig
 from tallystick.hw.peersfolder import read_folder
 
 BROKER_WAIT_S = 5.0
@@ -240,7 +241,7 @@ def _answers(config: BrokerConfig) -> str:
 
 def _validator(validator: ValidatorConfig, config: Config, now_s: int) -> str:
     peer = peer_of(validator, config.roots, now_s)
-    http = Http(validator.url)
+    http = Http(validator.url, validator.tls)
     try:
         http.get("/healthz")
     finally:

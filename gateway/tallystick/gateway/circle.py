@@ -16,10 +16,11 @@ from tallystick.evidence.errors import TallyError
 from tallystick.evidence.keys import device_text
 from tallystick.evidence.peercircle import Plan
 from tallystick.gateway import limits
-from tallystick.gateway.config import Config, ValidatorConfig
+from tallystick.gateway.config import Config
 from tallystick.gateway.peers import Peer
 from tallystick.gateway.quotas import wall_ms
 from tallystick.gateway.store import Store
+from tallystick.gateway.validatorconfig import ValidatorConfig
 from tallystick.gateway.way import Way
 from tallystick.hw.peersfolder import PeersFolder, become
 

@@ -36,7 +36,7 @@
     name = "insurer"
     url = "https://validator.insurer.example"
     key = "insurer+pAEBIAY..."              # or: credential = "trusted/insurer.cbor"
-    send = "full"                           # or "claims", "hashes"
+    send = "full"                           # or "claims", "hashes" (validatorconfig.py for more)
 
 Paths are relative to the file. A key's URI is the only place where a key is named; the broker's
 password and the key's PIN stand in files of their own. Without `key_pin_file` the PIN is systemd's
@@ -46,18 +46,21 @@ credential `key_pin`, else TALLY_KEY_PIN or TALLY_PIN of the environment (hw/sec
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
-from tallystick.evidence import cbor, root
+from tallystick.evidence import root
 from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.keys import PublicKey
-from tallystick.gateway import joinconfig, limits, pageconfig
+from tallystick.gateway import joinconfig, limits, pageconfig, validatorconfig
 from tallystick.gateway import retention as retentions
-
-Send = Literal["full", "claims", "hashes"]
+from tallystick.gateway.validatorconfig import (
+    Send,
+    ValidatorConfig,
+    ValidatorTable,
+    read_credential,
+)
 
 _ISS = re.compile(r"[a-z0-9.-]{1,20}")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -79,14 +82,6 @@ class _Broker(_Struct):
     ca: str | None = None
     cert: str | None = None
     key: str | None = None
-
-
-class _Validator(_Struct):
-    name: str
-    url: str
-    key: str | None = None
-    credential: str | None = None
-    send: Send = "full"
 
 
 class _Serial(_Struct):
@@ -118,7 +113,7 @@ class _File(_Struct):
     serial: list[_Serial] = msgspec.field(default_factory=list)
     join: joinconfig.JoinTable | None = None
     page: pageconfig.PageTable | None = None
-    validators: list[_Validator] = msgspec.field(default_factory=list)
+    validators: list[ValidatorTable] = msgspec.field(default_factory=list)
     limits: _Limits = msgspec.field(default_factory=_Limits)
     retention: retentions.RetentionTable = retentions.RetentionTable()
 
@@ -148,18 +143,6 @@ class SerialConfig:
 
     port: str
     baud: int = 115_200
-
-
-@dataclass(frozen=True, kw_only=True)
-class ValidatorConfig:
-    """One validator: its address, what its answers must be signed with, what it may see."""
-
-    name: str
-    url: str
-    # Exactly one of the two: a pinned key, or a credential that one of the roots vouches for.
-    key: tuple[str, PublicKey] | None = None
-    credential: tuple[bytes, ...] | None = None
-    send: Send = "full"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,7 +234,7 @@ def _resolve(raw: _File, path: Path) -> Config:
         serial=_serial(raw.serial),
         join=joinconfig.resolve(raw.join, folder),
         page=pageconfig.resolve(raw.page, folder),
-        validators=tuple(_validator(item, folder) for item in raw.validators),
+        validators=tuple(validatorconfig.resolve(item, folder) for item in raw.validators),
         parked_device_bytes_max=raw.limits.parked_device_bytes_max,
         parked_bytes_max=raw.limits.parked_bytes_max,
         inbox_bytes_max=raw.limits.inbox_bytes_max,
@@ -336,28 +319,6 @@ def _optional(folder: Path, name: str | None) -> Path | None:
     return None if name is None else folder / name
 
 
-def _validator(raw: _Validator, folder: Path) -> ValidatorConfig:
-    if not _NAME.fullmatch(raw.name):
-        raise Malformed("bad-value", f"validators: name: A-Z a-z 0-9 . _ - and not {raw.name!r}")
-    url = urlsplit(raw.url)
-    if url.scheme not in {"http", "https"} or not url.hostname or url.query or url.fragment:
-        raise Malformed("bad-value", f"validators.{raw.name}.url: http://HOST:PORT or https://HOST")
-    if url.username or url.password:
-        raise Malformed("bad-value", f"validators.{raw.name}.url: no user or password in it")
-    if (raw.key is None) == (raw.credential is None):
-        raise Malformed(
-            "bad-value",
-            f"validators.{raw.name}: either key (a line of `tally fleet list`) or credential",
-        )
-    return ValidatorConfig(
-        name=raw.name,
-        url=raw.url.rstrip("/"),
-        key=None if raw.key is None else root.parse_root(raw.key),
-        credential=None if raw.credential is None else read_credential(folder / raw.credential),
-        send=raw.send,
-    )
-
-
 def _key_uri(uri: str, folder: Path) -> str:
     scheme, colon, rest = uri.partition(":")
     if not colon:
@@ -383,18 +344,3 @@ def _roots(items: list[str], folder: Path) -> dict[str, PublicKey]:
 def _root_file(path: Path) -> list[str]:
     lines = (line.strip() for line in path.read_text().splitlines())
     return [line for line in lines if line and not line.startswith("#")]
-
-
-def read_credential(path: Path) -> tuple[bytes, ...]:
-    """The statements of a credential file: an enrolment, and the key changes after it."""
-    with path.open("rb") as file:
-        data = file.read(limits.CREDENTIAL_BYTES_MAX + 1)
-    if len(data) > limits.CREDENTIAL_BYTES_MAX:
-        raise Malformed("too-large", f"{path} is no credential: it is too long")
-    try:
-        statements = cbor.decode(data)
-    except TallyError as error:
-        raise Malformed(error.reason, f"{path} is no credential: {error.message}") from error
-    if not isinstance(statements, list) or not all(isinstance(s, bytes) for s in statements):
-        raise Malformed("bad-type", f"{path} is no credential; `tally fleet enroll` makes one")
-    return tuple(statements)

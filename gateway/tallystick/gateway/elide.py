@@ -14,7 +14,7 @@ from tallystick.evidence.errors import Malformed
 from tallystick.evidence.kinds import ACCEPTED_HALF, CLAIM, EVENT
 from tallystick.evidence.segment import Segment, Stretch
 from tallystick.evidence.tree import Tree, subtree_root
-from tallystick.gateway.config import Send
+from tallystick.gateway.validatorconfig import Send
 
 Item = bytes | tuple[int, bytes]
 # Whether a record at an index stays.

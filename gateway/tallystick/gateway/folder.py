@@ -6,7 +6,7 @@ import structlog
 
 from tallystick.evidence.errors import TallyError
 from tallystick.gateway import limits
-from tallystick.gateway.config import read_credential
+from tallystick.gateway.validatorconfig import read_credential
 
 _log = structlog.get_logger("tallystick.gateway.folder")
 

@@ -25,6 +25,7 @@ from tallystick.gateway.batching import Builder, Built, DamagedLog, compress
 from tallystick.gateway.down import Down
 from tallystick.gateway.http import COSE, Http, Refusal
 from tallystick.gateway.keychanges import KeyChanges
+from tallystick.gateway.pace import Throttle
 from tallystick.gateway.peers import Peer
 from tallystick.gateway.putback import check_signed
 from tallystick.gateway.quotas import Holding, wall_ms
@@ -59,11 +60,12 @@ class Forwarder:
         self._stop = stop
         self._news = threading.Event()
         self._reader = store.reader()
-        self._http = http or Http(peer.config.url)
+        self._http = http or Http(peer.config.url, peer.config.tls)
         self._builder = Builder(self.name, peer.config.send, signing, credential)
         self._receipts = Receipts(peer.iss, peer.key)
         self._key_changes = KeyChanges(self.name, store, self._http)
         self._backoff = Backoff(retry_s_max)
+        self._link = Throttle(peer.config.bytes_s_max)
         self._segments_max = limits.BATCH_SEGMENTS
         self._pending: Built | None = None
         self.answered = threading.Event()  # there may be verdicts now
@@ -128,6 +130,11 @@ class Forwarder:
                 steps.passed(steps.BATCHED)
             if self._pending is None:
                 return self._holding.next_s(limits.FORWARD_WAIT_S)
+            wait_s = self._link.wait_s(time.monotonic())
+            if wait_s > 0:
+                # What is built stays as it is until the link has room for it.
+                self.backing_off = True
+                return wait_s
             self._send(self._pending)
         except Refusal as error:
             return self._refused(error)
@@ -191,7 +198,9 @@ class Forwarder:
         return wait_s
 
     def _send(self, built: Built) -> None:
-        body = self._http.post("/v1/batches", compress(built.data), HEADERS)
+        data = compress(built.data)
+        self._link.spend(len(data), time.monotonic())
+        body = self._http.post("/v1/batches", data, HEADERS)
         steps.passed(steps.ANSWERED)
         answer = batchanswer.parse(body)
         self._accept(built, answer)

@@ -8,6 +8,7 @@ import msgspec
 from tallystick.evidence.errors import TallyError, TransportError
 from tallystick.gateway import limits
 from tallystick.gateway.answertime import AnswerTime
+from tallystick.gateway.validatorconfig import Tls
 
 COSE = "application/cose"
 
@@ -40,11 +41,12 @@ class _Problem(msgspec.Struct):
 class Http:
     """A client of one validator; belongs to one thread."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, tls: Tls | None = None) -> None:
         self.url = url
+        verify = True if tls is None else tls.context()
         self._time = AnswerTime(limits.HTTP_ANSWER_S_MAX)
         timeout = httpx2.Timeout(limits.HTTP_READ_S_MAX, connect=limits.HTTP_CONNECT_S_MAX)
-        self._client = httpx2.Client(timeout=timeout, follow_redirects=False)
+        self._client = httpx2.Client(timeout=timeout, follow_redirects=False, verify=verify)
 
     def post(self, path: str, body: bytes, headers: dict[str, str]) -> bytes:
         """The body of a 200 answer; Refusal for any other, TransportError for none."""

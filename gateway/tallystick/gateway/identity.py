@@ -4,9 +4,10 @@ from tallystick.evidence import enrolment
 from tallystick.evidence.credential import Credential, Identity, verify_credential
 from tallystick.evidence.errors import Unverified
 from tallystick.evidence.keys import PublicKey
-from tallystick.gateway.config import Config, ValidatorConfig
+from tallystick.gateway.config import Config
 from tallystick.gateway.peers import Peer
 from tallystick.gateway.signing import Signing
+from tallystick.gateway.validatorconfig import ValidatorConfig
 from tallystick.hw.secret import open_key
 
 

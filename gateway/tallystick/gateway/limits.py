@@ -144,3 +144,5 @@ JOIN_BAD_PER_SENDER_BURST = 20.0
 JOIN_SENDERS_MAX = 4_096  # who is remembered; the one not heard for longest is forgotten
 JOIN_INBOX_FILES_MAX = 1_024  # looked at in one turn
 CHALLENGE_S_MAX = 60.0
+# Below this a batch of one segment takes minutes, and its validator's answer comes too late.
+LINK_BYTES_S_MIN = 1_000

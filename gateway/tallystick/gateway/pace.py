@@ -74,6 +74,23 @@ class Bucket:
         return self._left < 1.0
 
 
+class Throttle:
+    """So many bytes a second over a link: what is sent now is waited for before the next."""
+
+    def __init__(self, bytes_s_max: int | None) -> None:
+        self._rate = bytes_s_max
+        self._free_s = 0.0
+
+    def wait_s(self, now_s: float) -> float:
+        """How long until something may be sent again."""
+        return max(0.0, self._free_s - now_s)
+
+    def spend(self, size: int, now_s: float) -> None:
+        """So many bytes go now."""
+        if self._rate is not None:
+            self._free_s = max(self._free_s, now_s) + size / self._rate
+
+
 class Repeats(Generic[K]):
     """Lets equal things through less and less often: after `s_min`, twice that, up to `s_max`."""
 

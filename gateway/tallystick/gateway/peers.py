@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tallystick.evidence.keys import PublicKey
-from tallystick.gateway.config import ValidatorConfig
+from tallystick.gateway.validatorconfig import ValidatorConfig
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ class VerdictPoller:
         self._stop = stop
         self._answered = answered
         self._poll_s = poll_s
-        self._http = Http(peer.config.url)
+        self._http = Http(peer.config.url, peer.config.tls)
         self._reader = store.reader()
         self._receipts = Receipts(peer.iss, peer.key)
         self._backoff = Backoff(retry_s_max)

@@ -5,7 +5,8 @@ from email.utils import parsedate_to_datetime
 
 import httpx2
 
-from tallystick.gateway.config import Config, ValidatorConfig
+from tallystick.gateway.config import Config
+from tallystick.gateway.validatorconfig import ValidatorConfig
 from tallystick.tools.doctor.findings import Finding, bad, good, risk
 
 ANSWER_S_MAX = 10.0
@@ -25,7 +26,8 @@ def look(config: Config) -> list[Finding]:
 def _one(item: ValidatorConfig) -> list[Finding]:
     name = f"validator {item.name}"
     try:
-        with httpx2.Client(timeout=ANSWER_S_MAX, follow_redirects=False) as client:
+        verify = True if item.tls is None else item.tls.context()
+        with httpx2.Client(timeout=ANSWER_S_MAX, follow_redirects=False, verify=verify) as client:
             begin_s = time.time()
             with client.stream("GET", f"{item.url}/readyz") as answer:
                 status, date = answer.status_code, answer.headers.get("date")
