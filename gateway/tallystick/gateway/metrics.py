@@ -162,7 +162,7 @@ def _validators(rows: list[Validator], now_ms: int) -> Iterator[Metric]:
         wait.add_metric([one.name], waits_ms / 1000)
         refuses.add_metric([one.name], float(one.refuses is not None))
         batches.add_metric([one.name], one.batches)
-        receipts.add_metric([one.name], one.receipts or 0)
+        receipts.add_metric([one.name], one.receipts)
         for state, count in sorted(one.verdicts.items()):
             verdicts.add_metric([one.name, state], count)
     yield from (lag, wait, refuses, batches, receipts, verdicts)

@@ -13,6 +13,7 @@ from tallystick.evidence.enrolment import CUSTODIES, CUSTODY_SECURE_ELEMENT
 from tallystick.evidence.errors import TallyError
 from tallystick.evidence.keys import PublicKey, device_text
 from tallystick.gateway import pagelimits
+from tallystick.gateway.pagereads import Paced
 from tallystick.gateway.pagestate import Device, Skew
 
 # An ATECC608's counters end there (facts of the chip; hw/atecc608_counter.py). Those of a TPM have
@@ -72,19 +73,16 @@ class Fleet:
         self.known: dict[bytes, Known] = {}
         self._seen: dict[int, int] = {}  # track -> when its newest segment came
         self._size = -1  # of the gateway's log, when it was last looked at
+        self._receipted = Paced(_receipted)
 
     def read(self, connection: sqlite3.Connection) -> None:
         """Bring what is remembered up to the store."""
         self._read_devices(connection)
         self._read_tracks(connection)
+        receipted = self._receipted.get(connection)
         for device in self.known.values():
-            device.receipted = {}
             device.parked = 0
-        for validator, id_, epoch, size in connection.execute(
-            "SELECT validator, device, epoch, size FROM notarised"
-        ):
-            if id_ in self.known:
-                self.known[id_].receipted[validator, epoch] = size
+            device.receipted = receipted.get(device.id, {})
         for id_, count in connection.execute("SELECT device, count(*) FROM parked GROUP BY device"):
             if id_ in self.known:
                 self.known[id_].parked = count
@@ -166,10 +164,24 @@ class Fleet:
         row = connection.execute("SELECT custody FROM tracks WHERE track = ?", (track,)).fetchone()
         return None if row[0] is None else custody.parse(row[0]).time_ms
 
+    @property
+    def records(self) -> int:
+        """Records in custody, of all."""
+        return sum(one.size - one.began for device in self.known.values() for one in device.pieces)
+
     def rows(self, validators: Iterable[str]) -> list[Device]:
         """Everybody's line."""
         names = list(validators)
         return [row_of(one, names) for one in self.known.values()]
+
+
+def _receipted(connection: sqlite3.Connection) -> dict[bytes, dict[tuple[str, bytes], int]]:
+    found: dict[bytes, dict[tuple[str, bytes], int]] = {}
+    for validator, device, epoch, size in connection.execute(
+        "SELECT validator, device, epoch, size FROM notarised"
+    ):
+        found.setdefault(device, {})[validator, epoch] = size
+    return found
 
 
 def log_size(connection: sqlite3.Connection) -> int:

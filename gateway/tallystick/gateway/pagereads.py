@@ -4,6 +4,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Generic, TypeVar
 from urllib.parse import quote
 
@@ -28,21 +29,14 @@ class Paced(Generic[T]):
         self._value: T | None = None
         self._due_s = 0.0
 
-    def get(self, connection: sqlite3.Connection) -> T | None:
+    def get(self, connection: sqlite3.Connection) -> T:
         """The newest value there is."""
         begin_s = time.monotonic()
-        if begin_s >= self._due_s:
+        if self._value is None or begin_s >= self._due_s:
             self._value = self._count(connection)
             took_s = time.monotonic() - begin_s
-            pause_s = max(pagelimits.COUNT_S_MIN, took_s / pagelimits.COUNT_SHARE)
-            self._due_s = begin_s + pause_s
+            self._due_s = begin_s + took_s / pagelimits.COUNT_SHARE
         return self._value
-
-
-def receipts_by_validator(connection: sqlite3.Connection) -> dict[str, int]:
-    """How many receipts each gave."""
-    rows = connection.execute("SELECT validator, count(*) FROM receipts GROUP BY validator")
-    return dict(rows.fetchall())
 
 
 def verdicts_by_validator(connection: sqlite3.Connection) -> dict[str, dict[str, int]]:
@@ -56,17 +50,35 @@ def verdicts_by_validator(connection: sqlite3.Connection) -> dict[str, dict[str,
     return found
 
 
+class Counts:
+    """What is counted over whole tables, each at its own pace."""
+
+    def __init__(self) -> None:
+        self.receipts = Paced(partial(_by_validator, table="receipts"))
+        self.held = Paced(partial(_by_validator, table="held"))
+        self.aside = Paced(partial(_by_validator, table="set_aside"))
+        self.states = Paced(verdicts_by_validator)
+        self.custody = Paced(_custody_receipts)
+        self.quarantine = Paced(quarantine)
+        self.refused = Paced(refused)
+
+
+def _by_validator(connection: sqlite3.Connection, table: str) -> dict[str, int]:
+    sql = f"SELECT validator, count(*) FROM {table} GROUP BY validator"  # noqa: S608 - our own names
+    return dict(connection.execute(sql).fetchall())
+
+
+def _custody_receipts(connection: sqlite3.Connection) -> int:
+    (count,) = connection.execute("SELECT count(*) FROM custody").fetchone()
+    return int(count)
+
+
 def validators(
-    connection: sqlite3.Connection,
-    urls: dict[str, str],
-    size: int,
-    receipts: dict[str, int],
-    states: dict[str, dict[str, int]],
-    now_ms: int,
+    connection: sqlite3.Connection, urls: dict[str, str], size: int, counts: Counts, now_ms: int
 ) -> list[Validator]:
     """Those that are served now, by name."""
-    held = dict(connection.execute("SELECT validator, count(*) FROM held GROUP BY validator"))
-    aside = dict(connection.execute("SELECT validator, count(*) FROM set_aside GROUP BY validator"))
+    held, aside = counts.held.get(connection), counts.aside.get(connection)
+    receipts, states = counts.receipts.get(connection), counts.states.get(connection)
     quotas = dict(
         connection.execute(
             "SELECT validator, quota FROM quota_refusals WHERE until_ms > ? GROUP BY validator",

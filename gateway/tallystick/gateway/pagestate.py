@@ -95,7 +95,7 @@ class Validator(Struct, frozen=True, kw_only=True):
     # Of the oldest segment that it has not: when it came here.
     waits_since_ms: int | None
     batches: int
-    receipts: int | None
+    receipts: int
     answered_ms: int | None
     error: str | None
     error_ms: int | None
@@ -151,7 +151,7 @@ class Totals(Struct, frozen=True, kw_only=True):
     logs: int
     segments: int
     records: int
-    custody_receipts: int | None
+    custody_receipts: int
     parked_segments: int
     parked_bytes: int
     forks: int

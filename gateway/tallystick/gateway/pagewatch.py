@@ -90,9 +90,7 @@ class Watch:
         self._connection: sqlite3.Connection | None = None
         self._turn = threading.Lock()
         self._conflicts = pagereads.Conflicts()
-        self._receipts = pagereads.Paced(pagereads.receipts_by_validator)
-        self._states = pagereads.Paced(pagereads.verdicts_by_validator)
-        self._custody = pagereads.Paced(_custody_receipts)
+        self._counts = pagereads.Counts()
         self._files: list[Expiry] = []
         self._files_s = float("-inf")
         self._since: dict[str, int] = {}
@@ -133,7 +131,8 @@ class Watch:
 
     def _rest(self, begin_s: float) -> None:
         # Never two looks within LOOK_S; up to IDLE_LOOK_S where nobody asks.
-        if self._stop.wait(max(0.0, begin_s + pagelimits.LOOK_S - time.monotonic())):
+        took_s = time.monotonic() - begin_s
+        if self._stop.wait(max(pagelimits.LOOK_S - took_s, took_s / pagelimits.LOOK_SHARE)):
             return
         if time.monotonic() - self._asked_s > pagelimits.WATCHED_S:
             self._wanted.wait(pagelimits.IDLE_LOOK_S - pagelimits.LOOK_S)
@@ -150,12 +149,15 @@ class Watch:
         snapshot = self._snapshot(now_ms, mono_s)
         found = self._dated(conditions.holding(snapshot, self._thresholds), now_ms)
         sample = self._sample(snapshot, mono_s)
+        shown = {name: value for name, value in asdict(snapshot).items() if name != "devices"}
+        # Of a thousand devices only the next ones are told.
+        shown["expiries"] = snapshot.expiries[: pagelimits.EXPIRIES_SHOWN_MAX]
         status = Status(
             sentence=conditions.sentence(snapshot, found),
             well=not found,
             conditions=found,
             sample=sample,
-            **{name: value for name, value in asdict(snapshot).items() if name != "devices"},
+            **shown,
         )
         devices = sorted(
             (
@@ -178,25 +180,19 @@ class Watch:
             try:
                 self.fleet.read(connection)
                 size = log_size(connection)
-                rows = self.fleet.rows(urls)
-                validators = pagereads.validators(
-                    connection,
-                    urls,
-                    size,
-                    self._receipts.get(connection) or {},
-                    self._states.get(connection) or {},
-                    now_ms,
-                )
+                counts = self._counts
+                validators = pagereads.validators(connection, urls, size, counts, now_ms)
                 conflicts = self._conflicts.read(connection, urls, now_ms)
-                quarantine = pagereads.quarantine(connection)
-                refused = pagereads.refused(connection)
-                totals = self._totals(connection, rows, size)
+                quarantine = counts.quarantine.get(connection)
+                refused = counts.refused.get(connection)
+                totals = self._totals(connection, size)
                 gateway, name = connection.execute(
                     "SELECT (SELECT value FROM meta WHERE name = 'gateway'), "
                     "(SELECT value FROM meta WHERE name = 'name')"
                 ).fetchone()
             finally:
                 connection.execute("COMMIT")
+            rows = self.fleet.rows(urls)
         capacity = self.live.capacity()
         return Snapshot(
             name=name.decode(),
@@ -225,17 +221,17 @@ class Watch:
             self._connection = self._open()
         return self._connection
 
-    def _totals(self, connection: sqlite3.Connection, rows: list[Device], size: int) -> Totals:
+    def _totals(self, connection: sqlite3.Connection, size: int) -> Totals:
         logs, forks, parked, parked_bytes = connection.execute(
             "SELECT (SELECT count(*) FROM epochs), (SELECT count(*) FROM forks), "
             "(SELECT count(*) FROM parked), (SELECT coalesce(sum(size), 0) FROM parked)"
         ).fetchone()
         return Totals(
-            devices=len(rows),
+            devices=len(self.fleet.known),
             logs=logs,
             segments=size,
-            records=sum(one.records for one in rows),
-            custody_receipts=self._custody.get(connection),
+            records=self.fleet.records,
+            custody_receipts=self._counts.custody.get(connection),
             parked_segments=parked,
             parked_bytes=parked_bytes,
             forks=forks,
@@ -246,8 +242,7 @@ class Watch:
             self._files = expiries.of_config(self._config)
             self._files_s = mono_s
         ends = [*self._files, *expiries.of_peers(self.live.peers()), *expiries.of_devices(rows)]
-        # Of a thousand devices only the next ones are told.
-        return sorted(ends, key=lambda one: one.until_ms)[: pagelimits.PARTS_MAX]
+        return sorted(ends, key=lambda one: one.until_ms)
 
     def _dated(self, found: list[Condition], now_ms: int) -> list[Condition]:
         # Where nothing else says since when: since it was first seen.
@@ -342,11 +337,6 @@ def _called(conflicts: list[Conflict], rows: list[Device]) -> list[Conflict]:
         replace(one, devices=[Named(who.id, tags.get(who.id, who.name)) for who in one.devices])
         for one in conflicts
     ]
-
-
-def _custody_receipts(connection: sqlite3.Connection) -> int:
-    (count,) = connection.execute("SELECT count(*) FROM custody").fetchone()
-    return int(count)
 
 
 def _trouble_first(one: Device) -> tuple[bool, bool, bool, str, str]:

@@ -202,7 +202,7 @@ function validators(status) {
     node("a", { href: one.url, rel: "noopener noreferrer" }, one.name),
     one.refuses !== null ? node("span", { class: "state bad" }, `refuses: ${one.refuses}`)
       : one.error !== null ? node("span", { class: "state wait" }, one.error) : node("span", { class: "state good" }, "answers"),
-    one.lag + one.held ? `${count(one.lag + one.held)} segments` : "nothing waits", count(one.receipts || 0),
+    one.lag + one.held ? `${count(one.lag + one.held)} segments` : "nothing waits", count(one.receipts),
     Object.entries(one.verdicts).map(([name, number]) => `${count(number)} ${words(name)}`).join(", ") || "none",
     count(one.set_aside), ago(one.answered_ms)]);
   if (!rows.length) return [node("p", { class: "soft" }, "None is configured.")];
