@@ -167,6 +167,51 @@ def test_no_part_of_a_published_key_is_a_key() -> None:
                     note.parse_key(PETER[begin:end])
 
 
+# The worked example of C2SP signed-note, whose key has the id of the specification's text.
+FOO = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k"
+FOO_NOTE = (
+    "This is an example message.\n\n"
+    "\u2014 example.com/foo Uw2QOkn8srV1yJGh2VYRlL1Tnagv1YEq6TfXppzi2ONncAlTgK7Ztg1ERYNZXsYjOBH3mFX"
+    "mRKuwHjG1Yu72IneyaQM=\n"
+)
+
+
+def test_the_worked_example_of_signed_note_verifies() -> None:
+    body, signatures = note.split(FOO_NOTE)
+    note.parse_key(FOO).verify(body, signatures)
+    with pytest.raises(Unverified):
+        note.parse_key(FOO).verify(body.replace("e", "f", 1), signatures)
+
+
+# A staging log of Certificate Transparency as it was served, cosigned by witnesses; the keys of the
+# log and of one witness are published. One line is by a key of a type that a note key has not.
+CT_LOG = "arche2025h1.staging.ct.transparency.dev"
+CT_KEY = f"{CT_LOG}+ba2f06c0+AU0vHmlGCS/PdN8b2OaGmKprLI8HKM+dJ472xgFYh15f"
+CT_WITNESS = "remora.n621.de+da77ade7+BOvN63jn/bLvkieywe8R6UYAtVtNbZpXh34x7onlmtw2"
+CT_CHECKPOINT = (
+    f"{CT_LOG}\n1432088532\nU7WM79jrzyhGZ5/GUBTpM7NzwdyfFx61t3RovgcC4Ro=\n\n"
+    f"\u2014 {CT_LOG} zTM8sQAAAZ5W0WdjBAMARjBEAiBjW5IQf9pvsYLfQFX6hoGREPMHbdQ3urbllzalApkptQIgIpwtE"
+    "roeW2BXaHAI4kJXFbon5Ch9MNL5zRNZ55lvGt0=\n"
+    f"\u2014 {CT_LOG} ui8GwCF1+kWqZrxGdhj4aX3gcw7XUlXQQabg/27lefwhUkzbC3NygNI75MdhL1bfTW9g8Ei59RA23"
+    "oHP7Ry1k3ZFWwQ=\n"
+    "\u2014 transparency.dev/DEV:witness-little-garden 2AQqhwAAAABqEiEgzgFIqqhbUoDwjMWE6UP8nd8/KYTz"
+    "wZ2rhIgcqoXHAwVkjZr4AscylP3v7sEodkRAErumC2q44vdgJY096st5BQ==\n"
+    "\u2014 remora.n621.de 2net5wAAAABqEiEgPlfF3V06o0Y+fHM+J5J9s27wgxxcOVSpZ/2g/KSiXCg9DEZI+aVCIobW"
+    "X9sXTynk5XeU/zZ0WBxtqB0DrAWfBw==\n"
+)
+
+
+def test_a_real_logs_checkpoint_and_its_witnesss_cosignature_verify() -> None:
+    got = note.parse(CT_CHECKPOINT)
+    assert got.text() == CT_CHECKPOINT
+    assert got.verify(note.parse_key(CT_KEY)).size == 1432088532
+    witness = cosignature.parse_key(CT_WITNESS)
+    assert witness.verify(got.body(), got.signatures) == 1779573024
+    for changed in (got.body().replace("1432088532", "1432088533"), got.body() + "more\n"):
+        with pytest.raises(Unverified):
+            witness.verify(changed, got.signatures)
+
+
 def test_published_key_ids() -> None:
     assert note.parse_key(PETER).key_id.hex() == "c74f20a3"
     foo = note.NoteKey("example.com/foo", keys.from_raw(keys.EDDSA, bytes.fromhex(FOO_KEY)))
