@@ -1,0 +1,279 @@
+"""F07, F08, F09, F19: the store under power cuts, kills and failing calls, at each call."""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from support.devices import Device, Fleet
+from support.disk import FULL, Disk
+from support.gateways import MemoryGateway
+from support.site import until
+from tallystick.evidence.tree import Tree
+from tallystick.gateway import limits, store
+from tallystick.gateway.gatewaylog import read_node, tree_at
+from tallystick.gateway.store import Store, open_reader
+
+ACME = Fleet("acme")
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
+    # Checkpoints of the write-ahead log belong to the story: let them come often.
+    monkeypatch.setattr(limits, "WAL_PAGES", 12)
+    monkeypatch.setattr(limits, "STORE_RETRY_S_MIN", 0.001)
+    monkeypatch.setattr(limits, "STORE_RETRY_S_MAX", 0.002)
+    with Disk().in_use() as made:
+        yield made
+
+
+def robot_of(count: int) -> Device:
+    robot = ACME.device()
+    for _ in range(count):
+        robot.record(12)
+    return robot
+
+
+def promised(gate: MemoryGateway, robot: Device) -> int:
+    """Up to where the device holds custody receipts."""
+    return max((receipt.to for receipt in gate.custody(robot)), default=0)
+
+
+def stored(path: Path, robot: Device) -> int:
+    """The store opens, is whole, and holds each record once; how many."""
+    opened = Store(path)
+    with opened.write() as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        at, tree = 0, Tree()
+        rows = connection.execute("SELECT at, first, until, root FROM segments ORDER BY at")
+        for number, first, to, root in rows.fetchall():
+            assert first == at
+            assert root == robot.tree(to).root()
+            tree.push(read_node(connection, 0, number))
+            at = to
+        assert tree_at(connection, tree.size).root() == tree.root()
+    opened.close()
+    return at
+
+
+def abandon(gate: MemoryGateway) -> None:
+    """As a killed process leaves it: nothing is closed in order."""
+    os.close(gate.store._descriptor)
+    gate.store._descriptor = -1
+    gate.store.close()
+
+
+# --- F08 ------------------------------------------------------------------------------------
+
+
+def cuts(disk: Disk, folder: Path) -> int:
+    """Cuts the power before each call; how many times something promised was lost."""
+    gate = MemoryGateway(folder / "gateway", ACME)
+    robot = robot_of(6)
+    gate.know(robot)
+    made: list[tuple[Path, int]] = []
+
+    def before(call: int) -> None:
+        where = folder / f"cut-{call}"
+        disk.cut(where)
+        made.append((where / "gateway.sqlite", promised(gate, robot)))
+
+    disk.before = before
+    for data in robot.segments():
+        gate.give(robot, data)
+    disk.before(10**6)
+    disk.before = lambda _call: None
+    assert promised(gate, robot) == robot.size
+    gate.store.close()
+    assert len(made) > 40
+    return sum(stored(path, robot) < least for path, least in made)
+
+
+def test_a_power_cut_at_any_call_loses_nothing_that_was_promised(
+    disk: Disk, tmp_path: Path
+) -> None:
+    assert cuts(disk, tmp_path) == 0
+
+
+def test_the_control_without_full_loses_some(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "_FULL", 1)
+    assert cuts(disk, tmp_path) > 0
+
+
+# --- F07 ------------------------------------------------------------------------------------
+
+
+def test_killed_at_any_call_nothing_is_lost_or_there_twice(disk: Disk, tmp_path: Path) -> None:
+    robot = robot_of(4)
+    (tmp_path / "all").mkdir()
+    gate = MemoryGateway(tmp_path / "all", ACME)
+    gate.know(robot)
+    made: list[tuple[Path, int]] = []
+
+    def before(call: int) -> None:
+        where = tmp_path / f"kill-{call}"
+        disk.kept(where)
+        made.append((where, promised(gate, robot)))
+
+    disk.before = before
+    for data in robot.segments():
+        gate.give(robot, data)
+    disk.before = lambda _call: None
+    gate.store.close()
+    assert len(made) > 25
+    for where, least in made:
+        assert stored(where / "gateway.sqlite", robot) >= least
+        again = MemoryGateway(where, ACME)
+        again.give(robot, *robot.segments())
+        assert promised(again, robot) == robot.size
+        again.store.close()
+        assert stored(where / "gateway.sqlite", robot) == robot.size
+
+
+# --- F09 ------------------------------------------------------------------------------------
+
+
+class _Watched:
+    """What was acknowledged and promised whenever a call failed."""
+
+    def __init__(self, gate: MemoryGateway, robot: Device) -> None:
+        self._gate, self._robot = gate, robot
+        self.seen: list[tuple[int, int]] = []
+
+    def watching(self, fails: Callable[[int, str], int]) -> Callable[[int, str], int]:
+        def watched(at: int, what: str) -> int:
+            code = fails(at, what)
+            if code:
+                self.seen.append((len(self._gate.link.acked), promised(self._gate, self._robot)))
+            return code
+
+        return watched
+
+
+@pytest.mark.parametrize("code", [None, FULL], ids=["io-error", "disk-full"])
+@pytest.mark.parametrize("count", [1, 7])
+def test_a_call_that_fails_is_never_acknowledged_over(
+    code: int | None, count: int, disk: Disk, tmp_path: Path
+) -> None:
+    gate = MemoryGateway(tmp_path, ACME)
+    robot = robot_of(60)
+    gate.know(robot)
+    pieces = iter(robot.segments())
+    for call, data in enumerate(pieces):
+        before, acked, began = promised(gate, robot), len(gate.link.acked), disk.calls
+        watched = _Watched(gate, robot)
+        disk.fail(call, code, count)
+        disk.fails = watched.watching(disk.fails)
+        gate.give(robot, data)
+        disk.heal()
+        # At the first that failed nothing more than before was promised, nor acknowledged unless
+        # it came after the COMMIT (the custody receipt's row, a checkpoint of the log).
+        assert watched.seen[:1] in ([], [(acked, before)], [(acked + 1, before)])
+        assert len(gate.link.acked) == acked + 1
+        if promised(gate, robot) == before:
+            gate.give(robot, data)  # the receipt's row failed; its device sends again
+        assert promised(gate, robot) > before
+        assert gate.worker.store_error == ""
+        if call > disk.calls - began:
+            break
+    else:
+        message = "there are more calls than segments"
+        raise AssertionError(message)
+    gate.store.close()
+    assert stored(tmp_path / "gateway.sqlite", robot) == promised(gate, robot)
+
+
+def test_while_it_fails_it_says_so_and_goes_on_by_itself(disk: Disk, tmp_path: Path) -> None:
+    gate = MemoryGateway(tmp_path, ACME)
+    robot = robot_of(20)
+    gate.know(robot)
+    disk.fail(0, FULL, 10**9)
+    gate.send(robot, *robot.segments())
+    working = threading.Thread(target=gate.turn, daemon=True)
+    working.start()
+    until(lambda: "full" in gate.worker.store_error, "the error")
+    calls = disk.calls
+    until(lambda: disk.calls > calls + 5, "more tries")
+    assert gate.link.acked == []
+    assert gate.link.down == []
+    disk.heal()
+    working.join(20)
+    assert gate.worker.store_error == ""
+    assert len(gate.link.acked) == 20
+    assert promised(gate, robot) == robot.size
+    gate.store.close()
+    assert stored(tmp_path / "gateway.sqlite", robot) == robot.size
+
+
+# --- F19 ------------------------------------------------------------------------------------
+
+_BACK_TO_3 = """
+BEGIN;
+DROP TABLE sent_as; DROP TABLE pruned; DROP TABLE holds; DROP TABLE damaged; DROP TABLE poison;
+ALTER TABLE set_aside DROP COLUMN tries;
+ALTER TABLE set_aside DROP COLUMN retry_ms;
+INSERT INTO set_aside VALUES ('insurer', 2, 'bad-root', 7);
+PRAGMA user_version = 3;
+COMMIT;
+"""
+
+
+def older(path: Path, robot: Device) -> None:
+    """A store of version 3, with half of a device's segments."""
+    gate = MemoryGateway(path.parent, ACME)
+    gate.know(robot)
+    gate.give(robot, *robot.segments()[:4])
+    gate.store.close()
+    connection = sqlite3.connect(path)
+    connection.executescript(_BACK_TO_3)
+    connection.close()
+
+
+def test_an_upgrade_in_the_middle_of_load(disk: Disk, tmp_path: Path) -> None:
+    robot = robot_of(8)
+    older(tmp_path / "gateway.sqlite", robot)
+    gate = MemoryGateway(tmp_path, ACME)
+    # What came meanwhile, and what the device sends again.
+    gate.give(robot, *robot.segments())
+    assert promised(gate, robot) == robot.size
+    reader = gate.store.reader()
+    assert reader.execute("SELECT * FROM set_aside").fetchall() == [
+        ("insurer", 2, "bad-root", 7, 1, 0)
+    ]
+    reader.close()
+    gate.store.close()
+    assert stored(tmp_path / "gateway.sqlite", robot) == robot.size
+
+
+def test_an_upgrade_that_is_cut_off_is_done_or_not_at_all(disk: Disk, tmp_path: Path) -> None:
+    robot = robot_of(8)
+    path = tmp_path / "first" / "gateway.sqlite"
+    path.parent.mkdir()
+    older(path, robot)
+    made: list[Path] = []
+
+    def before(call: int) -> None:
+        for name, write in (("kill", disk.kept), ("cut", disk.cut)):
+            where = tmp_path / f"{name}-{call}"
+            write(where)
+            made.append(where / "gateway.sqlite")
+
+    disk.before = before
+    Store(path).close()
+    disk.before = lambda _call: None
+    assert len(made) > 10
+    found = set()
+    for one in made:
+        reader = open_reader(one)
+        (version,) = reader.execute("PRAGMA user_version").fetchone()
+        tables = {name for (name,) in reader.execute("SELECT name FROM sqlite_master")}
+        assert ("holds" in tables, "poison" in tables) == (version == 4, version == 4)
+        reader.close()
+        found.add(version)
+        assert stored(one, robot) == robot.stretches[3].to
+    assert found == {3, 4}
