@@ -7,13 +7,17 @@ BIN := $(VENV)/bin
 # that take longest begin (tests/support/scheduling.py).
 TEST_WORKERS ?= auto
 TEST_ARGS ?=
+# Of `make simulate`.
+SEEDS ?= 10000
+FIRST ?= 0
+PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench clean .venv hardware
+.PHONY: help demo test simulate check format bench clean .venv hardware
 
 help: ## List the targets
 	@grep -E '^[.a-z-]+:.*## ' Makefile | sed -E 's/^([.a-z-]+):.*## /\1\t/' \
-	  | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+	  | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
 
 demo: .venv ## Show the whole way of a decision, with three lies, on this machine
 	@$(BIN)/tally demo
@@ -21,6 +25,9 @@ demo: .venv ## Show the whole way of a decision, with three lies, on this machin
 test: hardware ## Run all tests; installs the system packages that they need
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder \
 	  $(TEST_ARGS)
+
+simulate: hardware ## Run many seeds of the simulation: make simulate SEEDS=10000 FIRST=0
+	@$(BIN)/python tests/simulation/run.py --seeds $(SEEDS) --first $(FIRST) --processes $(PROCESSES)
 
 check: .venv ## Lint, format and type checks over everything
 	@$(BIN)/ruff check .
@@ -35,6 +42,10 @@ bench: hardware ## Measure against the peers, side by side in one run
 	@$(BIN)/tally bench record
 	@$(BIN)/tally bench ingest
 	@$(BIN)/tally bench sign
+
+backlog: .venv ## Fill a gateway with a million segments under 128 MB, and drain it
+	@PYTHONPATH=firmware:gateway:hw:validator:tools:tests $(BIN)/python tests/gateway/backlog.py \
+	  $${TMPDIR:-/tmp}/tally-backlog 1000000 128
 
 clean: ## Remove what the other targets made
 	@rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
