@@ -46,7 +46,7 @@ class Newcomer:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.ports = {"1883": str(mosquitto.free_port()), "8470": str(mosquitto.free_port())}
+        self.ports = {port: str(mosquitto.free_port()) for port in ("1883", "8470", "8472")}
         self.background: list[subprocess.Popen[bytes]] = []
         self.environment = {
             **os.environ,
@@ -95,6 +95,8 @@ class Newcomer:
         )
         if "validator" in words:
             self._until(f"http://127.0.0.1:{self.ports['8470']}/readyz")
+        if "gateway" in words:
+            self._until(f"http://127.0.0.1:{self.ports['8472']}/readyz")
 
     def _until(self, url: str) -> None:
         end = time.monotonic() + SETTLE_S_MAX

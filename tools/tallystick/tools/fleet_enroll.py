@@ -115,6 +115,11 @@ Examples:
     help="Where this gateway lets devices ask to join; not at all unless given.",
 )
 @click.option(
+    "--page",
+    metavar="ADDRESS:PORT",
+    help="Where this gateway shows its page, on loopback; not at all unless given.",
+)
+@click.option(
     "--note-key",
     "note_uri",
     metavar="URI",
@@ -156,6 +161,7 @@ class _Given:
     bind: str
     validators: tuple[str, ...]
     join: str | None
+    page: str | None
     note_uri: str | None
     pin_file: Path | None
 
@@ -247,6 +253,7 @@ class _Given:
                 key=key,
                 pin_file=self.pin_file,
                 join=self.join,
+                page=self.page,
             )
         return provision.validator(
             opened,

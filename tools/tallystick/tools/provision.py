@@ -183,8 +183,12 @@ def gateway(
     pin_file: Path | None = None,
     limits: Mapping[str, float] | None = None,
     join: str | None = None,
+    page: str | None = None,
 ) -> Path:
-    """Write a gateway's `gateway.toml`; returns its path. join: where devices may ask to join."""
+    """Write a gateway's `gateway.toml`; returns its path.
+
+    join: where devices may ask to join; page: where its operator's page is, on loopback.
+    """
     lines = [
         f"name = {_toml_text(member.label)}",
         f"fleet = {_toml_text(fleet.name)}",
@@ -215,6 +219,8 @@ def gateway(
     path = member.path / "gateway.toml"
     if join is not None:
         lines += ["", "[join]", f"bind = {_toml_text(join)}"]
+    if page is not None:
+        lines += ["", "[page]", f"bind = {_toml_text(page)}"]
     if limits:
         lines += ["", "[limits]", *(f"{name} = {value}" for name, value in limits.items())]
     path.write_text("\n".join(lines) + "\n")
