@@ -4,6 +4,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 
 from sqlalchemy.engine import Connection
@@ -77,21 +78,23 @@ class Crew:
         with self.sequencer.store.read() as connection:
             return ask(connection)
 
-    def answers(self, batches: list[bytes], lanes: list[str] | None = None) -> list[object]:
-        """What each gets, when all of them wait before the first one is taken and workers are idle.
+    def hand_in(self, batches: list[bytes]) -> "list[Future[bytes]]":
+        """All of them, compressed, before the first one is taken.
 
-        batches: compressed. The first is never copied: who comes first is served at once.
+        The first is never copied: who comes first is served at once.
         """
         before = self.inbox.told()
-        futures = [
-            self.sequencer.submit(data, "acme" if lanes is None else lanes[nth])
-            for nth, data in enumerate(batches)
-        ]
+        futures = [self.sequencer.submit(data, "acme") for data in batches]
         copied = self.inbox.told().waiting - before.waiting
         until(lambda: self.count() + self.inbox.told().looked_at >= copied, "not copied")
+        return futures
+
+    def answers(self, batches: list[bytes]) -> list[object]:
+        """What each gets, when all of them wait and are looked at before the first one is taken."""
+        futures = self.hand_in(batches)
         while self.worker.turn():
             pass
-        until(lambda: self.inbox.told().looked_at == copied, "not collected")
+        until(lambda: self.inbox.told().looked_at == len(batches) - 1, "not collected")
         found: list[object] = []
         for future in futures:
             while not future.done():

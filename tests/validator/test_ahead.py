@@ -4,25 +4,32 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx2
 import pytest
 import sqlalchemy as sa
 import zstandard
+from structlog.testing import capture_logs
 
 from support.crew import S_MAX, Crew, same_keys, until
 from support.devices import Fleet
 from support.keychanges import revoke
-from support.validating import Gateway, Room, compress, handover
+from support.validating import Gateway, Room, compress, handover, load
 from tallystick.evidence import batchanswer, keychange
 from tallystick.evidence.errors import TallyError
 from tallystick.tools.postgres import Postgres
 from tallystick.validator import steps
 from tallystick.validator._postgresql import for_worker
 from tallystick.validator.ingestduty import IngestDuty
+from tallystick.validator.lanes import STRANGERS
+from tallystick.validator.place import Server
 from tallystick.validator.sequencer import Sequencer
+from tallystick.validator.service import Service
 from tallystick.validator.workers import Worker
 
 HERE = Path(__file__).parent
@@ -99,7 +106,9 @@ def test_the_log_and_the_answers_are_those_of_one_process(
     crew: Crew, tmp_path: Path, fleet: Fleet
 ) -> None:
     batches = [*story(fleet), BOMB, compress(b"no batch")]
-    answers = crew.answers(batches)
+    with capture_logs() as said:
+        answers = crew.answers(batches)
+    assert [one["event"] for one in said if "looked" in one["event"]] == []
     told = crew.inbox.told()
     assert (told.used, told.too_late, told.waiting) == (len(batches) - 1, 0, 0)
     refused = [batchanswer.parse(one).refused for one in answers[:4] if isinstance(one, bytes)]
@@ -125,8 +134,7 @@ def test_two_workers_never_take_the_same_batch(crew: Crew, fleet: Fleet) -> None
             # The batches wait for good: one is never copied, one is taken, so one is left.
             turns[:] = [duty.turn(second), duty.turn(second)]
 
-    futures = [crew.sequencer.submit(data) for data in batches]
-    until(lambda: crew.count() == 2, "not copied")
+    futures = crew.hand_in(batches)
     steps.on_step(meanwhile)
     try:
         assert crew.worker.turn() == 1
@@ -144,8 +152,7 @@ def test_two_workers_never_take_the_same_batch(crew: Crew, fleet: Fleet) -> None
 @pytest.mark.parametrize("point", [steps.LOCKED, steps.LOOKED, steps.HANDED])
 def test_where_a_worker_is_killed_another_one_goes_on(crew: Crew, fleet: Fleet, point: str) -> None:
     batches = story(fleet)
-    futures = [crew.sequencer.submit(data) for data in batches]
-    until(lambda: crew.count() == 3, "not copied")
+    futures = crew.hand_in(batches)
     with stopping(crew, point, signal.SIGKILL) as dying:
         assert dying.wait(S_MAX) == -signal.SIGKILL
         done = 1 if point == steps.HANDED else 0
@@ -162,8 +169,7 @@ def test_where_a_worker_is_killed_another_one_goes_on(crew: Crew, fleet: Fleet, 
 def test_a_worker_that_hangs_holds_up_nobody(crew: Crew, tmp_path: Path, fleet: Fleet) -> None:
     """Stopped in the middle of a batch: the writer takes that one without facts, at once."""
     batches = story(fleet)
-    futures = [crew.sequencer.submit(data) for data in batches]
-    until(lambda: crew.count() == 3, "not copied")
+    futures = crew.hand_in(batches)
     with stopping(crew, steps.LOCKED, signal.SIGSTOP) as hanging:
         assert os.waitpid(hanging.pid, os.WUNTRACED)[1] & 0xFF == 0x7F  # it is stopped
         while crew.worker.turn():
@@ -186,7 +192,7 @@ def test_a_worker_that_hangs_holds_up_nobody(crew: Crew, tmp_path: Path, fleet: 
 def test_without_workers_nothing_is_copied(crew: Crew, fleet: Fleet) -> None:
     crew.worker.close()
     until(lambda: crew.inbox.told().workers == 0, "still counted")
-    futures = [crew.sequencer.submit(data) for data in story(fleet)]
+    futures = [crew.sequencer.submit(data, "acme") for data in story(fleet)]
     until(lambda: crew.inbox.told().waiting == 0, "kept for nobody")
     for future in futures:
         crew.sequencer.turn(0)
@@ -197,8 +203,7 @@ def test_without_workers_nothing_is_copied(crew: Crew, fleet: Fleet) -> None:
 def test_who_waits_no_more_leaves_nothing(crew: Crew, fleet: Fleet) -> None:
     """Clients that go, and a stop of the sequencer: what is in the table is nobody's."""
     batches = story(fleet)
-    futures = [crew.sequencer.submit(data) for data in batches]
-    until(lambda: crew.count() == 3, "not copied")
+    futures = crew.hand_in(batches)
     for future in futures[1:3]:
         assert future.cancel()
     until(lambda: crew.count() == 1, "kept for who has gone")
@@ -213,8 +218,7 @@ def test_the_next_sequencer_clears_what_the_last_one_left(
 ) -> None:
     """Taken over with batches in the inbox: they are sent again, and are nobody's till then."""
     batches = story(fleet)
-    futures = [crew.sequencer.submit(data) for data in batches]
-    until(lambda: crew.count() == 3, "not copied")
+    futures = crew.hand_in(batches)
     crew.sequencer.turn(0)
     crew.worker.turn()
     # As where it was killed: nobody tidies up.
@@ -275,14 +279,15 @@ def test_a_flood_of_one_fleet_is_looked_at_in_its_turn(crew: Crew, fleet: Fleet)
     until(lambda: sum(copy.facts is not None for copy in copies) == 3, "not collected")
     assert [copy.facts is not None for copy in copies] == [True, True, *[False] * 6, True]
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tallystick.validator.inbox.INBOX_BATCH_BYTES_MIN", len(batch))
+        assert crew.inbox.offer(batch[:-1], "dock") is None
+        assert crew.inbox.offer(batch, STRANGERS) is None
         patch.setattr("tallystick.validator.inbox.INBOX_LANE_BYTES_MAX", 9 * len(batch))
         patch.setattr("tallystick.validator.inbox.INBOX_BYTES_MAX", 11 * len(batch))
         assert crew.inbox.offer(batch, "acme") is not None
         assert crew.inbox.offer(batch, "acme") is None
         assert crew.inbox.offer(batch, "borealis") is not None
         assert crew.inbox.offer(batch, "cygnus") is None
-        patch.setattr("tallystick.validator.inbox.INBOX_BATCH_BYTES_MIN", len(batch))
-        assert crew.inbox.offer(batch[:-1], "dock") is None
     for future in (*flood, single):
         future.cancel()
 
@@ -312,7 +317,7 @@ def test_a_session_that_is_lost_is_made_anew(crew: Crew, fleet: Fleet) -> None:
             "AND pid NOT IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory')"
         )
     engine.dispose()
-    futures = [crew.sequencer.submit(data) for data in batches]
+    futures = [crew.sequencer.submit(data, "acme") for data in batches]
     for future in futures:
         crew.sequencer.turn(0)
         assert batchanswer.parse(future.result(0)).size
@@ -344,6 +349,48 @@ def stopping(crew: Crew, point: str, how: signal.Signals) -> Iterator["subproces
         running.wait(S_MAX)
 
 
-def test_a_worker_needs_no_files(crew: Crew) -> None:
-    """No configuration, no key: the server's address is all."""
-    assert IngestDuty().turn(crew.worker._engine) == 0
+def test_a_service_says_who_looks_ahead(tmp_path: Path, fleet: Fleet, postgres: Postgres) -> None:
+    """By HTTP: gateways that send at the same time, a worker, and the status."""
+    url = postgres.database()
+    config = load(tmp_path / "validator", [fleet], store=f'"{url}"')
+    service = Service(config)
+    assert isinstance(config.store, Server)
+    stop = threading.Event()
+    worker = threading.Thread(target=Worker(config.store, [IngestDuty()], stop).run)
+    try:
+        base = service.start()
+        worker.start()
+        until(lambda: ahead_of(base)["workers"] == 1, "no worker is seen")
+        assert not ahead_of(base)["waiting"]
+        batches = []
+        for n in range(6):
+            device, gateway = fleet.device(f"d{n}"), Gateway(fleet, f"gateway-{n}")
+            device.record(30)
+            gateway.take(device.segment())
+            batches.append(compress(gateway.batch(devices=[device])))
+        inbox = service.sequencer.inbox
+        assert inbox is not None
+        until(lambda: sent(base, batches) and inbox.told().used > 0, "never used")
+        assert ahead_of(base)["used"] > 0
+    finally:
+        stop.set()
+        worker.join(S_MAX)
+        service.stop()
+
+
+def ahead_of(base: str) -> dict[str, int]:
+    found: dict[str, int] = httpx2.get(f"{base}/v1/status", timeout=S_MAX).json()["ahead"]
+    return found
+
+
+def sent(base: str, batches: list[bytes]) -> bool:
+    """All of them at once, each answered."""
+    headers = {"content-type": "application/cbor", "content-encoding": "zstd"}
+
+    def send(data: bytes) -> int:
+        answer = httpx2.post(f"{base}/v1/batches", content=data, headers=headers, timeout=S_MAX)
+        return answer.status_code
+
+    with ThreadPoolExecutor(len(batches)) as pool:
+        assert list(pool.map(send, batches)) == [200] * len(batches)
+    return True

@@ -22,6 +22,7 @@ from tallystick.evidence.errors import Malformed
 from tallystick.validator import ahead, schema
 from tallystick.validator._postgresql import for_worker
 from tallystick.validator.answers import Index
+from tallystick.validator.lanes import STRANGERS
 from tallystick.validator.limits import (
     INBOX_BATCH_BYTES_MIN,
     INBOX_BYTES_MAX,
@@ -57,7 +58,7 @@ class Copy:
         self.lane = lane
         self.size = len(compressed)
         self.compressed = compressed
-        self.facts: frozenset[bytes] | None = None
+        self.facts: bytes | None = None  # packed, as they came: of many batches they are many
 
 
 class Inbox:
@@ -102,7 +103,9 @@ class Inbox:
         with self._woken:
             lane_bytes, total = self._bytes[lane], self._bytes.total()
             if (
-                size < INBOX_BATCH_BYTES_MIN
+                # Nobody's time is spent on who is not known: one look at the gateway refuses it.
+                lane == STRANGERS
+                or size < INBOX_BATCH_BYTES_MIN
                 or lane_bytes + size > INBOX_LANE_BYTES_MAX
                 or total + size > INBOX_BYTES_MAX
             ):
@@ -127,7 +130,7 @@ class Inbox:
             else:
                 self._used += 1
         self.drop(copy)
-        return facts or NOTHING
+        return NOTHING if facts is None else _unpacked(facts)
 
     def drop(self, copy: Copy) -> None:
         """It waits no more: answered, refused, or nobody wants the answer."""
@@ -182,7 +185,7 @@ class Inbox:
             for number, facts in found:
                 copy = self._copies.get(number)
                 if copy is not None and facts is not None:
-                    copy.facts = _facts(facts)
+                    copy.facts = facts
 
     def _wait(self) -> tuple[list[Copy], list[int]]:
         """What is new, and everything that still waits, once there is something to do."""
@@ -207,9 +210,9 @@ def _row(copy: Copy) -> dict[str, object]:
     return {"number": copy.number, "turn": copy.turn, "batch": copy.compressed, "facts": None}
 
 
-def _facts(data: bytes) -> frozenset[bytes] | None:
+def _unpacked(facts: bytes) -> frozenset[bytes]:
     try:
-        return ahead.unpack(data)
+        return ahead.unpack(facts)
     except Malformed:
-        # Not one of ours wrote it: the writer does without.
-        return None
+        # None of ours wrote it: the writer does without.
+        return NOTHING
