@@ -13,6 +13,8 @@ from support.gateways import MemoryGateway
 from support.notary import Notary
 from support.site import Site, until
 from support.tlsfront import TlsFront
+from tallystick.evidence import cbor
+from tallystick.evidence.enrolment import SUBJECT_VALIDATOR
 from tallystick.evidence.errors import Malformed
 from tallystick.evidence.root import format_root
 from tallystick.gateway import check
@@ -174,3 +176,20 @@ def test_a_batch_waits_for_its_link(notary: Notary, gate: MemoryGateway) -> None
     assert one.turn() == 0.0
     assert one.cursor == 2
     one.close()
+
+
+@pytest.mark.parametrize(
+    ("owner", "said", "sent"),
+    [("acme", "", "full"), ("borealis", "", "claims"), ("borealis", 'send = "full"', "full")],
+)
+def test_another_organisation_gets_claims_only(
+    tmp_path: Path, owner: str, said: str, sent: str
+) -> None:
+    key = format_root(owner, ACME.device().signer.public_key())
+    text = f'[[validators]]\nname = "v"\nurl = "http://a"\nkey = "{key}"\n{said}\n'
+    assert Site(tmp_path / "key", ACME, 1, validators=text).config.validators[0].send == sent
+    # And by its credential.
+    _, credential = Fleet(owner).member("v", SUBJECT_VALIDATOR)
+    (tmp_path / "v.cbor").write_bytes(cbor.encode(list(credential)))
+    text = f'[[validators]]\nname = "v"\nurl = "http://a"\ncredential = "../v.cbor"\n{said}\n'
+    assert Site(tmp_path / "by", ACME, 1, validators=text).config.validators[0].send == sent

@@ -36,7 +36,7 @@
     name = "insurer"
     url = "https://validator.insurer.example"
     key = "insurer+pAEBIAY..."              # or: credential = "trusted/insurer.cbor"
-    send = "full"                           # or "claims", "hashes" (validatorconfig.py for more)
+    send = "claims"                         # or "full", "hashes" (validatorconfig.py for more)
 
 Paths are relative to the file. A key's URI is the only place where a key is named; the broker's
 password and the key's PIN stand in files of their own. Without `key_pin_file` the PIN is systemd's
@@ -234,7 +234,9 @@ def _resolve(raw: _File, path: Path) -> Config:
         serial=_serial(raw.serial),
         join=joinconfig.resolve(raw.join, folder),
         page=pageconfig.resolve(raw.page, folder),
-        validators=tuple(validatorconfig.resolve(item, folder) for item in raw.validators),
+        validators=tuple(
+            validatorconfig.resolve(item, folder, raw.fleet) for item in raw.validators
+        ),
         parked_device_bytes_max=raw.limits.parked_device_bytes_max,
         parked_bytes_max=raw.limits.parked_bytes_max,
         inbox_bytes_max=raw.limits.inbox_bytes_max,

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from tallystick.evidence import cbor, root
+from tallystick.evidence import cbor, enrolment, root
 from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.keys import PublicKey
 from tallystick.gateway import limits
@@ -37,7 +37,7 @@ class ValidatorTable(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     url: str
     key: str | None = None
     credential: str | None = None
-    send: Send = "full"
+    send: Send | None = None
     bytes_s_max: int | None = None
     ca: str | None = None
     cert: str | None = None
@@ -81,8 +81,11 @@ class ValidatorConfig:
     tls: Tls | None = None
 
 
-def resolve(raw: ValidatorTable, folder: Path) -> ValidatorConfig:
-    """The table with paths resolved and everything checked; Malformed names the field."""
+def resolve(raw: ValidatorTable, folder: Path, fleet: str) -> ValidatorConfig:
+    """The table with paths resolved and everything checked; Malformed names the field.
+
+    fleet: the gateway's. Another organisation's validator gets claims only, unless `send` says.
+    """
     if not _NAME.fullmatch(raw.name):
         raise Malformed("bad-value", f"validators: name: A-Z a-z 0-9 . _ - and not {raw.name!r}")
     url = urlsplit(raw.url)
@@ -101,15 +104,29 @@ def resolve(raw: ValidatorTable, folder: Path) -> ValidatorConfig:
             "bad-value",
             f"validators.{raw.name}.bytes_s_max: at least {limits.LINK_BYTES_S_MIN} bytes a second",
         )
+    key = None if raw.key is None else root.parse_root(raw.key)
+    credential = None if raw.credential is None else read_credential(folder / raw.credential)
     return ValidatorConfig(
         name=raw.name,
         url=raw.url.rstrip("/"),
-        key=None if raw.key is None else root.parse_root(raw.key),
-        credential=None if raw.credential is None else read_credential(folder / raw.credential),
-        send=raw.send,
+        key=key,
+        credential=credential,
+        send=raw.send or default_send(_organisation(key, credential), fleet),
         bytes_s_max=rate,
         tls=_tls(raw, url.scheme, folder),
     )
+
+
+def default_send(organisation: str, fleet: str) -> Send:
+    """What a validator gets of a fleet unless somebody says: all of it stays within one house."""
+    return "full" if organisation == fleet else "claims"
+
+
+def _organisation(key: tuple[str, PublicKey] | None, credential: tuple[bytes, ...] | None) -> str:
+    if key is not None:
+        return key[0]
+    # Who vouches for it is verified when it is used (identity.peer_of).
+    return enrolment.parse((credential or (b"",))[0]).iss
 
 
 def _tls(raw: ValidatorTable, scheme: str, folder: Path) -> Tls | None:

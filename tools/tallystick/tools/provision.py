@@ -17,6 +17,7 @@ from tallystick.evidence.keys import EDDSA, PublicKey, b64u
 from tallystick.evidence.limits import PEER_FILE_BYTES_MAX, PROFILE_BYTES_MAX
 from tallystick.evidence.note import NoteKey
 from tallystick.evidence.profile import Profile
+from tallystick.gateway.validatorconfig import Send, default_send
 from tallystick.hw.signer import Signer
 from tallystick.tools._files import read_bytes, read_text
 from tallystick.tools.fleetdir import Fleet, Member, read_credential, write_private
@@ -53,7 +54,8 @@ class ValidatorPeer:
     name: str
     url: str
     credential: Path
-    send: str = "full"
+    # What it gets; unless given all where it is the gateway's own fleet's, else claims only.
+    send: Send | None = None
 
 
 def profile_file(text: str) -> ProfileFile:
@@ -214,7 +216,7 @@ def gateway(
             f"name = {_toml_text(peer.name)}",
             f"url = {_toml_text(peer.url)}",
             f"credential = {_toml_text(f'validators/{peer.name}.cbor')}",
-            f"send = {_toml_text(peer.send)}",
+            f"send = {_toml_text(peer.send or default_send(peer.name, fleet.name))}",
         ]
     path = member.path / "gateway.toml"
     if join is not None:

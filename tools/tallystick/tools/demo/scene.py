@@ -78,7 +78,11 @@ def build(folder: Path, broker: str) -> Scene:
     for site in validators:
         others = [(one.name, one.url, one.member) for one in validators if one is not site]
         provision.follow(site.config, others, PEER_POLL_S)
-    peers = [provision.ValidatorPeer(v.name, v.url, v.member.credential_path) for v in validators]
+    # Of one circle: each gets decisions' bodies too.
+    peers = [
+        provision.ValidatorPeer(v.name, v.url, v.member.credential_path, send="full")
+        for v in validators
+    ]
     gateways = {}
     for name in ROBOT_FLEETS:
         member = fleets[name].enrol("gateway", f"{name}-dock")

@@ -118,7 +118,9 @@ def _validator(
     )
     config = provision.validator(fleet, member, bind=bind, profiles=profiles, open_reads=True)
     url = f"http://{bind}"
-    return Validator(name, url, config), provision.ValidatorPeer(name, url, member.credential_path)
+    # They are of one circle, and count the decisions too.
+    peer = provision.ValidatorPeer(name, url, member.credential_path, send="full")
+    return Validator(name, url, config), peer
 
 
 def _robot(
