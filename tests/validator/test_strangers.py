@@ -135,7 +135,7 @@ def inside(value: Any) -> Iterator[bytes]:
     elif isinstance(value, str):
         yield value.encode()
         with contextlib.suppress(Malformed):
-            yield from_b64u(value, len(value))
+            yield from_b64u(value, len(value) * 3 // 4)
 
 
 def public(world: World) -> bytes:
