@@ -12,18 +12,27 @@ from random import Random
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.beside import Beside, last_findings
 from support.devices import Fleet
-from support.validating import HANDOVER, Gateway, Room, handover
+from support.validating import HANDOVER, START_MS, Gateway, Room, handover
+from tallystick.evidence import erasure
+from tallystick.evidence.erasure import Erasure
+from tallystick.evidence.kinds import CLAIM
 from tallystick.tools.postgres import Postgres
-from tallystick.validator import steps
+from tallystick.validator import schema, steps
+from tallystick.validator.problem import Problem
 from tallystick.validator.reconcileduty import ReconcileDuty
 from tallystick.validator.workers import Worker
-from validator.test_keychanges import test_a_revocation_settles_what_a_fork_left_open
+from validator.test_keychanges import (
+    test_a_named_head_that_comes_after_the_revocation_shows_the_branch,
+    test_a_revocation_settles_what_a_fork_left_open,
+)
 from validator.test_neighbours import (
+    BAYS,
     TEXT,
     World,
     crowd,
@@ -36,6 +45,7 @@ from validator.test_reconciler import (
     test_a_fork_makes_findings_again_with_a_suspect_key,
     test_a_late_claim_gives_a_new_verdict,
     test_a_leaf_that_comes_after_the_claim_that_relied_on_it,
+    test_a_leafs_device_that_contradicts_itself_changes_what_relied_on_it,
     test_a_profile_that_comes_later_makes_the_finding,
     test_a_revocation_makes_findings_again,
     test_a_strangers_party_map_is_uninvited_and_changes_nothing,
@@ -49,6 +59,8 @@ __all__ = [
     "test_a_key_that_turns_out_bad_frees_its_neighbours",
     "test_a_late_claim_gives_a_new_verdict",
     "test_a_leaf_that_comes_after_the_claim_that_relied_on_it",
+    "test_a_leafs_device_that_contradicts_itself_changes_what_relied_on_it",
+    "test_a_named_head_that_comes_after_the_revocation_shows_the_branch",
     "test_a_profile_that_comes_later_makes_the_finding",
     "test_a_revocation_makes_findings_again",
     "test_a_revocation_settles_what_a_fork_left_open",
@@ -81,6 +93,39 @@ def world(room: Beside, fleet: Fleet) -> World:
 def test_neighbours_that_come_in_any_order(world: World) -> None:
     crowd(world, Random(1), 20)
     assert world.findings() == world.expected()
+
+
+def test_what_is_given_away_is_not_erased_and_an_erased_neighbour_is_not_read(
+    world: World, fleet: Fleet
+) -> None:
+    a, b, c = world.devices
+    room = world.room
+    assert isinstance(room, Beside)
+    world.claim(b, "giver", c, "order-2", [105, 115, 0], [])
+    world.deliver()
+    world.close()
+    world.claim(a, "giver", c, "order-1", [100, 110, 0], [])
+    order = Erasure(b.epoch, [[0, 1000]], [CLAIM], "request", None, START_MS)
+    signed = erasure.parse(order.sign(fleet.root, fleet.name, b.id))
+    room.propose_all()
+    with pytest.raises(Problem, match="hold") as refused:
+        room.sequencer.privacy.order(signed)
+    assert refused.value.reason == "on-hold"
+    room.settle()
+    world.deliver()
+    room.clock.now_ms += 2 * BAYS.deadline_ms
+    # Only what came now, so that its neighbour may be erased; both deadlines have passed.
+    with room.sequencer.store.write() as connection:
+        mine = sa.select(schema.claims.c.party_set).where(schema.claims.c.device == b.id)
+        sets = schema.party_sets
+        theirs = sets.c.party_set.in_(mine)
+        connection.execute(sa.update(sets).where(theirs).values(dirty=False, portion=None))
+    while room.sequencer.reconciler.due():
+        room.tick()
+    room.work()
+    room.sequencer.privacy.order(signed)
+    room.settle()
+    assert [one.others for one in world.newest().values()] == [[], []]
 
 
 # --- any order -----------------------------------------------------------------------------

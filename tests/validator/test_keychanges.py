@@ -306,6 +306,30 @@ def test_a_thiefs_branch_below_the_named_head_is_not_trusted(
     assert [one.state for one in newest_of.values()].count("matched") == (0 if thief_first else 1)
 
 
+def test_a_named_head_that_comes_after_the_revocation_shows_the_branch(
+    room: Room, fleet: Fleet
+) -> None:
+    giver, receiver = fleet.device("a"), fleet.device("b")
+    gateway, rogue = Gateway(fleet), Gateway(fleet, "rogue")
+    giver.record(3)
+    thief = giver.clone()
+    handover(giver, receiver, "order-1")
+    thief.record(5)
+    gateway.take(*giver.segments(), *receiver.segments())
+    assert sent(room, gateway, 0, giver, receiver) == []
+    rogue.take(thief.segment(1))
+    assert sent(room, rogue, 0) == [(0, "fork")]
+    giver.record(2)
+    publish(room, revoke(giver, COMPROMISED, head_of(giver)))
+    room.settle()
+    # Nothing here says that the named head is on the branch of what was claimed.
+    assert room.states() == {"insufficient": 1}
+    gateway.take(giver.segment(2))
+    assert sent(room, gateway, 3) == []
+    room.settle()
+    assert room.states() == {"matched": 1}
+
+
 @pytest.mark.parametrize("when", ["beyond", "within", "heard first", "before it is revoked"])
 def test_a_compromised_old_key_makes_no_new_one_suspect(
     room: Room, fleet: Fleet, when: str

@@ -275,6 +275,26 @@ def test_a_profile_that_comes_later_makes_the_finding(room: Room, fleet: Fleet) 
     assert [one.finding.state for one in verdicts(room)] == ["insufficient", "matched"]
 
 
+def test_a_leafs_device_that_contradicts_itself_changes_what_relied_on_it(
+    room: Room, fleet: Fleet
+) -> None:
+    hashes, other = Gateway(fleet, "hashes"), Gateway(fleet, "other")
+    giver, receiver = _relying(fleet)
+    clone = giver.clone()
+    giver.record(1)
+    clone.uptime_ms += 500
+    clone.record(1)
+    hashes.take(giver.segment(elide=True), receiver.segment())
+    room.send(hashes.batch(devices=[giver, receiver]))
+    room.settle()
+    other.take(clone.segment(1))
+    assert room.send(other.batch()).refused == [(0, "fork")]
+    room.settle()
+    one, two = verdicts(room)
+    assert one.finding.inputs != two.finding.inputs
+    assert two.supersedes == one.digest
+
+
 def test_what_is_due_is_found_by_index_whatever_is_open(tmp_path: Path, fleet: Fleet) -> None:
     from tallystick.validator import reconciler
 
