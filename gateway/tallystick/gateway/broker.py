@@ -50,6 +50,7 @@ class Broker:
         self.dropped = 0  # messages without QoS for which there was no room
         self.down_dropped = 0
         self.replaced = 0  # clients that the watchdog gave up
+        self.lost = 0  # connections; somebody with our client id ends them again and again
         self.error = ""
 
     # --- life -------------------------------------------------------------------------------
@@ -153,6 +154,7 @@ class Broker:
         self._beat()
         self.connected = self.subscribed = False
         if not self._stopping:
+            self.lost += 1
             self.error = f"the connection was lost: {reason}"
             _log.warning("connection lost", reason=str(reason), client_id=self._config.client_id)
 

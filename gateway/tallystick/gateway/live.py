@@ -29,6 +29,7 @@ class GatewayLive:
             "not_taken": gateway.broker.dropped,
             "not_sent_down": gateway.broker.down_dropped + gateway.down.dropped,
             "clients_replaced": gateway.broker.replaced,
+            "connections_lost": gateway.broker.lost,
         }
 
     def capacity(self) -> Capacity:

@@ -79,6 +79,11 @@ def _process(look: Look) -> Iterator[Metric]:
         "Times that a hanging MQTT client was replaced.",
         process.clients_replaced,
     )
+    yield _counter(
+        "connections_lost",
+        "Connections to the broker that ended by themselves.",
+        process.connections_lost,
+    )
     refused = CounterMetricFamily(
         PREFIX + "refused",
         "What was refused at the doors, by reason (docs/protocol.md, 1.7).",

@@ -316,6 +316,7 @@ class Since:
             not_taken=state["not_taken"],
             not_sent_down=state["not_sent_down"],
             clients_replaced=state["clients_replaced"],
+            connections_lost=state["connections_lost"],
             clock_stepped_ms=self._stepped[0],
             clock_stepped_at_ms=self._stepped[1],
         )

@@ -238,7 +238,7 @@ const ends = (status) => listed(status.expiries.slice(0, 5).map((one) => [
 function here(status) {
   const { process, disk, totals } = status;
   return [facts([
-    ["broker", `${process.broker}, ${process.connected ? "connected" : "not connected"} since ${time(process.connected_since_ms)}`],
+    ["broker", `${process.broker}, ${process.connected ? "connected" : "not connected"} since ${time(process.connected_since_ms)}, lost ${count(process.connections_lost)} times`],
     ["store", `${bytes(disk.used_bytes)} of ${bytes(disk.allowed_bytes)} (${(100 * disk.used_bytes / disk.allowed_bytes).toFixed(1)} %)`],
     ["in custody", `${count(totals.records)} records in ${count(totals.segments)} segments of ${count(totals.devices)} devices`],
     ["parked", `${count(totals.parked_segments)} segments that came early, ${bytes(totals.parked_bytes)}`],
