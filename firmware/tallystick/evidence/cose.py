@@ -40,6 +40,9 @@ def _bad_header(what: str) -> Malformed:
 class Sign1:
     """A signed statement as received; nothing in it is verified until verify() returned."""
 
+    # Its own bytes, where they are those that a log's leaf is made of.
+    _leaf: bytes | None = None
+
     def __init__(
         self, protected: bytes, unprotected: "dict[int, Any]", payload: bytes | None, sig: bytes
     ) -> None:
@@ -84,7 +87,9 @@ class Sign1:
 
     def statement_bytes(self) -> bytes:
         """With the unprotected header emptied: what a log's leaf is made of (RFC 9943)."""
-        return encode(self.protected, self.payload, self.signature)
+        if self._leaf is None:
+            self._leaf = encode(self.protected, self.payload, self.signature)
+        return self._leaf
 
 
 def _read_headers(protected: bytes, unprotected: "dict[int, Any]") -> "dict[int, Any]":
@@ -135,7 +140,10 @@ def parse(data: bytes, bytes_max: int) -> Sign1:
         raise Malformed("bad-type", "a part of a COSE_Sign1 is of a wrong type")
     if len(signature) != SIGNATURE_SIZE:
         raise Malformed("bad-signature", "a signature must be 64 bytes")
-    return Sign1(protected, unprotected, payload, signature)
+    received = Sign1(protected, unprotected, payload, signature)
+    if not unprotected:
+        received._leaf = data
+    return received
 
 
 def to_be_signed(protected: bytes, payload: bytes) -> bytes:

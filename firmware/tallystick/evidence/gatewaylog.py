@@ -61,6 +61,7 @@ def leaf_of(segment: Segment) -> GatewayLeaf:
     """What a gateway logs of a segment; Unverified when its last checkpoint is of another log."""
     # Signatures and roots are not looked at here: whoever takes the segment has done so or will.
     last = checkpoints.parse(segment.stretches[-1].checkpoint)
+    segment.head = last
     if last.device != segment.device or last.epoch != segment.epoch:
         raise Unverified("wrong-device", "a segment's checkpoint is of another log")
     if last.size != segment.to:

@@ -71,8 +71,7 @@ class Custody:
         """Where a custody receipt is logged."""
         entry = self._logged.get(digest)
         if entry is None:
-            row = _ENTRY.rows(work.written(schema.custody), digest=digest).first()
-            if row is not None:
+            for row in _ENTRY.rows(work.written(schema.custody), digest=digest):
                 entry = int(row[0])
                 self._logged.put(digest, entry)
         return entry
@@ -130,7 +129,7 @@ class Custody:
                 entry=entry,
             )
             self._logged.put(verified.digest, entry)
-            _COME.rows(work.connection, digest=verified.digest)
+            _COME.run_all(work.connection, [{"digest": verified.digest}])
             return None
         return self._refused(work, reason)
 
@@ -143,5 +142,5 @@ class Custody:
     def _missing(work: Work, digest: bytes, device: bytes, reason: str) -> None:
         work.missing_custody.add(digest)
         table = schema.custody_missing
-        if _MISSING.rows(work.connection, digest=digest).first() is None:
+        if not _MISSING.rows(work.connection, digest=digest):
             work.insert(table, digest=digest, device=device, reason=reason)

@@ -50,10 +50,19 @@ class Prepared:
         self._statement = statement
         self._compiled: dict[str, _Compiled] = {}
 
-    def rows(self, connection: Connection, **values: object) -> Any:
-        """Run it with these bound values."""
+    def rows(self, connection: Connection, **values: object) -> list[Any]:
+        """What it reads with these bound values: tuples."""
         compiled = self._of(connection)
-        return connection.exec_driver_sql(compiled.text, compiled.given(values))
+        given = compiled.given(values)
+        try:
+            cursor = connection.connection.cursor()
+            cursor.execute(compiled.text, given)
+            found = list(cursor.fetchall())
+            cursor.close()
+        except connection.dialect.loaded_dbapi.Error:
+            # Once more, SQLAlchemy's way: it names the error, and lets a broken connection go.
+            found = list(connection.exec_driver_sql(compiled.text, given))
+        return found
 
     def run_all(self, connection: Connection, rows: Sequence[Row]) -> None:
         """Run it with each of these rows."""

@@ -33,8 +33,6 @@ from tallystick.validator.records import Placed, Records
 from tallystick.validator.taken import Bodies, Taken, record_indexes
 from tallystick.validator.work import Work
 
-_DECISION = b"\x87\x00"  # an array of seven, of kind 0
-
 
 class Segments:
     """Takes segments into device logs."""
@@ -292,13 +290,9 @@ class Segments:
         held = bodies.held
         if bodies.fresh is not None and not bodies.fresh:
             return
-        decisions = 0
         read: NodeReader | None = None
-        for at, leaf, item, nth in bodies.records():
-            # Decisions are opaque here, and most of what there is.
-            if item[:2] == _DECISION:
-                decisions += 1
-                continue
+        decisions, others = bodies.read()
+        for at, leaf, item, nth in others:
             path: list[bytes] = []
             salt = b""
             if item[1:2] == b"\x01":

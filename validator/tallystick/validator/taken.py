@@ -8,6 +8,8 @@ from tallystick.evidence.segment import Stretch, VerifiedSegment
 from tallystick.evidence.tree import Tree
 from tallystick.validator.devicelog import Held
 
+_DECISION = b"\x87\x00"  # an array of seven, of kind 0
+
 
 class Taken:
     """A verified segment and the tree that it was verified on."""
@@ -67,6 +69,24 @@ class Bodies:
                 if self.fresh is None or at in self.fresh:
                     yield at, leaf, item, nth
                 nth += 1
+
+    def read(self) -> "tuple[int, list[tuple[int, bytes, bytes, int]]]":
+        """How many are decisions, which stay opaque; every other one, as `records` gives it."""
+        items = self.held.stretch.items
+        if self.fresh is not None or self.held.stretch.elided:
+            found = list(self.records())
+            others = [one for one in found if one[2][:2] != _DECISION]
+            return len(found) - len(others), others
+        # Most stretches: all bodies are here, and nearly all of them are decisions.
+        places = [nth for nth, item in enumerate(items) if item[:2] != _DECISION]
+        leaves = self.held.leaves() if places else []
+        others = [
+            (at, leaf, item, nth)
+            for nth in places
+            for at, _, leaf in leaves[nth : nth + 1]
+            if isinstance(item := items[nth], bytes)
+        ]
+        return len(items) - len(others), others
 
     def salt(self, index: int, nth: int) -> bytes:
         """The salt of the record at an index, the nth record of its stretch."""
