@@ -13,7 +13,7 @@ FIRST ?= 0
 PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate check format bench clean .venv hardware
+.PHONY: help demo test simulate check format bench backlog clean .venv hardware
 
 help: ## List the targets
 	@grep -E '^[.a-z-]+:.*## ' Makefile | sed -E 's/^([.a-z-]+):.*## /\1\t/' \

@@ -62,6 +62,14 @@ class Circle:
         self._apply(self._files.look(self._now_s()) or self._files.plan)
         self._serve(self._wanted())
 
+    def configure(self, config: Config, *, roots_changed: bool) -> None:
+        """The file was read again: whom it names by hand is served as configured."""
+        self._config = config
+        if roots_changed:
+            self._configured = dict(config.roots)
+            self._files.configure(self._configured)
+            self._apply(self._files.plan)
+
     def _now_s(self) -> int:
         return self._clock() // 1000
 

@@ -53,7 +53,7 @@ import msgspec
 from tallystick.evidence import root
 from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.keys import PublicKey
-from tallystick.gateway import joinconfig, limits, pageconfig, validatorconfig
+from tallystick.gateway import configlines, joinconfig, limits, pageconfig, validatorconfig
 from tallystick.gateway import retention as retentions
 from tallystick.gateway.validatorconfig import (
     Send,
@@ -66,7 +66,6 @@ _ISS = re.compile(r"[a-z0-9.-]{1,20}")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{1,32}(/[A-Za-z0-9._-]{1,32}){0,7}")
 _ROOT_LINE = re.compile(r"[a-z0-9.-]{1,20}\+[A-Za-z0-9_-]+")
-_UNKNOWN = re.compile(r"unknown field `([^`]+)`")
 
 
 class _Struct(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -185,26 +184,17 @@ def load(path: Path) -> Config:
     try:
         raw = msgspec.toml.decode(data, type=_File)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        message = f"{path}: {error}{_line_hint(data, str(error))}"
+        message = f"{path}: {error}{configlines.hint(data, str(error))}"
         raise Malformed("bad-value", message) from error
     try:
         return _resolve(raw, path.resolve())
     except TallyError as error:
-        raise Malformed(error.reason, f"{path}: {error.message}") from error
+        hint = configlines.hint(data, error.message)
+        raise Malformed(error.reason, f"{path}: {error.message}{hint}") from error
     except OSError as error:
-        raise Malformed("bad-value", f"{path}: {error.filename}: {error.strerror}") from error
-
-
-def _line_hint(data: bytes, message: str) -> str:
-    # msgspec names the key of an unknown setting and not its line.
-    match = _UNKNOWN.search(message)
-    if match is None:
-        return ""
-    wanted = re.compile(rf'\s*(\[+\s*)?"?{re.escape(match[1])}"?\s*[\]=.]')
-    for number, line in enumerate(data.decode().splitlines(), 1):
-        if wanted.match(line):
-            return f" (line {number})"
-    return ""
+        hint = configlines.of_text(data, Path(str(error.filename)).name)
+        message = f"{path}: {error.filename}: {error.strerror}{hint}"
+        raise Malformed("bad-value", message) from error
 
 
 def _resolve(raw: _File, path: Path) -> Config:

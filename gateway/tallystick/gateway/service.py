@@ -26,6 +26,7 @@ from tallystick.gateway.ingest import Ingest
 from tallystick.gateway.links import Links
 from tallystick.gateway.peers import Peer
 from tallystick.gateway.pruning import Pruner
+from tallystick.gateway.reloading import Reloading
 from tallystick.gateway.serialhub import SerialHub
 from tallystick.gateway.signing import Signing
 from tallystick.gateway.store import Store, meta, set_meta
@@ -50,6 +51,7 @@ class Gateway:
 
     def __init__(self, config: Config) -> None:
         # Its roots are live: imported peers add to them while it runs (circle.py).
+        self.reloading = Reloading(config, self._reconfigure)
         config = replace(config, roots=dict(config.roots))
         self.config = config
         self._stop = threading.Event()
@@ -64,7 +66,7 @@ class Gateway:
             self.broker = Broker(config.broker, self.inbox)
             self.serial = SerialHub(config.serial, config.broker.prefix, self.inbox)
             self.scrubber = Scrubber(self.store, self.down.put, self._stop, config.roots)
-            self._configured = [self._way(peer, self._stop) for peer in peers]
+            self._configured = [self._way(peer, threading.Event()) for peer in peers]
             self.worker = Worker(
                 self.store,
                 self._core,
@@ -176,6 +178,27 @@ class Gateway:
                     f"{self.store.path} belongs to another gateway; give this one its own store",
                 )
 
+    def _reconfigure(self, config: Config, peers: list[Peer], changed: set[str]) -> None:
+        # The live dictionary of roots stays the one that everybody holds.
+        self.config = replace(config, roots=self.config.roots)
+        self.worker.gauge.bytes_max = config.store_bytes_max
+        self.pruner.retention = config.retention
+        self.circle.configure(config, roots_changed="roots" in changed)
+        keep = not changed & {"retry_s_max", "verdicts_poll_s"}
+        kept = [way for way in self._configured if keep and way.peer in peers]
+        gone = [way for way in self._configured if way not in kept]
+        for way in gone:
+            way.stop()
+        until_s = time.monotonic() + limits.STOP_S_MAX
+        for thread in [thread for way in gone for thread in way.threads]:
+            thread.join(max(0.0, until_s - time.monotonic()))
+        self._configured = kept
+        known = [way.peer for way in kept]
+        for peer in [peer for peer in peers if peer not in known]:
+            way = self._way(peer, threading.Event())
+            self._configured = [*self._configured, way]
+            way.start()
+
     def _wake(self) -> None:
         for way in self.ways:
             way.wake()
@@ -214,14 +237,23 @@ class Gateway:
             validators=[part.name for part in self.forwarders],
         )
 
-    def watch(self, stop: threading.Event, alive: Callable[[], None] = _nothing) -> None:
+    def watch(
+        self,
+        stop: threading.Event,
+        alive: Callable[[], None] = _nothing,
+        reload: threading.Event | None = None,
+    ) -> None:
         """Watch until `stop`: the client's life, the enrolments folder, the threads.
 
-        `alive` is called each second while everything that must run runs.
+        `alive` is called each second while everything that must run runs. Whenever `reload` is
+        set the configuration is read again.
         """
         read_s = time.monotonic()
         while not stop.wait(limits.WATCHDOG_TICK_S):
             self.broker.watch()
+            if reload is not None and reload.is_set():
+                reload.clear()
+                self.reloading.turn()
             self.circle.turn()
             self._tell()
             for forwarder in self.forwarders:
@@ -271,6 +303,7 @@ class Gateway:
             "not_taken": self.broker.dropped,
             "not_sent_down": self.broker.down_dropped + self.down.dropped,
             "clients_replaced": self.broker.replaced,
+            "reload_error": self.reloading.error,
         }
         if self.config.serial:
             state["serial"] = self.serial.state()
@@ -325,16 +358,18 @@ def run(
     stop: threading.Event,
     ready: Callable[[Gateway], None] = lambda _: None,
     alive: Callable[[], None] = _nothing,
+    reload: threading.Event | None = None,
 ) -> None:
     """Run a gateway until `stop` is set; a TallyError when it cannot start or must not go on.
 
     Several may run in one process, each with its own configuration and store. `ready` is called
-    when it has started, `alive` each second while everything that must run runs.
+    when it has started, `alive` each second while everything that must run runs. Whenever `reload`
+    is set, by SIGHUP say, the configuration is read again.
     """
     gateway = Gateway(config)
     try:
         gateway.start()
         ready(gateway)
-        gateway.watch(stop, alive)
+        gateway.watch(stop, alive, reload)
     finally:
         gateway.stop()

@@ -32,6 +32,11 @@ class PeersFolder:
         self.plan = Plan({}, {})
         self.wrong: dict[str, str] = {}
 
+    def configure(self, configured: Mapping[str, PublicKey]) -> None:
+        """Other roots are configured now; what the folder says is decided anew at the next look."""
+        self._decider = Decider(configured)
+        self._applied = {}
+
     def restore(self, rows: Mapping[str, bytes]) -> None:
         """At the start: the files that the store says were in force, by peer's name."""
         files = {name: peerfile.parse(data).verify() for name, data in rows.items()}

@@ -38,3 +38,10 @@ def until_signalled() -> threading.Event:
     signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGTERM, end)
     return stop
+
+
+def on_hangup() -> threading.Event:
+    """An event that SIGHUP sets each time: read the configuration again."""
+    reload = threading.Event()
+    signal.signal(signal.SIGHUP, lambda _number, _frame: reload.set())
+    return reload

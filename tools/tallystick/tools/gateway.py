@@ -14,7 +14,7 @@ from tallystick.gateway import check as checks
 from tallystick.gateway import config as configs
 from tallystick.gateway import logs, service
 from tallystick.gateway import status as statuses
-from tallystick.tools._interrupt import until_signalled
+from tallystick.tools._interrupt import on_hangup, until_signalled
 from tallystick.tools._notify import Notifier
 from tallystick.tools._screen import screen
 from tallystick.tools.brokerfiles.cli import broker_config
@@ -51,7 +51,10 @@ Example:
 )
 @CONFIG
 def run(path: Path) -> None:
-    """Take devices' records into custody and forward them, until Ctrl-C or SIGTERM."""
+    """Take devices' records into custody and forward them, until Ctrl-C or SIGTERM.
+
+    SIGHUP reads the file again: what can change without a restart changes, or nothing does.
+    """
     config = configs.load(path)
     logs.configure()
     stop = until_signalled()
@@ -62,7 +65,7 @@ def run(path: Path) -> None:
         manager.ready(f"gateway {config.name}{page}")
 
     try:
-        service.run(config, stop, ready, manager.alive)
+        service.run(config, stop, ready, manager.alive, on_hangup())
     finally:
         manager.stopping()
 
@@ -176,6 +179,8 @@ def _process(console: Console, state: dict[str, Any]) -> None:
     console.print(link if state["running"] else "stopped")
     if state["error"]:
         console.print(f"[red]{plain(state['error'])}[/]")
+    if state.get("reload_error"):
+        console.print(f"[red]the file on disk is not in force: {plain(state['reload_error'])}[/]")
     for name, says in (
         ("not_taken", "messages without QoS 1 found no room and were not taken"),
         ("not_sent_down", "messages to devices found no room and were not sent"),
