@@ -145,6 +145,11 @@ class Worker:
         self._credentials.append(statements)
         self._inbox.wake()
 
+    def give_all(self) -> None:
+        """Sign and hand over every custody receipt that is owed."""
+        while self._receipts.due:
+            self._give_receipts()
+
     def forget_identities(self) -> None:
         """Accepted roots changed: identities are verified anew, from the next turn on."""
         self._forget.set()

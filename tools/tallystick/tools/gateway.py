@@ -19,6 +19,7 @@ from tallystick.tools._notify import Notifier
 from tallystick.tools._screen import screen
 from tallystick.tools.brokerfiles.cli import broker_config
 from tallystick.tools.gateway_common import CONFIG, JSON, plain, when
+from tallystick.tools.gateway_import import import_
 from tallystick.tools.gateway_quarantine import quarantine
 
 WAIT_S_MAX = 600.0
@@ -40,6 +41,7 @@ def gateway() -> None:
 
 gateway.add_command(broker_config)
 gateway.add_command(quarantine)
+gateway.add_command(import_)
 
 
 @gateway.command(

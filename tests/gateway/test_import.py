@@ -1,0 +1,163 @@
+"""`tally gateway import`: pulled journals by the same path as over a broker."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from support.devices import Device, Fleet
+from support.site import Site
+from tallystick.evidence import cbor, custody
+from tallystick.evidence.errors import CouldNotCheck, Malformed
+from tallystick.gateway import importing, limits
+from tallystick.gateway.store import Store, StoreBusy
+from tallystick.tools.gateway import gateway
+
+ACME, OTHER = Fleet("acme"), Fleet("borealis")
+
+
+class House:
+    def __init__(self, folder: Path) -> None:
+        self.site = Site(folder / "site", ACME, 1)
+        self.folder = folder
+        self.store = folder / "site" / "gateway.sqlite"
+
+    def pulled(self, robot: Device, name: str = "robot-1") -> Path:
+        """A folder as `tally device pull` writes it."""
+        folder = self.folder / name
+        (folder / "segments").mkdir(parents=True, exist_ok=True)
+        (folder / "credential.cbor").write_bytes(cbor.encode(list(robot.credential)))
+        for n, data in enumerate(robot.segments(), 1):
+            (folder / "segments" / f"{robot.epoch.hex()}-{n}.segment").write_bytes(data)
+        return folder
+
+    def run(self, *sources: Path) -> Result:
+        arguments = [*map(str, sources), "--config", str(self.site.path), "--json"]
+        shown = CliRunner().invoke(gateway, ["import", *arguments])
+        if shown.exception is not None and not isinstance(shown.exception, SystemExit):
+            raise shown.exception
+        return shown
+
+    def ranges(self) -> list[tuple[int, int]]:
+        store = Store(self.store)
+        with store.write() as connection:
+            found = connection.execute("SELECT first, until FROM segments ORDER BY at").fetchall()
+        store.close()
+        return found
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+def robot_of(count: int, fleet: Fleet = ACME, name: str = "robot-1") -> Device:
+    robot = fleet.device(name)
+    for _ in range(count):
+        robot.record(4)
+    return robot
+
+
+def test_a_pulled_journal_is_taken_and_receipted(house: House) -> None:
+    robot = robot_of(12)
+    later = robot.new_epoch(b"epoch--2")
+    later.record(3)
+    folder = house.pulled(robot)
+    house.pulled(later)
+    shown = house.run(folder)
+    assert shown.exit_code == 0
+    found = json.loads(shown.output)
+    assert (found["segments"], found["refused"], found["receipts"]) == (13, {}, 2)
+    receipts = [
+        custody.parse(path.read_bytes()).verify(house.site.key)
+        for path in sorted((folder / "custody").iterdir())
+    ]
+    assert {(receipt.epoch, receipt.to) for receipt in receipts} == {
+        (robot.epoch, robot.size),
+        (later.epoch, later.size),
+    }
+    # Again: known, and nothing twice.
+    assert json.loads(house.run(folder).output)["segments"] == 0
+    assert len(house.ranges()) == 13
+    # What came since is taken; so is a single file of a device that is known now.
+    robot.record(2)
+    file = house.folder / "one.segment"
+    file.write_bytes(robot.segments()[-1])
+    assert json.loads(house.run(file).output)["segments"] == 1
+
+
+def test_what_is_wrong_is_refused_and_the_rest_taken(house: House) -> None:
+    robot, stranger = robot_of(3), robot_of(2, OTHER, "robot-b")
+    folder = house.pulled(robot)
+    file = folder / "segments" / f"{robot.epoch.hex()}-3.segment"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    shown = house.run(folder, house.pulled(stranger, "robot-b"))
+    assert shown.exit_code == 1
+    found = json.loads(shown.output.splitlines()[-1])
+    assert found["segments"] == 2
+    assert found["refused"] == {"bad-signature": 1, "not-enrolled": 1, "unknown-device": 2}
+    table = CliRunner().invoke(gateway, ["import", str(folder), "--config", str(house.site.path)])
+    assert "1 refused: bad-signature" in table.output
+    assert "2 were known" in table.output
+
+
+def test_a_running_gateway_and_a_foreign_store_are_left_alone(house: House) -> None:
+    folder = house.pulled(robot_of(2))
+    running = Store(house.store)
+    with pytest.raises(StoreBusy):
+        house.run(folder)
+    with running.write() as connection:
+        connection.execute("INSERT INTO meta VALUES ('gateway', zeroblob(32))")
+    running.close()
+    with pytest.raises(CouldNotCheck, match="another gateway"):
+        house.run(folder)
+    assert house.ranges() == []
+
+
+def test_a_store_without_room_takes_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = house.pulled(robot_of(2))
+    # As if the disk had nothing left.
+    monkeypatch.setattr(limits, "DISK_RESERVE_BYTES", 1 << 62)
+    with pytest.raises(CouldNotCheck, match="no room"):
+        house.run(folder)
+    assert house.ranges() == []
+    assert not (folder / "custody").exists()
+
+
+def test_it_repairs_what_is_damaged(house: House) -> None:
+    robot = robot_of(4)
+    folder = house.pulled(robot)
+    house.run(folder)
+    store = Store(house.store)
+    with store.write() as connection:
+        connection.execute("UPDATE segments SET data = zeroblob(400) WHERE at = 2")
+        connection.execute("INSERT INTO damaged (at, found_ms) VALUES (2, 1)")
+    store.close()
+    assert json.loads(house.run(folder).output)["repaired"] == 1
+    store = Store(house.store)
+    with store.write() as connection:
+        (data,) = connection.execute("SELECT data FROM segments WHERE at = 2").fetchone()
+    store.close()
+    assert data == robot.segments()[2]
+
+
+def test_folders_that_are_none(house: House) -> None:
+    robot = robot_of(1)
+    folder = house.pulled(robot)
+    for file in (folder / "segments").iterdir():
+        file.rename(file.with_name("x-y.segment"))
+    with pytest.raises(Malformed, match="not a file of"):
+        house.run(folder)
+    (folder / "segments" / "x-y.segment").unlink()
+    with pytest.raises(Malformed, match="nothing was pulled"):
+        house.run(folder)
+
+
+def test_the_source_is_any_iterator(house: House) -> None:
+    robot = robot_of(3)
+    pairs = ((robot.id, data) for data in [robot.hello(), *robot.segments()])
+    done = importing.take_in(house.site.config, pairs)
+    assert (done.messages, done.segments) == (4, 3)
