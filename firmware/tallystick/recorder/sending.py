@@ -205,10 +205,11 @@ class Sender:
         edge = None
         if (
             stretch.first
-            and stretch.at == 0
+            and (stretch.at == 0 or stretch.count)
             and stretch.first == freeing.first_index(journal, ledger.log.epoch)
         ):
-            # The oldest index that is here: who asks for it may have no history.
+            # The oldest index that is here: who asks for it may have no history. Where a repeated
+            # head stands before it, that one was handed over and does not come again.
             ordinal, payload, old_signature, hashes = yield from stretches.read_edge(
                 journal, stretch.number
             )
