@@ -7,13 +7,14 @@ BIN := $(VENV)/bin
 # that take longest begin (tests/support/scheduling.py).
 TEST_WORKERS ?= auto
 TEST_ARGS ?=
+RELEASE_ARGS ?=
 # Of `make simulate`.
 SEEDS ?= 10000
 FIRST ?= 0
 PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate check format bench backlog clean .venv hardware
+.PHONY: help demo test simulate check format bench backlog release clean .venv hardware
 
 help: ## List the targets
 	@grep -E '^[.a-z-]+:.*## ' Makefile | sed -E 's/^([.a-z-]+):.*## /\1\t/' \
@@ -46,6 +47,9 @@ bench: hardware ## Measure against the peers, side by side in one run
 backlog: .venv ## Fill a gateway with a million segments under 128 MB, and drain it
 	@PYTHONPATH=firmware:gateway:hw:validator:tools:tests $(BIN)/python tests/gateway/backlog.py \
 	  $${TMPDIR:-/tmp}/tally-backlog 1000000 128
+
+release: .venv ## Build wheel, sdist and SBOM into dist/, and ask for known weaknesses
+	@$(BIN)/python scripts/release $(RELEASE_ARGS)
 
 clean: ## Remove what the other targets made
 	@rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

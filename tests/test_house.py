@@ -280,7 +280,12 @@ def test_wheel_holds_all_portions_and_nothing_else(wheel: Path) -> None:
         assert f"tallystick/{package}/py.typed" in names
     boards = {path.name for path in (TOP / "hw/tallystick/hw/boards").glob("*.toml")}
     assert boards and {f"tallystick/hw/boards/{name}" for name in boards} <= set(names)
+    pages = [path for top in ("gateway", "validator") for path in (TOP / top).rglob("web/*")]
+    assert len(pages) >= 9
+    for path in pages:
+        assert path.relative_to(TOP / path.relative_to(TOP).parts[0]).as_posix() in names
     assert "tallystick/__init__.py" not in names
+    assert any(name.endswith("uPlot.LICENSE") for name in names if ".dist-info/" in name)
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
