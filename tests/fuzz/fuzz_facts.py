@@ -6,7 +6,7 @@ from support import examples as ex
 from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.validator import ahead
 
-SEEDS = (ex.the_batch(), bytes(64))
+SEEDS = (ex.the_batch(), ahead.pack([bytes(32), bytes(31) + b"x"]))
 _KEYS = [one.public_key() for one in (ex.GATEWAY, ex.GIVER)]
 
 

@@ -4,13 +4,10 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx2
 import pytest
 import sqlalchemy as sa
 import zstandard
@@ -19,7 +16,7 @@ from structlog.testing import capture_logs
 from support.crew import S_MAX, Crew, same_keys, until
 from support.devices import Fleet
 from support.keychanges import revoke
-from support.validating import Gateway, Room, compress, handover, load
+from support.validating import Gateway, Room, compress, handover
 from tallystick.evidence import batchanswer, keychange
 from tallystick.evidence.errors import TallyError
 from tallystick.tools.postgres import Postgres
@@ -27,9 +24,7 @@ from tallystick.validator import steps
 from tallystick.validator._postgresql import for_worker
 from tallystick.validator.ingestduty import IngestDuty
 from tallystick.validator.lanes import STRANGERS
-from tallystick.validator.place import Server
 from tallystick.validator.sequencer import Sequencer
-from tallystick.validator.service import Service
 from tallystick.validator.workers import Worker
 
 HERE = Path(__file__).parent
@@ -118,6 +113,25 @@ def test_the_log_and_the_answers_are_those_of_one_process(
     # A batch that is sent again: its answer, and nothing else happens.
     assert crew.answers(batches[:3]) == answers[:3]
     assert entries(crew.sequencer) == logged
+    assert alone(tmp_path, [fleet, Fleet("borealis")], batches) == (answers, logged)
+
+
+def test_a_worker_of_another_version_is_not_believed(
+    crew: Crew, tmp_path: Path, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of an upgrade: what it called good is verified again."""
+    batches = story(fleet)
+    futures = crew.hand_in(batches)
+    with monkeypatch.context() as patch:
+        patch.setattr("tallystick.validator.ahead.PROGRAM", bytes(32))
+        while crew.worker.turn():
+            pass
+    until(lambda: crew.inbox.told().looked_at == 3, "not collected")
+    for _ in futures:
+        crew.sequencer.turn(0)
+    answers: list[object] = [future.result(0) for future in futures]
+    assert (crew.inbox.told().used, crew.inbox.told().too_late) == (0, 3)
+    logged = entries(crew.sequencer)
     assert alone(tmp_path, [fleet, Fleet("borealis")], batches) == (answers, logged)
 
 
@@ -347,50 +361,3 @@ def stopping(crew: Crew, point: str, how: signal.Signals) -> Iterator["subproces
     finally:
         running.kill()
         running.wait(S_MAX)
-
-
-def test_a_service_says_who_looks_ahead(tmp_path: Path, fleet: Fleet, postgres: Postgres) -> None:
-    """By HTTP: gateways that send at the same time, a worker, and the status."""
-    url = postgres.database()
-    config = load(tmp_path / "validator", [fleet], store=f'"{url}"')
-    service = Service(config)
-    assert isinstance(config.store, Server)
-    stop = threading.Event()
-    worker = threading.Thread(target=Worker(config.store, [IngestDuty()], stop).run)
-    try:
-        base = service.start()
-        worker.start()
-        until(lambda: ahead_of(base)["workers"] == 1, "no worker is seen")
-        assert not ahead_of(base)["waiting"]
-        batches = []
-        for n in range(6):
-            device, gateway = fleet.device(f"d{n}"), Gateway(fleet, f"gateway-{n}")
-            device.record(30)
-            gateway.take(device.segment())
-            batches.append(compress(gateway.batch(devices=[device])))
-        inbox = service.sequencer.inbox
-        assert inbox is not None
-        until(lambda: sent(base, batches) and inbox.told().used > 0, "never used")
-        assert ahead_of(base)["used"] > 0
-    finally:
-        stop.set()
-        worker.join(S_MAX)
-        service.stop()
-
-
-def ahead_of(base: str) -> dict[str, int]:
-    found: dict[str, int] = httpx2.get(f"{base}/v1/status", timeout=S_MAX).json()["ahead"]
-    return found
-
-
-def sent(base: str, batches: list[bytes]) -> bool:
-    """All of them at once, each answered."""
-    headers = {"content-type": "application/cbor", "content-encoding": "zstd"}
-
-    def send(data: bytes) -> int:
-        answer = httpx2.post(f"{base}/v1/batches", content=data, headers=headers, timeout=S_MAX)
-        return answer.status_code
-
-    with ThreadPoolExecutor(len(batches)) as pool:
-        assert list(pool.map(send, batches)) == [200] * len(batches)
-    return True

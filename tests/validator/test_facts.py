@@ -126,6 +126,7 @@ def test_all_that_is_signed_in_a_batch_is_looked_at(room: Room, fleet: Fleet) ->
 def test_facts_that_are_none_are_refused() -> None:
     facts = [bytes([n]) * 32 for n in range(3)]
     assert ahead.unpack(ahead.pack(facts)) == frozenset(facts)
-    for bad in (b"x", bytes(33), bytes(32 * (limits.AHEAD_FACTS_MAX + 1))):
+    good = ahead.pack(facts)
+    for bad in (b"", good + b"x", good + bytes(32 * limits.AHEAD_FACTS_MAX), b"x" + good[1:]):
         with pytest.raises(Malformed):
             ahead.unpack(bad)

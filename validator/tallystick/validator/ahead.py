@@ -8,6 +8,7 @@ nothing else, and a bad signature is always refused by the writer.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import version
 
 from tallystick.evidence import (
     accepted,
@@ -22,17 +23,20 @@ from tallystick.evidence import (
     segment,
 )
 from tallystick.evidence.batch import Batch
+from tallystick.evidence.digest import sha256
 from tallystick.evidence.errors import Malformed, TallyError, Unverified
 from tallystick.evidence.keys import PublicKey
 from tallystick.evidence.kinds import ACCEPTED_HALF
 from tallystick.evidence.statement import Statement
 from tallystick.evidence.vouched import FACT_SIZE, fact
-from tallystick.validator import body
+from tallystick.validator import body, schema
 from tallystick.validator.limits import AHEAD_FACTS_MAX, KEYS_PER_HINT_MAX
 
 # What the store knows of keys: by hint, whoever's they are.
 Keys = Callable[[Iterable[bytes]], Iterable[PublicKey]]
 _ACCEPTED = bytes([ACCEPTED_HALF])
+# In the middle of an upgrade: what a worker of before still calls good is looked at once more.
+PROGRAM = sha256(f"tallystick {version('tallystick')}, store {schema.VERSION}".encode())
 
 
 def prepare(compressed: bytes, keys: Keys) -> list[bytes]:
@@ -126,12 +130,15 @@ def keys_of(statements: list[bytes]) -> list[PublicKey]:
 
 
 def pack(facts: Iterable[bytes]) -> bytes:
-    """As they are handed over."""
-    return b"".join(facts)
+    """As they are handed over, behind the name of the program that found them."""
+    return b"".join((PROGRAM, *facts))
 
 
 def unpack(data: bytes) -> frozenset[bytes]:
-    """The facts that were handed over; Malformed where they are none."""
-    if len(data) % FACT_SIZE or len(data) > FACT_SIZE * AHEAD_FACTS_MAX:
+    """The facts that were handed over; Malformed where they are none, or another program's."""
+    begin = len(PROGRAM)
+    if data[:begin] != PROGRAM:
+        raise Malformed("bad-value", "facts: another program than this one found them")
+    if (len(data) - begin) % FACT_SIZE or len(data) - begin > FACT_SIZE * AHEAD_FACTS_MAX:
         raise Malformed("bad-value", "facts: each is 32 bytes, and there are not so many")
-    return frozenset(data[at : at + FACT_SIZE] for at in range(0, len(data), FACT_SIZE))
+    return frozenset(data[at : at + FACT_SIZE] for at in range(begin, len(data), FACT_SIZE))

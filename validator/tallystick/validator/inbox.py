@@ -124,13 +124,13 @@ class Inbox:
         """The facts as far as they are known now: its turn has come."""
         with self._woken:
             self._turn = max(self._turn, copy.turn)
-            facts = copy.facts
+            facts = None if copy.facts is None else _unpacked(copy.facts)
             if facts is None:
                 self._missed += 1
             else:
                 self._used += 1
         self.drop(copy)
-        return NOTHING if facts is None else _unpacked(facts)
+        return facts or NOTHING
 
     def drop(self, copy: Copy) -> None:
         """It waits no more: answered, refused, or nobody wants the answer."""
@@ -210,9 +210,9 @@ def _row(copy: Copy) -> dict[str, object]:
     return {"number": copy.number, "turn": copy.turn, "batch": copy.compressed, "facts": None}
 
 
-def _unpacked(facts: bytes) -> frozenset[bytes]:
+def _unpacked(facts: bytes) -> frozenset[bytes] | None:
     try:
         return ahead.unpack(facts)
     except Malformed:
-        # None of ours wrote it: the writer does without.
-        return NOTHING
+        # None of ours found them, or one of another version: the writer does without.
+        return None
