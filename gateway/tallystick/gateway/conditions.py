@@ -115,7 +115,8 @@ def _broker_away(now: Snapshot, limit: Thresholds) -> Condition | None:
 
 
 def _device_forked(now: Snapshot, _limit: Thresholds) -> Condition | None:
-    found = [one for one in now.devices if one.suspect is not None]
+    # Of a key that is revoked everybody knows; then nothing is left to do.
+    found = [one for one in now.devices if one.suspect is not None and one.status == "active"]
     if not found:
         return None
     return Condition(

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 from msgspec.structs import asdict, replace
 
-from tallystick.evidence.errors import TallyError
+from tallystick.evidence.errors import CouldNotCheck, TallyError
 from tallystick.evidence.keys import device_text
 from tallystick.gateway import conditions, expiries, pagelimits, pagereads
 from tallystick.gateway.capacity import Capacity
@@ -118,7 +118,7 @@ class Watch:
             self._wanted.clear()
             begin_s = time.monotonic()
             try:
-                self.look(time.time_ns() // 1_000_000, begin_s)
+                self.look(time.time_ns() // 1_000_000, _awake_s())
             except (TallyError, sqlite3.Error, OSError) as error:
                 _log.warning("the page cannot be brought up to date", error=str(error))
             except Exception:  # noqa: BLE001 - a defect of the page must not end the gateway
@@ -145,8 +145,11 @@ class Watch:
     # --- one look ----------------------------------------------------------------------------
 
     def look(self, now_ms: int, mono_s: float) -> Look:
-        """Look now; one thread's."""
-        snapshot = self._snapshot(now_ms, mono_s)
+        """Look now; one thread's. mono_s: seconds that no clock setting moves."""
+        try:
+            snapshot = self._snapshot(now_ms, mono_s)
+        except (TallyError, sqlite3.Error, OSError) as error:
+            snapshot = self._blind(now_ms, mono_s, str(error))
         found = self._dated(conditions.holding(snapshot, self._thresholds), now_ms)
         sample = self._sample(snapshot, mono_s)
         shown = {name: value for name, value in asdict(snapshot).items() if name != "devices"}
@@ -215,6 +218,19 @@ class Watch:
             quarantine=quarantine,
             refused=refused,
         )
+
+    def _blind(self, now_ms: int, mono_s: float, error: str) -> Snapshot:
+        # What cannot be read must not look well: all else is as it was, and the sentence says so.
+        with self._turn:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+        if self.newest is None:
+            raise CouldNotCheck("store-full", error)
+        state = self.live.state()
+        state["store_error"] = state["store_error"] or f"it cannot be read: {error}"
+        process = self._process.of(state, now_ms, mono_s, str(self._config.broker))
+        return replace(self.newest.snapshot, time_ms=now_ms, process=process)
 
     def _reader(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -329,6 +345,12 @@ class Since:
         self._drift_ms = drift_ms
         if abs(step_ms) >= CLOCK_STEP_MS_MIN:
             self._stepped = (step_ms, now_ms)
+
+
+def _awake_s() -> float:
+    # Unlike the monotonic clock it goes on while the machine sleeps, which sets no clock.
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return time.clock_gettime(clock)
 
 
 def _called(conflicts: list[Conflict], rows: list[Device]) -> list[Conflict]:

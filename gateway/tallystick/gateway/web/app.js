@@ -383,6 +383,9 @@ async function listen() {
         rest += value;
         const parts = rest.split("\n\n");
         rest = parts.pop();
+        // The gateway speaks at least every 15 s; without a status it sees nothing new itself.
+        const told = parts.some((one) => one.includes("data: ")) ? "live" : "live, and nothing new is known";
+        if (parts.length) say(told);
         const data = parts.map((one) => one.split("\n").find((line) => line.startsWith("data: "))).filter(Boolean).pop();
         if (data) heard(JSON.parse(data.slice(6)));
       }
