@@ -61,7 +61,7 @@ def texts(picture: Path) -> str:
 def test_every_claim_that_is_sent_finds_its_counterpart(fleet: Fleet) -> None:
     members = [fleet.enrol("device", f"device-{at}") for at in range(4)]
     pairs = handovers.pairs(fleet, members)
-    made = handovers.logs(pairs, 1_024, 64, 2)
+    made = handovers.logs(pairs, 1_024, 64, 32)
     assert len(made) == 1_024 // 64
     gateway = handovers.Gateway(fleet, fleet.enrol("gateway", "gateway"))
     batches = [gateway.hello(members), *gateway.batches(made)]
@@ -83,12 +83,12 @@ def test_every_claim_that_is_sent_finds_its_counterpart(fleet: Fleet) -> None:
 def test_segments_verify_and_count_their_claims(fleet: Fleet) -> None:
     members = [fleet.enrol("device", f"device-{at}") for at in range(2)]
     (pair,) = handovers.pairs(fleet, members)
-    handovers.logs([pair], 512, 64, 3)
+    handovers.logs([pair], 512, 64, 16)
     for load in (pair.giver, pair.receiver):
         tree = Tree()
         for nth, data in enumerate(load.segments, 1):
             verified = verify_segment(segment.parse(data), load.member.identity, tree)
-            assert verified.checkpoint.claims == 3 * nth
+            assert verified.checkpoint.claims == 4 * nth
             tree = verified.tree
 
 
@@ -104,7 +104,7 @@ def test_a_missing_or_refused_segment_is_no_result() -> None:
 def test_an_answer_with_another_validators_receipts_is_no_result(fleet: Fleet) -> None:
     members = [fleet.enrol("device", f"device-{at}") for at in range(2)]
     pairs = handovers.pairs(fleet, members)
-    made = handovers.logs(pairs, 128, 64, 1)
+    made = handovers.logs(pairs, 128, 64, 64)
     gateway = handovers.Gateway(fleet, fleet.enrol("gateway", "gateway"))
     batches = [gateway.hello(members), *gateway.batches(made)]
     notary = Notary(fleet, "notary")

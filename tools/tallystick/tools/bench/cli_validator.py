@@ -78,6 +78,14 @@ Examples:
     show_default=True,
     help="Worker processes of our validator, on PostgreSQL.",
 )
+@click.option(
+    "--claim-every",
+    type=click.IntRange(1, 65_536),
+    default=validate_bench.CLAIM_EVERY,
+    show_default=True,
+    metavar="N",
+    help="One of N records is a claim; the others are decisions.",
+)
 @_STORE
 @_PICTURE
 @_JSON
@@ -88,6 +96,7 @@ def validate(
     rounds: int,
     seconds: float,
     workers: int,
+    claim_every: int,
     stores: tuple[str, ...],
     picture: Path | None,
     as_json: bool,
@@ -102,7 +111,9 @@ def validate(
     Then the validator's writer runs alone and is sampled every millisecond: `shares` says what its
     time goes to.
     """
-    settings = validate_bench.Settings(records, devices, seconds, rounds, stores, workers)
+    settings = validate_bench.Settings(
+        records, devices, seconds, rounds, stores, workers, claim_every
+    )
     with progress(validate_bench.steps(settings)) as advance:
         result = validate_bench.run(settings, advance)
     if picture is not None:

@@ -72,8 +72,10 @@ class Pair:
         """One task of this pair."""
         return f"{self.giver.member.label}-{number}"
 
-    def extend(self, records: int, claims: int) -> None:
-        """Both seal a stretch of so many records, the last of which are claims."""
+    def extend(self, records: int, claim_every: int) -> None:
+        """Both seal a stretch of so many records; one of `claim_every` is a claim."""
+        first = self.giver.tree.size
+        claims = (first + records) // claim_every - first // claim_every
         tasks = self.tasks(claims)
         decisions = _decisions(self.giver.tree.size, records - claims)
         for load, side in ((self.giver, GIVER), (self.receiver, RECEIVER)):
@@ -92,15 +94,15 @@ def pairs(fleet: Fleet, members: Sequence[Member]) -> list[Pair]:
     return [Pair(loads[at], loads[at + 1]) for at in range(0, len(loads) - 1, 2)]
 
 
-def logs(made: Sequence[Pair], records: int, each: int, claims: int) -> list[bytes]:
-    """As many segments of `each` records as `records` fill, `claims` of each being claims.
+def logs(made: Sequence[Pair], records: int, each: int, claim_every: int) -> list[bytes]:
+    """As many segments of `each` records as `records` fill, with a claim for each `claim_every`.
 
     In the order in which a gateway would get them: the pairs in turn.
     """
     found = []
     for number in range(max(1, records // (2 * each))):
         pair = made[number % len(made)]
-        pair.extend(each, claims)
+        pair.extend(each, claim_every)
         found += [pair.giver.segments[-1], pair.receiver.segments[-1]]
     return found
 

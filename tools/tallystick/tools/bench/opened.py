@@ -67,8 +67,9 @@ class Opened:
 
     def settle(self) -> None:
         """Take the marks off: what every one of these findings comes to is `pending`."""
+        table = schema.party_sets
         with self.sequencer.store.write() as connection:
-            connection.execute(sa.update(schema.party_sets).values(dirty=False))
+            connection.execute(sa.update(table).where(table.c.dirty).values(dirty=False))
 
     def answers(self, count: int) -> list[bytes]:
         """Batches in which the receivers of some open interactions, all over them, say theirs."""

@@ -11,6 +11,8 @@ from tallystick.tools.bench.peers import checked
 
 # As in a gateway's batch, which closes at 2 MiB.
 BATCH_RECORDS = 8_192
+# So many tell how fast it is.
+PROBED = 64
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,11 @@ def make(name: str, seconds: float, lines: int, claim_every: int) -> PeerBatches
     """About as many signed records as the peer can verify in the time, as many claims as ours."""
     peer = checked(name, peer_validator.SEED)
     start = time.perf_counter()
-    for made in handovers.records(0, claim_every, claim_every):
+    for made in handovers.records(0, PROBED, claim_every):
         peer.verify(peer.sign(made))
-    rate = claim_every / (time.perf_counter() - start)
+    rate = PROBED / (time.perf_counter() - start)
     batches = max(lines, round(seconds * rate / BATCH_RECORDS))
-    each = min(BATCH_RECORDS, max(claim_every, round(seconds * rate / batches)))
+    each = min(BATCH_RECORDS, max(PROBED, round(seconds * rate / batches)))
     zstd = zstandard.ZstdCompressor(level=handovers.ZSTD_LEVEL)
     found = []
     for number in range(batches):

@@ -31,10 +31,10 @@ DEVICES = 16
 GATEWAYS = 2
 SECONDS = 3.0
 ROUNDS = 3
-# Records a segment; a claim for each 64 records: a robot that decides 50 times a second hands
-# something over, or sees another one, every second or two.
+# Records a segment; and a claim for so many records: a robot that decides 50 times a second hands
+# something over, or meets another one, every five seconds.
 SEGMENT_RECORDS = (64, 256)
-CLAIM_EVERY = 64
+CLAIM_EVERY = 256
 
 
 @dataclass
@@ -57,6 +57,7 @@ class Settings:
     rounds: int = ROUNDS
     stores: tuple[str, ...] = STORES
     workers: int = 0
+    claim_every: int = CLAIM_EVERY
 
 
 class Bench:
@@ -69,7 +70,8 @@ class Bench:
         self.fleet = Fleet.init(folder / "fleet", "bench")
         self._traffic = {each: self._make(each) for each in SEGMENT_RECORDS}
         self._peers = {
-            name: peer_batches.make(name, settings.seconds, GATEWAYS, CLAIM_EVERY) for name in PEERS
+            name: peer_batches.make(name, settings.seconds, GATEWAYS, settings.claim_every)
+            for name in PEERS
         }
 
     def _make(self, each: int) -> Traffic:
@@ -83,9 +85,8 @@ class Bench:
             ]
             gateway = Gateway(fleet, fleet.enrol("gateway", f"gateway-{each}-{number}"))
             pairs = handovers.pairs(fleet, members)
-            claims = each // CLAIM_EVERY
-            warm = handovers.logs(pairs, len(members) * each, each, claims)
-            timed = handovers.logs(pairs, settings.records // GATEWAYS, each, claims)
+            warm = handovers.logs(pairs, len(members) * each, each, settings.claim_every)
+            timed = handovers.logs(pairs, settings.records // GATEWAYS, each, settings.claim_every)
             made.warm.append([gateway.hello(members), *gateway.batches(warm)])
             made.batches.append(list(gateway.batches(timed)))
             for data in timed:
@@ -169,7 +170,7 @@ class Bench:
             "devices": settings.devices,
             "gateways": GATEWAYS,
             "rounds": settings.rounds,
-            "records_a_claim": CLAIM_EVERY,
+            "records_a_claim": settings.claim_every,
             "workers": settings.workers,
         }
 
