@@ -160,6 +160,17 @@ class Misbehaved:
 
 
 @dataclass(frozen=True)
+class TrueTimes:
+    """No interaction rests on a time that a device states and receipts refute."""
+
+    def demand(self, report: Report) -> None:
+        """As Demand."""
+        for one in report.party_sets:
+            for said in one.refuted:
+                raise _refuse(f"{one.name} rests on a false time: {said}")
+
+
+@dataclass(frozen=True)
 class GoodKeys:
     """No record by a key that is compromised or suspect, as far as the credentials tell.
 

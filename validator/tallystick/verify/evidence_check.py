@@ -30,10 +30,11 @@ from tallystick.verify._text import printable
 from tallystick.verify._verdicts import Recomputer, check_closing
 from tallystick.verify.disclosure import verify_disclosure
 from tallystick.verify.inputs import GOOD_STATUSES, KnownClaim, SetKey
-from tallystick.verify.partysets import Book
+from tallystick.verify.partysets import Book, set_key
 from tallystick.verify.policy import Policy
 from tallystick.verify.reconcile import find
 from tallystick.verify.report import CheckedSet, PinnedValidator, Record, Report, Said
+from tallystick.verify.statedtimes import StatedTimes
 
 Disclosed = tuple[Record, VerifiedCheckpoint]
 
@@ -100,6 +101,7 @@ class _Checking:
         self._firmware()
         self._validity()
         self._verdicts()
+        self._times()
         self._remarks()
 
     def _entries(self) -> None:
@@ -321,6 +323,19 @@ class _Checking:
         for line in tolerances(profile):
             if line not in self.report.tolerances:
                 self.report.tolerances.append(line)
+
+    def _times(self) -> None:
+        heads = self.statements.checkpoints.values()
+        times = StatedTimes(heads, self.statements.custody, self.logs.logged_s)
+        by_set: dict[SetKey, list[str]] = {}
+        for record, claim in self.report.bodies(Claim):
+            said = times.claim(record, self.report.profiles.get(claim.profile))
+            if said is not None:
+                by_set.setdefault(set_key(claim), []).append(said)
+        for checked in self.report.party_sets:
+            for claim in checked.claims[:1]:
+                checked.refuted += by_set.get(set_key(claim), [])
+        self.report.refuted_times = times.said
 
     def _remarks(self) -> None:
         if self.evidence.note is not None:

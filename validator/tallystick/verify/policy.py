@@ -28,6 +28,7 @@ from tallystick.verify.demands import (
     Profiles,
     SomethingShown,
     States,
+    TrueTimes,
     counting,
 )
 from tallystick.verify.report import Report
@@ -93,7 +94,8 @@ class Policy:
         if self.status_age_ms_max is not None:
             at_ms = None if at_s is None else at_s * 1000
             demands = (*demands, FreshStatus(self.status_age_ms_max, at_ms))
-        AllOf((SomethingShown(), GoodKeys(counting(demands)), *demands)).demand(report)
+        always = (SomethingShown(), GoodKeys(counting(demands)), TrueTimes())
+        AllOf((*always, *demands)).demand(report)
 
 
 def parse_policy(text: str) -> Policy:

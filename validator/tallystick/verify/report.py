@@ -107,6 +107,8 @@ class CheckedSet:
     said: list[Said] = field(default_factory=list)
     own: Finding | None = None
     claims: list[Claim] = field(default_factory=list)
+    # Times that a check reads and that receipts refute (statedtimes.py).
+    refuted: list[str] = field(default_factory=list)
 
     @property
     def states(self) -> list[str]:
@@ -142,6 +144,8 @@ class Report:
     checked: list[tuple[str, str]] = field(default_factory=list)
     not_checked: list[tuple[str, str]] = field(default_factory=list)
     tolerances: list[str] = field(default_factory=list)
+    # Times that devices state and that receipts refute, in words.
+    refuted_times: list[str] = field(default_factory=list)
     profiles: dict[bytes, Profile] = field(default_factory=dict)
     # Publishers of profiles, by a verified signature, by profile digest.
     published: dict[bytes, set[str]] = field(default_factory=dict)
