@@ -13,6 +13,7 @@ import structlog
 from tallystick.evidence.errors import CouldNotCheck, TransportError, Unverified
 from tallystick.gateway import limits
 from tallystick.gateway.apply import Applier
+from tallystick.gateway.backup import check_none
 from tallystick.gateway.broker import Broker
 from tallystick.gateway.circle import Circle
 from tallystick.gateway.config import Config
@@ -168,6 +169,7 @@ class Gateway:
     def _check_owner(self) -> None:
         # A store continues one gateway's signed log: another gateway's key must not go on with it.
         with self.store.write() as connection:
+            check_none(connection, self.store.path)
             owner = meta(connection, "gateway")
             if owner is None:
                 set_meta(connection, "gateway", self.signing.gateway)

@@ -18,6 +18,7 @@ from tallystick.tools._interrupt import on_hangup, until_signalled
 from tallystick.tools._notify import Notifier
 from tallystick.tools._screen import screen
 from tallystick.tools.brokerfiles.cli import broker_config
+from tallystick.tools.gateway_backup import backup, restore
 from tallystick.tools.gateway_common import CONFIG, JSON, plain, when
 from tallystick.tools.gateway_import import import_
 from tallystick.tools.gateway_quarantine import quarantine
@@ -39,9 +40,11 @@ def gateway() -> None:
     """Run, check and watch a gateway."""
 
 
+gateway.add_command(backup)
 gateway.add_command(broker_config)
 gateway.add_command(quarantine)
 gateway.add_command(import_)
+gateway.add_command(restore)
 
 
 @gateway.command(
