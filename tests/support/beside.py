@@ -1,16 +1,20 @@
 """A validator by hand whose findings workers compute, as late as can be."""
 
+import random
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from support.validating import Room
+from support.devices import Device, Fleet
+from support.validating import HANDOVER, Gateway, Room
 from tallystick.evidence import verdict
 from tallystick.evidence.batchanswer import BatchAnswer
 from tallystick.validator import schema
 from tallystick.validator.basis import Basis
 from tallystick.validator.findings import Computed
+from tallystick.validator.limits import PORTION_SETS_MAX
 from tallystick.validator.place import Server
 from tallystick.validator.portions import Portions
 from tallystick.validator.reconcileduty import ReconcileDuty, Under
@@ -104,10 +108,6 @@ class Beside(Room):
         with self.sequencer.store.read() as connection:
             return known.compute(connection, every, self.sequencer.log.now_ms())
 
-    def last(self) -> dict[Any, bytes | None]:
-        """The last finding of each set, by what names the set everywhere."""
-        return last_findings(self)
-
 
 def last_findings(room: Room) -> dict[Any, bytes | None]:
     """The digest of what was signed last, by interaction, profile and parties."""
@@ -116,3 +116,68 @@ def last_findings(room: Room) -> dict[Any, bytes | None]:
     )
     plain = [tuple(bytes(v) if isinstance(v, memoryview) else v for v in row) for row in rows]
     return {row[:4]: row[4] for row in plain}
+
+
+def say(
+    device: Device, task: str, role: str, name: str, parties: dict[str, list[bytes]], x: int
+) -> None:
+    device.claim(task, role, name, parties, HANDOVER.digest, item="box", position_m=[x, 2])
+
+
+def crowd(fleet: Fleet, count: int, seed: int) -> list[bytes]:
+    """Batches of interactions that match, differ, lack a side, or are told twice."""
+    rng = random.Random(seed)
+    devices = [fleet.device(name) for name in "abcdef"]
+    gateway, late, batches = Gateway(fleet), [], []
+    for begin in range(0, count, 50):
+        for n in range(begin, begin + 50):
+            giver, receiver = rng.sample(devices, 2)
+            parties = {"giver": [giver.id], "receiver": [receiver.id]}
+            sides = [(giver, "giver", "released"), (receiver, "receiver", "acquired")]
+            kind = rng.random()
+            if kind < 0.3:
+                late.append((f"order-{n}", parties, sides.pop(rng.randrange(2))))
+            if kind > 0.9:
+                sides.append(sides[0])
+            for device, role, name in sides:
+                say(device, f"order-{n}", role, name, parties, rng.choice((1, 1, 1, 9)))
+        while late and rng.random() < 0.8:
+            task, parties, (device, role, name) = late.pop(rng.randrange(len(late)))
+            say(device, task, role, name, parties, 1)
+        first = len(gateway.items)
+        for device in devices:
+            device.seal()
+            gateway.take(device.segment(len(device.stretches) - 1))
+        batches.append(gateway.batch(first, devices=devices))
+    return batches
+
+
+def alone(folder: Path, fleet: Fleet, batches: list[bytes]) -> dict[Any, bytes | None]:
+    """What one process finds."""
+    room = Room(folder, [fleet])
+    for batch in batches:
+        room.send(batch)
+    room.settle()
+    found = last_findings(room)
+    room.close()
+    return found
+
+
+def due(room: Room) -> int:
+    """How many sets are due, or somebody's."""
+    query = "SELECT count(*) FROM party_sets WHERE dirty OR portion IS NOT NULL"
+    return int(room.rows(query)[0][0])
+
+
+def finish(room: Beside) -> None:
+    """All that the sequencer can do by itself now."""
+    while room.sequencer.reconciler.due():
+        room.tick()
+
+
+def given(room: Beside, batches: list[bytes]) -> None:
+    """Sent and given away; nobody has begun."""
+    for batch in batches:
+        Room.send(room, batch)
+    finish(room)
+    assert room.portions.out == due(room) > PORTION_SETS_MAX

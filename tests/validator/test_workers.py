@@ -1,7 +1,6 @@
 """Workers beside a sequencer: nothing is done twice, lost, waited for, or signed too late."""
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -15,13 +14,13 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
-from support.beside import Beside, last_findings
-from support.devices import Device, Fleet
-from support.validating import HANDOVER, Gateway, Room, compress, load, write_config
+from support.beside import Beside, alone, crowd, due, finish, given, last_findings
+from support.devices import Fleet
+from support.validating import HANDOVER, Room, compress, load, write_config
 from tallystick.evidence.errors import CouldNotCheck, Malformed
 from tallystick.tools.postgres import Postgres
 from tallystick.tools.validator_worker import command
-from tallystick.validator import basis, proposal, schema, steps
+from tallystick.validator import steps
 from tallystick.validator.crew import Crew
 from tallystick.validator.limits import (
     LANE_WAITING_MAX,
@@ -31,9 +30,8 @@ from tallystick.validator.limits import (
     WORKER_STOPPED_MS_MAX,
 )
 from tallystick.validator.place import Server, parse_place
-from tallystick.validator.portions import RECONCILE
 from tallystick.validator.reconcileduty import ReconcileDuty
-from tallystick.validator.workers import NOW_MS, Worker, living
+from tallystick.validator.workers import Worker
 from tallystick.verify.proving import Prosecution
 from validator.test_own_logs import copy_of, evidence_of
 from validator.test_takeover import process, said
@@ -57,46 +55,6 @@ def until(done: Callable[[], bool], what: str) -> None:
     while not done():
         assert time.monotonic() < deadline, what
         time.sleep(0.005)
-
-
-def say(
-    device: Device, task: str, role: str, name: str, parties: dict[str, list[bytes]], x: int
-) -> None:
-    device.claim(task, role, name, parties, HANDOVER.digest, item="box", position_m=[x, 2])
-
-
-def crowd(fleet: Fleet, count: int, seed: int) -> list[bytes]:
-    """Batches of interactions that match, differ, lack a side, or are told twice."""
-    rng = random.Random(seed)
-    devices = [fleet.device(name) for name in "abcdef"]
-    gateway, late, batches = Gateway(fleet), [], []
-    for begin in range(0, count, 50):
-        for n in range(begin, begin + 50):
-            giver, receiver = rng.sample(devices, 2)
-            parties = {"giver": [giver.id], "receiver": [receiver.id]}
-            sides = [(giver, "giver", "released"), (receiver, "receiver", "acquired")]
-            kind = rng.random()
-            if kind < 0.3:
-                late.append((f"order-{n}", parties, sides.pop(rng.randrange(2))))
-            if kind > 0.9:
-                sides.append(sides[0])
-            for device, role, name in sides:
-                say(device, f"order-{n}", role, name, parties, rng.choice((1, 1, 1, 9)))
-        while late and rng.random() < 0.8:
-            task, parties, (device, role, name) = late.pop(rng.randrange(len(late)))
-            say(device, task, role, name, parties, 1)
-        first = len(gateway.items)
-        for device in devices:
-            device.seal()
-            gateway.take(device.segment(len(device.stretches) - 1))
-        batches.append(gateway.batch(first, devices=devices))
-    return batches
-
-
-def due(room: Room) -> int:
-    """How many sets are due, or somebody's."""
-    query = "SELECT count(*) FROM party_sets WHERE dirty OR portion IS NOT NULL"
-    return int(room.rows(query)[0][0])
 
 
 def test_two_workers_and_a_sequencer_give_what_one_process_gives(
@@ -168,35 +126,6 @@ def room(tmp_path: Path, fleet: Fleet, postgres: Postgres) -> Iterator[Beside]:
 
 
 @pytest.fixture
-def single(tmp_path: Path, fleet: Fleet) -> Iterator[Room]:
-    made = Room(tmp_path / "single", [fleet])
-    yield made
-    made.close()
-
-
-def settled(single: Room, batches: list[bytes]) -> dict[object, bytes | None]:
-    """What one process finds."""
-    for batch in batches:
-        single.send(batch)
-    single.settle()
-    return last_findings(single)
-
-
-def finish(room: Beside) -> None:
-    """All that the sequencer can do by itself now."""
-    while room.sequencer.reconciler.due():
-        room.tick()
-
-
-def given(room: Beside, batches: list[bytes]) -> None:
-    """Sent and given away; nobody has begun."""
-    for batch in batches:
-        Room.send(room, batch)
-    finish(room)
-    assert room.portions.out == due(room) > PORTION_SETS_MAX
-
-
-@pytest.fixture
 def stopping(room: Beside) -> Iterator[Callable[[str, int], int]]:
     """A worker that gets a signal at a step; its process id."""
     process = subprocess.Popen(
@@ -230,10 +159,10 @@ def stopping(room: Beside) -> Iterator[Callable[[str, int], int]]:
 
 
 def test_who_is_killed_loses_nothing_and_who_is_stopped_blocks_nobody(
-    room: Beside, single: Room, fleet: Fleet, stopping: Callable[[str, int], int]
+    room: Beside, tmp_path: Path, fleet: Fleet, stopping: Callable[[str, int], int]
 ) -> None:
     batches = crowd(fleet, 200, 2)
-    expected = settled(single, batches)
+    expected = alone(tmp_path / "alone", fleet, batches)
     given(room, batches)
     out = room.portions.out
     for point in (steps.TAKEN, steps.COMPUTED, steps.PROPOSED):
@@ -262,10 +191,10 @@ def test_who_is_killed_loses_nothing_and_who_is_stopped_blocks_nobody(
 
 
 def test_a_sequencer_that_takes_over_signs_nothing_that_was_given_away_before(
-    room: Beside, single: Room, fleet: Fleet, stopping: Callable[[str, int], int]
+    room: Beside, tmp_path: Path, fleet: Fleet, stopping: Callable[[str, int], int]
 ) -> None:
     batches = crowd(fleet, 200, 3)
-    expected = settled(single, batches)
+    expected = alone(tmp_path / "alone", fleet, batches)
     given(room, batches[:-1])
     stopped = stopping(steps.PROPOSED, signal.SIGSTOP)
     room.workers[0].turn()
@@ -291,99 +220,6 @@ def test_a_sequencer_that_takes_over_signs_nothing_that_was_given_away_before(
     until(lambda: room.proposed() == 1, "the late proposal")
     room.settle()
     assert last_findings(room) == expected
-
-
-def test_without_workers_the_sequencer_does_it_and_takes_back_what_they_had(
-    room: Beside, single: Room, fleet: Fleet
-) -> None:
-    batches = crowd(fleet, 100, 4)
-    expected = settled(single, batches)
-    given(room, batches)
-    told = room.sequencer.reconciler.told()
-    assert (told.workers, told.given) == (1, room.portions.out)
-    # Silent for too long, by the server's clock.
-    with room.sequencer.store.write() as connection:
-        connection.execute(sa.update(schema.workers).values(beat_ms=0))
-    room.portions.monotonic = lambda: 1.0
-    finish(room)
-    assert last_findings(room) == expected
-    assert (room.computed, room.checked > 0, due(room)) == (0, True, 0)
-    assert room.rows("SELECT count(*) FROM portions") == [(0,)]
-    told = room.sequencer.reconciler.told()
-    assert (told.workers, told.given, told.due_for_ms) == (0, 0, 0)
-
-
-def test_what_another_version_computes_is_not_signed(
-    room: Beside, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given(room, crowd(fleet, 100, 5))
-    other = Worker(room.place, [ReconcileDuty()])
-    with monkeypatch.context() as patched:
-        patched.setattr(basis, "version", lambda _: "0.0.1")
-        with pytest.raises(CouldNotCheck, match="another version of tallystick"):
-            other.turn()
-        patched.setattr(schema, "VERSION", schema.VERSION + 1)
-        with pytest.raises(CouldNotCheck, match="store version"):
-            Worker(room.place, [ReconcileDuty()]).turn()
-    with room.sequencer.store.read() as connection:
-        # Who cannot work does not live.
-        assert living(connection, RECONCILE) == 1
-    # And what rests on other roots is found anew.
-    room.work()
-    room.sequencer.config.roots.pop("borealis", None)
-    extra = Fleet("later")
-    room.sequencer.config.roots[extra.name] = extra.root.public_key()
-    proposed = room.proposed()
-    assert proposed > 0
-    room.tick()
-    assert room.checked == 0
-    room.settle()
-    assert room.checked > 0
-    other.close()
-
-
-def test_a_proposal_that_nobody_of_ours_wrote_is_not_waited_for(
-    room: Beside, single: Room, fleet: Fleet
-) -> None:
-    batches = crowd(fleet, 100, 6)
-    expected = settled(single, batches)
-    given(room, batches)
-    room.work()
-    with room.sequencer.store.write() as connection:
-        connection.execute(sa.update(schema.proposals).values(found=b"\x81\x01"))
-    finish(room)
-    assert last_findings(room) == expected
-
-
-def test_a_finding_of_another_set_is_not_signed_and_what_is_late_is_given_once(
-    room: Beside, fleet: Fleet
-) -> None:
-    given(room, crowd(fleet, 100, 7))
-    room.work()
-    with room.sequencer.store.write() as connection:
-        table = schema.proposals
-        found = {
-            row.portion: proposal.unpack(row.found) for row in connection.execute(sa.select(table))
-        }
-        for portion, computed in found.items():
-            numbers = list(computed)
-            others = [computed[number] for number in (*numbers[1:], numbers[0])]
-            moved = dict(zip(numbers, others, strict=True))
-            changed = sa.update(table).where(table.c.portion == portion)
-            connection.execute(changed.values(found=proposal.pack(moved)))
-    finish(room)
-    assert room.states()["matched"] > 0
-    assert room.checked > 0
-    room.portions.monotonic = lambda: PORTIONS_ALONE_S + 1
-    room.workers[0].turn()
-    with room.sequencer.store.write() as connection:
-        connection.execute(sa.update(schema.workers).values(beat_ms=NOW_MS))
-    room.clock.now_ms += 2 * HANDOVER.deadline_ms
-    finish(room)
-    pending = room.states()["pending"]
-    assert (room.portions.out, room.tick(), room.portions.out) == (pending, 0, pending)
-    room.settle()
-    assert "pending" not in room.states()
 
 
 def test_a_stopped_session_ends_by_itself(room: Beside) -> None:

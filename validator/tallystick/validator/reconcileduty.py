@@ -51,7 +51,7 @@ class ReconcileDuty:
             steps.passed(steps.COMPUTED)
             connection.execute(
                 sa.insert(schema.proposals),
-                {"portion": row.portion, "basis": row.basis, "found": proposal.pack(found)},
+                {"portion": row.portion, "found": proposal.pack(found)},
             )
             connection.execute(sa.delete(_PORTIONS).where(_PORTIONS.c.portion == row.portion))
             steps.passed(steps.PROPOSED)

@@ -23,7 +23,6 @@ proposals = Table(
     "proposals",
     metadata,
     Column("portion", BIG, primary_key=True, autoincrement=False),
-    Column("basis", LargeBinary, nullable=False),
     Column("found", LargeBinary, nullable=False),  # proposal.py
 )
 # What findings rest on beside the store: the accepted roots and profiles of the sequencer.

@@ -18,7 +18,6 @@ def step(op: Operations) -> None:
     op.create_table(
         "proposals",
         sa.Column("portion", BIG, primary_key=True, autoincrement=False),
-        sa.Column("basis", sa.LargeBinary, nullable=False),
         sa.Column("found", sa.LargeBinary, nullable=False),
     )
     op.create_table(
