@@ -12,9 +12,11 @@ RELEASE_ARGS ?=
 SEEDS ?= 10000
 FIRST ?= 0
 PROCESSES ?= 2
+# Of `make guards`: rows of docs/faults.md.
+ROWS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate check format bench backlog release clean .venv hardware
+.PHONY: help demo test simulate guards check format bench backlog release clean .venv hardware
 
 help: ## List the targets
 	@grep -E '^[.a-z-]+:.*## ' Makefile | sed -E 's/^([.a-z-]+):.*## /\1\t/' \
@@ -29,6 +31,9 @@ test: hardware ## Run all tests; installs the system packages that they need
 
 simulate: hardware ## Run many seeds of the simulation: make simulate SEEDS=10000 FIRST=0
 	@$(BIN)/python tests/simulation/run.py --seeds $(SEEDS) --first $(FIRST) --processes $(PROCESSES)
+
+guards: hardware ## Take guards out of a copy, and see a test fail: make guards ROWS="F12 A09"
+	@$(BIN)/python scripts/take-guards-out $(ROWS)
 
 check: .venv ## Lint, format and type checks over everything
 	@$(BIN)/ruff check .
