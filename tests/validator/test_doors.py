@@ -22,7 +22,7 @@ from tallystick.evidence.gatewayhead import GatewayHead
 from tallystick.evidence.keys import PublicKey
 from tallystick.evidence.limits import BATCH_BYTES_MAX, BATCH_RATIO_MAX
 from tallystick.evidence.tree import Tree
-from tallystick.validator import body, routes, service
+from tallystick.validator import body, publication, routes, service
 from tallystick.validator.limits import BODY_CHUNK_BYTES_MAX
 from tallystick.validator.problem import Problem
 from tallystick.validator.service import Service
@@ -178,6 +178,13 @@ def test_no_page_of_another_site_can_do_anything(running: Service) -> None:
         answer = httpx2.options(running.url + path, headers=asked)
         assert answer.status_code == 405
         assert not [one for one in answer.headers if one.startswith("access-control")]
+    # Not even what would be good: a credential by an accepted root.
+    good = publication.encode([Fleet("acme").device().credential])
+    for media in SIMPLE:
+        answer = httpx2.post(
+            f"{running.url}/v1/credentials", content=good, headers=page | {"Content-Type": media}
+        )
+        assert (answer.status_code, answer.json()["reason"]) == (415, "bad-header")
     assert httpx2.get(f"{running.url}/v1/status").json()["size"] == size
 
 
