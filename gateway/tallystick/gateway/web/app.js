@@ -65,17 +65,18 @@ function facts(rows) {
 }
 
 // columns: [heading, is a number]; rows: lists of what stands in a cell, the first a row's name.
+// The roles say again what the elements are: on a phone the style makes blocks of them.
 function table(caption, columns, rows) {
-  const head = node("tr");
-  for (const [name, number] of columns) head.append(node("th", { scope: "col", class: number ? "number" : "text" }, name));
-  const body = node("tbody");
+  const head = node("tr", { role: "row" });
+  for (const [name, number] of columns) head.append(node("th", { scope: "col", role: "columnheader", class: number ? "number" : "text" }, name));
+  const body = node("tbody", { role: "rowgroup" });
   for (const row of rows) {
-    const line = node("tr");
-    row.forEach((cell, at) => line.append(at === 0 ? node("th", { scope: "row" }, cell)
-      : node("td", { class: columns[at][1] ? "number" : "text", "data-label": `${columns[at][0]}:` }, cell)));
+    const line = node("tr", { role: "row" });
+    row.forEach((cell, at) => line.append(at === 0 ? node("th", { scope: "row", role: "rowheader" }, cell)
+      : node("td", { role: "cell", class: columns[at][1] ? "number" : "text", "data-label": `${columns[at][0]}:` }, cell)));
     body.append(line);
   }
-  return node("table", {}, node("caption", {}, caption), node("thead", {}, head), body);
+  return node("table", { role: "table" }, node("caption", {}, caption), node("thead", { role: "rowgroup" }, head), body);
 }
 
 // A part is made anew only when what it shows changed, so that focus and selection stay.
@@ -111,25 +112,31 @@ function tell(status) {
 
 // --- plots -----------------------------------------------------------------------------------
 
+function clockTimes(_, places, __, ___, step_s) {
+  return places.map((at) => new Date(at * 1000).toISOString().slice(11, step_s < 60 ? 19 : 16));
+}
+
 function plot(figure, samples, at, name, unit) {
   const values = samples.map((one) => one[at]);
   const known = values.filter((value) => value !== null);
   const last = known.length ? known[known.length - 1] : null;
-  const told = (value) => (value === null ? "not known yet" : `${count(Math.round(value * 10) / 10)} ${unit}`);
-  const text = `${name}: ${told(last)} now, at most ${told(known.length ? Math.max(...known) : null)}.`;
+  const told = (value) => count(Math.round(value * 10) / 10);
+  const text = last === null ? `${name}: not known yet.`
+    : `${name}: ${told(last)} ${unit} now, at most ${told(Math.max(...known))} in the time that is shown.`;
   const width = figure.clientWidth || 300;
   const colour = getComputedStyle(document.body).color;
   const side = getComputedStyle(document.documentElement).getPropertyValue("--side").trim();
   const grid = { stroke: "rgba(128, 128, 128, .25)", width: 1 };
   const holder = node("div", { "aria-hidden": "true" });
   figure.replaceChildren(node("figcaption", {}, text), holder);
-  if (typeof uPlot === "undefined") return;
+  if (typeof uPlot === "undefined" || samples.length < 2) return;
   const axis = { stroke: colour, grid, ticks: grid };
   new uPlot({
     width, height: 170, legend: { show: false }, cursor: { show: false },
     scales: { y: { range: (_, least, most) => [0, Math.max(1, most || 0) * 1.1] } },
-    axes: [axis, { ...axis, size: 60 }],
-    series: [{}, { stroke: side, width: 2, fill: "rgba(47, 95, 179, .12)", points: { show: samples.length < 3 } }],
+    tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
+    axes: [{ ...axis, space: 70, values: clockTimes }, { ...axis, size: 60 }],
+    series: [{}, { stroke: side, width: 2, fill: "rgba(47, 95, 179, .12)", points: { show: false } }],
   }, [samples.map((one) => one[0] / 1000), values], holder);
 }
 
@@ -139,8 +146,8 @@ function deviceRow(one) {
   const name = node("span", {}, device(one.id, one.tag || brief(one.id)), " ",
     node("span", { class: "soft" }, `${one.iss} `), node("span", { class: "id soft" }, brief(one.id)));
   const bad = one.suspect !== null;
-  const trouble = one.trouble.length ? one.trouble.join(", ") : "well";
-  const kind = bad ? "bad" : one.trouble.length ? "wait" : "good";
+  const trouble = one.trouble.length ? one.trouble.join(", ") : one.seen_ms === null ? "not heard yet" : "well";
+  const kind = bad ? "bad" : one.trouble.length ? "wait" : one.seen_ms === null ? "soft" : "good";
   const held = one.custody === one.custody_claimed ? one.custody : `${one.custody} (${one.custody_claimed} is not shown)`;
   return [name, node("span", { class: `state ${kind}` }, trouble), ago(one.seen_ms), count(one.backlog),
     held || "not known", one.gaps || one.parked ? `${count(one.gaps)} missing, ${count(one.parked)} parked` : "none",
@@ -260,7 +267,7 @@ async function home() {
     if (drawn === samples.length) return;
     drawn = samples.length;
     plot(rates, samples, 1, "Throughput", "records a second");
-    plot(backlog, samples, 3, "Backlog", "segments wait for the slowest validator");
+    plot(backlog, samples, 3, "Backlog of the slowest validator", "segments");
   }
   function update(one) {
     tell(one);
@@ -282,7 +289,7 @@ async function home() {
     redraw() { drawn = -1; draw(); },
     parts: [made.holds, ...list.parts, node("h2", {}, "Validators"), made.validators,
       node("h2", {}, "Conflicts of the last day"), made.conflicts,
-      node("h2", {}, "Throughput and backlog"), node("div", { class: "plots" }, rates, backlog),
+      node("h2", {}, "Throughput and backlog, times in UTC"), node("div", { class: "plots" }, rates, backlog),
       node("h2", {}, "Set aside"), made.aside, node("h2", {}, "Refused at the door"), made.refused,
       node("h2", {}, "What ends next"), made.ends, node("h2", {}, "This gateway"), made.here],
   };
