@@ -179,6 +179,21 @@ def test_poison_is_kept_with_its_reason_and_tried_again(
     assert gate.custody(robot)[-1].to == robot.stretches[0].to
 
 
+def test_poison_of_strangers_is_counted_and_not_kept(
+    gate: MemoryGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stranger = ACME.device("stranger")
+    stranger.record(1)
+
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(gate.worker.core, "_hello", fails)
+    gate.give(stranger, stranger.hello())
+    assert gate.refused() == {"internal-error": 1}
+    assert poison(gate) == []
+
+
 def poison(gate: MemoryGateway) -> list[tuple[object, ...]]:
     reader = gate.store.reader()
     rows = reader.execute("SELECT number, device, data, message, count, retry FROM poison")

@@ -76,9 +76,7 @@ def test_validators_come_change_and_go(house: House) -> None:
     assert all(thread.is_alive() for way in gateway.ways for thread in way.threads)
     assert gateway.pruner.retention.validators == ("notary", "other")
     house.write(
-        house.text.replace(house.other.toml, "").replace(
-            'name = "notary"', 'name = "notary"\nsend = "hashes"'
-        )
+        house.text.replace(house.other.toml, "").replace('send = "full"', 'send = "hashes"')
     )
     assert gateway.reloading.error == ""
     (changed,) = gateway.ways

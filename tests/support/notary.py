@@ -49,4 +49,7 @@ class Notary:
         from tallystick.evidence.root import format_root
 
         line = format_root(self.name, self.key)
-        return f'[[validators]]\nname = "{self.name}"\nurl = "{self.url}"\nkey = "{line}"\n'
+        return (
+            f'[[validators]]\nname = "{self.name}"\nurl = "{self.url}"\nkey = "{line}"\n'
+            'send = "full"\n'
+        )
