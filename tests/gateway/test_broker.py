@@ -68,13 +68,17 @@ def test_the_whole_way(site: Site, broker: Mosquitto, robot: Device) -> None:
         status = site.status()  # while it runs
         assert (status["devices"], status["records"], status["refused"]) == (1, 21, {})
         until(lambda: site.status()["process"].get("connected"), "the state")
-    assert site.status()["process"] == {
+    process = site.status()["process"]
+    assert process.pop("store")["level"] == "ok"
+    assert process == {
         "running": False,
         "connected": False,
         "error": "",
         "not_taken": 0,
         "not_sent_down": 0,
         "clients_replaced": 0,
+        "reload_error": "",
+        "left_to_others": 0,
     }
 
 

@@ -21,6 +21,7 @@ from tallystick.gateway import limits
 from tallystick.gateway.config import BrokerConfig
 from tallystick.gateway.inbox import Delivery, Inbox
 from tallystick.gateway.ingest import Message
+from tallystick.gateway.sharing import Sharing
 
 QOS = 1
 _log = structlog.get_logger("tallystick.gateway.broker")
@@ -38,9 +39,10 @@ class _Client(mqtt.Client):
 class Broker:
     """One connection to one broker; messages go to the inbox."""
 
-    def __init__(self, config: BrokerConfig, inbox: Inbox) -> None:
+    def __init__(self, config: BrokerConfig, inbox: Inbox, sharing: Sharing | None = None) -> None:
         self._config = config
         self._inbox = inbox
+        self.sharing = sharing or Sharing(config.client_id)
         self._client: _Client | None = None
         self._session = 0
         self._beat_s = time.monotonic()
@@ -175,6 +177,10 @@ class Broker:
             topic = received.topic
         except UnicodeDecodeError:
             topic = ""  # refused as a wrong topic
+        if self.sharing.leaves(topic):
+            # Another gateway has it by its own session.
+            client.ack(received.mid, received.qos)
+            return
         message = Message(topic, bytes(received.payload), received.retain)
         delivery = Delivery(message, received.mid, received.qos, self._session)
         if received.qos:

@@ -14,6 +14,7 @@
     [broker]
     url = "mqtt://127.0.0.1:1883"           # mqtts:// for TLS
     prefix = "tallystick/1"
+    shared_by = ["dock-north", "dock-south"]    # gateways that share its devices (sharing.py)
 
     [[serial]]                              # ports beside the broker, as many tables as needed
     port = "/dev/ttyACM*"                   # a path or a pattern; looked for again each second
@@ -53,7 +54,14 @@ import msgspec
 from tallystick.evidence import root
 from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.keys import PublicKey
-from tallystick.gateway import configlines, joinconfig, limits, pageconfig, validatorconfig
+from tallystick.gateway import (
+    configlines,
+    joinconfig,
+    limits,
+    pageconfig,
+    sharing,
+    validatorconfig,
+)
 from tallystick.gateway import retention as retentions
 from tallystick.gateway.validatorconfig import (
     Send,
@@ -81,6 +89,7 @@ class _Broker(_Struct):
     ca: str | None = None
     cert: str | None = None
     key: str | None = None
+    shared_by: list[str] = msgspec.field(default_factory=list)
 
 
 class _Serial(_Struct):
@@ -155,6 +164,7 @@ class Config:
     store: Path
     roots: dict[str, PublicKey]
     broker: BrokerConfig
+    shared_by: tuple[str, ...] = ()
     key_pin_file: Path | None = None
     enrolments: Path | None = None
     peer_files: Path | None = None
@@ -218,6 +228,7 @@ def _resolve(raw: _File, path: Path) -> Config:
         store=folder / raw.store,
         roots=_roots(raw.roots, folder),
         broker=_broker(raw.broker, f"{raw.fleet}-{raw.name}", folder),
+        shared_by=_shared_by(raw),
         enrolments=None if raw.enrolments is None else folder / raw.enrolments,
         peer_files=_optional(folder, raw.peer_files),
         peer_send=raw.peer_send,
@@ -290,6 +301,19 @@ def _broker(raw: _Broker, client: str, folder: Path) -> BrokerConfig:
         cert=_optional(folder, raw.cert),
         key=_optional(folder, raw.key),
     )
+
+
+def _shared_by(raw: _File) -> tuple[str, ...]:
+    names = raw.broker.shared_by
+    if not names:
+        return ()
+    if raw.name not in names:
+        raise Malformed("bad-value", f"broker.shared_by: {raw.name} itself must stand there too")
+    if len(names) > sharing.GATEWAYS_MAX or len(set(names)) != len(names):
+        raise Malformed(
+            "bad-value", f"broker.shared_by: up to {sharing.GATEWAYS_MAX} names, each once"
+        )
+    return tuple(sorted(names))
 
 
 def _serial(items: list[_Serial]) -> tuple[SerialConfig, ...]:

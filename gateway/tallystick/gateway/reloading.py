@@ -21,7 +21,10 @@ from tallystick.gateway.peers import Peer
 _log = structlog.get_logger("tallystick.gateway.reloading")
 # What a running gateway takes over. The rest names keys, addresses and files that are open.
 LIVE = frozenset(
-    {"retention", "roots", "store_bytes_max", "retry_s_max", "verdicts_poll_s", "validators"}
+    {
+        *("retention", "roots", "store_bytes_max", "retry_s_max", "verdicts_poll_s"),
+        *("validators", "shared_by"),
+    }
 )
 
 

@@ -29,6 +29,7 @@ from tallystick.gateway.peers import Peer
 from tallystick.gateway.pruning import Pruner
 from tallystick.gateway.reloading import Reloading
 from tallystick.gateway.serialhub import SerialHub
+from tallystick.gateway.sharing import Sharing
 from tallystick.gateway.signing import Signing
 from tallystick.gateway.store import Store, meta, set_meta
 from tallystick.gateway.view import StoreView
@@ -64,7 +65,7 @@ class Gateway:
             self._check_owner()
             self.inbox = Inbox(config.inbox_bytes_max)
             self.down = Down(self.inbox)
-            self.broker = Broker(config.broker, self.inbox)
+            self.broker = Broker(config.broker, self.inbox, Sharing(config.name, config.shared_by))
             self.serial = SerialHub(config.serial, config.broker.prefix, self.inbox)
             self.scrubber = Scrubber(self.store, self.down.put, self._stop, config.roots)
             self._configured = [self._way(peer, threading.Event()) for peer in peers]
@@ -185,6 +186,7 @@ class Gateway:
         self.config = replace(config, roots=self.config.roots)
         self.worker.gauge.bytes_max = config.store_bytes_max
         self.pruner.retention = config.retention
+        self.broker.sharing.replace(config.shared_by)
         self.circle.configure(config, roots_changed="roots" in changed)
         keep = not changed & {"retry_s_max", "verdicts_poll_s"}
         kept = [way for way in self._configured if keep and way.peer in peers]
@@ -305,6 +307,7 @@ class Gateway:
             "not_taken": self.broker.dropped,
             "not_sent_down": self.broker.down_dropped + self.down.dropped,
             "clients_replaced": self.broker.replaced,
+            "left_to_others": self.broker.sharing.others,
             "reload_error": self.reloading.error,
         }
         if self.config.serial:
