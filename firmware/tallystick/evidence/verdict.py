@@ -2,6 +2,7 @@
 
 from tallystick.evidence import _shape as shape
 from tallystick.evidence import statement
+from tallystick.evidence.cbor import encode, head
 from tallystick.evidence.errors import Malformed
 from tallystick.evidence.finding import Finding, from_array
 from tallystick.evidence.keys import PublicKey, b64u
@@ -49,6 +50,15 @@ class Verdict(statement.Signed):
             self.uninvited,
             self.time_ms,
         ]
+
+    def payload(self) -> bytes:
+        """The encoded array that is signed."""
+        if self.statement is not None:
+            return self.statement.payload
+        # A finding is encoded once: whoever signs it has compared it with the one before.
+        rest = [self.size, self.supersedes, self.uninvited, self.time_ms]
+        parts = [head(4, 2 + len(rest)), encode(VERDICT), self.finding.encode()]
+        return b"".join(parts + [encode(value) for value in rest])
 
     def subject(self) -> str:
         """What `sub` must be: the interaction id as text."""

@@ -31,8 +31,9 @@ class _Compiled:
         order = made.positiontup
         self._in_order: Callable[[Row], Any] | None = None
         if order is not None:
-            # Of one name itemgetter would give the value alone.
-            self._in_order = itemgetter(*order) if len(order) > 1 else lambda row: (row[order[0]],)
+            # Of one name itemgetter would give the value alone, and of none it is an error.
+            several = len(order) > 1
+            self._in_order = itemgetter(*order) if several else lambda row: (*map(row.get, order),)
 
     def given(self, row: Row) -> Any:
         """A row as the driver takes it."""
