@@ -55,7 +55,7 @@ class Counts:
 
     def __init__(self) -> None:
         self.receipts = Paced(partial(_by_validator, table="receipts"))
-        self.held = Paced(partial(_by_validator, table="held"))
+        self.held = Paced(_held)
         self.aside = Paced(partial(_by_validator, table="set_aside"))
         self.states = Paced(verdicts_by_validator)
         self.custody = Paced(_custody_receipts)
@@ -66,6 +66,12 @@ class Counts:
 def _by_validator(connection: sqlite3.Connection, table: str) -> dict[str, int]:
     sql = f"SELECT validator, count(*) FROM {table} GROUP BY validator"  # noqa: S608 - our own names
     return dict(connection.execute(sql).fetchall())
+
+
+def _held(connection: sqlite3.Connection) -> dict[str, tuple[int, int]]:
+    # How many, and the oldest of them.
+    rows = connection.execute("SELECT validator, count(*), min(at) FROM held GROUP BY validator")
+    return {name: (count, at) for name, count, at in rows}
 
 
 def _custody_receipts(connection: sqlite3.Connection) -> int:
@@ -91,11 +97,10 @@ def validators(
     ).fetchall():
         if name not in urls:
             continue
-        waits = (
-            oldest_waiting(connection, name, cursor) if cursor < size or held.get(name) else None
-        )
+        count, oldest = held.get(name, (0, cursor))
+        waits = _came_ms(connection, min(cursor, oldest)) if cursor < size or count else None
         refuses = refusal_of(error)
-        if refuses is None and name in quotas and held.get(name):
+        if refuses is None and name in quotas and count:
             refuses = f"the quota {quotas[name]} is used up (over-quota)"
         found.append(
             Validator(
@@ -103,7 +108,7 @@ def validators(
                 url=urls[name],
                 cursor=cursor,
                 lag=max(0, size - cursor),
-                held=held.get(name, 0),
+                held=count,
                 waits_since_ms=waits,
                 batches=batches,
                 receipts=receipts.get(name, 0),
@@ -123,14 +128,9 @@ def refusal_of(error: str | None) -> str | None:
     return error if error is not None and _REFUSAL.search(error) else None
 
 
-def oldest_waiting(connection: sqlite3.Connection, name: str, cursor: int) -> int | None:
-    """When the oldest segment came that a validator has not."""
-    row = connection.execute(
-        "SELECT min(time_ms) FROM segments WHERE at IN (?, (SELECT min(at) FROM held WHERE "
-        "validator = ?))",
-        (cursor, name),
-    ).fetchone()
-    return None if row[0] is None else int(row[0])
+def _came_ms(connection: sqlite3.Connection, at: int) -> int | None:
+    row = connection.execute("SELECT time_ms FROM segments WHERE at = ?", (at,)).fetchone()
+    return None if row is None else int(row[0])
 
 
 def refused(connection: sqlite3.Connection) -> list[Refused]:

@@ -48,6 +48,13 @@ class _PatientProtocol(H11Protocol):
         self._read()
         super().connection_lost(exc)
 
+    def on_response_complete(self) -> None:
+        # Nothing here takes a body; one that goes on after the answer would keep its place.
+        unread = self.conn.their_state is h11.SEND_BODY
+        super().on_response_complete()
+        if unread and not self.transport.is_closing():
+            self.transport.close()
+
     def pause_writing(self) -> None:
         super().pause_writing()
         if self._answer_due is None:
