@@ -269,3 +269,20 @@ def test_check_looks_at_the_door(tmp_path: Path) -> None:
         with pytest.raises(Malformed):
             site.config  # noqa: B018 - it is read
         site.path.write_text(text)
+
+
+def test_nobody_new_is_queued_while_the_store_is_full(opened: JoinDoor, queue: Queue) -> None:
+    code, known, late = code_of(ACME), robot("a"), robot("b")
+    queue.joins.take(invite(ACME, code, uses=2))
+    with httpx2.Client(base_url=f"{opened.url}/join/1") as client:
+        first, second = (ask(ACME, code, one).encode() for one in (known, late))
+        assert client.post("/requests", content=first, headers=CBOR).status_code == 202
+        queue.joins.full = lambda: True
+        # Who is queued already is answered as before.
+        assert client.post("/requests", content=first, headers=CBOR).status_code == 202
+        refused = client.post("/requests", content=second, headers=CBOR)
+        assert (refused.status_code, refused.json()["reason"]) == (503, "store-full")
+        assert "Retry-After" in refused.headers
+        queue.joins.full = lambda: False
+        assert client.post("/requests", content=second, headers=CBOR).status_code == 202
+    assert len(queue.waiting()) == 2

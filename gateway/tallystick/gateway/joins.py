@@ -15,7 +15,7 @@ from tallystick.evidence import enrolmentrequest, invitation, joinanswer, joinre
 from tallystick.evidence.credential import Credential, verify_credential
 from tallystick.evidence.enrolment import SUBJECT_DEVICE
 from tallystick.evidence.enrolmentrequest import VerifiedRequest
-from tallystick.evidence.errors import Malformed, TallyError, Unverified
+from tallystick.evidence.errors import CouldNotCheck, Malformed, TallyError, Unverified
 from tallystick.evidence.invitation import VerifiedInvitation
 from tallystick.evidence.joinanswer import JoinAnswer
 from tallystick.evidence.joinrequest import JoinRequest
@@ -52,6 +52,8 @@ class Joins:
         self._root = root
         self.gateway = gateway
         self._learn = learn
+        # Whether nobody new may ask: the store is full (capacity.py).
+        self.full: Callable[[], bool] = lambda: False
         self._line = format_root(iss, root)
         self._reader = store.reader()
         self._turn = threading.Lock()
@@ -95,6 +97,8 @@ class Joins:
         if rows:
             answer: bytes | None = rows[0][0]
             return answer
+        if self.full():
+            raise CouldNotCheck("store-full", "the gateway's store is full; ask again later")
         asked.verify_door(self._invited(asked.code, now_s))
         wanted = enrolmentrequest.parse(asked.request).verify(self._iss)
         self._check_owner(wanted)

@@ -167,10 +167,12 @@ class Pruner:
             for one in going:
                 if not one.kinds <= delivered.kinds(one.at, one.device, one.checkpoint):
                     continue
-                connection.execute(
+                written = connection.execute(
                     "UPDATE segments SET data = ?, crc = ? WHERE at = ? AND crc = ?",
                     (one.data, zlib.crc32(one.data), one.at, one.crc),
                 )
+                if not written.rowcount:
+                    continue  # it was repaired meanwhile
                 connection.execute(
                     "INSERT OR REPLACE INTO pruned VALUES (?, ?)", (one.at, one.gone)
                 )
