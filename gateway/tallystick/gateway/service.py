@@ -144,7 +144,7 @@ class Gateway:
         # Imported where it is used: most gateways have no door.
         from tallystick.gateway.joining import Joining  # noqa: PLC0415
 
-        return Joining(
+        made = Joining(
             config.join,
             self.store,
             (config.fleet, config.roots[config.fleet]),
@@ -152,6 +152,8 @@ class Gateway:
             config.name,
             self.worker.add_credential,
         )
+        made.joins.full = lambda: self.worker.capacity.level == "full"
+        return made
 
     def _page(self) -> "Page | None":
         if self.config.page is None:
