@@ -33,8 +33,9 @@ BOMB = zstandard.ZstdCompressor().compress(bytes(64 << 20))
 
 @pytest.fixture(autouse=True)
 def short_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batches of a test are short: they are handed over all the same."""
+    """Batches of a test are short, and handed over all the same; a machine may be slow."""
     monkeypatch.setattr("tallystick.validator.inbox.INBOX_BATCH_BYTES_MIN", 1)
+    monkeypatch.setattr("tallystick.validator.workers.WORKER_SILENT_S", 600)
 
 
 @pytest.fixture
@@ -324,12 +325,13 @@ def test_a_session_that_is_lost_is_made_anew(crew: Crew, fleet: Fleet) -> None:
     """The inbox's own: the writer goes on meanwhile, and copies are made again after."""
     batches = story(fleet)
     engine = sa.create_engine(crew.url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
+    with capture_logs() as said, engine.connect() as connection:
         connection.exec_driver_sql(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
             "AND datname = current_database() "
             "AND pid NOT IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory')"
         )
+        until(lambda: "inbox-away" in [one["event"] for one in said], "not missed")
     engine.dispose()
     futures = [crew.sequencer.submit(data, "acme") for data in batches]
     for future in futures:

@@ -171,6 +171,8 @@ class Inbox:
         if now_s - self._counted_s >= INBOX_LOOK_S:
             self._workers = living(connection, DUTY)
             self._counted_s = now_s
+        if self._clean and not wanted:
+            return
         if new and not self._workers:
             for one in new:
                 self.drop(one)

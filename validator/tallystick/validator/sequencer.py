@@ -307,8 +307,8 @@ class Sequencer:
         else:
             self._busy = True
             self._do(*job)
-            self._busy = False
-        return self._tick()
+        self._busy = self._tick()
+        return self._busy
 
     def _do(self, what: str, job: Callable[[], Any], future: "Future[Any]") -> None:
         if not future.set_running_or_notify_cancel():
