@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from structlog.testing import capture_logs
 
 from support.devices import Fleet
 from support.knocking import connect, ended
@@ -148,3 +149,25 @@ def test_who_does_not_read_the_stream_is_dropped_and_ingest_goes_on(
         # Both in the end: its records are in custody, and who never reads is gone.
         until(lambda: page.watch.newest and page.watch.newest.snapshot.totals.records == 21, "them")
         until(lambda: page.door.streams == 0, "the drop")
+
+
+def test_a_page_that_ends_takes_no_gateway_with_it(
+    plain: Callable[..., tuple[Gateway, Page]], mosquitto: Mosquitto
+) -> None:
+    gateway, page = plain()
+    assert page._server is not None
+    page._server.should_exit = True
+    page.watch.stop()
+    for thread in page.threads:
+        thread.join(20)
+    with capture_logs() as said:
+        page.look_after()
+        page.look_after()
+    assert len(said) == 1 and said[0]["log_level"] == "error"
+    device = tagged(ACME, "on", "agv-2")
+    gateway.worker.add_credential(device.credential)
+    device.record(2)
+    with Radio(mosquitto.port, device, "plain") as radio:
+        radio.up(*device.segments())
+        until(radio.statements, "a receipt")
+    assert gateway.running

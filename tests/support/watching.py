@@ -44,7 +44,11 @@ class Looking:
     def __post_init__(self) -> None:
         gateway = self.gateway
         self.watch = Watch(
-            gateway.config, gateway.store.reader, GatewayLive(gateway), "test", self.thresholds
+            gateway.config.roots,
+            gateway.store.reader,
+            GatewayLive(gateway),
+            "test",
+            self.thresholds,
         )
 
     def look(self, after_s: float = 0.0, jump_s: float = 0.0) -> Look:

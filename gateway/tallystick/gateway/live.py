@@ -6,6 +6,7 @@ A part that is about to be replaced gives its old answer: nothing here is promis
 from typing import TYPE_CHECKING, Any
 
 from tallystick.gateway.capacity import Capacity
+from tallystick.gateway.config import Config
 
 if TYPE_CHECKING:
     from tallystick.gateway.service import Gateway
@@ -30,11 +31,16 @@ class GatewayLive:
             "not_sent_down": gateway.broker.down_dropped + gateway.down.dropped,
             "clients_replaced": gateway.broker.replaced,
             "connections_lost": gateway.broker.lost,
+            "config_error": gateway.reloading.error,
         }
 
     def capacity(self) -> Capacity:
         """How full the store is."""
         return self._gateway.worker.capacity
+
+    def config(self) -> Config:
+        """What is in force now; another one after a reload."""
+        return self._gateway.config
 
     def urls(self) -> dict[str, str]:
         """Validators by name."""

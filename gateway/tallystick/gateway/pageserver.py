@@ -98,7 +98,7 @@ class Page:
         self._config = page
         self._name = config.name
         program = version("tallystick")
-        self.watch = Watch(config, store.reader, live, program, page.thresholds)
+        self.watch = Watch(config.roots, store.reader, live, program, page.thresholds)
         self.door = Door(page, self.watch, program)
         self.watch.told = self._told
         self.url = ""
@@ -106,6 +106,7 @@ class Page:
         self._server: uvicorn.Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.threads: list[threading.Thread] = []
+        self._said = False
 
     def start(self) -> str:
         """Listen; TransportError where the address or the certificate cannot be used."""
@@ -167,6 +168,13 @@ class Page:
             self._loop.run_until_complete(self._server.serve(sockets=[self._socket]))
         finally:
             self._loop.close()
+
+    def look_after(self) -> None:
+        """Say once when a thread of the page ended: custody goes on without a page."""
+        dead = [thread.name for thread in self.threads if not thread.is_alive()]
+        if dead and not self._said:
+            self._said = True
+            _log.error("the page ended by itself; records are taken as before", threads=dead)
 
     def _told(self) -> None:
         self._call(self.door.tell)

@@ -26,6 +26,8 @@ class Process(Struct, frozen=True, kw_only=True):
     not_sent_down: int = 0
     clients_replaced: int = 0
     connections_lost: int = 0
+    # Why the newest configuration file is not in force.
+    config_error: str = ""
     # How far the wall clock went from the monotonic one since the start.
     clock_stepped_ms: int = 0
     clock_stepped_at_ms: int | None = None

@@ -16,7 +16,7 @@ import structlog
 from msgspec.structs import asdict, replace
 
 from tallystick.evidence.errors import CouldNotCheck, TallyError
-from tallystick.evidence.keys import device_text
+from tallystick.evidence.keys import PublicKey, device_text
 from tallystick.gateway import conditions, expiries, pagelimits, pagereads
 from tallystick.gateway.capacity import Capacity
 from tallystick.gateway.config import Config
@@ -49,6 +49,9 @@ class Live(Protocol):
     def capacity(self) -> Capacity:
         """How full the store is."""
 
+    def config(self) -> Config:
+        """What is in force now."""
+
     def urls(self) -> dict[str, str]:
         """The validators that are served now, and where they are."""
 
@@ -74,18 +77,17 @@ class Watch:
 
     def __init__(
         self,
-        config: Config,
+        roots: dict[str, PublicKey],
         open_reader: Callable[[], sqlite3.Connection],
         live: Live,
         version: str,
         thresholds: conditions.Thresholds,
     ) -> None:
-        self._config = config
         self._open = open_reader
         self.live = live
         self._version = version
         self._thresholds = thresholds
-        self.fleet = Fleet(config.roots)
+        self.fleet = Fleet(roots)
         # Readers of a device's page share the connection's thread: see `ask`.
         self._connection: sqlite3.Connection | None = None
         self._turn = threading.Lock()
@@ -175,7 +177,9 @@ class Watch:
 
     def _snapshot(self, now_ms: int, mono_s: float) -> Snapshot:
         urls = self.live.urls()
-        process = self._process.of(self.live.state(), now_ms, mono_s, str(self._config.broker))
+        process = self._process.of(
+            self.live.state(), now_ms, mono_s, str(self.live.config().broker)
+        )
         with self._turn:
             connection = self._reader()
             # One snapshot: the numbers belong together. It ends soon, for the log's sake.
@@ -229,7 +233,7 @@ class Watch:
             raise CouldNotCheck("store-full", error)
         state = self.live.state()
         state["store_error"] = state["store_error"] or f"it cannot be read: {error}"
-        process = self._process.of(state, now_ms, mono_s, str(self._config.broker))
+        process = self._process.of(state, now_ms, mono_s, str(self.live.config().broker))
         return replace(self.newest.snapshot, time_ms=now_ms, process=process)
 
     def _reader(self) -> sqlite3.Connection:
@@ -255,7 +259,7 @@ class Watch:
 
     def _expiries(self, rows: list[Device], mono_s: float) -> list[Expiry]:
         if mono_s - self._files_s >= pagelimits.FILES_LOOK_S:
-            self._files = expiries.of_config(self._config)
+            self._files = expiries.of_config(self.live.config())
             self._files_s = mono_s
         ends = [*self._files, *expiries.of_peers(self.live.peers()), *expiries.of_devices(rows)]
         return sorted(ends, key=lambda one: one.until_ms)
@@ -333,6 +337,7 @@ class Since:
             not_sent_down=state["not_sent_down"],
             clients_replaced=state["clients_replaced"],
             connections_lost=state["connections_lost"],
+            config_error=state["config_error"],
             clock_stepped_ms=self._stepped[0],
             clock_stepped_at_ms=self._stepped[1],
         )

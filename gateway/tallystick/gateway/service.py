@@ -233,7 +233,6 @@ class Gateway:
         self.broker.start()
         if self.page is not None:
             self.page.start()
-            self._threads += self.page.threads
         _log.info(
             "started",
             gateway=self.config.name,
@@ -267,6 +266,8 @@ class Gateway:
                     raise forwarder.put_back
             if self.joining is not None:
                 self.joining.watch()
+            if self.page is not None:
+                self.page.look_after()
             if time.monotonic() - read_s >= limits.ENROLMENTS_RESCAN_S:
                 read_s = time.monotonic()
                 self._read_folder()

@@ -250,6 +250,7 @@ function here(status) {
     ["in custody", `${count(totals.records)} records in ${count(totals.segments)} segments of ${count(totals.devices)} devices`],
     ["parked", `${count(totals.parked_segments)} segments that came early, ${bytes(totals.parked_bytes)}`],
     ["no room for", `${count(process.not_taken)} messages up, ${count(process.not_sent_down)} down`],
+    ["configuration", process.config_error || "in force as the file says it"],
     ["gateway", node("span", { class: "id" }, status.gateway)],
     ["program", `tallystick ${status.version}, since ${time(process.started_ms)}`],
   ])];
