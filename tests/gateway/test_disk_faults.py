@@ -12,10 +12,16 @@ from support.devices import Device, Fleet
 from support.disk import FULL, Disk
 from support.gateways import MemoryGateway
 from support.site import until
+from tallystick.evidence import segment as segments
+from tallystick.evidence.segment import verify_segment
 from tallystick.evidence.tree import Tree
 from tallystick.gateway import limits, store
+from tallystick.gateway.capacity import Capacity
 from tallystick.gateway.gatewaylog import read_node, tree_at
+from tallystick.gateway.pruning import Pruner
+from tallystick.gateway.retention import Retention
 from tallystick.gateway.store import Store, open_reader
+from tallystick.gateway.tracks import tree_from
 
 ACME = Fleet("acme")
 
@@ -133,6 +139,53 @@ def test_killed_at_any_call_nothing_is_lost_or_there_twice(disk: Disk, tmp_path:
         assert promised(again, robot) == robot.size
         again.store.close()
         assert stored(where / "gateway.sqlite", robot) == robot.size
+
+
+def test_pruning_that_is_killed_or_cut_off_leaves_every_segment_provable(
+    disk: Disk, tmp_path: Path
+) -> None:
+    robot = robot_of(12)
+    gate = MemoryGateway(tmp_path / "gateway", ACME)
+    gate.know(robot)
+    gate.give(robot, *robot.segments())
+    with gate.store.write() as connection:
+        connection.execute(
+            "INSERT INTO validators (name, key, cursor, verdicts_after, batches) "
+            "VALUES ('insurer', x'00', 12, 0, 1)"
+        )
+        connection.execute("INSERT INTO sent_as VALUES ('insurer', 0, 'full')")
+        connection.execute("INSERT INTO receipts SELECT 'insurer', checkpoint, x'01' FROM segments")
+    made: list[Path] = []
+
+    def before(call: int) -> None:
+        for name, write in (("kill", disk.kept), ("cut", disk.cut)):
+            where = tmp_path / f"{name}-{call}"
+            write(where)
+            made.append(where / "gateway.sqlite")
+
+    capacity = Capacity("warning", 90, 100, 0, "disk")
+    pruner = Pruner(
+        gate.store, Retention(validators=("insurer",)), lambda: capacity, threading.Event()
+    )
+    disk.before = before
+    assert not pruner.turn(10**13)
+    assert pruner.pruned == 12
+    before(10**6)
+    disk.before = lambda _call: None
+    gate.store.close()
+    key, gone = robot.signer.public_key(), set()
+    for path in made:
+        assert stored(path, robot) == robot.size
+        reader = open_reader(path)
+        (pruned,) = reader.execute("SELECT count(*) FROM pruned").fetchone()
+        for first, edge, data in reader.execute("SELECT first, edge, data FROM segments"):
+            segment = segments.parse(data)
+            verify_segment(segment, key, tree_from(first, edge))
+            # All of it goes in one transaction, or nothing.
+            assert (segment.stretches[0].elided > 0) == (pruned > 0)
+        reader.close()
+        gone.add(pruned)
+    assert gone == {0, 12}
 
 
 # --- F09 ------------------------------------------------------------------------------------
