@@ -98,6 +98,7 @@ TICK_S = 0.25
 # No batch and no piece of the background takes so long; a thread that is away longer hangs.
 TURN_S_MAX = 300.0
 PARTY_SETS_PER_TICK_MAX = 512
+PARTIES_CACHED_MAX = 4_096
 OTHERS_PER_SET_MAX = 1_024
 HALVES_PER_EVIDENCE_MAX = 256
 CREDENTIAL_BYTES_MAX = 262_144
@@ -116,11 +117,12 @@ WORKER_RESTART_S_MAX = 30.0
 CREW_LOOK_S = 0.25
 WORKERS_LOOK_S = 0.5  # how often the sequencer sees who lives
 PORTION_SETS_MAX = 64  # what a worker computes at one go
-PORTIONS_OUT_MAX = 4_096  # sets that are given away at once
+PORTION_SETS_PER_WORKER_MAX = 1_024  # given away at once; more would lie for too long
 PROPOSALS_PER_TICK_MAX = 8
 PORTION_WAIT_S = 5.0  # then it is taken back, whoever has it,
 PORTIONS_ALONE_S = 5.0  # and for so long the sequencer does all by itself
-PORTIONS_LOOK_S = 0.005  # for proposals, while something is given away
+PORTIONS_LOOK_S_MIN = 0.005  # for proposals, while something is given away; doubled
+PORTIONS_LOOK_S_MAX = 0.04
 # A session that is stopped in the middle of a transaction ends, and its locks with it.
 WORKER_STOPPED_MS_MAX = 15_000
 

@@ -25,9 +25,9 @@ from tallystick.validator.basis import Basis
 from tallystick.validator.findings import Computed
 from tallystick.validator.limits import (
     PORTION_SETS_MAX,
+    PORTION_SETS_PER_WORKER_MAX,
     PORTION_WAIT_S,
     PORTIONS_ALONE_S,
-    PORTIONS_OUT_MAX,
     PROPOSALS_PER_TICK_MAX,
     WORKERS_LOOK_S,
 )
@@ -100,17 +100,12 @@ class Portions:
         """How many sets may be given away now; None of them while the sequencer works alone."""
         if not self.giving:
             return 0
-        return PORTIONS_OUT_MAX - self.out
+        return PORTION_SETS_PER_WORKER_MAX * self.living - self.out
 
     @property
     def giving(self) -> bool:
         """Whether workers do it: some live, and none of what they were given lies for too long."""
         return self.living > 0 and self.monotonic() >= self._alone_until_s
-
-    def done(self, connection: Connection) -> bool:
-        """Whether somebody proposes something."""
-        query = sa.select(_PROPOSALS.c.portion).limit(1)
-        return bool(self._out) and connection.execute(query).first() is not None
 
     def overdue(self) -> bool:
         """Whether something is given away that should be taken back."""

@@ -18,7 +18,12 @@ from tallystick.validator import schema, setreads
 from tallystick.validator.answers import Index
 from tallystick.validator.findings import Computed, Findings, due_ms
 from tallystick.validator.ingest import Ingest
-from tallystick.validator.limits import PARTY_SETS_PER_TICK_MAX
+from tallystick.validator.limits import (
+    PARTY_SETS_PER_TICK_MAX,
+    PORTIONS_LOOK_S_MAX,
+    PORTIONS_LOOK_S_MIN,
+    TICK_S,
+)
 from tallystick.validator.log import Log
 from tallystick.validator.portions import Portions
 from tallystick.validator.signing import Concluded, Signing
@@ -36,6 +41,11 @@ LATE = (
     # What a worker has already is not given away twice, unless it became dirty since.
     .where(_SETS.c.portion.is_(None) | _SETS.c.dirty)
     .order_by(_SETS.c.due_ms)
+)
+_ANY = sa.select(
+    sa.exists(sa.select(schema.proposals.c.portion)),
+    sa.exists(DIRTY.order_by(None)),
+    sa.exists(LATE.order_by(None)),
 )
 
 
@@ -66,6 +76,7 @@ class Reconciler:
         # When nothing was due last, and whether something is since.
         self._clear_s = time.monotonic()
         self._behind = False
+        self._patience_s = PORTIONS_LOOK_S_MIN
 
     def start(self) -> None:
         """After a start: profiles that came to be known make findings due, and so does silence."""
@@ -97,6 +108,11 @@ class Reconciler:
         """Whether workers are at it, so that somebody should look soon."""
         return self.portions is not None and self.portions.out > 0
 
+    @property
+    def patience_s(self) -> float:
+        """How long to wait for another look; longer while workers say nothing: each look costs."""
+        return min(self._patience_s, PORTIONS_LOOK_S_MAX) if self.hurried else TICK_S
+
     def told(self) -> Reconciling:
         """For the status; asked by other threads."""
         portions = self.portions
@@ -120,19 +136,21 @@ class Reconciler:
             portions = self.portions
             if portions is not None:
                 portions.look(connection)
-                if portions.overdue() or portions.done(connection):
+            # One question instead of three: it is asked again and again.
+            proposed, *due = connection.execute(_ANY, now).one()
+            if portions is not None:
+                if portions.overdue() or (proposed and portions.out):
                     return True
                 if portions.giving and portions.room <= 0:
                     return False
-            return (
-                connection.execute(DIRTY.limit(1)).first() is not None
-                or connection.execute(LATE.limit(1), now).first() is not None
-            )
+            return any(due)
 
     def tick(self) -> int:
         """One bounded piece of work; returns how many party sets it looked at, or gave away."""
         if not self.due():
+            self._patience_s = min(2 * self._patience_s, PORTIONS_LOOK_S_MAX)
             return 0
+        self._patience_s = PORTIONS_LOOK_S_MIN
         tick = _Tick(self._log, self._ingest, self._findings, self.portions)
         work = self._ingest.transaction(tick.run)
         self._ingest.heard = (self._ingest.heard - tick.listened) | work.heard

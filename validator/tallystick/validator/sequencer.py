@@ -37,9 +37,7 @@ from tallystick.validator.limits import (
     BATCHES_WAITING_MAX,
     COSIGN_EVERY_S,
     LANE_WAITING_MAX,
-    PORTIONS_LOOK_S,
     RETRY_S,
-    TICK_S,
     TURN_S_MAX,
 )
 from tallystick.validator.log import Log
@@ -292,8 +290,7 @@ class Sequencer:
         busy = False
         while not self._stopping.is_set():
             self._turned_s = time.monotonic()
-            idle_s = PORTIONS_LOOK_S if self.reconciler.hurried else TICK_S
-            busy = self.turn(0.0001 if busy else idle_s)
+            busy = self.turn(0.0001 if busy else self.reconciler.patience_s)
 
     def turn(self, wait_s: float) -> bool:
         """One job, where one comes within `wait_s`, and a piece of the work between; if more waits.

@@ -1,5 +1,6 @@
 """Verdicts: what a set came to is signed where it changed, and written with the set."""
 
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ from tallystick.evidence.kinds import VERDICT
 from tallystick.evidence.limits import STATEMENT_BYTES_MAX
 from tallystick.validator import schema
 from tallystick.validator.findings import PENDING, Computed, Conclusion, Row, due_ms
+from tallystick.validator.limits import PARTIES_CACHED_MAX
 from tallystick.validator.log import Log
 from tallystick.validator.nearby import used_erased
 from tallystick.validator.work import Work
@@ -65,6 +67,13 @@ class Made(statement.Signed):
     def subject(self) -> str:
         """What `sub` must be: the interaction id as text."""
         return b64u(self._interaction)
+
+
+@lru_cache(PARTIES_CACHED_MAX)
+def _devices(parties: bytes) -> tuple[bytes, ...]:
+    # The same few meet again and again.
+    found = cbor.decode(parties)
+    return tuple(sorted({device for devices in found.values() for device in devices}))
 
 
 class Signing:
@@ -123,8 +132,7 @@ class Signing:
         work.insert(
             schema.verdicts, entry=at, party_set=row.party_set, digest=signed, state=found.state
         )
-        parties = cbor.decode(row.parties)
-        for device in sorted({device for devices in parties.values() for device in devices}):
+        for device in _devices(row.parties):
             work.insert(schema.verdict_parties, device=device, entry=at)
         return {"to_finding": digest, "to_verdict": signed, "to_entry": at}
 
