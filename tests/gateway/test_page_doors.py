@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
+import msgspec
 import pytest
 
 from support import chromium
@@ -162,6 +163,31 @@ def test_what_tells_something_needs_the_token(client: httpx2.Client) -> None:
     assert client.get(f"/v1/status?token={CANARY}", headers=bearer(CANARY)).status_code == 400
     with client.stream("GET", "/v1/events") as answer:
         assert answer.status_code == 401
+
+
+def test_answers_are_what_the_description_says(world: World, client: httpx2.Client) -> None:
+    document = client.get("/openapi.json").json()
+    assert set(document["paths"]) == {route.path for route in ROUTES}
+    until(lambda: world.site.status()["devices"], "the device")
+    for route in ROUTES:
+        path = route.path.replace("{id}", world.device.text)
+        if not isinstance(route.answer, type):
+            continue
+        answered = until(
+            lambda: (got := client.get(path, headers=bearer(CANARY))).is_success and got,  # noqa: B023
+            path,
+        )
+        msgspec.json.decode(answered.content, type=route.answer)
+        schema = document["components"]["schemas"][route.answer.__name__]
+        assert set(answered.json()) <= set(schema["properties"])
+        assert set(schema["required"]) <= set(answered.json())
+    problem = client.get("/v1/status").json()
+    assert problem == {
+        "reason": "not-authorised",
+        "title": "send the token of page.token_file as a bearer token",
+        "status": 401,
+        "reasons": [],
+    }
 
 
 def test_who_guesses_tokens_is_slow(client: httpx2.Client, monkeypatch: pytest.MonkeyPatch) -> None:
