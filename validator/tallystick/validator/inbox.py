@@ -29,6 +29,7 @@ from tallystick.validator.limits import (
     INBOX_LANE_BYTES_MAX,
     INBOX_LOOK_S,
     INBOX_POLL_S,
+    INBOX_STOP_S_MAX,
     RETRY_S,
 )
 from tallystick.validator.place import Server
@@ -92,7 +93,8 @@ class Inbox:
         with self._woken:
             self._woken.notify()
         if self._thread.is_alive():
-            self._thread.join()
+            # A server that does not answer holds up no stop: nothing is lost with this session.
+            self._thread.join(INBOX_STOP_S_MAX)
         self._engine.dispose()
 
     # --- from other threads ----------------------------------------------------------------
@@ -153,14 +155,18 @@ class Inbox:
     # --- the thread ------------------------------------------------------------------------
 
     def _run(self) -> None:
+        away = False
         while not self._stopping.is_set():
             try:
                 with self._engine.connect() as connection:
                     while not self._stopping.is_set():
                         self._turn_of(connection)
+                        away = False
             except SQLAlchemyError as error:
-                # Its copies are as good as not made, and the writer does without.
-                self._log.warning("inbox-away", error=type(error).__name__)
+                # Its copies are as good as not made, and the writer does without. Said once.
+                if not away:
+                    self._log.warning("inbox-away", error=type(error).__name__)
+                away = True
                 self._clean = False
                 self._workers = 0
                 self._stopping.wait(RETRY_S)

@@ -132,6 +132,7 @@ INBOX_BYTES_MAX = 64 << 20  # of copies, so that 8 MiB each of a queue that is f
 INBOX_LANE_BYTES_MAX = 16 << 20  # of one fleet
 INBOX_POLL_S = 0.02  # for facts of batches that wait
 INBOX_LOOK_S = 1.0  # for workers that came or went
+INBOX_STOP_S_MAX = 5.0
 AHEAD_FACTS_MAX = 65_536  # signatures of a batch: 2 MiB
 HINTS_CACHED_MAX = 65_536
 KEYS_PER_HINT_MAX = 4  # hints are eight bytes of a digest; more of one were made on purpose
