@@ -1,9 +1,11 @@
 """`tally gateway import`: pulled journals by the same path as over a broker."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from click.testing import CliRunner, Result
 
 from support.devices import Device, Fleet
@@ -47,6 +49,13 @@ class House:
         return found
 
 
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """The command configures them for its own standard error."""
+    yield
+    structlog.reset_defaults()
+
+
 @pytest.fixture
 def house(tmp_path: Path) -> House:
     return House(tmp_path)
@@ -67,7 +76,7 @@ def test_a_pulled_journal_is_taken_and_receipted(house: House) -> None:
     house.pulled(later)
     shown = house.run(folder)
     assert shown.exit_code == 0
-    found = json.loads(shown.output)
+    found = json.loads(shown.stdout)
     assert (found["segments"], found["refused"], found["receipts"]) == (13, {}, 2)
     receipts = [
         custody.parse(path.read_bytes()).verify(house.site.key)
@@ -78,13 +87,13 @@ def test_a_pulled_journal_is_taken_and_receipted(house: House) -> None:
         (later.epoch, later.size),
     }
     # Again: known, and nothing twice.
-    assert json.loads(house.run(folder).output)["segments"] == 0
+    assert json.loads(house.run(folder).stdout)["segments"] == 0
     assert len(house.ranges()) == 13
     # What came since is taken; so is a single file of a device that is known now.
     robot.record(2)
     file = house.folder / "one.segment"
     file.write_bytes(robot.segments()[-1])
-    assert json.loads(house.run(file).output)["segments"] == 1
+    assert json.loads(house.run(file).stdout)["segments"] == 1
 
 
 def test_what_is_wrong_is_refused_and_the_rest_taken(house: House) -> None:
@@ -96,7 +105,7 @@ def test_what_is_wrong_is_refused_and_the_rest_taken(house: House) -> None:
     file.write_bytes(data)
     shown = house.run(folder, house.pulled(stranger, "robot-b"))
     assert shown.exit_code == 1
-    found = json.loads(shown.output.splitlines()[-1])
+    found = json.loads(shown.stdout)
     assert found["segments"] == 2
     assert found["refused"] == {"bad-signature": 1, "not-enrolled": 1, "unknown-device": 2}
     table = CliRunner().invoke(gateway, ["import", str(folder), "--config", str(house.site.path)])
@@ -136,7 +145,7 @@ def test_it_repairs_what_is_damaged(house: House) -> None:
         connection.execute("UPDATE segments SET data = zeroblob(400) WHERE at = 2")
         connection.execute("INSERT INTO damaged (at, found_ms) VALUES (2, 1)")
     store.close()
-    assert json.loads(house.run(folder).output)["repaired"] == 1
+    assert json.loads(house.run(folder).stdout)["repaired"] == 1
     store = Store(house.store)
     with store.write() as connection:
         (data,) = connection.execute("SELECT data FROM segments WHERE at = 2").fetchone()

@@ -11,6 +11,7 @@ from tallystick.evidence import segment as segments
 from tallystick.evidence.errors import Malformed
 from tallystick.evidence.hello import Hello
 from tallystick.gateway import config as configs
+from tallystick.gateway import logs
 from tallystick.gateway.importing import Imported, take_in
 from tallystick.tools._files import read_bytes
 from tallystick.tools.gateway_common import CONFIG, JSON
@@ -41,6 +42,7 @@ def import_(sources: tuple[Path, ...], path: Path, as_json: bool) -> None:  # no
     written to each folder's custody. What is there already changes nothing, except that it takes
     the place of damaged bytes. With a gateway that runs, use `tally device send`.
     """
+    logs.configure()
     done = take_in(configs.load(path), _messages(sources))
     written = _write_receipts(sources, done)
     refused = {reason: count for reason, count in done.refused.items() if reason != REPLAYED}
