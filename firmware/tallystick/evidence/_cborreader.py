@@ -80,8 +80,16 @@ def _item(data: bytes, pos: int, depth: int) -> "tuple[Any, int]":  # noqa: C901
     depth -= 1
     if major == 5:
         return _map(data, pos, value, depth)
-    items = []
+    items: "list[Any]" = []
     for _ in range(value):
+        first = data[pos]
+        if first == 0x58:
+            # Hashes and ids, the commonest of all; what is wrong with one is said by _item.
+            end = pos + 2 + data[pos + 1]
+            if pos + 25 < end <= len(data):
+                items.append(data[pos + 2 : end])
+                pos = end
+                continue
         item, pos = _item(data, pos, depth)
         items.append(item)
     return items, pos

@@ -81,7 +81,11 @@ class VerifiedVerdict(Verdict):
 
 def parse(data: bytes) -> Verdict:
     """A verdict as received; Malformed with a reason of docs/protocol.md, 1.7."""
-    received = statement.parse(data, VERDICT)
+    return of(statement.parse(data, VERDICT))
+
+
+def of(received: statement.Statement) -> Verdict:
+    """The verdict in a statement of its kind that was parsed already; Malformed as parse."""
     finding, size, supersedes, uninvited, time_ms = shape.row(received.values, 5, "verdict")
     verdict = Verdict(from_array(finding), size, supersedes, uninvited, time_ms)
     shape.ascending(uninvited, "verdict")

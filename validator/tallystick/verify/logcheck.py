@@ -171,7 +171,7 @@ class LogCheck:
         if kind == CHECKPOINT:
             self._checkpoint(at, checkpoints.parse(data))
         elif kind == VERDICT:
-            self._verdict(at, verdicts.parse(data))
+            self._verdict(at, verdicts.of(made))
         elif kind == GENESIS:
             raise Unverified("unknown-kind", "a second genesis")
         elif kind == REGISTRATION_POLICY:

@@ -12,6 +12,7 @@ from tallystick.tools.bench.result import Result
 
 GOAL_PER_S = 20_000
 MIB = 1 << 20
+COSTS = ("begin_us", "ingest_us", "ingest_cpu_us", "tick_us", "tick_cpu_us")
 
 
 class ReconcileResult(Result):
@@ -48,6 +49,8 @@ class ReconcileResult(Result):
             "tick_per_s": round(1e6 / last["tick_us"], 1),
             "tick_last_to_first": round(last["tick_us"] / first["tick_us"], 2),
             "ingest_last_to_first": round(last["ingest_us"] / first["ingest_us"], 2),
+            "tick_cpu_last_to_first": round(last["tick_cpu_us"] / first["tick_cpu_us"], 2),
+            "ingest_cpu_last_to_first": round(last["ingest_cpu_us"] / first["ingest_cpu_us"], 2),
         }
 
     def _show_table(self, console: Console) -> None:
@@ -75,11 +78,11 @@ class ReconcileResult(Result):
     def _points(self) -> Table:
         table = Table(title="microseconds a claim", title_justify="left")
         table.add_column("store")
-        for name in ("open", "first claim", "answer", "tick", "resident MiB"):
+        for name in ("open", "first claim", "answer", "its CPU", "tick", "its CPU", "MiB"):
             table.add_column(name, justify="right")
         for store, points in self.stores.items():
             for one in points:
-                costs = [f"{one[name]:,.0f}" for name in ("begin_us", "ingest_us", "tick_us")]
+                costs = [f"{one[name]:,.0f}" for name in COSTS]
                 memory = f"{one['resident_bytes'] / MIB:,.0f}"
                 table.add_row(store, f"{one['open']:,}", *costs, memory)
             table.add_section()
@@ -101,7 +104,12 @@ class ReconcileResult(Result):
 
     def draw(self, path: Path) -> None:
         """Lines of what a claim costs, over how many interactions are open."""
-        names = {"ingest_us": "ingest", "tick_us": "finding and verdict"}
+        names = {
+            "ingest_us": "ingest",
+            "ingest_cpu_us": "its CPU",
+            "tick_us": "finding and verdict",
+            "tick_cpu_us": "their CPU",
+        }
         lines = {
             f"{store}: {said}": [(one["open"], one[name]) for one in points]
             for store, points in self.stores.items()
