@@ -220,7 +220,7 @@ class Device(Node):
                 self.number += 1
                 number = self.number
                 tally.decision("m@1", {"n": number}, output="go", urgent=urgent)
-                if urgent and not tally.health.faults:
+                if urgent and not self.complaints():
                     self.truth.promised_urgent(self.id, number)
 
         self.do(act)

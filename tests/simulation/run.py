@@ -132,6 +132,7 @@ class Run:
             node.dies_at = None
         for validator in self.validator_list:
             validator.slowness = 0.0
+            validator.hurry = True
             if validator.name not in self.gateway_list[0].ways:
                 self._join_validator(validator)
         for gateway in self.gateway_list:

@@ -20,7 +20,7 @@ FOUND_BY = {
     "cursor_moves_before_the_answer": 0,
     "custody_receipt_before_the_commit": 0,
     "freed_without_a_custody_receipt": 17,
-    "interrupted_log_begins_again_at_its_checkpoint": 1,
+    "interrupted_log_begins_again_at_its_checkpoint": 11,
     "lost_store_goes_on_under_its_old_key": 0,
     "memory_is_not_forgotten_when_the_store_fails": 13,
     "nothing_is_synced": 0,

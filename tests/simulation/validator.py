@@ -17,7 +17,9 @@ from tallystick.evidence.keys import from_b64u
 from tallystick.validator import problem, stories
 from tallystick.validator.sequencer import Sequencer
 
-TICK_MS = 100_000
+# Between batches; a run is short of processor time.
+TICK_MS = 250_000
+TICK_MS_HURRY = 50_000
 BOOT_MS = (2_000, 60_000)
 TURNS_MAX = 100
 T = TypeVar("T")
@@ -36,6 +38,7 @@ class Validator(Node):
         self.key = site().validator_keys[name]
         # The chance that a request takes longer than its sender waits.
         self.slowness = 0.0
+        self.hurry = False
         # What was wrong with an answer that left; a future swallows what its callbacks raise.
         self.broken: str | None = None
         self.sequencer: Sequencer
@@ -55,7 +58,7 @@ class Validator(Node):
             return
         # What is published can be read by another process, as anybody's receipt shows.
         self._look = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True)
-        self.later(TICK_MS, self._tick)
+        self._tick_later()
 
     def _wall_ms(self) -> int:
         return START_MS + int(self.world.now_ms) + self.skew_ms
@@ -89,7 +92,10 @@ class Validator(Node):
         except Killed:
             self._fell()
             return
-        self.later(TICK_MS, self._tick)
+        self._tick_later()
+
+    def _tick_later(self) -> None:
+        self.later(TICK_MS_HURRY if self.hurry else TICK_MS, self._tick)
 
     def _work(self) -> None:
         for _ in range(TURNS_MAX):
