@@ -15,7 +15,7 @@ from tallystick.validator.workers import Worker
 
 
 def work(place: Server, point: str, number: int) -> None:
-    """Until nothing waits, or the signal."""
+    """One turn, in which the signal comes."""
     left = [1]
 
     def hook(reached: str) -> None:
@@ -25,8 +25,7 @@ def work(place: Server, point: str, number: int) -> None:
 
     steps.on_step(hook)
     worker = Worker(place, [ReconcileDuty()])
-    while worker.turn():
-        pass
+    worker.turn()
     worker.close()
 
 

@@ -76,9 +76,6 @@ __all__ = [
 def room(tmp_path: Path, fleet: Fleet, postgres: Postgres) -> Iterator[Beside]:
     fleets = [fleet, Fleet("borealis")]
     made = Beside(tmp_path / "validator", fleets, store=postgres.database())
-    (made.folder / "profiles" / "bays.toml").write_text(TEXT)
-    made.close()
-    made.open()
     yield made
     made.close()
     assert made.computed > 0
@@ -87,6 +84,9 @@ def room(tmp_path: Path, fleet: Fleet, postgres: Postgres) -> Iterator[Beside]:
 
 @pytest.fixture
 def world(room: Beside, fleet: Fleet) -> World:
+    room.close()
+    (room.folder / "profiles" / "bays.toml").write_text(TEXT)
+    room.open()
     return World(room, fleet)
 
 
