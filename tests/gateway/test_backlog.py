@@ -31,4 +31,5 @@ def test_memory_is_flat_and_it_drains_faster(tmp_path: Path) -> None:
     first, *_, last = found["peaks_kb"]
     assert last - first < GROWTH_KB_MAX
     assert found["peak_kb"] < MEMORY_MB * 1024
-    assert found["drain_s"] < found["fill_s"]
+    # Processor time of the gateway itself; some ten times on an idle machine.
+    assert 5 * found["drain_s"] < found["fill_s"]
