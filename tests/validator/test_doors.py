@@ -142,14 +142,23 @@ def test_a_flood_by_strangers_costs_no_signature(
 # --- over HTTP -----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    monkeypatch.setattr(service, "CONNECTIONS_MAX", 6)
-    monkeypatch.setattr(service, "HEADER_READ_S_MAX", 0.5)
-    made = Service(load(tmp_path / "validator", [Fleet("acme")], open_reads="true"))
+def serving(folder: Path) -> Iterator[Service]:
+    made = Service(load(folder / "validator", [Fleet("acme")], open_reads="true"))
     made.start()
     yield made
     made.stop()
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Service]:
+    yield from serving(tmp_path)
+
+
+@pytest.fixture
+def crowded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    """With room for six connections."""
+    monkeypatch.setattr(service, "CONNECTIONS_MAX", 6)
+    yield from serving(tmp_path)
 
 
 def test_no_page_of_another_site_can_do_anything(running: Service) -> None:
@@ -188,22 +197,33 @@ def test_no_page_of_another_site_can_do_anything(running: Service) -> None:
     assert httpx2.get(f"{running.url}/v1/status").json()["size"] == size
 
 
-def test_many_connections_keep_nobody_out_for_long(running: Service) -> None:
-    host, port = running.url.removeprefix("http://").split(":")
+def test_many_connections_keep_nobody_out_for_long(
+    crowded: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, port = crowded.url.removeprefix("http://").split(":")
+    server = crowded._server
+    assert server is not None
+    connections = server.server_state.connections
 
     def ready() -> int:
-        return httpx2.get(f"{running.url}/readyz").status_code
+        return httpx2.get(f"{crowded.url}/readyz").status_code
 
     assert ready() == 200
+    monkeypatch.setattr(service, "HEADER_READ_S_MAX", 60.0)
     with ExitStack() as held:
         for _ in range(20):
-            held.enter_context(socket.create_connection((host, int(port)), 5))
-        server = running._server
-        assert server is not None
-        until(lambda: len(server.server_state.connections) >= 20, "the flood")
+            held.enter_context(socket.create_connection((host, int(port)), 20))
+        until(lambda: len(connections) >= 20, "the flood")
         assert ready() == 503
+    until(lambda: ready() == 200, "a place, since they went")
+    monkeypatch.setattr(service, "HEADER_READ_S_MAX", 0.2)
+    with ExitStack() as held:
+        sockets = [
+            held.enter_context(socket.create_connection((host, int(port)), 20)) for _ in range(20)
+        ]
         # Cut off, because their headers do not come.
-        until(lambda: ready() == 200, "a place")
+        assert [one.recv(1) for one in sockets] == [b""] * 20
+        until(lambda: ready() == 200, "a place, since they were cut off")
 
 
 @pytest.mark.parametrize("header", ["X: " + "a" * 40_000, "X: a\r\n" * 6_000])
