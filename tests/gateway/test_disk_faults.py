@@ -11,11 +11,11 @@ import pytest
 from support.devices import Device, Fleet
 from support.disk import FULL, Disk
 from support.gateways import MemoryGateway
-from support.site import until
+from support.site import Site, until
 from tallystick.evidence import segment as segments
 from tallystick.evidence.segment import verify_segment
 from tallystick.evidence.tree import Tree
-from tallystick.gateway import limits, store
+from tallystick.gateway import limits, service, store
 from tallystick.gateway.capacity import Capacity
 from tallystick.gateway.gatewaylog import read_node, tree_at
 from tallystick.gateway.pruning import Pruner
@@ -261,6 +261,25 @@ def test_while_it_fails_it_says_so_and_goes_on_by_itself(disk: Disk, tmp_path: P
     assert promised(gate, robot) == robot.size
     gate.store.close()
     assert stored(tmp_path / "gateway.sqlite", robot) == robot.size
+
+
+def test_a_start_on_a_full_disk_waits_for_room(disk: Disk, tmp_path: Path) -> None:
+    site = Site(tmp_path, ACME, 1)
+    disk.fail(0, FULL, 10**9)
+    stop, started = threading.Event(), threading.Event()
+    running = threading.Thread(
+        target=service.run, args=(site.config, stop, lambda _gateway: started.set()), daemon=True
+    )
+    running.start()
+    calls = disk.calls
+    until(lambda: disk.calls > calls + 3, "some tries")
+    assert running.is_alive()
+    assert not started.is_set()
+    disk.heal()
+    until(started.is_set, "the start")
+    stop.set()
+    running.join(20)
+    assert not running.is_alive()
 
 
 # --- F19 ------------------------------------------------------------------------------------

@@ -60,7 +60,11 @@ class Gateway:
         now_s = int(time.time())
         peers = [peer_of(validator, config.roots, now_s) for validator in config.validators]
         self.signing: Signing = open_signing(config, now_s)
-        self.store = Store(config.store)
+        try:
+            self.store = Store(config.store)
+        except BaseException:
+            self.signing.close()
+            raise
         try:
             self._check_owner()
             self.inbox = Inbox(config.inbox_bytes_max)
@@ -361,6 +365,17 @@ def _links(state: dict[str, Any]) -> dict[str, Any]:
     return {**state, "serial": ports, "store": state.get("store", {}).get("level")}
 
 
+def _opened(config: Config, stop: threading.Event) -> Gateway | None:
+    # A disk that is full at the start is waited for, not crashed over. None: stopped meanwhile.
+    while True:
+        try:
+            return Gateway(config)
+        except sqlite3.OperationalError as error:
+            _log.error("the store cannot be opened; tried again", error=str(error))
+        if stop.wait(limits.STORE_RETRY_S_MAX):
+            return None
+
+
 def run(
     config: Config,
     stop: threading.Event,
@@ -374,7 +389,9 @@ def run(
     when it has started, `alive` each second while everything that must run runs. Whenever `reload`
     is set, by SIGHUP say, the configuration is read again.
     """
-    gateway = Gateway(config)
+    gateway = _opened(config, stop)
+    if gateway is None:
+        return
     try:
         gateway.start()
         ready(gateway)

@@ -199,11 +199,11 @@ def _process(console: Console, state: dict[str, Any]) -> None:
 
 def _durability(console: Console, found: dict[str, Any]) -> None:
     store = found["process"].get("store")
-    if store and store["level"] != "ok":
-        console.print(
-            f"[red]the store is at {100 * store['used'] / store['allowed']:.0f} %: "
-            f"{store['level']}[/] since {when(store['since_ms'])}, by {store['bound']}"
-        )
+    if store:
+        line = f"store: {store['used']:,} of {store['allowed']:,} bytes ({store['bound']})"
+        if store["level"] != "ok":
+            line += f", [red]{store['level']}[/] since {when(store['since_ms'])}"
+        console.print(line)
     if found["holds"]:
         names = [row["name"] + (f" ({row['why']})" if row["why"] else "") for row in found["holds"]]
         console.print(f"on hold: {', '.join(names)}; nothing is pruned", markup=False)
