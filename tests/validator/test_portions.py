@@ -11,7 +11,7 @@ from support.devices import Fleet
 from support.validating import HANDOVER
 from tallystick.evidence.errors import CouldNotCheck
 from tallystick.tools.postgres import Postgres
-from tallystick.validator import basis, proposal, schema
+from tallystick.validator import basis, proposal, schema, steps
 from tallystick.validator.limits import PORTIONS_ALONE_S
 from tallystick.validator.reconcileduty import ReconcileDuty
 from tallystick.validator.workers import Worker
@@ -114,6 +114,31 @@ def test_a_finding_of_another_set_is_not_signed_and_what_is_late_is_given_once(
     assert (room.portions.out, room.tick(), room.portions.out) == (pending, 0, pending)
     room.settle()
     assert "pending" not in room.states()
+
+
+class Broken(Exception):
+    pass
+
+
+def break_at(point: str) -> None:
+    if point == steps.SEQUENCED:
+        raise Broken
+
+
+def test_a_turn_that_fails_leaves_nothing_with_nobody(
+    room: Beside, tmp_path: Path, fleet: Fleet
+) -> None:
+    batches = crowd(fleet, 100, 9)
+    expected = alone(tmp_path / "alone", fleet, batches)
+    given(room, batches)
+    room.work()
+    steps.on_step(break_at)
+    with pytest.raises(Broken):
+        room.tick()
+    steps.on_step(None)
+    room.settle()
+    assert due(room) == 0
+    assert last_findings(room) == expected
 
 
 def test_nothing_is_closed_before_its_time_or_computed_that_is_due_again(

@@ -54,6 +54,8 @@ class Portions:
         self._profiles = profiles
         self.monotonic = monotonic
         self._basis: Basis | None = None
+        # Whether what is remembered here is what the store says.
+        self.sure = False
         self._next = 1
         # Number to when it was given, and how many sets are in it.
         self._out: dict[int, tuple[float, int]] = {}
@@ -74,6 +76,7 @@ class Portions:
         self._basis = None
         self._recall(connection)
         connection.execute(sa.delete(_PROPOSALS))
+        self.sure = True
 
     # --- who works -------------------------------------------------------------------------
 

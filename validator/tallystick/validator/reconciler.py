@@ -139,7 +139,7 @@ class Reconciler:
             # One question instead of three: it is asked again and again.
             proposed, *due = connection.execute(_ANY, now).one()
             if portions is not None:
-                if portions.overdue() or (proposed and portions.out):
+                if not portions.sure or portions.overdue() or (proposed and portions.out):
                     return True
                 if portions.giving and portions.room <= 0:
                     return False
@@ -152,7 +152,12 @@ class Reconciler:
             return 0
         self._patience_s = PORTIONS_LOOK_S_MIN
         tick = _Tick(self._log, self._ingest, self._findings, self.portions)
-        work = self._ingest.transaction(tick.run)
+        try:
+            work = self._ingest.transaction(tick.run)
+        except BaseException:
+            if self.portions is not None:
+                self.portions.sure = False
+            raise
         self._ingest.heard = (self._ingest.heard - tick.listened) | work.heard
         self._log.publish()
         return tick.looked_at
@@ -175,6 +180,9 @@ class _Tick:
         if portions is None:
             self._find(work, self._due(work, PARTY_SETS_PER_TICK_MAX))
             return
+        if not portions.sure:
+            # After a rollback nobody here knows who has what.
+            portions.start(work)
         # What changed just now is dirty already: no proposal for it counts any more.
         self._take(work, portions)
         portions.take_back(work)
