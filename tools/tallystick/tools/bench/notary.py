@@ -1,20 +1,30 @@
 """A validator for a bench: its folder, on SQLite or on a PostgreSQL of its own."""
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from tallystick.tools import provision
 from tallystick.tools._cache import ToolMissing
+from tallystick.tools.bench.result import BenchFailed
 from tallystick.tools.fleetdir import Fleet, Member, write_private
 from tallystick.tools.mosquitto import free_port
 from tallystick.tools.postgres import Postgres
 from tallystick.validator import config as configs
 from tallystick.validator.config import Config
+from tallystick.validator.inbox import DUTY as INGEST
 from tallystick.validator.limits import QUOTA_BURST_S_MAX, QUOTA_MAX
+from tallystick.validator.place import Server
+from tallystick.validator.portions import RECONCILE
+from tallystick.validator.workers import living
 from tallystick.verify import profiles
 
+START_S_MAX = 30.0
+LOOK_S = 0.05
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 STORES = (SQLITE, POSTGRESQL)
 # A bench sends as fast as it can: no quota may be what is measured.
@@ -79,3 +89,22 @@ class Notary:
     def config(self) -> Config:
         """Read anew."""
         return configs.load(self.path)
+
+    def wait_for_workers(self, count: int) -> None:
+        """Until so many take turns at both duties; BenchFailed when they do not begin to."""
+        store = self.config().store
+        if not count or not isinstance(store, Server):
+            return
+        engine = sa.create_engine(store.url)
+        end = time.monotonic() + START_S_MAX
+        try:
+            while True:
+                with engine.connect() as connection:
+                    if all(living(connection, duty) >= count for duty in (RECONCILE, INGEST)):
+                        return
+                if time.monotonic() > end:
+                    message = f"{count} workers did not begin to work"
+                    raise BenchFailed("bench-failed", message)
+                time.sleep(LOOK_S)
+        finally:
+            engine.dispose()

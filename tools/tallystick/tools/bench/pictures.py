@@ -80,5 +80,5 @@ def _figure(size: tuple[float, float], title: str) -> tuple[Any, Any]:
 def _save(figure: Any, path: Path) -> None:
     here = machine()
     said = f"{here['system']}, {here['cores']} cores, load {here['load_1_min']}"
-    figure.supxlabel(said, fontsize=7, color="#666666", x=0.99, ha="right")
+    figure.axes[0].set_title(said, loc="right", fontsize=7, color="#666666")
     figure.savefig(path, format="svg", metadata={"Date": None})

@@ -22,10 +22,8 @@ from tallystick.tools.bench.result import BenchFailed
 from tallystick.tools.fleetdir import Fleet
 from tallystick.tools.postgres import Postgres
 from tallystick.tools.validator_worker import command
-from tallystick.validator import workers
 from tallystick.validator.collecting import collect_seldom
 from tallystick.validator.crew import Crew
-from tallystick.validator.portions import RECONCILE
 from tallystick.validator.sequencer import Sequencer
 from tallystick.verify.inputs import KnownClaim, PartySetInputs
 from tallystick.verify.reconcile import find
@@ -40,7 +38,6 @@ MEASURED = 1_024
 ROUNDS = 3
 # Interactions that the workers find, each two claims.
 BACKLOG = 6_144
-START_S_MAX = 30.0
 DRAIN_S_MAX = 300.0
 LOOK_S = 0.05
 
@@ -255,7 +252,7 @@ def _drained(folder: Path, postgres: Postgres, count: int, backlog: int) -> dict
         opened.grow(backlog)
         opened.take(opened.answers(backlog))
         with Crew(command(notary.path), count):
-            _wait_for(sequencer, count)
+            notary.wait_for_workers(count)
             start = time.perf_counter()
             # The service's own thread; looking on must cost it nothing.
             sequencer.start()
@@ -271,15 +268,3 @@ def _drained(folder: Path, postgres: Postgres, count: int, backlog: int) -> dict
         sequencer.stop()
         postgres.take_back()
     return {"workers": count, "claims_per_s": round(2 * backlog / taken, 1)}
-
-
-def _wait_for(sequencer: Sequencer, count: int) -> None:
-    """Until so many workers take turns."""
-    end = time.monotonic() + START_S_MAX
-    while count:
-        with sequencer.store.read() as connection:
-            if workers.living(connection, RECONCILE) >= count:
-                return
-        if time.monotonic() > end:
-            raise BenchFailed("bench-failed", f"{count} workers did not begin to work")
-        time.sleep(LOOK_S)

@@ -124,6 +124,7 @@ class Bench:
             processes.tally("validator", "validator", "run", "--config", str(notary.path))
             names = ["validator"]
             wait(notary.url, lambda: processes.check(names))
+            notary.wait_for_workers(0 if postgres is None else self._settings.workers)
             for line in traffic.warm:
                 send(notary.url, [line])
             taken, answers = send(notary.url, traffic.batches)
