@@ -76,6 +76,7 @@ class Portions:
         self._basis = None
         self._recall(connection)
         connection.execute(sa.delete(_PROPOSALS))
+        workers.forget_silent(connection)
         self.sure = True
 
     # --- who works -------------------------------------------------------------------------
