@@ -6,6 +6,7 @@ python tests/simulation/run.py --mutant NAME      which seed finds a guard that 
 """
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from simulation.device import Device
 from simulation.gateway import Gateway
 from simulation.links import Links
 from simulation.seam import entered
-from simulation.site import DEVICES, GATEWAYS, VALIDATORS, site
+from simulation.site import DEVICES, GATEWAYS, VALIDATORS, memory, site
 from simulation.story import MINUTE_MS, STORM_MS, Story
 from simulation.transport import Way
 from simulation.truth import Truth
@@ -33,6 +34,8 @@ from simulation.validator import Validator
 from simulation.world import World, Wrong
 
 DRAINED_MS_MAX = STORM_MS + 180 * MINUTE_MS
+# Seeds between two lines that say how far it is.
+PROGRESS = 100
 DEADLINE_MS = 3 * MINUTE_MS
 
 
@@ -189,8 +192,11 @@ def failures(seeds: Iterable[int], processes: int) -> Iterator[tuple[int, str | 
     if processes == 1:
         yield from map(_one, seeds)
         return
-    with get_context("spawn").Pool(processes) as pool:
-        yield from pool.imap_unordered(_one, seeds, chunksize=8)
+    # Processes of a pool are ended without their cleaning up.
+    with tempfile.TemporaryDirectory(prefix="tally-simulation-", dir=memory()) as folder:
+        os.environ["TMPDIR"] = folder
+        with get_context("spawn").Pool(processes) as pool:
+            yield from pool.imap_unordered(_one, seeds, chunksize=8)
 
 
 def _show(seed: int, *, trace: bool) -> int:
@@ -247,7 +253,7 @@ def main() -> int:
         if why is not None:
             bad += 1
             print(report(seed, why), flush=True)
-        if count % 500 == 0:
+        if count % PROGRESS == 0:
             print(f"{count} seeds, {bad} failed, {time.monotonic() - began_s:.0f} s", flush=True)
     print(f"{count} seeds, {bad} failed, {time.monotonic() - began_s:.0f} s")
     return 1 if bad else 0
