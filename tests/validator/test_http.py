@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -509,11 +510,47 @@ def test_a_slow_body_is_given_up(world: World, monkeypatch: pytest.MonkeyPatch) 
     assert (answer.status_code, answer.json()["reason"]) == (408, "truncated")
 
 
+def test_a_body_that_goes_on_after_its_answer_ends_the_connection(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tallystick.validator import service
+
+    monkeypatch.setattr(service, "BODY_REST_S_MAX", 0.3)
+    host, port = world.service.url.removeprefix("http://").split(":")
+    head = b"GET /healthz HTTP/1.1\r\nHost: %s\r\n" % host.encode()
+    for more, part in (
+        (b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+        (b"Content-Length: 1000000000\r\n\r\n", b"x"),
+    ):
+        with socket.create_connection((host, int(port)), timeout=5) as connection:
+            connection.sendall(head + more + part)
+            assert _answered(connection).startswith(b"HTTP/1.1 200")
+            with pytest.raises(ConnectionError):
+                _send_on(connection, part)
+    # One that ends in time is answered again on the same connection.
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        for _ in range(2):
+            connection.sendall(head + b"Content-Length: 2\r\n\r\nx")
+            assert _answered(connection).startswith(b"HTTP/1.1 200")
+            connection.sendall(b"y")
+
+
+def _answered(connection: socket.socket) -> bytes:
+    heard = b""
+    while not heard.endswith(b"}"):
+        heard += connection.recv(10_000)
+    return heard
+
+
+def _send_on(connection: socket.socket, part: bytes) -> None:
+    for _ in range(200):
+        connection.sendall(part)
+        time.sleep(0.05)
+
+
 def test_answers_that_are_not_read_close_the_connection(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import socket
-
     from tallystick.validator import service
 
     monkeypatch.setattr(service, "ANSWER_WRITE_S_MAX", 0.3)
@@ -539,8 +576,6 @@ def test_answers_that_are_not_read_close_the_connection(
 def test_headers_that_do_not_come_close_the_connection(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import socket
-
     from tallystick.validator import service
 
     monkeypatch.setattr(service, "HEADER_READ_S_MAX", 0.3)

@@ -5,6 +5,7 @@ BODY_READ_S_MAX = 30.0  # a batch that comes slower than this is dropped (A21)
 BODY_CHUNK_BYTES_MAX = 1 << 20  # decompressed bytes made at one go, so that a bomb stays small
 HEADER_BYTES_MAX = 16_384
 HEADER_READ_S_MAX = 10.0
+BODY_REST_S_MAX = 15.0  # of a body that goes on after its answer
 QUERY_TEXT_CHARS_MAX = 256
 HIDDEN_PAGES_MAX = 64  # looked through for one page, where a scope covers few of them
 CONNECTIONS_MAX = 256

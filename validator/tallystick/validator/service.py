@@ -19,6 +19,7 @@ from tallystick.validator.app import make_app
 from tallystick.validator.config import Config
 from tallystick.validator.limits import (
     ANSWER_WRITE_S_MAX,
+    BODY_REST_S_MAX,
     CONNECTIONS_MAX,
     HEADER_BYTES_MAX,
     HEADER_READ_S_MAX,
@@ -45,6 +46,7 @@ class _PatientProtocol(H11Protocol):
 
     _headers_due: asyncio.TimerHandle | None = None
     _answer_due: asyncio.TimerHandle | None = None
+    _body_due: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -52,6 +54,8 @@ class _PatientProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if self.conn.their_state is not h11.SEND_BODY:
+            self._ended()
         if self.conn.their_state is h11.IDLE and self.conn.our_state is h11.IDLE:
             self._wait()
         else:
@@ -60,6 +64,7 @@ class _PatientProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._unset()
         self._answered()
+        self._ended()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -75,6 +80,9 @@ class _PatientProtocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         self._answered()
+        if self.conn.their_state is h11.SEND_BODY and self._body_due is None:
+            # Nobody reads the rest. A client may finish, and read its answer; not go on for ever.
+            self._body_due = self.loop.call_later(BODY_REST_S_MAX, self.transport.abort)
         if self.flow.write_paused:
             # It is written as far as we are concerned; its end, and the next answer, must be read.
             self.pause_writing()
@@ -84,6 +92,11 @@ class _PatientProtocol(H11Protocol):
         if self._answer_due is not None:
             self._answer_due.cancel()
             self._answer_due = None
+
+    def _ended(self) -> None:
+        if self._body_due is not None:
+            self._body_due.cancel()
+            self._body_due = None
 
     def _unread(self) -> None:
         self._answer_due = None
