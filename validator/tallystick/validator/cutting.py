@@ -11,7 +11,7 @@ from tallystick.evidence.checkpoint import Checkpoint
 from tallystick.evidence.tree import Tree
 from tallystick.validator import schema
 from tallystick.validator.devicelog import DeviceLog, held_over
-from tallystick.validator.identities import Known
+from tallystick.validator.identities import Known, touch
 from tallystick.validator.keystatus import is_beyond
 from tallystick.validator.portable import total
 from tallystick.validator.work import Work
@@ -41,6 +41,8 @@ def cut_back(work: Work, log: DeviceLog, size: int) -> bool:
     at = tree.size
     if at <= log.began:
         return False
+    # Leaves that somebody relied on go, and stretches by which heads were placed.
+    touch(work, log.device)
     for table, column in (
         (schema.stretches, schema.stretches.c.first),
         (schema.boots, schema.boots.c.at),

@@ -11,6 +11,7 @@ transaction that changes it, and what was found before is thrown away then (docs
 - key changes, suspicion, what a revocation settles: identities.touch, and nearby.touch for those
   that read the device's claims as neighbours;
 - contradictions, and stretches, that place a compromised key's heads: keystatus.touch_placed;
+- a log that is cut back to where its key ended: cutting.cut_back;
 - an epoch's first record, which names the one before: Segments._opened; erased: Work.recall;
 - silence: the sequencer's own tick, which keeps the evidence (setreads.keep_evidence);
 - its closing: the sequencer's own tick;
