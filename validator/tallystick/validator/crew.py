@@ -73,14 +73,22 @@ class _Place:
             if code is None:
                 return
             self.process = None
-            # One that worked for a while begins again at once; one that cannot begin, ever later.
-            well = now_s - self._begin_s > WORKER_RESTART_S_MAX
-            self._wait_s = WORKER_RESTART_S_MIN if well else self._wait_s
-            self._begin_s = now_s + self._wait_s
-            self._wait_s = min(2 * self._wait_s, WORKER_RESTART_S_MAX)
+            self._ended(now_s)
             _LOG.warning("worker-ended", code=code)
         if now_s >= self._begin_s:
             self._begin_s = now_s
-            self.process = subprocess.Popen(  # noqa: S603 - our own program
-                command, stdin=subprocess.DEVNULL
-            )
+            try:
+                self.process = subprocess.Popen(  # noqa: S603 - our own program
+                    command, stdin=subprocess.DEVNULL
+                )
+            except OSError as error:
+                # No memory, no process left, a program that is being replaced: later again.
+                self._ended(now_s)
+                _LOG.error("worker-not-started", error=error.strerror or str(error))
+
+    def _ended(self, now_s: float) -> None:
+        # One that worked for a while begins again at once; one that cannot begin, ever later.
+        well = now_s - self._begin_s > WORKER_RESTART_S_MAX
+        self._wait_s = WORKER_RESTART_S_MIN if well else self._wait_s
+        self._begin_s = now_s + self._wait_s
+        self._wait_s = min(2 * self._wait_s, WORKER_RESTART_S_MAX)
