@@ -207,7 +207,9 @@ def test_a_device_forks_and_one_is_put_back(tmp_path: Path, mosquitto: Mosquitto
     restored.record(2)
     old = restored.clone()
     newer = on_time(restored.new_epoch(b"epoch--2"))
+    newer.counter = 5
     newer.record(2)
+    old.counter = 6  # the chip has counted on: it was signed after the device had left
     old.record(1)
     with running(site) as (_, looking):
         sent = [

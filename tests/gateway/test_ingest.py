@@ -344,20 +344,61 @@ def test_a_stored_branch_can_be_followed_by_others(gate: MemoryGateway, robot: D
 # --- epochs --------------------------------------------------------------------------------
 
 
-def test_a_new_epoch_freezes_the_one_before(gate: MemoryGateway, robot: Device) -> None:
+def test_what_comes_late_of_a_left_epoch_shows_nothing(gate: MemoryGateway, robot: Device) -> None:
     gate.give(robot, *robot.segments())
     after = robot.new_epoch(b"epoch--2")
     after.record(4)
     gate.give(after, *after.segments())
-    assert gate.status()["suspect"] == []
-    # What was known before may be repeated; going on makes the device suspect, and is kept.
+    # Sent before the journal was wiped, and under way for long; or held back by somebody.
     gate.give(robot, robot.segment(4))
-    assert gate.status()["suspect"] == []
     robot.record(2)
     gate.give(robot, robot.segment(5))
+    assert gate.status()["suspect"] == []
+    assert "frozen-epoch" not in gate.refused()
+    assert len(gate.ranges()) == 7
+
+
+@pytest.mark.parametrize("shown_by", ["custody", "counter"])
+def test_who_writes_on_in_a_left_epoch_is_suspect(
+    gate: MemoryGateway, robot: Device, shown_by: str
+) -> None:
+    robot.counter = 7
+    gate.give(robot, *robot.segments())
+    after = robot.new_epoch(b"epoch--2")
+    after.counter = 8
+    after.record(4)
+    gate.give(after, *after.segments())
+    later = after.new_epoch(b"epoch--3")
+    later.record(1)
+    gate.give(later, *later.segments())
+    # The value at which the next epoch began, and a receipt of before, show nothing.
+    robot.counter = 8
+    robot.custody = gate.custody(robot)[0].digest
+    robot.record(1)
+    gate.give(robot, robot.segment(5))
+    assert gate.status()["suspect"] == []
+    if shown_by == "counter":
+        robot.counter = 9
+    else:
+        over = [one for one in gate.custody(robot) if one.epoch == later.epoch]
+        robot.custody = over[-1].digest
+    robot.record(2)
+    gate.give(robot, robot.segment(6))
     assert gate.status()["suspect"] == [{"device": robot.text, "reason": "frozen-epoch"}]
     assert gate.refused()["frozen-epoch"] == 1
-    assert len(gate.ranges()) == 7
+    # It is kept.
+    assert len(gate.ranges()) == 9
+
+
+def test_another_chips_counter_shows_nothing(gate: MemoryGateway, robot: Device) -> None:
+    gate.give(robot, *robot.segments())
+    after = robot.new_epoch(b"epoch--2")
+    after.record(4)  # by a key without a counter
+    gate.give(after, *after.segments())
+    robot.counter = 99
+    robot.record(1)
+    gate.give(robot, robot.segment(5))
+    assert gate.status()["suspect"] == []
 
 
 def test_the_end_of_an_epoch_may_come_after_the_next_one_began(

@@ -146,3 +146,5 @@ JOIN_INBOX_FILES_MAX = 1_024  # looked at in one turn
 CHALLENGE_S_MAX = 60.0
 # Below this a batch of one segment takes minutes, and its validator's answer comes too late.
 LINK_BYTES_S_MIN = 1_000
+# Epochs after a left one that are looked at when it grows.
+LATER_EPOCHS_MAX = 64

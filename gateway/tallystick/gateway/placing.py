@@ -3,8 +3,7 @@
 It extends what is known, repeats it, overlaps with it, comes early, or contradicts it.
 
 The common case, a segment that starts where the log's one track ends, costs one verification.
-Everything else is found by comparing roots of one size (docs/protocol.md, 2.3): equal roots are one
-history, different ones under two signatures are a fork.
+Else roots of one size are compared (docs/protocol.md, 2.3): different ones are a fork.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,6 +18,7 @@ from tallystick.evidence.segment import Edge, Segment, Stretch, VerifiedSegment,
 from tallystick.evidence.tree import Tree
 from tallystick.gateway.decisions import Appended, Decision, Forked, Merged, Suspected
 from tallystick.gateway.history import History, tree_in
+from tallystick.gateway.leaving import revived
 from tallystick.gateway.limits import TRACKS_PER_LOG_MAX
 from tallystick.gateway.tracks import Log, Track, edge_bytes
 from tallystick.gateway.view import View
@@ -133,7 +133,7 @@ class Placer:
             log.begun = True
             item = piece.stretches[0].items[0] if piece.stretches[0].items else None
             placed.first_record = item if isinstance(item, bytes) else b""
-        if log.frozen_at is not None and piece.to > log.frozen_at:
+        if revived(self._view, log, piece.to, piece.stretches):
             placed.decisions.append(Suspected(log.device, "frozen-epoch"))
         track.tree = piece.after
         track.set_head(head)

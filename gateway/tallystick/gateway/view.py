@@ -4,8 +4,8 @@ import sqlite3
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from tallystick.evidence import cbor
-from tallystick.evidence.errors import CouldNotCheck
+from tallystick.evidence import cbor, custody, segment
+from tallystick.evidence.errors import CouldNotCheck, TallyError
 from tallystick.gateway.tracks import Log, Track, restored
 
 
@@ -52,6 +52,15 @@ class View(Protocol):
 
     def named_as_previous(self, device: bytes, epoch: bytes) -> int | None:
         """The size at which a later epoch says that it left this one; None when none does."""
+
+    def left_epochs(self, device: bytes) -> list[tuple[bytes, bytes]]:
+        """A device's epochs that name the one before: (epoch, previous epoch)."""
+
+    def receipted_epoch(self, device: bytes, digest: bytes) -> bytes | None:
+        """The epoch of which a custody receipt of ours speaks, by the receipt's digest."""
+
+    def first_checkpoint(self, device: bytes, epoch: bytes) -> bytes | None:
+        """An epoch's first checkpoint, as signed; None where its beginning is not here."""
 
     def covering(self, track: int, size: int) -> Row | None:
         """The first stored segment of a track that reaches `size`."""
@@ -150,6 +159,37 @@ class StoreView:
             epoch,
         )
         return None if row is None or row[0] is None else int(str(row[0]))
+
+    def left_epochs(self, device: bytes) -> list[tuple[bytes, bytes]]:
+        """A device's epochs that name the one before: (epoch, previous epoch)."""
+        rows = self._connection.execute(
+            "SELECT epoch, previous_epoch FROM epochs "
+            "WHERE device = ? AND previous_epoch IS NOT NULL ORDER BY epoch",
+            (device,),
+        )
+        return [(bytes(epoch), bytes(previous)) for epoch, previous in rows]
+
+    def receipted_epoch(self, device: bytes, digest: bytes) -> bytes | None:
+        """The epoch of which a custody receipt of ours speaks, by the receipt's digest."""
+        row = self._one("SELECT data FROM custody WHERE digest = ? AND device = ?", digest, device)
+        return None if row is None else custody.parse(_bytes(row[0])).epoch
+
+    def first_checkpoint(self, device: bytes, epoch: bytes) -> bytes | None:
+        """An epoch's first checkpoint, as signed; None where its beginning is not here."""
+        self.sync()
+        row = self._one(
+            "SELECT segments.data FROM segments JOIN tracks USING (track) "
+            "WHERE tracks.device = ? AND tracks.epoch = ? AND segments.first = 0 "
+            "ORDER BY segments.at LIMIT 1",
+            device,
+            epoch,
+        )
+        if row is None:
+            return None
+        try:
+            return segment.parse(_bytes(row[0])).stretches[0].checkpoint
+        except TallyError:
+            return None  # damaged on disk
 
     def covering(self, track: int, size: int) -> Row | None:
         """The first stored segment of a track that reaches `size`."""

@@ -1,0 +1,52 @@
+"""Whether a head of a left epoch shows that it was signed after its device had left it.
+
+What merely arrives late shows nothing: it may have been sent before the journal was wiped, or held
+back by somebody (docs/protocol.md, 5.4).
+"""
+
+from collections.abc import Iterable
+
+from tallystick.evidence import checkpoint as checkpoints
+from tallystick.evidence.checkpoint import Checkpoint
+from tallystick.evidence.segment import VerifiedStretch
+from tallystick.gateway.limits import LATER_EPOCHS_MAX
+from tallystick.gateway.tracks import Log
+from tallystick.gateway.view import View
+
+
+def revived(view: View, log: Log, to: int, stretches: Iterable[VerifiedStretch]) -> bool:
+    """Whether stretches up to `to` were signed after the device had left this log's epoch.
+
+    By a custody receipt over a later epoch, whose name is random, or by a hardware counter.
+    """
+    if log.frozen_at is None or to <= log.frozen_at:
+        return False
+    later = _descendants(view, log.device, log.epoch)
+    return any(_shows(view, log.device, later, stretch.checkpoint) for stretch in stretches)
+
+
+def _descendants(view: View, device: bytes, epoch: bytes) -> list[bytes]:
+    """The epochs that came after, by what each one's first record names."""
+    left = view.left_epochs(device)
+    found = [epoch]
+    for one in found:  # grows while it is read
+        found += [after for after, before in left if before == one and after not in found]
+        if len(found) > LATER_EPOCHS_MAX:
+            break
+    return found[1 : LATER_EPOCHS_MAX + 1]
+
+
+def _shows(view: View, device: bytes, later: list[bytes], head: Checkpoint) -> bool:
+    if head.custody is not None and view.receipted_epoch(device, head.custody) in later:
+        return True
+    return head.counter is not None and any(
+        _counter_exceeds(view.first_checkpoint(device, epoch), head) for epoch in later
+    )
+
+
+def _counter_exceeds(data: bytes | None, head: Checkpoint) -> bool:
+    first = None if data is None else checkpoints.parse(data)
+    if first is None or first.counter is None or head.counter is None:
+        return False
+    # Counters of two chips say nothing of each other.
+    return first.received().kid == head.received().kid and head.counter > first.counter
