@@ -390,6 +390,18 @@ def test_who_writes_on_in_a_left_epoch_is_suspect(
     assert len(gate.ranges()) == 9
 
 
+def test_it_shows_within_one_transaction(gate: MemoryGateway, robot: Device) -> None:
+    robot.counter = 7
+    gate.give(robot, *robot.segments())
+    after = robot.new_epoch(b"epoch--2")
+    after.counter = 8
+    after.record(4)
+    robot.counter = 9
+    robot.record(1)
+    gate.give(robot, *after.segments(), robot.segment(5))
+    assert gate.status()["suspect"] == [{"device": robot.text, "reason": "frozen-epoch"}]
+
+
 def test_another_chips_counter_shows_nothing(gate: MemoryGateway, robot: Device) -> None:
     gate.give(robot, *robot.segments())
     after = robot.new_epoch(b"epoch--2")

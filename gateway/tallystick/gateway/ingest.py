@@ -76,7 +76,7 @@ class Ingest:
         self._parked_device_bytes_max = parked_device_bytes_max
         self._parked_bytes_max = parked_bytes_max
         self.identities = Identities(view, roots)
-        self._placer = Placer(view, self._next_track)
+        self._placer = Placer(view, self._next_track, self._log)
         self._repairs = Repairs(view, self._placer)
         self._logs: Bounded[tuple[bytes, bytes], Log] = Bounded(2**31)
         self._topics: Bounded[str, bytes] = Bounded(limits.IDENTITIES_CACHED_MAX)

@@ -4,7 +4,7 @@ What merely arrives late shows nothing: it may have been sent before the journal
 back by somebody (docs/protocol.md, 5.4).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from tallystick.evidence import checkpoint as checkpoints
 from tallystick.evidence.checkpoint import Checkpoint
@@ -13,16 +13,21 @@ from tallystick.gateway.limits import LATER_EPOCHS_MAX
 from tallystick.gateway.tracks import Log
 from tallystick.gateway.view import View
 
+# A device's log, with what was decided in the transaction that is open.
+Logs = Callable[[bytes, bytes], Log]
 
-def revived(view: View, log: Log, to: int, stretches: Iterable[VerifiedStretch]) -> bool:
+
+def revived(
+    view: View, logs: Logs, log: Log, to: int, stretches: Iterable[VerifiedStretch]
+) -> bool:
     """Whether stretches up to `to` were signed after the device had left this log's epoch.
 
     By a custody receipt over a later epoch, whose name is random, or by a hardware counter.
     """
     if log.frozen_at is None or to <= log.frozen_at:
         return False
-    later = _descendants(view, log.device, log.epoch)
-    return any(_shows(view, log.device, later, stretch.checkpoint) for stretch in stretches)
+    later = [logs(log.device, epoch) for epoch in _descendants(view, log.device, log.epoch)]
+    return any(_shows(view, later, stretch.checkpoint) for stretch in stretches)
 
 
 def _descendants(view: View, device: bytes, epoch: bytes) -> list[bytes]:
@@ -36,12 +41,15 @@ def _descendants(view: View, device: bytes, epoch: bytes) -> list[bytes]:
     return found[1 : LATER_EPOCHS_MAX + 1]
 
 
-def _shows(view: View, device: bytes, later: list[bytes], head: Checkpoint) -> bool:
-    if head.custody is not None and view.receipted_epoch(device, head.custody) in later:
-        return True
-    return head.counter is not None and any(
-        _counter_exceeds(view.first_checkpoint(device, epoch), head) for epoch in later
-    )
+def _shows(view: View, later: list[Log], head: Checkpoint) -> bool:
+    if head.custody is not None and later:
+        over = view.receipted_epoch(later[0].device, head.custody)
+        if any(log.epoch == over for log in later):
+            return True
+    if head.counter is None:
+        return False
+    begun = [track.track for log in later for track in log.tracks if track.began == 0]
+    return any(_counter_exceeds(view.first_checkpoint(track), head) for track in begun)
 
 
 def _counter_exceeds(data: bytes | None, head: Checkpoint) -> bool:

@@ -1,8 +1,7 @@
 """Where a segment belongs in its device's log. Pure: reads the view, changes tracks, decides.
 
-It extends what is known, repeats it, overlaps with it, comes early, or contradicts it.
-
-The common case, a segment that starts where the log's one track ends, costs one verification.
+It extends what is known, repeats it, overlaps with it, comes early, or contradicts it. The common
+case, a segment that starts where the log's one track ends, costs one verification.
 Else roots of one size are compared (docs/protocol.md, 2.3): different ones are a fork.
 """
 
@@ -18,7 +17,7 @@ from tallystick.evidence.segment import Edge, Segment, Stretch, VerifiedSegment,
 from tallystick.evidence.tree import Tree
 from tallystick.gateway.decisions import Appended, Decision, Forked, Merged, Suspected
 from tallystick.gateway.history import History, tree_in
-from tallystick.gateway.leaving import revived
+from tallystick.gateway.leaving import Logs, revived
 from tallystick.gateway.limits import TRACKS_PER_LOG_MAX
 from tallystick.gateway.tracks import Log, Track, edge_bytes
 from tallystick.gateway.view import View
@@ -51,10 +50,11 @@ class _Piece:
 
 
 class Placer:
-    """Places segments into logs; `next_track` gives a free number."""
+    """Places segments into logs; `next_track` gives a free number, `logs` a device's epochs."""
 
-    def __init__(self, view: View, next_track: Callable[[], int]) -> None:
+    def __init__(self, view: View, next_track: Callable[[], int], logs: Logs) -> None:
         self._view = view
+        self._logs = logs
         self._history = History(view)
         self._next_track = next_track
 
@@ -133,7 +133,7 @@ class Placer:
             log.begun = True
             item = piece.stretches[0].items[0] if piece.stretches[0].items else None
             placed.first_record = item if isinstance(item, bytes) else b""
-        if revived(self._view, log, piece.to, piece.stretches):
+        if revived(self._view, self._logs, log, piece.to, piece.stretches):
             placed.decisions.append(Suspected(log.device, "frozen-epoch"))
         track.tree = piece.after
         track.set_head(head)

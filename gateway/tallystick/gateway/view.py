@@ -59,8 +59,8 @@ class View(Protocol):
     def receipted_epoch(self, device: bytes, digest: bytes) -> bytes | None:
         """The epoch of which a custody receipt of ours speaks, by the receipt's digest."""
 
-    def first_checkpoint(self, device: bytes, epoch: bytes) -> bytes | None:
-        """An epoch's first checkpoint, as signed; None where its beginning is not here."""
+    def first_checkpoint(self, track: int) -> bytes | None:
+        """The first checkpoint of a track from 0, as signed; None where it is not to be read."""
 
     def covering(self, track: int, size: int) -> Row | None:
         """The first stored segment of a track that reaches `size`."""
@@ -174,15 +174,11 @@ class StoreView:
         row = self._one("SELECT data FROM custody WHERE digest = ? AND device = ?", digest, device)
         return None if row is None else custody.parse(_bytes(row[0])).epoch
 
-    def first_checkpoint(self, device: bytes, epoch: bytes) -> bytes | None:
-        """An epoch's first checkpoint, as signed; None where its beginning is not here."""
+    def first_checkpoint(self, track: int) -> bytes | None:
+        """The first checkpoint of a track from 0, as signed; None where it is not to be read."""
         self.sync()
         row = self._one(
-            "SELECT segments.data FROM segments JOIN tracks USING (track) "
-            "WHERE tracks.device = ? AND tracks.epoch = ? AND segments.first = 0 "
-            "ORDER BY segments.at LIMIT 1",
-            device,
-            epoch,
+            "SELECT data FROM segments WHERE track = ? AND first = 0 ORDER BY at LIMIT 1", track
         )
         if row is None:
             return None
