@@ -15,12 +15,13 @@ import pytest
 from recorder.test_systemd import EXPOSURE_MAX, analyze, commands
 from support.devices import Fleet
 from support.site import Radio, Site, until
-from support.validating import write_config
+from support.validating import load, write_config
 from tallystick.gateway import limits
 from tallystick.gateway.service import Gateway
 from tallystick.tools._notify import STATUS_CHARS_MAX, Notifier
 from tallystick.tools.main import cli
 from tallystick.tools.mosquitto import Mosquitto
+from tallystick.validator import service as validator_service
 
 TOP = Path(__file__).parents[2]
 UNITS = [
@@ -195,3 +196,22 @@ def test_a_gateway_lives_while_its_worker_turns_and_its_store_only_fails(
         stop.set()
         watch.join(WAIT_S)
         gateway.stop()
+
+
+def test_a_validator_lives_while_it_opens_its_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(validator_service, "WATCH_S", 0.01)
+    lives, stop = threading.Semaphore(0), threading.Event()
+    config = load(tmp_path / "validator", [ACME])
+    real = validator_service.Service
+
+    def slow(given: object) -> object:
+        # As a migration of a large store; it ends when it was said three times.
+        for _ in range(3):
+            assert lives.acquire(timeout=WAIT_S)
+        return real(given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(validator_service, "Service", slow)
+    validator_service.run(config, stop, lambda _: stop.set(), alive=lives.release)
+    assert not any(thread.name == "opening" for thread in threading.enumerate())

@@ -3,7 +3,8 @@
 import asyncio
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -37,6 +38,8 @@ from tallystick.validator.tilefiles import TileWriter
 START_S_MAX = 30.0
 BACKLOG = 128
 WATCH_S = 0.5
+# An opening that takes longer hangs.
+OPENING_S_MAX = 3600.0
 STAND_BY_S = 0.5
 _LOG = structlog.get_logger("tallystick.validator")
 
@@ -259,8 +262,9 @@ def run(
                 _stand_by(config.store, stop, alive)
                 if stop.is_set():
                     return
-            service = Service(config)
-            url = service.start()
+            with _opening(alive):
+                service = Service(config)
+                url = service.start()
         except StoreBusy:
             # Two stood by, and the other was quicker.
             if not isinstance(config.store, Server):
@@ -276,6 +280,26 @@ def run(
             continue
         began = True
         _serve_until(service, stop, url, ready, alive)
+
+
+@contextmanager
+def _opening(alive: Callable[[], None]) -> Iterator[None]:
+    """Say that it lives while a store is opened: a large one, or an older one, takes its time."""
+    opened = threading.Event()
+
+    def say() -> None:
+        for _ in range(int(OPENING_S_MAX / WATCH_S)):
+            alive()
+            if opened.wait(WATCH_S):
+                return
+
+    thread = threading.Thread(target=say, name="opening", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        opened.set()
+        thread.join()
 
 
 def _serve_until(
