@@ -116,6 +116,7 @@ def test_json_says_the_same(folder: Path) -> None:
     assert len(said["party_sets"][0]["verdicts"]) == 3
     assert all(one["recomputed"] for one in said["party_sets"][0]["verdicts"])
     assert said["tolerances"][-1].endswith("within 0.25")
+    assert said["refuted_times"] == said["doubted_times"] == []
 
 
 def test_a_fork_is_verified_shown_and_refused(folder: Path) -> None:

@@ -127,6 +127,7 @@ def _json(report: Report | None, refusal: TallyError | None) -> dict[str, Any]:
         "not_checked": [{"what": what, "why": why} for what, why in report.not_checked],
         "tolerances": report.tolerances,
         "refuted_times": report.refuted_times,
+        "doubted_times": report.doubted_times,
         "keys": [_key(one) for one in report.keys],
         "claimed": claimed(report),
         "forks": [
@@ -192,6 +193,7 @@ def _print(report: Report | None, refusal: TallyError | None, holds: str) -> Non
         _section(console, "Keys", keys_held(report), "blue")
         _section(console, "Tolerances", report.tolerances, "cyan")
         _section(console, "Refuted times", report.refuted_times, "red")
+        _section(console, "Doubted times", report.doubted_times, "yellow")
         _section(console, "Claimed", claimed(report), "magenta")
         _section(console, "Proven", proven_lines(report), "red")
         console.print(Text(report.outcome, style="bold"))

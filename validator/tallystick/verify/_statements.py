@@ -6,6 +6,7 @@ from tallystick.evidence import checkpoint as checkpoints
 from tallystick.evidence import custody as custody_receipts
 from tallystick.evidence import gatewayhead, genesis, profile, registration, verdict
 from tallystick.evidence.checkpoint import VerifiedCheckpoint
+from tallystick.evidence.credential import Identity
 from tallystick.evidence.custody import VerifiedCustodyReceipt
 from tallystick.evidence.errors import Unverified
 from tallystick.evidence.gatewayhead import VerifiedGatewayHead
@@ -41,6 +42,7 @@ class Statements:
         self.report = report
         self.checkpoints: dict[bytes, VerifiedCheckpoint] = {}
         self.custody: dict[bytes, VerifiedCustodyReceipt] = {}
+        self.gateways: dict[bytes, Identity] = {}  # who signed it, by a custody receipt's digest
         self.heads: dict[bytes, list[VerifiedGatewayHead]] = {}
         self.verdicts: list[tuple[PinnedValidator, VerifiedVerdict, bytes]] = []
         self.erasures = Erasures(known, report)
@@ -95,6 +97,7 @@ class Statements:
             self.report.leave(what, f"it bounds no time: {why}")
         elif verified.digest not in self.custody:
             self.custody[verified.digest] = verified
+            self.gateways[verified.digest] = gateway
             self.report.check(what, f"signed by gateway {gateway.text}")
 
     def add_head(self, data: bytes) -> None:

@@ -69,6 +69,7 @@ class _Checking:
 
     def __init__(self, evidence: EvidenceFile, policy: Policy, at_s: int | None) -> None:
         self.evidence = evidence
+        self.policy = policy
         self.at_s = at_s
         self.report = report = Report(note=evidence.note)
         self.known = Identities(policy.trust, report)
@@ -325,8 +326,9 @@ class _Checking:
                 self.report.tolerances.append(line)
 
     def _times(self) -> None:
-        heads = self.statements.checkpoints.values()
-        times = StatedTimes(heads, self.statements.custody, self.logs.logged_s)
+        said_by, heads = self.statements.gateways, self.statements.checkpoints.values()
+        custody = {at: (one, said_by[at]) for at, one in self.statements.custody.items()}
+        times = StatedTimes(self.policy, self.known.by_id, heads, custody, self.logs.logged_s)
         by_set: dict[SetKey, list[str]] = {}
         for record, claim in self.report.bodies(Claim):
             said = times.claim(record, self.report.profiles.get(claim.profile))
@@ -335,7 +337,7 @@ class _Checking:
         for checked in self.report.party_sets:
             for claim in checked.claims[:1]:
                 checked.refuted += by_set.get(set_key(claim), [])
-        self.report.refuted_times = times.said
+        self.report.refuted_times, self.report.doubted_times = times.refuted, times.doubted
 
     def _remarks(self) -> None:
         if self.evidence.note is not None:

@@ -146,6 +146,8 @@ class Report:
     tolerances: list[str] = field(default_factory=list)
     # Times that devices state and that receipts refute, in words.
     refuted_times: list[str] = field(default_factory=list)
+    # Times that fewer organisations' receipts contradict than must agree, in words.
+    doubted_times: list[str] = field(default_factory=list)
     profiles: dict[bytes, Profile] = field(default_factory=dict)
     # Publishers of profiles, by a verified signature, by profile digest.
     published: dict[bytes, set[str]] = field(default_factory=dict)
