@@ -65,7 +65,7 @@ def _finish(copy: sqlite3.Connection, to: Path) -> int:
     copy.execute("PRAGMA journal_mode=DELETE")
     (found,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
     if found != "ok":
-        raise CouldNotCheck("damaged", f"{to}: the copy is not whole: {found}")
+        raise CouldNotCheck("bad-value", f"{to}: the copy is not whole: {found}")
     set_meta(copy, _MARK, str(time.time_ns() // 1_000_000).encode())
     (segments,) = copy.execute("SELECT count(*) FROM segments").fetchone()
     return int(segments)
