@@ -50,6 +50,15 @@ def cut_back(work: Work, log: DeviceLog, size: int) -> bool:
         (schema.bodiless, schema.bodiless.c.at),
     ):
         connection.execute(sa.delete(table).where(table.c.log == log.log, column >= at))
+    branches = schema.forks
+    kept = sa.exists().where(
+        branches.c.device == log.device,
+        branches.c.epoch == log.epoch,
+        branches.c.segment.is_not(None),
+    )
+    copies = schema.copies
+    # With their stretches; but where a branch is kept they tell what is to be erased from it.
+    connection.execute(sa.delete(copies).where(copies.c.log == log.log, copies.c.at >= at, ~kept))
     heads = schema.checkpoints
     connection.execute(sa.delete(heads).where(heads.c.log == log.log, heads.c.size > at))
     log.tree = tree

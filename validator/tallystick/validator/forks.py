@@ -64,23 +64,25 @@ def head_of_size(work: Work, log: DeviceLog, size: int) -> Checkpoint | None:
     return None if data is None else checkpoint.parse(data)
 
 
-def compare(work: Work, log: DeviceLog, theirs: Checkpoint) -> bool:
+def compare(work: Work, log: DeviceLog, theirs: Checkpoint, *, doubted: bool = False) -> bool:
     """Whether a head of this log agrees with what is known; False when that cannot be told.
 
+    doubted: heads of two branches may be known, so that one that is says nothing of what is held.
     Raises Contradiction when it does not agree.
     """
     ours = head_of_size(work, log, theirs.size)
     if ours is not None:
         if ours.root != theirs.root:
             raise Contradiction(ours, theirs, None)
-        return True
+        if not doubted:
+            return True
     if theirs.size > log.size:
-        return False
+        return ours is not None
     connection = work.written(schema.stretches)
     held = held_over(connection, log.log, theirs.size - 1)
     tree = None if held is None else held.tree_at(theirs.size)
     if held is None or tree is None:
-        return False
+        return ours is not None
     if tree.root() == theirs.root:
         return True
     raise _inside(work, log, held, theirs, tree.root())

@@ -43,6 +43,11 @@ class Known:
         self.heard_ms: int | None = None
         self.changed = False
 
+    @property
+    def doubted(self) -> bool:
+        """Whether another branch of its logs may be known: one forked, or a key of its ended."""
+        return self.suspect is not None or any(period.ended for period in self.identity.keys)
+
     def count(self, name: str, number: int = 1) -> None:
         """Add to a counter; it is stored with the transaction."""
         self.counted[name] += number
@@ -184,6 +189,13 @@ class Identities:
         return known
 
     def _first(self, work: Work, identity: Identity, received: Credential) -> Known:
+        if self._is_stored(work, identity.id):
+            # What is logged of it was judged under that root: it is not taken over in silence.
+            raise Unverified(
+                "already-enrolled",
+                "this id is enrolled by a root that is not accepted any more; "
+                "accept that root again, or enrol a new key",
+            )
         self._check_keys(work, identity)
         self._log(work, received, identity, 0)
         work.connection.execute(
@@ -203,6 +215,11 @@ class Identities:
         self._recent.put(identity.id, known)
         work.known[identity.id] = known
         return known
+
+    @staticmethod
+    def _is_stored(work: Work, id_: bytes) -> bool:
+        query = sa.select(_TABLE.c.id).where(_TABLE.c.id == id_)
+        return work.connection.execute(query).first() is not None
 
     def _check_keys(self, work: Work, identity: Identity) -> None:
         for period in identity.keys:

@@ -89,7 +89,7 @@ class Segments:
             taken = self._verify_on(work, known, log, received)
             if log.frozen_at is not None and taken.to > log.frozen_at:
                 self._grown_though_frozen(work, known, log, taken, data)
-            seen = self._compare(work, log, taken)
+            seen = self._compare(work, known, log, taken)
         except Contradiction as found:
             if not again and cut_ours(work, known, log, found.ours):
                 return self._continue(work, known, log, received, data, again=True)
@@ -157,7 +157,7 @@ class Segments:
         raise Unverified("frozen-epoch", "its device had left this epoch before this head")
 
     @staticmethod
-    def _compare(work: Work, log: DeviceLog, taken: Taken) -> set[int]:
+    def _compare(work: Work, known: Known, log: DeviceLog, taken: Taken) -> set[int]:
         """Sizes of the segment's heads that were known before; Contradiction when one differs."""
         size = log.size
         if taken.first == size and not log.heads_ahead:
@@ -169,10 +169,12 @@ class Segments:
         if edge is not None:
             # verify_segment has verified it.
             heads.insert(0, checkpoint.parse(edge.checkpoint))
-        known = {head.size for head in heads if forks.compare(work, log, head)}
-        if taken.first < size < taken.to and size not in known:
+        # Else what is of one branch would be answered, and dropped in favour of the other's.
+        doubted = known.doubted
+        seen = {head.size for head in heads if forks.compare(work, log, head, doubted=doubted)}
+        if taken.first < size < taken.to and size not in seen:
             _crosses(log, taken)
-        return known
+        return seen
 
     # --- taking over -----------------------------------------------------------------------
 
@@ -183,7 +185,8 @@ class Segments:
         unseen = (
             taken.first >= log.size
             and not (seen or log.ahead or log.heads_ahead)
-            and known.suspect is None
+            # A log may have been cut back where a key ended: what lay beyond stays logged.
+            and not known.doubted
         )
         self._place(log, taken)
         self._joined(work, known, log, taken)
