@@ -22,6 +22,7 @@ from tallystick.gateway.apply import add_refusals
 from tallystick.gateway.aside import Aside
 from tallystick.gateway.backoff import Backoff
 from tallystick.gateway.batching import Builder, Built, DamagedLog, compress
+from tallystick.gateway.defects import Defects
 from tallystick.gateway.down import Down
 from tallystick.gateway.http import COSE, Http, Refusal
 from tallystick.gateway.keychanges import KeyChanges
@@ -75,6 +76,7 @@ class Forwarder:
         self._builder.root_of = delivered.signed_root(self._reader, self.name)
         self._aside = Aside(self.name, self._builder)
         self._aside_s = 0.0
+        self._defects = Defects()
         self._late_turn = False
         self._credential = credential
         self._compared = False
@@ -205,6 +207,7 @@ class Forwarder:
         answer = batchanswer.parse(body)
         self._accept(built, answer)
         self._pending = None
+        self._defects.over(built)
         self._segments_max = min(2 * self._segments_max, limits.BATCH_SEGMENTS)
         steps.passed(steps.MARKED)
         self.answered.set()
@@ -309,7 +312,7 @@ class Forwarder:
             return self._over_quota(pending, error)
         if error.status == 403:
             self._forgotten(pending)
-        elif error.status in {400, 413} and pending is not None and self._narrow(pending, error):
+        elif pending is not None and self._narrow(pending, error):
             self._note_error(f"{error.message} ({error.reason})")
             return 0.0  # bounded: each time it is another batch
         return self._failed(f"{error.message} ({error.reason})")
@@ -345,6 +348,8 @@ class Forwarder:
     def _narrow(self, pending: Built, error: Refusal) -> bool:
         # The batch as a whole is refused. Halve until the segment that is at fault stands alone,
         # then send its leaf hash instead: the others must not wait for it (F14).
+        if not self._defects.blamed(pending, error):
+            return False
         count = len(pending.sent) or pending.to - pending.first
         if count > 1:
             self._segments_max = max(1, count // 2)

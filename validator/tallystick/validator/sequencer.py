@@ -27,6 +27,7 @@ from tallystick.validator.answers import Erased, PeerState, Published
 from tallystick.validator.candidate import Candidate
 from tallystick.validator.circle import Circle
 from tallystick.validator.config import Config
+from tallystick.validator.defects import OF_CONTENT, described
 from tallystick.validator.door import Door
 from tallystick.validator.identities import Identities
 from tallystick.validator.imported import witnesses_of
@@ -330,19 +331,25 @@ class Sequencer:
             if what == "batch":
                 self.refusals.count(error.reason)
             future.set_exception(error)
+        except OF_CONTENT as error:
+            self._log_line.error("job-failed", what=what, **described(error))
+            self._defect(what, future)
         except (SQLAlchemyError, OSError) as error:
             self._failed(what, error)
             future.set_exception(
                 Problem("store-full", "the store does not take it now; send again later")
             )
         except Exception:  # noqa: BLE001 - a defect of ours is counted, logged and answered as one
-            # The next batch is taken all the same.
             self._log_line.exception("job-failed", what=what)
-            self.refusals.count("internal-error")
-            future.set_exception(Problem("internal-error", f"this {what} made the validator fail"))
+            self._defect(what, future)
         else:
             self.failure = None
             future.set_result(answer)
+
+    def _defect(self, what: str, future: "Future[Any]") -> None:
+        # The next batch is taken all the same; its gateway finds out which segment it is.
+        self.refusals.count("internal-error")
+        future.set_exception(Problem("internal-error", f"this {what} made the validator fail"))
 
     def _tick(self) -> bool:
         if self.put_back is not None:
