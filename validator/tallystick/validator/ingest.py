@@ -86,6 +86,10 @@ class Ingest:
         self.heard |= work.heard
         return work
 
+    def defect(self) -> None:
+        """Count a failure of ours that was no answer to anybody."""
+        self._refusals.count("internal-error")
+
     def learn(self, credentials: Iterable[Iterable[bytes]]) -> None:
         """Log credentials that the operator configured; a bad one is an error at once."""
 

@@ -99,6 +99,8 @@ TICK_S = 0.25
 # No batch and no piece of the background takes so long; a thread that is away longer hangs.
 TURN_S_MAX = 300.0
 PARTY_SETS_PER_TICK_MAX = 512
+FAILING_SETS_MAX = 64  # over which the sequencer fails; more are no fault of single sets
+FAILING_RETRY_S = 600.0
 PARTIES_CACHED_MAX = 4_096
 OTHERS_PER_SET_MAX = 1_024
 HALVES_PER_EVIDENCE_MAX = 256

@@ -16,6 +16,7 @@ from tallystick.evidence import entry
 from tallystick.evidence.profile import Profile
 from tallystick.validator import schema, setreads
 from tallystick.validator.answers import Index
+from tallystick.validator.failing import Failing
 from tallystick.validator.findings import Computed, Findings, due_ms
 from tallystick.validator.ingest import Ingest
 from tallystick.validator.limits import (
@@ -42,11 +43,21 @@ LATE = (
     .where(_SETS.c.portion.is_(None) | _SETS.c.dirty)
     .order_by(_SETS.c.due_ms)
 )
-_ANY = sa.select(
-    sa.exists(sa.select(schema.proposals.c.portion)),
-    sa.exists(DIRTY.order_by(None)),
-    sa.exists(LATE.order_by(None)),
-)
+
+
+def _any(left_out: Sequence[int]) -> sa.Select[bool, bool, bool]:
+    return sa.select(
+        sa.exists(sa.select(schema.proposals.c.portion)),
+        sa.exists(_but(DIRTY, left_out).order_by(None)),
+        sa.exists(_but(LATE, left_out).order_by(None)),
+    )
+
+
+def _but(query: sa.Select[Any], left_out: Sequence[int]) -> sa.Select[Any]:
+    return query.where(_SETS.c.party_set.not_in(left_out)) if left_out else query
+
+
+_ANY = _any([])
 
 
 class Reconciling(Struct):
@@ -55,6 +66,7 @@ class Reconciling(Struct):
     workers: Index
     given: Index
     due_for_ms: Index  # 0 when nothing is due; no set has been due for longer
+    failing: Index  # sets over which the sequencer failed; they are tried again
 
 
 class Reconciler:
@@ -73,6 +85,7 @@ class Reconciler:
         self._ingest = ingest
         self._findings = Findings(profiles)
         self.portions = portions
+        self._failing = Failing()
         # When nothing was due last, and whether something is since.
         self._clear_s = time.monotonic()
         self._behind = False
@@ -118,7 +131,7 @@ class Reconciler:
         portions = self.portions
         behind_s = time.monotonic() - self._clear_s if self._behind else 0.0
         workers, given = (0, 0) if portions is None else (portions.living, portions.out)
-        return Reconciling(workers, given, int(behind_s * 1000))
+        return Reconciling(workers, given, int(behind_s * 1000), len(self._failing))
 
     def due(self) -> bool:
         """Whether a tick has something to do."""
@@ -137,7 +150,9 @@ class Reconciler:
             if portions is not None:
                 portions.look(connection)
             # One question instead of three: it is asked again and again.
-            proposed, *due = connection.execute(_ANY, now).one()
+            left_out = self._failing.left_out()
+            anything = _any(left_out) if left_out else _ANY
+            proposed, *due = connection.execute(anything, now).one()
             if portions is not None:
                 if not portions.sure or portions.overdue() or (proposed and portions.out):
                     return True
@@ -151,13 +166,17 @@ class Reconciler:
             self._patience_s = min(2 * self._patience_s, PORTIONS_LOOK_S_MAX)
             return 0
         self._patience_s = PORTIONS_LOOK_S_MIN
-        tick = _Tick(self._log, self._ingest, self._findings, self.portions)
+        tick = _Tick(self._log, self._ingest, self._findings, self.portions, self._failing)
         try:
             work = self._ingest.transaction(tick.run)
-        except BaseException:
+        except BaseException as error:
             if self.portions is not None:
                 self.portions.sure = False
+            if isinstance(error, Exception) and self._failing.failed(tick.tried, error):
+                self._ingest.defect()
+                return len(tick.tried)
             raise
+        self._failing.passed()
         self._ingest.heard = (self._ingest.heard - tick.listened) | work.heard
         self._log.publish()
         return tick.looked_at
@@ -165,8 +184,15 @@ class Reconciler:
 
 class _Tick:
     def __init__(
-        self, log: Log, ingest: Ingest, findings: Findings, portions: Portions | None
+        self,
+        log: Log,
+        ingest: Ingest,
+        findings: Findings,
+        portions: Portions | None,
+        failing: Failing,
     ) -> None:
+        self._failing = failing
+        self.tried: list[int] = []  # sets that it finds and signs by itself
         self._log = log
         self._ingest = ingest
         self._findings = findings
@@ -178,7 +204,7 @@ class _Tick:
         self._listen(work)
         portions = self._portions
         if portions is None:
-            self._find(work, self._due(work, PARTY_SETS_PER_TICK_MAX))
+            self._find(work, self._due(work, self._failing.room))
             return
         if not portions.sure:
             # After a rollback nobody here knows who has what.
@@ -191,18 +217,19 @@ class _Tick:
             portions.give(work, rows)
             self.looked_at += len(rows)
         else:
-            self._find(work, self._due(work, PARTY_SETS_PER_TICK_MAX))
+            self._find(work, self._due(work, self._failing.room))
 
     def _due(self, work: Work, room: int) -> list[Row]:
         if room <= 0:
             return []
         now = {"now_ms": self._log.now_ms()}
-        rows = list(work.connection.execute(LATE.limit(room), now))
+        left_out = self._failing.left_out()
+        rows = list(work.connection.execute(_but(LATE, left_out).limit(room), now))
         # What is late comes first, or a flood of claims would keep deadlines open.
         room -= len(rows)
         if room:
             have = {row.party_set for row in rows}
-            dirty = work.connection.execute(DIRTY.limit(room))
+            dirty = work.connection.execute(_but(DIRTY, left_out).limit(room))
             rows += [row for row in dirty if row.party_set not in have]
         return rows
 
@@ -254,6 +281,7 @@ class _Tick:
         self.looked_at += len(rows)
         if not rows:
             return
+        self.tried = [row.party_set for row in rows]
         identities = self._ingest.identities
         found = self._findings.compute(
             work, lambda id_: identities.get(work, id_), rows, work.group.time_ms
