@@ -74,6 +74,7 @@ def test_one_that_fails_is_left_out_and_tried_again(full: Room, how: str) -> Non
     assert sequencer.failure is None
     # It costs nothing while it waits, and is tried again.
     assert not sequencer.turn(0)
+    assert not sequencer.reconciler.due()
     assert sequencer.refusals.totals()["internal-error"] == count
     do(full, mended)
     clock.now_s = limits.FAILING_RETRY_S

@@ -83,6 +83,34 @@ def test_copies_of_what_is_cut_off_are_known_no_more(room: Room, fleet: Fleet) -
     assert room.rows("SELECT at FROM copies") == []
 
 
+def test_copies_in_a_branch_that_is_kept_stay_known(room: Room, fleet: Fleet) -> None:
+    giver, receiver = fleet.device("a"), fleet.device("b")
+    gateway, rogue = Gateway(fleet), Gateway(fleet, "rogue")
+    handover(giver, receiver, "order-1")
+    last = receiver.stretches[-1]
+    at = last.first + next(n for n, data in enumerate(last.records) if data[1:2] == b"\x01")
+    thief, other = giver.clone(), giver.clone()
+    thief.record(3)
+    rogue.take(*thief.segments())
+    assert sent(room, rogue, 0, thief) == []
+    renewed = rotate(giver, key("second key of a"))
+    publish(room, renewed.credential)
+    other.accept(disclose(receiver, at, embed=True).encode())
+    other.seal()
+    before = len(rogue.items)
+    rogue.take(*other.segments()[-1:])
+    assert [why for _, why in sent(room, rogue, before)] == ["revoked"]
+    assert len(room.rows("SELECT at FROM copies")) == 1
+    assert room.rows("SELECT count(*) FROM stretches WHERE log = 1") == [(2,)]
+    renewed.decision("mine")
+    renewed.seal()
+    gateway.take(*renewed.segments())
+    assert sent(room, gateway, 0, renewed) == []
+    assert whole(room, renewed)
+    # Else whoever erases the claim would leave its copy there.
+    assert len(room.rows("SELECT at FROM copies")) == 1
+
+
 @pytest.mark.databases
 @pytest.mark.parametrize("heard", [False, True])
 def test_a_half_came_before_the_devices_own_branch(room: Room, fleet: Fleet, heard: bool) -> None:
