@@ -58,6 +58,17 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return None
 
 
+@pytest.fixture(autouse=True)
+def _handlers() -> Iterator[None]:
+    """A command that a test runs in this process sets handlers of signals: they end with it."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
+
+
 @pytest.fixture
 def free_port() -> int:
     """A TCP port of loopback that nobody listens on now."""
