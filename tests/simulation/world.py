@@ -4,6 +4,7 @@ import hashlib
 import heapq
 import random
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,7 +24,7 @@ class Wrong(BaseException):
     """A promise is broken, or the product met a defect of its own. No service catches it."""
 
 
-class Node:
+class Node(ABC):
     """A machine: `life` is another one after each start, 0 while it is off."""
 
     def __init__(self, world: "World", name: str) -> None:
@@ -52,17 +53,17 @@ class Node:
         self.dies_at = None
         self.world.note(self.name, "ends")
 
+    @abstractmethod
     def start(self) -> None:
         """Start its process."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stop(self) -> None:
         """End its process at once."""
-        raise NotImplementedError
 
+    @abstractmethod
     def idle(self) -> bool:
         """Whether nothing is left for it to do."""
-        raise NotImplementedError
 
     def later(self, delay_ms: float, do: Callable[[], None]) -> None:
         """Do it then, if this process lives still."""

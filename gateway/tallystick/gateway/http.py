@@ -7,8 +7,8 @@ import msgspec
 
 from tallystick.evidence.errors import TallyError, TransportError
 from tallystick.gateway import limits
-from tallystick.gateway.answertime import AnswerTime
 from tallystick.gateway.validatorconfig import Tls
+from tallystick.hw.answertime import AnswerTime
 
 COSE = "application/cose"
 

@@ -1,15 +1,13 @@
 """Requests to another validator, bounded whatever it answers (docs/protocol.md, 8.2, 8.4)."""
 
-import contextlib
-import socket
 import ssl
-import threading
 from typing import Any, TypeVar
 
 import httpx2
 import msgspec
 
 from tallystick.evidence.errors import TransportError
+from tallystick.hw.answertime import AnswerTime
 from tallystick.validator.limits import (
     PEER_ANSWER_BYTES_MAX,
     PEER_ANSWER_S_MAX,
@@ -26,7 +24,7 @@ class PeerClient:
     def __init__(self, url: str, answer_s: float = PEER_ANSWER_S_MAX) -> None:
         """answer_s: for a whole answer, however it comes: seconds."""
         self._url = url
-        self._line = _Line(answer_s)
+        self._line = AnswerTime(answer_s)
         read_s, connect_s = min(answer_s, PEER_READ_S_MAX), min(answer_s, PEER_CONNECT_S_MAX)
         timeout = httpx2.Timeout(read_s, connect=connect_s)
         self._client = httpx2.Client(timeout=timeout, follow_redirects=False)
@@ -72,56 +70,3 @@ class PeerClient:
     def close(self) -> None:
         """Close its connections."""
         self._client.close()
-
-
-class _Line:
-    """The connection of a client, cut when a request takes too long; one request at a time.
-
-    The library's time-outs are for one read each. A peer that gives a byte now and then, of its
-    headers or of nothing that can be unpacked yet, would hold a thread for as long as it likes.
-    """
-
-    def __init__(self, most_s: float) -> None:
-        self._most_s = most_s
-        self._lock = threading.Lock()
-        self._socket: socket.socket | None = None
-        self._timer: threading.Timer | None = None
-        self._cut = False
-
-    def __enter__(self) -> None:
-        self._cut = False
-        self._timer = threading.Timer(self._most_s, lambda: self._end(timer))
-        timer = self._timer
-        timer.daemon = True
-        timer.start()
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = None
-
-    def trace(self, event: str, info: dict[str, Any]) -> None:
-        """What the library tells while it works: here the socket that it works with."""
-        # TLS makes another one of it. Its handshake has one time-out over all of it already.
-        if event.endswith(("connect_tcp.complete", "start_tls.complete")):
-            with self._lock:
-                self._socket = info["return_value"].get_extra_info("socket")
-                if self._cut:
-                    self._shut()
-
-    def _end(self, timer: threading.Timer) -> None:
-        with self._lock:
-            # Not one whose request is over: the next one may have the connection.
-            if timer is self._timer:
-                self._cut = True
-                self._shut()
-
-    def _shut(self) -> None:
-        if self._socket is not None:
-            with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
-
-    def problem(self) -> str | None:
-        """Why the request was cut, where it was."""
-        return f"no whole answer within {self._most_s:g} s" if self._cut else None

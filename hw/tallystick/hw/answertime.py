@@ -1,9 +1,9 @@
-"""How long a validator may take for a whole answer, however it comes.
+# CPython only
+"""How long another service may take for a whole answer, however it comes.
 
-The library's time-outs are for one read each. A validator that gives a byte now and then, of its
-headers or of nothing that can be unpacked yet, would be waited for as long as it likes, and nobody
-would be told. (Validators ask one another under the same rule: tallystick.validator.peerclient.
-A gateway does not import a validator.)
+The library's time-outs are for one read each. A service that gives a byte now and then, of its
+headers or of nothing that can be unpacked yet, would hold a thread for as long as it likes. Here,
+because gateways and validators ask validators, and neither imports the other.
 """
 
 import contextlib
