@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Tests run beside each other, three workers on two cores; a file's tests stay together, and those
-# that take longest begin (tests/support/scheduling.py).
+# that take longest begin (tests/support/scheduling.py). A worker that crashes is not replaced: xdist
+# would wait for ever for a file of which it had begun; the others run what is left.
 TEST_WORKERS ?= auto
 TEST_ARGS ?=
 RELEASE_ARGS ?=
@@ -27,7 +28,7 @@ demo: .venv ## Show the whole way of a decision, with three lies, on this machin
 
 test: hardware ## Run all tests; installs the system packages that they need
 	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder \
-	  $(TEST_ARGS)
+	  --max-worker-restart 0 $(TEST_ARGS)
 
 simulate: hardware ## Run many seeds of the simulation: make simulate SEEDS=10000 FIRST=0
 	@$(BIN)/python tests/simulation/run.py --seeds $(SEEDS) --first $(FIRST) --processes $(PROCESSES)

@@ -155,3 +155,45 @@ def test_a_full_disk_acknowledges_nothing_and_recovers(
     assert [row[1:] for row in gate.ranges()] == [(s.first, s.to) for s in robot.stretches]
     assert gate.refused() == {}
     gate.store.close()
+
+
+# A segmentation fault cannot be caught: the threads have a process of their own.
+_CLOSED_BESIDE_WRITERS = """
+import sqlite3, sys, threading
+from pathlib import Path
+from tallystick.gateway.store import Store
+
+def write(opened, at_work):
+    at_work.set()
+    try:
+        while True:
+            with opened.write_aside() as connection:
+                connection.execute("UPDATE validators SET error = 'away'")
+    except sqlite3.Error:
+        pass
+
+for number in range(40):
+    opened = Store(Path(sys.argv[1]) / f"{number}.sqlite")
+    begun = [threading.Event() for _ in range(3)]
+    threads = [threading.Thread(target=write, args=(opened, at_work)) for at_work in begun]
+    for thread in threads:
+        thread.start()
+    for at_work in begun:
+        at_work.wait()
+    opened.close()
+    for thread in threads:
+        thread.join()
+print("closed")
+"""
+
+
+def test_a_store_is_closed_beside_those_that_still_write(tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", _CLOSED_BESIDE_WRITERS, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        timeout=60,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout) == (0, "closed\n"), ran.stderr[-2000:]

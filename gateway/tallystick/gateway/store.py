@@ -89,12 +89,17 @@ class Store:
         return open_reader(self.path)
 
     def close(self) -> None:
-        """Close everything; another process may open the store now."""
-        self._aside.close()
-        self._main.close()
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        """Close everything; another process may open the store now.
+
+        Waits for the transaction under way; a thread that comes later gets sqlite3's own error.
+        """
+        # A connection that is closed while another thread is in it takes the process down.
+        with self._turn:
+            self._aside.close()
+            self._main.close()
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
 
 
 @contextmanager
