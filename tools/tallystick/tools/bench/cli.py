@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
+from tallystick.tools.bench import _options
 from tallystick.tools.bench import ingest as ingest_bench
 from tallystick.tools.bench import record as record_bench
 from tallystick.tools.bench import sign as sign_bench
-from tallystick.tools.bench.bound import SECONDS_MAX
 from tallystick.tools.bench.cli_validator import audit, reconcile, validate
 from tallystick.tools.bench.showing import progress
 
@@ -39,18 +39,8 @@ Examples:
   tally bench record --steady 100000
 """
 )
-@click.option(
-    "--seconds",
-    type=click.FloatRange(0.05, SECONDS_MAX),
-    default=record_bench.SECONDS,
-    show_default=True,
-    help="How long each rate is measured.",
-)
-@click.option(
-    "--picture",
-    type=click.Path(path_type=Path, dir_okay=False, writable=True),
-    help="Draw the cost of each step into this SVG.",
-)
+@_options.seconds(record_bench.SECONDS, "How long each rate is measured.")
+@_options.picture("Draw the cost of each step into this SVG.")
 @click.option(
     "--steady",
     type=click.IntRange(0, 10_000_000),
@@ -58,7 +48,7 @@ Examples:
     metavar="N",
     help="Then N decisions in a small heap, alone and with chip and MQTT over TLS.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the JSON object only.")
+@_options.JSON
 def record(*, seconds: float, picture: Path | None, steady: int, as_json: bool) -> None:
     """Decisions a second through the recorder, on CPython and on MicroPython.
 
@@ -84,28 +74,22 @@ Examples:
   tally bench ingest --records 1000000 --devices 32
 """
 )
-@click.option(
+@_options.number(
     "--records",
-    type=click.IntRange(64, 10_000_000),
-    default=ingest_bench.RECORDS,
-    show_default=True,
-    help="Records that our devices send, in segments of 64.",
+    64,
+    10_000_000,
+    ingest_bench.RECORDS,
+    "Records that our devices send, in segments of 64.",
 )
-@click.option(
+@_options.number(
     "--devices",
-    type=click.IntRange(1, 1_000),
-    default=ingest_bench.DEVICES,
-    show_default=True,
-    help="Devices that send them, in turn.",
+    1,
+    1_000,
+    ingest_bench.DEVICES,
+    "Devices that send them, in turn.",
 )
-@click.option(
-    "--seconds",
-    type=click.FloatRange(0.05, SECONDS_MAX),
-    default=ingest_bench.SECONDS,
-    show_default=True,
-    help="How long each peer is measured, about.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the JSON object only.")
+@_options.seconds(ingest_bench.SECONDS, "How long each peer is measured, about.")
+@_options.JSON
 def ingest(*, records: int, devices: int, seconds: float, as_json: bool) -> None:
     """Records a second from a real Mosquitto to the gateway's custody receipt.
 
@@ -125,14 +109,10 @@ Examples:
   tally bench sign --json | jq '.keys[] | [.key, .signatures_per_s, .paced.covered_per_s]'
 """
 )
-@click.option(
-    "--seconds",
-    type=click.FloatRange(0.05, SECONDS_MAX),
-    default=sign_bench.SECONDS,
-    show_default=True,
-    help="How long each part is measured; there are up to four of each key.",
+@_options.seconds(
+    sign_bench.SECONDS, "How long each part is measured; there are up to four of each key."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the JSON object only.")
+@_options.JSON
 def sign(*, seconds: float, as_json: bool) -> None:
     """Signatures and covered decisions a second with each kind of key.
 

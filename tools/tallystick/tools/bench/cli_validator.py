@@ -1,44 +1,16 @@
 """`tally bench validate | reconcile | audit`: what a validator does, and who audits it."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
+from tallystick.tools.bench import _options
 from tallystick.tools.bench import audit as audit_bench
 from tallystick.tools.bench import reconcile as reconcile_bench
 from tallystick.tools.bench import validate as validate_bench
-from tallystick.tools.bench.bound import SECONDS_MAX
-from tallystick.tools.bench.notary import STORES
 from tallystick.tools.bench.showing import progress
 
 WORKERS_MAX = 64
-_STORE = click.option(
-    "--store",
-    "stores",
-    type=click.Choice(STORES),
-    multiple=True,
-    default=STORES,
-    show_default=True,
-    help="Where; may be given more than once. What is not installed is said to be not measured.",
-)
-_PICTURE = click.option(
-    "--picture",
-    type=click.Path(path_type=Path, dir_okay=False, writable=True),
-    help="Draw it into this SVG.",
-)
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print the JSON object only.")
-
-
-def _seconds(default: float, said: str) -> Callable[[Any], Any]:
-    return click.option(
-        "--seconds",
-        type=click.FloatRange(0.05, SECONDS_MAX),
-        default=default,
-        show_default=True,
-        help=said,
-    )
 
 
 @click.command(
@@ -49,34 +21,34 @@ Examples:
   tally bench validate --store postgresql --workers 2
 """
 )
-@click.option(
+@_options.number(
     "--records",
-    type=click.IntRange(1_024, 10_000_000),
-    default=validate_bench.RECORDS,
-    show_default=True,
-    help="Records that our devices send in one run.",
+    1_024,
+    10_000_000,
+    validate_bench.RECORDS,
+    "Records that our devices send in one run.",
 )
-@click.option(
+@_options.number(
     "--devices",
-    type=click.IntRange(4, 1_000),
-    default=validate_bench.DEVICES,
-    show_default=True,
-    help="Devices that send them, in pairs, behind two gateways.",
+    4,
+    1_000,
+    validate_bench.DEVICES,
+    "Devices that send them, in pairs, behind two gateways.",
 )
-@click.option(
+@_options.number(
     "--rounds",
-    type=click.IntRange(1, 20),
-    default=validate_bench.ROUNDS,
-    show_default=True,
-    help="How often all is measured, in turn; the best counts.",
+    1,
+    20,
+    validate_bench.ROUNDS,
+    "How often all is measured, in turn; the best counts.",
 )
-@_seconds(validate_bench.SECONDS, "How long each peer is measured, about.")
-@click.option(
+@_options.seconds(validate_bench.SECONDS)
+@_options.number(
     "--workers",
-    type=click.IntRange(0, WORKERS_MAX),
-    default=0,
-    show_default=True,
-    help="Worker processes of our validator, on PostgreSQL.",
+    0,
+    WORKERS_MAX,
+    0,
+    "Worker processes of our validator, on PostgreSQL.",
 )
 @click.option(
     "--claim-every",
@@ -86,9 +58,9 @@ Examples:
     metavar="N",
     help="One of N records is a claim; the others are decisions.",
 )
-@_STORE
-@_PICTURE
-@_JSON
+@_options.STORE
+@_options.picture()
+@_options.JSON
 def validate(
     *,
     records: int,
@@ -137,7 +109,7 @@ Examples:
     show_default=True,
     help="Open interactions at the end; there are ten times as many at each step.",
 )
-@_seconds(reconcile_bench.SECONDS, "How long the engine alone is measured.")
+@_options.seconds(reconcile_bench.SECONDS, "How long the engine alone is measured.")
 @click.option(
     "--workers",
     type=click.IntRange(0, WORKERS_MAX),
@@ -146,16 +118,16 @@ Examples:
     show_default=True,
     help="Worker processes on PostgreSQL; may be given more than once.",
 )
-@click.option(
+@_options.number(
     "--backlog",
-    type=click.IntRange(16, 1_000_000),
-    default=reconcile_bench.BACKLOG,
-    show_default=True,
-    help="Interactions that the workers find.",
+    16,
+    1_000_000,
+    reconcile_bench.BACKLOG,
+    "Interactions that the workers find.",
 )
-@_STORE
-@_PICTURE
-@_JSON
+@_options.STORE
+@_options.picture()
+@_options.JSON
 def reconcile(
     *,
     most: int,
@@ -189,23 +161,23 @@ Examples:
   tally bench audit --entries 1000000 --shards 8
 """
 )
-@click.option(
+@_options.number(
     "--entries",
-    type=click.IntRange(audit_bench.ENTRIES_MIN, 10_000_000),
-    default=audit_bench.ENTRIES,
-    show_default=True,
-    help="Entries of the log, about.",
+    audit_bench.ENTRIES_MIN,
+    10_000_000,
+    audit_bench.ENTRIES,
+    "Entries of the log, about.",
 )
-@click.option(
+@_options.number(
     "--shards",
-    type=click.IntRange(1, 64),
-    default=audit_bench.SHARDS,
-    show_default=True,
-    help="Into how many it is cut, one after another with one process each.",
+    1,
+    64,
+    audit_bench.SHARDS,
+    "Into how many it is cut, one after another with one process each.",
 )
-@_seconds(audit_bench.SECONDS, "How long one core is measured.")
-@_PICTURE
-@_JSON
+@_options.seconds(audit_bench.SECONDS, "How long one core is measured.")
+@_options.picture()
+@_options.JSON
 def audit(
     *, entries: int, shards: int, seconds: float, picture: Path | None, as_json: bool
 ) -> None:
