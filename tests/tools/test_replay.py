@@ -156,7 +156,7 @@ def test_robots_with_an_atecc608_a_tpm_and_a_token_go_side_by_side(tmp_path: Pat
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("mosquitto", "micropython64")
 @pytest.mark.skipif(not DATA.is_dir(), reason="the real data are not beside the project")
-def test_the_real_set_comes_out_exactly(tmp_path: Path) -> None:
+def test_the_real_set_comes_out_exactly_with_the_gateway_killed_ten_times(tmp_path: Path) -> None:
     expected = counted(DATA / "mrclam1", 5)
     assert expected == {
         "decisions": 33_947,
@@ -164,7 +164,10 @@ def test_the_real_set_comes_out_exactly(tmp_path: Path) -> None:
         "conflicting": 28,
         "one_sided": 4_010,
     }
-    check(DATA / "mrclam1", tmp_path, 5, 580)
+    check(DATA / "mrclam1", tmp_path, 5, 580, "--kill-gateway", "10")
+    # Killed at least now and then after it had begun, and started each time.
+    log = (tmp_path / "work" / "logs" / "gateway.log").read_text()
+    assert 2 <= log.count('"event": "started"') <= 11
 
 
 def test_killing_needs_a_worker(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from tallystick.tools.postgres import Postgres
 from tallystick.tools.replay import mrclam_robot, stage
 from tallystick.tools.replay.crew import Crew
 from tallystick.tools.replay.held import Hardware
+from tallystick.tools.replay.killing import KilledGateway, Kills
 from tallystick.tools.replay.processes import Processes
 from tallystick.tools.replay.scene import MRCLAM, Scene, build, robot_count
 from tallystick.tools.replay.sonar import recompute, sonar
@@ -33,6 +34,7 @@ POLL_S = 0.5
 # The robot that runs on MicroPython; the others run on CPython.
 MICROPYTHON_ROBOT = 1
 WORKERS_MAX = 8
+GATEWAY_KILLS_MAX = 100
 SHOWN = ("matched", "conflicting", "one_sided")
 # Of the profile `sighting`, in metres.
 TOLERANCE = from_text("0.25")
@@ -92,6 +94,7 @@ Examples:
   tally replay mrclam ../shared/data/mrclam1 --export conflicts   all conflicts as evidence files
   tally replay mrclam ../shared/data/mrclam1 --keys hardware
   tally replay mrclam ../shared/data/mrclam1 --workers 2 --kill   on PostgreSQL
+  tally replay mrclam ../shared/data/mrclam1 --kill-gateway 10
   tally replay mrclam ../shared/data/mrclam1 --json | tail -1
 """
 )
@@ -126,6 +129,13 @@ Examples:
     is_flag=True,
     help="With --workers: kill one validator's sequencer and a worker of another in the middle.",
 )
+@click.option(
+    "--kill-gateway",
+    type=click.IntRange(0, GATEWAY_KILLS_MAX),
+    default=0,
+    metavar="TIMES",
+    help="Kill the gateway so many times, spread over the replay, and start it again each time.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One object on the last line, for scripts.")
 def mrclam(
     data: Path,
@@ -134,6 +144,7 @@ def mrclam(
     keys: str,
     workers: int | None,
     kill: bool,  # noqa: FBT001 - click passes flags by name
+    kill_gateway: int,
     as_json: bool,  # noqa: FBT001 - as above
 ) -> None:
     """Replay a set of the UTIAS MRCLAM dataset from DATA (Barcodes.dat, RobotN_Measurement.dat).
@@ -153,7 +164,7 @@ def mrclam(
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tally-replay-")))
         run = _Run(data, folder, robots, console, hardware=keys == "hardware")
-        counts = run.play(stack, workers, kill=kill)
+        counts = run.play(stack, workers, Kills(validators=kill, gateway=kill_gateway))
         exported = run.export(export_to) if export_to is not None else []
     _show(run.expected, counts, exported, as_json=as_json)
     for item in exported:
@@ -185,10 +196,10 @@ class _Run:
         self._scene: Scene | None = None
         self._crew: Crew | None = None
 
-    def play(self, stack: ExitStack, workers: int | None, *, kill: bool) -> dict[str, Counts]:
+    def play(self, stack: ExitStack, workers: int | None, kills: Kills) -> dict[str, Counts]:
         """Start everything, wait for the last deadline, return what each validator counts.
 
-        workers, kill: as for `Crew`.
+        workers: as for `Crew`.
         """
         broker = stack.enter_context(mosquitto.Mosquitto(self._made("mosquitto")))
         url = f"mqtt://{broker.host}:{broker.port}"
@@ -199,12 +210,17 @@ class _Run:
         scene = self._scene = build(self._folder, url, self._robots, hardware)
         crew = self._crew = Crew(processes, scene, stack)
         crew.start(server, workers or 0)
-        processes.tally("gateway", "gateway", "run", "--config", str(scene.gateway))
+        gateway = KilledGateway(processes, scene.gateway, kills.gateway, self.expected.decisions)
+        gateway.start()
         stage.until_ready(processes, crew.apis.values(), ["gateway", *crew.services])
         if server is not None:
             crew.stand_by()
         robots = [self._start_robot(processes, scene, member) for member in scene.robots]
-        return self._until_closed(processes, crew, robots, kill=kill)
+        counts = self._until_closed(processes, crew, robots, gateway, kill=kills.validators)
+        if gateway.missed:
+            message = f"all was logged before the gateway's last {gateway.missed} kills"
+            raise TallyError("replay-failed", message)
+        return counts
 
     def export(self, folder: Path) -> list[Exported]:
         """Export and verify every conflicting pair; the validators still run."""
@@ -241,7 +257,13 @@ class _Run:
         return member.label
 
     def _until_closed(
-        self, processes: Processes, crew: Crew, robots: Sequence[str], *, kill: bool
+        self,
+        processes: Processes,
+        crew: Crew,
+        robots: Sequence[str],
+        gateway: KilledGateway,
+        *,
+        kill: bool,
     ) -> dict[str, Counts]:
         end = time.monotonic() + WAIT_S_MAX
         with Progress(
@@ -265,6 +287,8 @@ class _Run:
                 if kill and not crew.killed and self._half_way(counts):
                     killed = ", ".join(crew.kill())
                     progress.console.print(f"killed: {killed}")
+                if gateway.look(min(c.decisions for c in counts.values())):
+                    progress.console.print(f"killed the gateway: {gateway.killed}")
                 for name, (decisions, verdicts) in bars.items():
                     progress.update(decisions, completed=counts[name].decisions)
                     progress.update(verdicts, completed=counts[name].closed)

@@ -37,8 +37,9 @@ class Processes:
                 process.wait()
 
     def start(self, name: str, command: Sequence[str], **environment: str) -> None:
-        """Start one; what it prints goes to a file of its name."""
-        with (self._logs / f"{name}.log").open("wb") as log, uninterrupted():
+        """Start one; what it prints goes to a file of its name, after what an earlier one said."""
+        mode = "ab" if name in self._running else "wb"
+        with (self._logs / f"{name}.log").open(mode) as log, uninterrupted():
             # A session of its own: Ctrl-C is ours to handle, and reaches them in the right order.
             self._running[name] = subprocess.Popen(
                 command,
