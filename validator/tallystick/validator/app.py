@@ -91,6 +91,7 @@ class _Handlers(LogDoors, PrivacyDoor, FeedDoor, PageDoor):
     def __init__(self, sequencer: Sequencer, version: str, ending: threading.Event) -> None:
         super().__init__(self._ask, Witness(sequencer))
         self._feed = Feed(self._ask, ending)
+        sequencer.log.on_published = self._feed.published
         self._page_reads, self._page_sees = self._ask, self._may_see
         self._page_scope = self._scope
         self._sequencer = sequencer

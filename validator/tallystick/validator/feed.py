@@ -7,6 +7,7 @@ stream that ends for any reason goes on without a gap or a repetition.
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -40,15 +41,34 @@ class Asks(Protocol):
 
 
 class Feed:
-    """Tells many streams of newly published sizes with one look at the store for all of them."""
+    """Tells who waits of newly published sizes; the log says when there is one."""
 
     def __init__(self, ask: Asks, ending: threading.Event) -> None:
         self.ask = ask
         self.ending = ending
         self.open = 0
+        self._waiting = 0
         self._size = 0
         self._grown = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._looking: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Somebody will wait; called before the store is asked, so that nothing comes between."""
+        self._loop = asyncio.get_running_loop()
+
+    def published(self, size: int) -> None:
+        """Say that this size is published now; called by the sequencer's thread."""
+        loop = self._loop
+        if loop is None:
+            return
+        with suppress(RuntimeError):  # it is closed: nobody waits any more
+            loop.call_soon_threadsafe(self._told, size)
+
+    def _told(self, size: int) -> None:
+        self._size = max(self._size, size)
+        grown, self._grown = self._grown, asyncio.Event()
+        grown.set()
 
     async def beyond(self, size: int, wait_s: float) -> bool:
         """Whether more than `size` is published now, or within this time."""
@@ -56,25 +76,20 @@ class Feed:
             return True
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look())
+        self._waiting += 1
         try:
             await asyncio.wait_for(self._grown.wait(), wait_s)
         except TimeoutError:
             return False
+        finally:
+            self._waiting -= 1
         return self._size > size
 
     async def _look(self) -> None:
-        while self.open and not self.ending.is_set():
-            try:
-                size = await self.ask(queries.published)
-            except (SQLAlchemyError, TallyError):
-                size = self._size
-            if size > self._size:
-                self._size = size
-                grown, self._grown = self._grown, asyncio.Event()
-                grown.set()
+        # Whoever ends the service has no loop to tell it to.
+        while (self.open or self._waiting) and not self.ending.is_set():  # noqa: ASYNC110 - as said
             await asyncio.sleep(STREAM_LOOK_S)
-        grown, self._grown = self._grown, asyncio.Event()
-        grown.set()
+        self._told(0)
 
 
 class FeedDoor:
@@ -96,6 +111,7 @@ class FeedDoor:
         )
         if self._feed.open >= STREAMS_MAX:
             raise Problem("over-quota", "too many streams are open; ask again later", status=503)
+        self._feed.begin()
         return _Stream(self._feed, page, after)
 
 

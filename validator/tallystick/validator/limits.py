@@ -171,7 +171,7 @@ BUNDLE_ENTRIES_READ = 16  # entries held at once for an answer: at most 1 MiB
 
 # --- streams -------------------------------------------------------------------------------
 STREAMS_MAX = 64  # of the connections, so that as many and more are left for answers
-STREAM_LOOK_S = 0.25  # one look at the store for all streams
+STREAM_LOOK_S = 0.25  # whether the service ends
 STREAM_ALIVE_S = 15.0
 STREAM_S_MAX = 3_600.0  # then the client comes back, and a balancer may send it elsewhere
 

@@ -64,6 +64,8 @@ class Log:
         self.tree = Tree()
         self.time_ms = 0
         self.head: Head | None = None
+        # Called with each size once its checkpoint is durable.
+        self.on_published: Callable[[int], None] = lambda _size: None
         self.reload()
         if self.tree.size == 0:
             self._create()
@@ -163,13 +165,16 @@ class Log:
             head = self._sign()
         elif then is None:
             return head
+        grown = head is not self.head
         with self._store.write() as connection:
-            if head is not self.head:
+            if grown:
                 connection.execute(sa.insert(schema.heads), _row(head))
             if then is not None:
                 then(connection)
         self.head = head
         steps.passed(steps.PUBLISHED)
+        if grown:
+            self.on_published(head.size)
         return head
 
     def _sign(self) -> Head:
