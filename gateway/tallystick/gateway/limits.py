@@ -120,6 +120,11 @@ POISON_MESSAGES_MAX = 1_000
 POISON_BYTES_MAX = 64 << 20
 QUARANTINE_SHOWN_MAX = 1_000
 
+# --- exports ---------------------------------------------------------------------------------
+EXPORT_HEADS_PER_FILE = 256  # checkpoints of one evidence file
+EXPORT_HALVES_MAX = 1_024  # of one interaction
+EXPORT_VERDICTS_MAX = 1_024
+
 # --- devices that join ---------------------------------------------------------------------
 JOINS_QUEUED_MAX = 10_000
 JOINS_PER_KEY_MAX = 8

@@ -96,11 +96,11 @@ class VerdictPoller:
             page = msgspec.json.decode(body, type=_Page)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Malformed("bad-value", f"verdicts of {self.name}: {error}") from error
-        good: list[tuple[int, VerifiedVerdict]] = []
+        good: list[tuple[int, VerifiedVerdict, bytes]] = []
         wrong: list[str] = []
         for item in page.verdicts[: limits.VERDICTS_PAGE_MAX]:
             try:
-                good.append((item.entry, self._check(item)))
+                good.append((item.entry, *self._check(item)))
             except TallyError as error:
                 wrong.append(error.reason)
                 _log.error(
@@ -118,7 +118,7 @@ class VerdictPoller:
             return True
         return False
 
-    def _check(self, item: _Verdict) -> VerifiedVerdict:
+    def _check(self, item: _Verdict) -> tuple[VerifiedVerdict, bytes]:
         if not 0 <= item.entry < 2**63:
             raise Malformed("bad-value", "a log index out of range")
         statement = _octets(item.statement)
@@ -127,11 +127,12 @@ class VerdictPoller:
             raise Unverified("wrong-key", "a verdict that names another validator")
         verified = received.verify(self._peer.key)
         # Logged, too: a verdict outside the log could be taken back.
-        self._receipts.check(_octets(item.receipt), statement)
-        return verified
+        receipt = _octets(item.receipt)
+        self._receipts.check(receipt, statement)
+        return verified, receipt
 
     def _keep(
-        self, good: list[tuple[int, VerifiedVerdict]], wrong: list[str], after: int
+        self, good: list[tuple[int, VerifiedVerdict, bytes]], wrong: list[str], after: int
     ) -> list[tuple[bytes, bytes]]:
         now_ms = time.time_ns() // 1_000_000
         messages = []
@@ -140,7 +141,7 @@ class VerdictPoller:
                 connection,
                 [(why, b"", 1, now_ms, f"a verdict of validator {self.name}") for why in wrong],
             )
-            for entry, verdict in good:
+            for entry, verdict, receipt in good:
                 finding = verdict.finding
                 connection.execute(
                     "INSERT OR IGNORE INTO verdicts VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?)",
@@ -154,6 +155,11 @@ class VerdictPoller:
                         now_ms,
                         verdict.encode(),
                     ),
+                )
+                # For evidence files (exporting.py): without it nothing shows that it was logged.
+                connection.execute(
+                    "INSERT OR IGNORE INTO receipts VALUES (?, ?, ?)",
+                    (self.name, verdict.digest, receipt),
                 )
                 if verdict.supersedes is not None:
                     connection.execute(

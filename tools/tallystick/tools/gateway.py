@@ -21,6 +21,7 @@ from tallystick.tools.brokerfiles.cli import broker_config
 from tallystick.tools.gateway_backup import backup, restore
 from tallystick.tools.gateway_common import CONFIG, JSON, plain, when
 from tallystick.tools.gateway_drain import drain
+from tallystick.tools.gateway_export import export
 from tallystick.tools.gateway_import import import_
 from tallystick.tools.gateway_quarantine import quarantine
 
@@ -46,6 +47,7 @@ gateway.add_command(broker_config)
 gateway.add_command(quarantine)
 gateway.add_command(import_)
 gateway.add_command(drain)
+gateway.add_command(export)
 gateway.add_command(restore)
 
 

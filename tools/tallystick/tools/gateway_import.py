@@ -17,6 +17,7 @@ from tallystick.tools._files import read_bytes
 from tallystick.tools.gateway_common import CONFIG, JSON
 
 SEGMENTS, CUSTODY, CREDENTIAL = "segments", "custody", "credential.cbor"
+EXPORT, DEVICES = "export.json", "devices"
 CREDENTIAL_BYTES_MAX = 16_384
 SEGMENT_BYTES_MAX = 262_144
 REPLAYED = "replayed"
@@ -28,6 +29,7 @@ REPLAYED = "replayed"
 Examples:
   tally device pull robot-1
   tally gateway import robot-1 --config gateway.toml
+  tally gateway import acme-may --config gateway.toml        of `tally gateway export`
   tally gateway import bytes.segment --config gateway.toml   one segment, of a known device
 """,
     short_help="Take what was pulled from devices into the store.",
@@ -36,13 +38,15 @@ Examples:
 @CONFIG
 @JSON
 def import_(sources: tuple[Path, ...], path: Path, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """Take folders of `tally device pull`, or files of segments, into a stopped gateway's store.
+    """Take folders of `tally device pull` or `tally gateway export`, or files of segments.
 
-    They are verified, committed and receipted as if they came from the device. Custody receipts are
-    written to each folder's custody. What is there already changes nothing, except that it takes
-    the place of damaged bytes. With a gateway that runs, use `tally device send`.
+    Into a stopped gateway's store: they are verified, committed and receipted as if they came from
+    the device. Custody receipts are written to each folder's custody. What is there already changes
+    nothing, except that it takes the place of damaged bytes. With a gateway that runs, use
+    `tally device send`.
     """
     logs.configure()
+    sources = tuple(_expanded(sources))
     done = take_in(configs.load(path), _messages(sources))
     written = _write_receipts(sources, done)
     refused = {reason: count for reason, count in done.refused.items() if reason != REPLAYED}
@@ -58,6 +62,15 @@ def import_(sources: tuple[Path, ...], path: Path, as_json: bool) -> None:  # no
             click.echo(f"{count:,} refused: {reason}")
     if refused:
         raise click.exceptions.Exit(1)
+
+
+def _expanded(sources: tuple[Path, ...]) -> Iterator[Path]:
+    # An export holds a folder for each device.
+    for source in sources:
+        if (source / EXPORT).is_file():
+            yield from sorted((source / DEVICES).iterdir() if (source / DEVICES).is_dir() else ())
+        else:
+            yield source
 
 
 def _messages(sources: tuple[Path, ...]) -> Iterator[tuple[bytes, bytes]]:
