@@ -16,7 +16,10 @@ from support.devices import Fleet
 from support.notary import Notary
 from support.site import until
 from tallystick.gateway.config import Config, load
+from tallystick.gateway.joinconfig import JoinConfig
+from tallystick.gateway.pageconfig import PageConfig
 from tallystick.gateway.service import Gateway
+from tallystick.gateway.validatorconfig import Tls, ValidatorConfig
 from tallystick.tools.doctor import brokerconf, brokerprobe, certificates, machine, validators
 from tallystick.tools.doctor.findings import BAD, GOOD, NOT_CHECKED, RISK, Finding
 from tallystick.tools.main import cli
@@ -211,6 +214,14 @@ def test_what_ends_soon_and_what_has_ended(config: Config) -> None:
         found = levels(certificates.look(config, end_s - before_s))
         assert found["enrolment of this gateway"] == level
         assert found["broker.cert"] == GOOD
+    # Those that `broker-config` does not write are looked at, too.
+    page = PageConfig(host="127.0.0.1", port=0, cert=config.broker.cert)
+    join = JoinConfig(host="127.0.0.1", port=0, cert=config.broker.ca, inbox=Path("join"))
+    tls = Tls(ca=config.broker.ca, cert=config.broker.cert)
+    other = ValidatorConfig(name="own", url="https://v.example", tls=tls)
+    found = levels(certificates.look(replace(config, page=page, join=join, validators=(other,))))
+    expected = {"page.cert", "join.cert", "ca of validator own", "cert for validator own"}
+    assert {name for name in expected if found[name] == GOOD} == expected
 
 
 def test_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

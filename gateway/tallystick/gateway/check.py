@@ -2,7 +2,6 @@
 
 import glob
 import os
-import ssl
 import stat
 import tempfile
 import threading
@@ -17,18 +16,21 @@ from typing import Any
 from tallystick.evidence.credential import Credential, verify_credential
 from tallystick.evidence.errors import Malformed, TallyError, TransportError
 from tallystick.evidence.peercircle import Decider
+from tallystick.gateway import checkfiles, limits, retention
 from tallystick.gateway.broker import abandon, make_client
 from tallystick.gateway.config import BrokerConfig, Config
 from tallystick.gateway.folder import Folder
 from tallystick.gateway.http import Http
 from tallystick.gateway.identity import open_signing, own_identity, peer_of
 from tallystick.gateway.joinconfig import JoinConfig
+from tallystick.gateway.pageconfig import PageConfig
 from tallystick.gateway.status import status_of
 from tallystick.gateway.store import open_reader
-from tallystick.gateway.validatorconfig import ValidatorConfig
+from tallystick.gateway.validatorconfig import Tls, ValidatorConfig
 from tallystick.hw.peersfolder import read_folder
 
 BROKER_WAIT_S = 5.0
+_RENEW = "`tally gateway broker-config` writes them anew; keys and passwords for this user only"
 
 
 @dataclass(frozen=True)
@@ -55,18 +57,38 @@ def check(config: Config) -> list[Check]:
         _try("enrolments", lambda: _enrolments(config, now_s), "replace or remove the bad file"),
         *([_peers_check(config)] if config.peer_files is not None else []),
         _try("store", lambda: _store(config.store), "make the folder writable for this user"),
+        _try("limits", lambda: _room(config), "make room, or put the store on a larger disk"),
+        _try("retention", lambda: _retention(config), "name validators that have a table"),
         *([_serial_check(config)] if config.serial else []),
-        *([_join_check(config.join)] if config.join else []),
+        *_doors(config, now_s),
+        _try("broker files", lambda: _broker_files(config.broker, now_s), _RENEW),
         _try("broker", lambda: _broker(config), "start the broker, or correct broker.url"),
     ]
     return made + [
         _try(
             f"validator {validator.name}",
             partial(_validator, validator, config, now_s),
-            "correct its url or key; until it answers its records wait here",
+            "correct its url, key or certificates; until it answers its records wait here",
         )
         for validator in config.validators
     ]
+
+
+def _doors(config: Config, now_s: int) -> list[Check]:
+    runs = _is_open(config.store)
+    what = "correct {0}.bind, {0}.cert and {0}.key (PEM, the key for this user only)"
+    made = []
+    if config.join is not None:
+        look = partial(_join, config.join, now_s, runs=runs)
+        made.append(_try("join door", look, what.format("join")))
+    if config.page is not None:
+        look = partial(_page, config.page, now_s, runs=runs)
+        made.append(_try("page", look, what.format("page") + " and page.names"))
+    return made
+
+
+def _existing(folder: Path) -> Path:
+    return next(one for one in (folder, *folder.parents) if one.is_dir())
 
 
 def _try(name: str, look: Callable[[], str], what_to_do: str) -> Check:
@@ -124,9 +146,7 @@ def _peer_files(config: Config) -> str:
 
 
 def _store(path: Path) -> str:
-    folder = path.parent
-    if not folder.is_dir():
-        folder = next(parent for parent in path.parents if parent.is_dir())
+    folder = _existing(path.parent)
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".tally-check-") as probe:
         probe.write(b"x")
         probe.flush()
@@ -139,32 +159,100 @@ def _store(path: Path) -> str:
     return f"is a gateway's store; {free_mib} MiB free"
 
 
-def _join_check(join: JoinConfig) -> Check:
-    return _try(
-        "join door",
-        lambda: _join(join),
-        "correct join.bind, join.cert and join.key (PEM, the key for this user only)",
-    )
+def _join(join: JoinConfig, now_s: int, *, runs: bool) -> str:
+    said = "requests are seen on the way, and not changed"
+    if join.cert is not None and join.key is not None:
+        found = checkfiles.pair("join", join.cert, join.key, now_s)
+        said = f"certificate {checkfiles.days(found, now_s)}"
+    _address("join.bind", join.host, join.port, runs=runs)
+    if join.inbox.exists() and not os.access(join.inbox, os.R_OK | os.W_OK | os.X_OK):
+        raise PermissionError(13, "join.inbox: this user may not use it", str(join.inbox))
+    return f"{_url(join.host, join.port, tls=join.cert is not None)}: {said}"
 
 
-def _join(join: JoinConfig) -> str:
-    # The port is not tried: a gateway that runs has it.
-    if join.cert is None or join.key is None:
-        return f"http://{join.host}:{join.port}: requests are seen on the way, and not changed"
-    if join.key.stat().st_mode & 0o077:
-        raise PermissionError(13, "others may read it; chmod 600 it", str(join.key))
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+def _page(page: PageConfig, now_s: int, *, runs: bool) -> str:
+    # That a network needs TLS and a token, and that the token's file is private: config.load.
+    said = ["token asked" if page.token is not None else "no token: for this machine's users"]
+    if page.cert is not None and page.key is not None:
+        found = checkfiles.pair("page", page.cert, page.key, now_s)
+        for name in page.names:
+            if not checkfiles.serves(found, name):
+                raise Malformed("bad-value", f"page.names: {page.cert} is not for {name}")
+        said.append(f"certificate {checkfiles.days(found, now_s)}")
+    _address("page.bind", page.host, page.port, runs=runs)
+    url = _url(page.host, page.port, tls=page.cert is not None)
+    return f"{url}: {', '.join(said)}"
+
+
+def _url(host: str, port: int, *, tls: bool) -> str:
+    return f"http{'s' if tls else ''}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _address(setting: str, host: str, port: int, *, runs: bool) -> None:
+    # A gateway that runs has it.
+    if runs:
+        return
     try:
-        context.load_cert_chain(join.cert, join.key, _no_passphrase)
-    except (ssl.SSLError, ValueError) as error:
-        raise Malformed("bad-value", f"join.cert, join.key: {error}") from None
-    return f"https://{join.host}:{join.port}"
+        checkfiles.can_listen(host, port)
+    except OSError as error:
+        raise TransportError("bad-value", f"{setting}: {host}:{port}: {error.strerror}") from None
 
 
-def _no_passphrase() -> str:
-    # Else OpenSSL asks for one at the terminal.
-    message = "the key has a passphrase; its file must be one without"
-    raise ValueError(message)
+def _broker_files(broker: BrokerConfig, now_s: int) -> str:
+    said = []
+    if broker.password_file is not None:
+        checkfiles.private(broker.password_file)
+        said.append(f"user {broker.username}, its password in a file")
+    if broker.ca is not None:
+        found = checkfiles.valid("broker.ca", broker.ca, now_s)
+        said.append(f"authority {checkfiles.days(found, now_s)}")
+    if broker.cert is not None and broker.key is not None:
+        found = checkfiles.pair("broker", broker.cert, broker.key, now_s)
+        said.append(f"own certificate {checkfiles.days(found, now_s)}")
+    if not broker.tls:
+        said.append("no TLS: what goes to the broker is seen on the way")
+    return "; ".join(said) or "no certificate and no user: anybody may connect so"
+
+
+def _links(validator: ValidatorConfig, now_s: int) -> str:
+    tls = validator.tls or Tls()
+    said = []
+    if tls.ca is not None:
+        found = checkfiles.valid("ca", tls.ca, now_s)
+        said.append(f"authority {checkfiles.days(found, now_s)}")
+    if tls.cert is not None and tls.key is not None:
+        checkfiles.private(tls.key)
+        found = checkfiles.valid("cert", tls.cert, now_s)
+        said.append(f"own certificate {checkfiles.days(found, now_s)}")
+    return "; ".join(said)
+
+
+def _room(config: Config) -> str:
+    folder = _existing(config.store.parent)
+    disk = os.statvfs(folder)
+    size = config.store.stat().st_size if config.store.exists() else 0
+    room = size + disk.f_bavail * disk.f_frsize - limits.DISK_RESERVE_BYTES
+    if room <= 0:
+        raise OSError(28, f"less than {limits.DISK_RESERVE_BYTES >> 20} MiB free", str(folder))
+    allowed = min(room, config.store_bytes_max)
+    bound = "limits.store_bytes_max" if config.store_bytes_max <= room else "the disk"
+    return f"{allowed >> 20} MiB for the store, by {bound}"
+
+
+def _retention(config: Config) -> str:
+    kept = config.retention
+    names = ", ".join(kept.validators) or "nobody"
+    known = {validator.name for validator in config.validators}
+    # An imported organisation's validators are known when it runs.
+    if config.peer_files is None and not known.issuperset(kept.validators):
+        away = ", ".join(sorted(set(kept.validators) - known))
+        raise Malformed("bad-value", f"retention.validators: no table is of {away}")
+    ages = ", ".join(
+        f"{name} after {kept.ages_ms[kind] // 3_600_000} h"
+        for name, kind in retention.KINDS.items()
+        if kind in kept.ages_ms
+    )
+    return f"nothing goes that is not at {names}; then {ages or 'when room is needed'}"
 
 
 def _serial_check(config: Config) -> Check:
@@ -237,9 +325,11 @@ def _answers(config: BrokerConfig) -> str:
 
 def _validator(validator: ValidatorConfig, config: Config, now_s: int) -> str:
     peer = peer_of(validator, config.roots, now_s)
+    files = _links(validator, now_s)
     http = Http(validator.url, validator.tls)
     try:
         http.get("/healthz")
     finally:
         http.close()
-    return f"{validator.url} answers; send = {validator.send}; signs as {peer.iss}"
+    said = f"{validator.url} answers; send = {validator.send}; signs as {peer.iss}"
+    return f"{said}; {files}" if files else said

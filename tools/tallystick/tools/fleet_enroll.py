@@ -270,7 +270,11 @@ class _Given:
             return None
         tls = brokertls.read(self.broker, self.tls_ca, self.tls_ca_key, self.tls_cert, self.tls_key)
         if tls is None and self.kind == "device" and self.broker.startswith("mqtts:"):
-            raise click.UsageError("an mqtts:// broker needs --tls-ca")
+            message = (
+                "an mqtts:// broker needs --tls-ca; or leave --broker out, and "
+                "`tally gateway broker-config` writes address and certificates afterwards"
+            )
+            raise click.UsageError(message)
         return tls
 
     def _with_pin_source(self, key: str) -> str:

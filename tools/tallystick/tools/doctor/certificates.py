@@ -32,8 +32,9 @@ def look(config: Config, now_s: int | None = None) -> list[Finding]:
     for name, path in (("broker.ca", broker.ca), ("broker.cert", broker.cert)):
         if path is not None:
             rows.append((name, _file(path), _RENEW))
-    if config.join is not None and config.join.cert is not None:
-        rows.append(("join.cert", _file(config.join.cert), "put a new one in its place"))
+    for name, path in _others(config):
+        if path is not None:
+            rows.append((name, _file(path), "put a new one in its place"))
     enrol = "enrol it again under the same key: tally fleet enroll"
     rows.append(
         ("enrolment of this gateway", partial(_days, config, config.credential, now_s), enrol)
@@ -52,6 +53,17 @@ def look(config: Config, now_s: int | None = None) -> list[Finding]:
         for name, days, what_to_do in rows
         for finding in looked(name, _judged(name, days, what_to_do), what_to_do)
     ]
+
+
+def _others(config: Config) -> list[tuple[str, Path | None]]:
+    """Certificates that do not come from `broker-config`."""
+    doors = (("join.cert", config.join), ("page.cert", config.page))
+    rows = [(name, door.cert) for name, door in doors if door is not None]
+    for item in config.validators:
+        if item.tls is not None:
+            rows.append((f"ca of validator {item.name}", item.tls.ca))
+            rows.append((f"cert for validator {item.name}", item.tls.cert))
+    return rows
 
 
 def _judged(

@@ -1,7 +1,6 @@
 """`tally doctor`: look at a gateway's site, and name each risk with what to do."""
 
 import json
-import socket
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from rich.table import Table
 
 from tallystick.gateway import check as checks
 from tallystick.gateway import config as configs
+from tallystick.gateway.checkfiles import is_here
 from tallystick.gateway.config import Config
 from tallystick.tools._screen import screen
 from tallystick.tools.doctor import brokerconf, brokerprobe, certificates, machine, validators
@@ -107,15 +107,11 @@ def _checks(config: Config) -> list[Finding]:
 
 
 def _broker_file(config: Config, given: Path | None) -> list[Finding]:
-    if given is None and not _is_local(config.broker.host):
+    if given is None and not is_here(config.broker.host):
         return brokerconf.unseen(f"{config.broker} is another machine")
     return looked(
         "broker's file", lambda: brokerconf.look(config.broker.port, given), "correct the file"
     )
-
-
-def _is_local(host: str) -> bool:
-    return host in {"localhost", "::1", socket.gethostname()} or host.startswith("127.")
 
 
 def _show(console: Console, found: list[Finding]) -> None:
