@@ -1,6 +1,7 @@
 """The gateway on a real Mosquitto: the whole way, bad input, restarts, silence."""
 
 import secrets
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from tallystick.evidence import custody
 from tallystick.evidence.errors import CouldNotCheck, TallyError
 from tallystick.evidence.kinds import NOTICE, RESEND_REQUEST, WELCOME
 from tallystick.gateway import limits
+from tallystick.gateway.broker import make_client
 from tallystick.gateway.inbox import Delivery
 from tallystick.gateway.ingest import Message
 from tallystick.gateway.service import Gateway, run
@@ -319,3 +321,14 @@ def test_a_gateway_that_lost_its_store_stops_with_a_sentence(
         late.cancel()
     finally:
         notary.stop()
+
+
+def test_a_receipt_does_not_wait_for_the_broker_to_acknowledge_a_packet(site: Site) -> None:
+    # It would for 40 ms: a receipt is a small packet after another one, the segment's PUBACK.
+    client = make_client(site.config.broker)
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        client.connect("127.0.0.1", nobody.getsockname()[1])
+        opened = client.socket()
+        assert opened is not None
+        assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        opened.close()
