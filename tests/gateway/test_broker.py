@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -328,7 +329,6 @@ def test_a_receipt_does_not_wait_for_the_broker_to_acknowledge_a_packet(site: Si
     client = make_client(site.config.broker)
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         client.connect("127.0.0.1", nobody.getsockname()[1])
-        opened = client.socket()
-        assert opened is not None
+        opened: Any = client.socket()
         assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         opened.close()
