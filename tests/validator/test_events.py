@@ -115,6 +115,50 @@ def test_events_come_resume_and_are_chosen(world: World) -> None:
     assert [one["entry"] for one in chosen] == [second["entry"]]
 
 
+def test_who_waits_for_verdicts_is_told_and_nobody_looks(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whoever looked so seldom would find nothing in time.
+    monkeypatch.setattr(feed, "STREAM_LOOK_S", 60.0)
+    newest = world.http.get("/v1/verdicts").json()["next"]
+    heard: list[dict[str, Any]] = []
+    streamed: list[dict[str, Any]] = []
+
+    def ask() -> None:
+        query = {"after": newest, "wait": 20}
+        heard.append(world.http.get("/v1/verdicts", params=query, timeout=30).json())
+
+    threads = [
+        threading.Thread(target=ask),
+        threading.Thread(target=lambda: streamed.extend(world.events(1, newest))),
+    ]
+    for thread in threads:
+        thread.start()
+    told = world.service.sequencer.log.on_verdicts.__self__  # type: ignore[attr-defined]
+    end = time.monotonic() + 10
+    while told._waiting < len(threads):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    began = time.monotonic()
+    world.hand_over("order-waited-for", 0, 1)
+    for thread in threads:
+        thread.join(30)
+    assert time.monotonic() - began < 15
+    (answer,) = heard
+    assert answer["verdicts"] == streamed
+    assert len(streamed) == 1
+
+
+def test_nobody_waits_longer_than_is_said_or_asked(world: World) -> None:
+    query = {"after": world.http.get("/v1/verdicts").json()["next"]}
+    began = time.monotonic()
+    assert world.http.get("/v1/verdicts", params={**query, "wait": 1}).json()["verdicts"] == []
+    assert 0.9 < time.monotonic() - began < 15
+    for wrong in ("21", "-1", "0.5"):
+        answer = world.http.get("/v1/verdicts", params={**query, "wait": wrong})
+        assert (answer.status_code, answer.json()["reason"]) == (400, "bad-value"), wrong
+
+
 def test_the_snippet_of_the_documents_follows_verdicts(world: World) -> None:
     page = (Path(__file__).parents[2] / "docs" / "policy.md").read_text()
     (snippet,) = [

@@ -86,6 +86,10 @@ class Http:
             raise refusal_of(response.status_code, answer)
         return answer
 
+    def cut(self) -> None:
+        """Ask nothing any more, and end what is being asked; called by another thread."""
+        self._time.close()
+
     def close(self) -> None:
         """Close its connections."""
         self._client.close()

@@ -103,6 +103,7 @@ DISK_RESERVE_BYTES = 64 << 20  # for the write-ahead log and what is beside the 
 STORE_FULL_WAIT_S = 0.25  # how often a stopped worker looks for room
 
 # --- what may go (docs/durability.md) --------------------------------------------------------
+VERDICTS_WAIT_S_MAX = 10  # whole seconds; what a validator waits for the first verdict
 PRUNE_FROM_PERCENT = 70
 PRUNE_TO_PERCENT = 65
 PRUNE_ROWS = 64  # segments of one transaction

@@ -8,6 +8,7 @@ import time
 
 import msgspec
 import structlog
+from httpx2 import codes
 
 from tallystick.evidence import verdict as verdicts
 from tallystick.evidence.errors import Malformed, TallyError, Unverified
@@ -16,7 +17,7 @@ from tallystick.gateway import limits
 from tallystick.gateway.apply import add_refusals
 from tallystick.gateway.backoff import Backoff
 from tallystick.gateway.down import Down
-from tallystick.gateway.http import Http
+from tallystick.gateway.http import Http, Refusal
 from tallystick.gateway.peers import Peer
 from tallystick.gateway.receipts import Receipts
 from tallystick.gateway.store import Store
@@ -55,6 +56,8 @@ class VerdictPoller:
         self._stop = stop
         self._answered = answered
         self._poll_s = poll_s
+        # What the validator waits in our place, so that a verdict comes as soon as there is one.
+        self._wait_s = int(min(poll_s, limits.VERDICTS_WAIT_S_MAX))
         self._http = Http(peer.config.url, peer.config.tls)
         self._reader = store.reader()
         self._receipts = Receipts(peer.iss, peer.key)
@@ -67,14 +70,22 @@ class VerdictPoller:
     def wake(self) -> None:
         """It is time to stop."""
         self._answered.set()
+        self._http.cut()
 
     def run(self) -> None:
-        """Ask until stopped: after each answer to a batch, and every `poll_s`."""
+        """Ask until stopped: after each answer to a batch, and every `poll_s`.
+
+        A validator that can wait answers when it has a verdict, and is asked again at once.
+        """
         try:
             while not self._stop.is_set():
                 self._answered.clear()
+                asked_s = time.monotonic()
                 try:
                     more = self._ask()
+                except Refusal as error:
+                    self._stop.wait(self._refused(error))
+                    continue
                 except (TallyError, sqlite3.Error, OSError) as error:
                     self._stop.wait(self._backoff.next_s())
                     _log.debug("no verdicts", validator=self.name, error=str(error))
@@ -85,13 +96,22 @@ class VerdictPoller:
                     continue
                 self._backoff.reset()
                 if not more:
-                    self._answered.wait(self._poll_s)
+                    self._answered.wait(self._poll_s - (time.monotonic() - asked_s))
         finally:
             self._http.close()
             self._reader.close()
 
+    def _refused(self, error: Refusal) -> float:
+        _log.debug("no verdicts", validator=self.name, error=error.message)
+        if error.status == codes.BAD_REQUEST and self._wait_s:
+            # Of an older version, it does not know how to wait.
+            self._wait_s = 0
+            return 0.0
+        return self._backoff.next_s()
+
     def _ask(self) -> bool:
-        body = self._http.get(f"/v1/verdicts?after={self._after}&limit={limits.VERDICTS_PAGE_MAX}")
+        path = f"/v1/verdicts?after={self._after}&limit={limits.VERDICTS_PAGE_MAX}"
+        body = self._http.get(f"{path}&wait={self._wait_s}" if self._wait_s else path)
         try:
             page = msgspec.json.decode(body, type=_Page)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -21,9 +21,10 @@ class AnswerTime:
         self._socket: socket.socket | None = None
         self._timer: threading.Timer | None = None
         self._cut = False
+        self._closed = False
 
     def __enter__(self) -> None:
-        self._cut = False
+        self._cut = self._closed
         self._timer = threading.Timer(self._most_s, lambda: self._end(timer))
         timer = self._timer
         timer.daemon = True
@@ -56,6 +57,14 @@ class AnswerTime:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
 
+    def close(self) -> None:
+        """End the request that is under way, and every later one; called by another thread."""
+        with self._lock:
+            self._cut = self._closed = True
+            self._shut()
+
     def problem(self) -> str | None:
         """Why the request was cut, where it was."""
+        if self._closed:
+            return "it is not waited for any more"
         return f"no whole answer within {self._most_s:g} s" if self._cut else None

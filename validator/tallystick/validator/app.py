@@ -42,12 +42,15 @@ from tallystick.validator.limits import (
     PAGE_ROWS_DEFAULT,
     PAGE_ROWS_MAX,
     PUBLICATION_BYTES_MAX,
+    VERDICTS_WAIT_S_MAX,
 )
 from tallystick.validator.logdoors import LogDoors
 from tallystick.validator.pages import PageDoor
 from tallystick.validator.params import SIZE_MAX
 from tallystick.validator.privacydoor import PrivacyDoor
 from tallystick.validator.problem import Problem
+from tallystick.validator.publication import Pace
+from tallystick.validator.segmentdoor import SegmentDoor
 from tallystick.validator.sequencer import Sequencer
 from tallystick.validator.statusread import Ready, status_of
 from tallystick.validator.witness import Witness
@@ -87,13 +90,14 @@ def _json(value: object) -> Response:
     return Response(msgspec.json.encode(value), media_type="application/json")
 
 
-class _Handlers(LogDoors, PrivacyDoor, FeedDoor, PageDoor):
+class _Handlers(LogDoors, PrivacyDoor, SegmentDoor, FeedDoor, PageDoor):
     def __init__(self, sequencer: Sequencer, version: str, ending: threading.Event) -> None:
         super().__init__(self._ask, Witness(sequencer))
         self._feed = Feed(self._ask, ending)
-        sequencer.log.on_published = self._feed.published
+        sequencer.log.on_verdicts = self._feed.published
         self._page_reads, self._page_sees = self._ask, self._may_see
         self._page_scope = self._scope
+        self._segment_reads, self._segment_pace = self._ask, Pace()
         self._sequencer = sequencer
         self._config = config = sequencer.config
         self._devices = queries.Devices(self._config.roots)
@@ -311,15 +315,15 @@ class _Handlers(LogDoors, PrivacyDoor, FeedDoor, PageDoor):
 
     async def verdicts(self, request: Request) -> Response:
         """GET /v1/verdicts."""
-        return await self._asked(
-            partial(
-                queries.verdicts,
-                after=params.whole(request, "after", 0, SIZE_MAX, 0),
-                device=params.octets(request, "device", 32),
-                state=params.state(request),
-                limit=params.limit(request),
-            )
+        page = partial(
+            queries.verdicts,
+            after=params.whole(request, "after", 0, SIZE_MAX, 0),
+            device=params.octets(request, "device", 32),
+            state=params.state(request),
+            limit=params.limit(request),
         )
+        wait_s = params.whole(request, "wait", 0, VERDICTS_WAIT_S_MAX, 0)
+        return _json(await self._feed.page(page, wait_s))
 
     async def evidence(self, request: Request) -> Response:
         """GET /v1/evidence/{namespace}/{id}."""

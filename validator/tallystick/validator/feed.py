@@ -41,7 +41,7 @@ class Asks(Protocol):
 
 
 class Feed:
-    """Tells who waits of newly published sizes; the log says when there is one."""
+    """Tells who waits that verdicts were published; the log says when there are any."""
 
     def __init__(self, ask: Asks, ending: threading.Event) -> None:
         self.ask = ask
@@ -58,7 +58,7 @@ class Feed:
         self._loop = asyncio.get_running_loop()
 
     def published(self, size: int) -> None:
-        """Say that this size is published now; called by the sequencer's thread."""
+        """Say that verdicts below this size are; called by the sequencer's thread."""
         loop = self._loop
         if loop is None:
             return
@@ -71,7 +71,7 @@ class Feed:
         grown.set()
 
     async def beyond(self, size: int, wait_s: float) -> bool:
-        """Whether more than `size` is published now, or within this time."""
+        """Whether verdicts above `size` are published now, or within this time."""
         if self._size > size:
             return True
         if self._looking is None or self._looking.done():
@@ -84,6 +84,17 @@ class Feed:
         finally:
             self._waiting -= 1
         return self._size > size
+
+    async def page(
+        self, page: Callable[[Connection], answers.Verdicts], wait_s: float
+    ) -> answers.Verdicts:
+        """A page of verdicts; where it is empty, once more as soon as there are new ones."""
+        self.begin()
+        found = await self.ask(page)
+        if found.verdicts or not wait_s or self._waiting >= STREAMS_MAX:
+            return found
+        await self.beyond(found.size, wait_s)
+        return await self.ask(page)
 
     async def _look(self) -> None:
         # Whoever ends the service has no loop to tell it to.

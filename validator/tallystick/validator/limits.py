@@ -146,6 +146,7 @@ HOLDS_MAX = 1_024
 HOLD_TEXT_CHARS_MAX = 256
 HOLD_BYTES_MAX = 4_096  # a request for one
 ERASURE_BYTES_MAX = 4_096
+SEGMENT_ANSWER_BYTES_MAX = 1 << 20  # for a gateway that lost a segment: one is 256 KiB at most
 ERASED_STRETCHES_PER_ORDER_MAX = 4_096  # of more, ask with smaller ranges
 RETENTION_LOOK_S = 60.0  # how often what grew old is looked for
 RETENTION_PASS_S = 86_400.0  # how often all is looked at again: what was on hold, or still open
@@ -173,6 +174,7 @@ BUNDLE_ENTRIES_READ = 16  # entries held at once for an answer: at most 1 MiB
 STREAMS_MAX = 64  # of the connections, so that as many and more are left for answers
 STREAM_LOOK_S = 0.25  # whether the service ends
 STREAM_ALIVE_S = 15.0
+VERDICTS_WAIT_S_MAX = 20  # whole seconds, for who asks for verdicts that are not there yet
 STREAM_S_MAX = 3_600.0  # then the client comes back, and a balancer may send it elsewhere
 
 # --- the page ------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 
 from tallystick.evidence import cose, entry, genesis, receipt
 from tallystick.evidence.errors import CouldNotCheck, Malformed
-from tallystick.evidence.kinds import CLOSING, GENESIS, LOGGED_CLAIM, TIME
+from tallystick.evidence.kinds import CLOSING, GENESIS, LOGGED_CLAIM, TIME, VERDICT
 from tallystick.evidence.limits import ENTRY_BYTES_MAX
 from tallystick.evidence.note import Note, NoteKey
 from tallystick.evidence.tree import (
@@ -64,8 +64,9 @@ class Log:
         self.tree = Tree()
         self.time_ms = 0
         self.head: Head | None = None
-        # Called with each size once its checkpoint is durable.
-        self.on_published: Callable[[int], None] = lambda _size: None
+        # Called with a size whose checkpoint is durable and that has new verdicts in it.
+        self.on_verdicts: Callable[[int], None] = lambda _size: None
+        self._judged = False
         self.reload()
         if self.tree.size == 0:
             self._create()
@@ -151,6 +152,7 @@ class Log:
         """Take over a group whose transaction is committed."""
         self.tree = group.tree
         self.time_ms = group.time_ms
+        self._judged |= group.judged
         for level, at, node in group.nodes:
             self._remember((level, at), node)
         if group.rows:
@@ -165,16 +167,16 @@ class Log:
             head = self._sign()
         elif then is None:
             return head
-        grown = head is not self.head
         with self._store.write() as connection:
-            if grown:
+            if head is not self.head:
                 connection.execute(sa.insert(schema.heads), _row(head))
             if then is not None:
                 then(connection)
         self.head = head
         steps.passed(steps.PUBLISHED)
-        if grown:
-            self.on_published(head.size)
+        if self._judged:
+            self._judged = False
+            self.on_verdicts(head.size)
         return head
 
     def _sign(self) -> Head:
@@ -221,6 +223,7 @@ class Group:
         self.time_ms = now_ms
         self.nodes: list[tuple[int, int, bytes]] = []
         self.rows: list[dict[str, object]] = []
+        self.judged = False  # whether there are verdicts among them
         self._connection = connection
         self._written = 0
         self._nodes_written = 0
@@ -232,6 +235,7 @@ class Group:
     def add_statement(self, kind: int, sign1: "cose.Sign1") -> int:
         """Log a signed statement, its unprotected header emptied; returns its index."""
         self._begin()
+        self.judged |= kind == VERDICT
         return self._append(kind, sign1)
 
     def add(self, made: "entry.TimeEntry | entry.LoggedClaim | entry.Closing") -> int:

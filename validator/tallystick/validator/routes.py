@@ -8,6 +8,7 @@ from tallystick.validator.limits import (
     PAGE_ROWS_DEFAULT,
     PAGE_ROWS_MAX,
     QUERY_TEXT_CHARS_MAX,
+    VERDICTS_WAIT_S_MAX,
 )
 
 COSE = "application/cose"
@@ -174,6 +175,8 @@ ROUTES = (
                      _count(0, None, 0)),
               _query("device", "Only those with this party.", _octets(32)),
               _STATE,
+              _query("wait", "Whole seconds to wait for the first one, where there is none.",
+                     _count(0, VERDICTS_WAIT_S_MAX, 0)),
               _LIMIT,
           )),
     Route("GET", "/v1/verdicts/events", "verdict_events",
@@ -195,6 +198,10 @@ ROUTES = (
               _path("epoch", "The epoch of its log.", _octets(8)),
               _path("index", "Its index.", _count(0, None, 0)),
           ), (400, 401, 404), bodies=True),
+    Route("POST", "/v1/segments", "segments", "What a gateway lost of its own fleet's records.",
+          CBOR, "Segments of one stretch each (docs/protocol.md, 8.8).", (),
+          (400, 403, 408, 413, 415, 429, 503),
+          takes=("A segment request (docs/protocol.md, 8.8).", COSE)),
     Route("POST", "/v1/erasures", "erasures", "Erase bodies on a fleet root's order.",
           answers.Erased, "What was erased, and where that is logged (docs/protocol.md, 6.6).", (),
           (400, 403, 408, 409, 413, 415, 429, 503),

@@ -87,23 +87,30 @@ def silences_of(connection: Connection, numbers: Sequence[int]) -> dict[int, lis
 
 def siblings_of(connection: Connection, numbers: Sequence[int]) -> dict[int, list[Found]]:
     """Other party sets of the same interactions."""
-    ours = schema.party_sets.alias("ours")
-    theirs = schema.party_sets.alias("theirs")
     found: dict[int, list[Found]] = {}
     for at in range(0, len(numbers), CHUNK):
-        rows = connection.execute(
-            sa.select(ours.c.party_set.label("of"), theirs.c.party_set, theirs.c.parties_digest)
-            .join(
-                theirs,
-                (theirs.c.namespace == ours.c.namespace)
-                & (theirs.c.interaction == ours.c.interaction)
-                & (theirs.c.party_set != ours.c.party_set),
-            )
-            .where(ours.c.party_set.in_(numbers[at : at + CHUNK]))
-        )
-        for row in rows:
+        for row in connection.execute(_SIBLINGS, {"numbers": numbers[at : at + CHUNK]}):
             found.setdefault(row.of, []).append(row)
     return found
+
+
+def _siblings() -> sa.Select[int, int, bytes]:
+    ours = schema.party_sets.alias("ours")
+    theirs = schema.party_sets.alias("theirs")
+    return (
+        sa.select(ours.c.party_set.label("of"), theirs.c.party_set, theirs.c.parties_digest)
+        .join(
+            theirs,
+            (theirs.c.namespace == ours.c.namespace)
+            & (theirs.c.interaction == ours.c.interaction)
+            & (theirs.c.party_set != ours.c.party_set),
+        )
+        .where(ours.c.party_set.in_(sa.bindparam("numbers", expanding=True)))
+    )
+
+
+# Made once: an alias of a table costs more than the query.
+_SIBLINGS = _siblings()
 
 
 def newest_evidence(connection: Connection, device: bytes) -> int | None:
