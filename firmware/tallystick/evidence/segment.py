@@ -236,17 +236,24 @@ class VerifiedSegment:
         return not any(stretch.elided for stretch in self.stretches)
 
 
+def verify_head(
+    received: "checkpoints.Checkpoint", subject: str, epoch: bytes, key: "PublicKey | Identity"
+) -> VerifiedCheckpoint:
+    """A stretch's checkpoint: of this device's text and epoch, signed by the key."""
+    if received.sub != subject:
+        raise Unverified("wrong-device", "a checkpoint of another device than its segment's")
+    if received.epoch != epoch:
+        raise Unverified("bad-stretch", "a checkpoint of another epoch than its segment's")
+    return received.verify(key if isinstance(key, PublicKey) else key.key_of(received))
+
+
 def _checkpoint(
     data: bytes, segment: Segment, subject: str, key: "PublicKey | Identity"
 ) -> VerifiedCheckpoint:
     received = segment.head
     if received is None or data is not segment.stretches[-1].checkpoint:
         received = checkpoints.parse(data)
-    if received.sub != subject:
-        raise Unverified("wrong-device", "a checkpoint of another device than its segment's")
-    if received.epoch != segment.epoch:
-        raise Unverified("bad-stretch", "a checkpoint of another epoch than its segment's")
-    return received.verify(key if isinstance(key, PublicKey) else key.key_of(received))
+    return verify_head(received, subject, segment.epoch, key)
 
 
 def _carried(

@@ -104,6 +104,7 @@ class _Limits(_Struct):
     retry_s_max: float = limits.RETRY_S_MAX
     verdicts_poll_s: float = limits.VERDICTS_POLL_S
     store_bytes_max: int = limits.STORE_BYTES_MAX
+    verify_workers: int | None = None
 
 
 class _File(_Struct):
@@ -179,6 +180,7 @@ class Config:
     retry_s_max: float = limits.RETRY_S_MAX
     verdicts_poll_s: float = limits.VERDICTS_POLL_S
     store_bytes_max: int = limits.STORE_BYTES_MAX
+    verify_workers: int | None = None  # None: by the number of cores (ahead.py)
     retention: retentions.Retention = retentions.DEFAULT
     source: Path | None = field(default=None, compare=False)
 
@@ -244,6 +246,7 @@ def _resolve(raw: _File, path: Path) -> Config:
         retry_s_max=raw.limits.retry_s_max,
         verdicts_poll_s=raw.limits.verdicts_poll_s,
         store_bytes_max=raw.limits.store_bytes_max,
+        verify_workers=raw.limits.verify_workers,
         retention=retentions.resolve(raw.retention, names),
         source=path,
     )
@@ -257,6 +260,8 @@ def _check_limits(raw: _Limits) -> None:
             )
     if raw.store_bytes_max < limits.STORE_BYTES_MIN:
         raise Malformed("bad-value", f"limits.store_bytes_max: at least {limits.STORE_BYTES_MIN}")
+    if not 0 <= (raw.verify_workers or 0) <= limits.VERIFY_WORKERS_MAX:
+        raise Malformed("bad-value", f"limits.verify_workers: 0 to {limits.VERIFY_WORKERS_MAX}")
     for name in ("retry_s_max", "verdicts_poll_s"):
         if not limits.INTERVAL_S_MIN <= getattr(raw, name) <= limits.INTERVAL_S_MAX:
             raise Malformed(

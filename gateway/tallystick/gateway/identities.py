@@ -1,5 +1,7 @@
 """Who is known: credentials from the enrolments folder and from devices' hellos. Pure."""
 
+from collections.abc import Callable
+
 from tallystick.evidence import enrolment as enrolments
 from tallystick.evidence.credential import Credential, Identity, verify_credential
 from tallystick.evidence.digest import sha256
@@ -17,6 +19,8 @@ class Identities:
     def __init__(self, view: View, roots: dict[str, PublicKey]) -> None:
         self._view = view
         self._roots = roots
+        # Hears of every identity that is read or learned.
+        self.on_known: Callable[[Identity], None] = lambda _: None
         self._cache: Bounded[bytes, Identity] = Bounded(IDENTITIES_CACHED_MAX)
         # Credentials that are in force, so that a repeated hello costs a comparison.
         self._digests: Bounded[bytes, bytes] = Bounded(IDENTITIES_CACHED_MAX)
@@ -88,6 +92,7 @@ class Identities:
 
     def _keep(self, identity: Identity, credential: Credential) -> None:
         self._cache.put(identity.id, identity)
+        self.on_known(identity)
         self._digests.put(identity.id, sha256(credential.encode()))
 
 

@@ -2,11 +2,13 @@
 
 from tallystick.evidence import enrolment
 from tallystick.evidence.credential import Credential, Identity, verify_credential
-from tallystick.evidence.errors import Unverified
+from tallystick.evidence.errors import CouldNotCheck, Unverified
 from tallystick.evidence.keys import PublicKey
+from tallystick.gateway.backup import check_none
 from tallystick.gateway.config import Config
 from tallystick.gateway.peers import Peer
 from tallystick.gateway.signing import Signing
+from tallystick.gateway.store import Store, meta, set_meta
 from tallystick.gateway.validatorconfig import ValidatorConfig
 from tallystick.hw.secret import open_key
 
@@ -51,3 +53,21 @@ def peer_of(config: ValidatorConfig, roots: dict[str, PublicKey], now_s: int) ->
     if identity.subject != enrolment.SUBJECT_VALIDATOR:
         raise Unverified("not-enrolled", f"validators.{config.name}: no validator's credential")
     return Peer(config, identity.iss, identity.key)
+
+
+def check_owner(store: Store, gateway: bytes, name: str) -> None:
+    """A new store becomes this gateway's; CouldNotCheck where it is another one's.
+
+    A store continues one gateway's signed log: another gateway's key must not go on with it.
+    """
+    with store.write() as connection:
+        check_none(connection, store.path)
+        owner = meta(connection, "gateway")
+        if owner is None:
+            set_meta(connection, "gateway", gateway)
+            set_meta(connection, "name", name.encode())
+        elif owner != gateway:
+            raise CouldNotCheck(
+                "wrong-key",
+                f"{store.path} belongs to another gateway; give this one its own store",
+            )

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import NamedTuple
 
 from tallystick.gateway import limits
@@ -36,9 +37,17 @@ class Inbox:
         self._messages_max = messages_max
         self._items: deque[Delivery] = deque()
         self._bytes = 0
-        self._changed = threading.Condition()
+        lock = threading.Lock()
+        self._changed = threading.Condition(lock)
+        # For who looks ahead: not woken by every message.
+        self._behind = threading.Condition(lock)
         self._woken = False
         self._closed = False
+        # Messages that ever left, and how far `ahead` has looked, counted in the same way.
+        self._left = 0
+        self._looked = 0
+        self._busy = False  # who took a group has not come back yet
+        self._shared = False
 
     def put(self, delivery: Delivery, alive: Callable[[], None]) -> bool:
         """Add one, waiting while full; `alive` is called while waiting. False when closed."""
@@ -52,6 +61,8 @@ class Inbox:
             self._items.append(delivery)
             self._bytes += size
             self._changed.notify_all()
+            if self._shared and self._unseen() >= limits.AHEAD_MESSAGES_MIN:
+                self._behind.notify()
             return True
 
     def offer(self, delivery: Delivery) -> bool:
@@ -71,21 +82,53 @@ class Inbox:
         until_s = time.monotonic() + wait_s
         group: list[Delivery] = []
         size = 0
+        messages_max = limits.GROUP_SHARED_MAX if self._shared else limits.GROUP_MESSAGES_MAX
         with self._changed:
+            self._busy = False
             while not self._items and not self._woken and not self._closed:
                 left_s = until_s - time.monotonic()
                 if left_s <= 0:
                     break
                 self._changed.wait(left_s)
             self._woken = False
-            while self._items and len(group) < limits.GROUP_MESSAGES_MAX:
+            while self._items and len(group) < messages_max:
                 size += len(self._items[0].message.payload)
                 if group and size > bytes_max:
                     break
                 group.append(self._items.popleft())
             self._bytes -= sum(len(delivery.message.payload) for delivery in group)
+            self._left += len(group)
+            self._busy = bool(group)
             self._changed.notify_all()
+            if self._shared and self._busy and self._unseen() >= limits.AHEAD_MESSAGES_MIN:
+                self._behind.notify()
         return group
+
+    # --- what lies behind the group that is worked on -----------------------------------------
+
+    def share(self) -> None:
+        """From now on somebody looks ahead: groups are smaller, so that something lies behind."""
+        self._shared = True
+
+    def _unseen(self) -> int:
+        return self._left + len(self._items) - max(self._looked, self._left)
+
+    def ahead(self, most: int, wait_s: float, claim: Callable[[list[Delivery]], None]) -> None:
+        """Messages that wait while another group is worked on, each only once; they stay here.
+
+        `claim` is called with them before any of them can be taken, and not when there are none.
+        """
+        until_s = time.monotonic() + wait_s
+        with self._behind:
+            while not (self._busy and self._unseen() >= limits.AHEAD_MESSAGES_MIN):
+                left_s = until_s - time.monotonic()
+                if self._closed or left_s <= 0:
+                    return
+                self._behind.wait(left_s)
+            begin = max(self._looked, self._left) - self._left
+            found = list(islice(self._items, begin, begin + most))
+            self._looked = self._left + begin + len(found)
+            claim(found)
 
     def topics(self) -> set[str]:
         """Whose messages wait."""
@@ -103,6 +146,7 @@ class Inbox:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+            self._behind.notify_all()
 
     def __len__(self) -> int:
         return len(self._items)

@@ -1,20 +1,19 @@
 """The pure core of the gateway: one message in, decisions out. No socket, file or clock.
 
 Cheap refusals come first: retained, topic, size, kind, device, enrolment; only then is anything
-decoded, and only then is a signature checked. What was refused after work was done is remembered,
-so that its repetition costs no work.
+decoded and a signature checked. What was refused after that is remembered and costs no more work.
 """
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from tallystick.evidence import checkpoint as checkpoints
-from tallystick.evidence import event as events
 from tallystick.evidence import hello as hellos
 from tallystick.evidence import keys
 from tallystick.evidence import segment as segments
 from tallystick.evidence.credential import Credential, Identity
 from tallystick.evidence.errors import Malformed, TallyError, Unverified
+from tallystick.evidence.folded import Folded
 from tallystick.evidence.keys import PublicKey
 from tallystick.evidence.kinds import HELLO, SEGMENT
 from tallystick.evidence.limits import SEGMENT_BYTES_MAX
@@ -34,6 +33,7 @@ from tallystick.gateway.decisions import (
 )
 from tallystick.gateway.guard import Guard
 from tallystick.gateway.identities import Identities
+from tallystick.gateway.leaving import previous_of
 from tallystick.gateway.pace import Bounded
 from tallystick.gateway.placing import Early, Placed, Placer
 from tallystick.gateway.repairing import Repairs
@@ -129,12 +129,15 @@ class Ingest:
             found += self._guard.notice(device, "store-full", None, at.mono_s)
         return found
 
-    def handle(self, message: Message, at: Instant) -> list[Decision]:
-        """Decide on one message; what is wrong with it is a decision too, never an exception."""
+    def handle(self, message: Message, at: Instant, folded: Folded | None = None) -> list[Decision]:
+        """Decide on one message; what is wrong with it is a decision too, never an exception.
+
+        `folded` is what a process of ours found of its payload, and changes no decision.
+        """
         device = None
         try:
             device = self._device_of(message)
-            return self._accept(device, message.payload, at)
+            return self._accept(device, message.payload, at, folded)
         except TallyError as error:
             return self._refuse(error, device, message.payload, at)
 
@@ -159,14 +162,16 @@ class Ingest:
             self._topics.put(topic, device)
         return device
 
-    def _accept(self, device: bytes, payload: bytes, at: Instant) -> list[Decision]:
+    def _accept(
+        self, device: bytes, payload: bytes, at: Instant, folded: Folded | None
+    ) -> list[Decision]:
         if len(payload) > SEGMENT_BYTES_MAX:
             raise Malformed("too-large", f"a message of {len(payload)} bytes")
         if len(payload) < 2:
             raise Malformed("truncated", "a message without a kind")
         kind = payload[1] if payload[0] >> 5 == 4 else -1
         if kind == SEGMENT:
-            return self._segment(device, payload, at)
+            return self._segment(device, payload, at, folded)
         if kind == HELLO:
             return self._hello(device, payload, at)
         raise Malformed("unknown-kind", "neither a segment nor a hello")
@@ -224,19 +229,28 @@ class Ingest:
 
     # --- segments ---------------------------------------------------------------------------
 
-    def _segment(self, device: bytes, payload: bytes, at: Instant) -> list[Decision]:
+    def _segment(
+        self, device: bytes, payload: bytes, at: Instant, folded: Folded | None
+    ) -> list[Decision]:
         # [13, device, ...]: the id stands at a fixed place, before anything is decoded.
         if payload[2:4] == b"\x58\x20" and payload[4:36] != device:
             raise Unverified("wrong-device", "a segment on the topic of another device")
         identity = self.identities.current(device, at.wall_ms // 1000)
         self._guard.check(device, payload, at.mono_s)
+        if folded is not None and folded.device == device:
+            log = self._log(device, folded.epoch)
+            quick = self._placer.folded(log, folded, payload, identity) if log.opened else None
+            if quick is not None:
+                return self._take(log, quick, at)
         segment = segments.parse(payload)
         if segment.device != device:
             raise Unverified("wrong-device", "a segment on the topic of another device")
         log = self._log(device, segment.epoch)
         if not log.opened and len(self._view.epochs(device)) >= limits.EPOCHS_PER_DEVICE_MAX:
             raise Unverified("over-quota", "the device has begun too many epochs")
-        repaired = self._repairs.part(log, segment, identity)
+        # Nothing is damaged of what is not known yet.
+        known = segment.to <= log.known_to()
+        repaired = self._repairs.part(log, segment, identity) if known else None
         if repaired is not None:
             return [*repaired, Refused("replayed", "known already, and damaged here", device)]
         try:
@@ -284,7 +298,7 @@ class Ingest:
 
     def _begin(self, log: Log, record: bytes) -> list[Decision]:
         # The epoch's first record names the epoch that its device left (docs/protocol.md, 2.1).
-        previous = _previous(record)
+        previous = previous_of(record)
         left_at = self._view.named_as_previous(log.device, log.epoch)
         frozen = []
         if left_at is not None:
@@ -383,17 +397,3 @@ class Ingest:
     def _next_track(self) -> int:
         self._tracks_next += 1
         return self._tracks_next - 1
-
-
-def _previous(record: bytes) -> tuple[bytes, int] | None:
-    try:
-        event = events.parse(record)
-    except Malformed:
-        return None
-    previous = event.details.get("previous")
-    if event.event != "epoch" or not isinstance(previous, list) or len(previous) != 3:
-        return None
-    epoch, size, _root = previous
-    if not isinstance(epoch, bytes) or not isinstance(size, int) or isinstance(size, bool):
-        return None
-    return epoch, size

@@ -7,8 +7,9 @@ back by somebody (docs/protocol.md, 5.4).
 from collections.abc import Callable, Iterable
 
 from tallystick.evidence import checkpoint as checkpoints
+from tallystick.evidence import event as events
 from tallystick.evidence.checkpoint import Checkpoint
-from tallystick.evidence.segment import VerifiedStretch
+from tallystick.evidence.errors import Malformed
 from tallystick.gateway.limits import LATER_EPOCHS_MAX
 from tallystick.gateway.tracks import Log
 from tallystick.gateway.view import View
@@ -17,17 +18,15 @@ from tallystick.gateway.view import View
 Logs = Callable[[bytes, bytes], Log]
 
 
-def revived(
-    view: View, logs: Logs, log: Log, to: int, stretches: Iterable[VerifiedStretch]
-) -> bool:
-    """Whether stretches up to `to` were signed after the device had left this log's epoch.
+def revived(view: View, logs: Logs, log: Log, to: int, heads: Iterable[Checkpoint]) -> bool:
+    """Whether heads up to `to` were signed after the device had left this log's epoch.
 
     By a custody receipt over a later epoch, whose name is random, or by a hardware counter.
     """
     if log.frozen_at is None or to <= log.frozen_at:
         return False
     later = [logs(log.device, epoch) for epoch in _descendants(view, log.device, log.epoch)]
-    return any(_shows(view, later, stretch.checkpoint) for stretch in stretches)
+    return any(_shows(view, later, head) for head in heads)
 
 
 def _descendants(view: View, device: bytes, epoch: bytes) -> list[bytes]:
@@ -58,3 +57,18 @@ def _counter_exceeds(data: bytes | None, head: Checkpoint) -> bool:
         return False
     # Counters of two chips say nothing of each other.
     return first.received().kid == head.received().kid and head.counter > first.counter
+
+
+def previous_of(record: bytes) -> tuple[bytes, int] | None:
+    """The epoch that an epoch's first record names, with its size (docs/protocol.md, 2.1)."""
+    try:
+        event = events.parse(record)
+    except Malformed:
+        return None
+    previous = event.details.get("previous")
+    if event.event != "epoch" or not isinstance(previous, list) or len(previous) != 3:
+        return None
+    epoch, size, _root = previous
+    if not isinstance(epoch, bytes) or not isinstance(size, int) or isinstance(size, bool):
+        return None
+    return epoch, size

@@ -30,6 +30,21 @@ RECEIPTS_S_MAX = 0.25  # how long receipts are signed before the intake has its 
 KEY_RETRY_S = 1.0
 COUNTS_FLUSH_S = 1.0  # refusals alone are no reason for a COMMIT of their own each
 
+# --- verification ahead (ahead.py) -----------------------------------------------------------
+VERIFY_WORKERS_MAX = 64
+VERIFY_WORKERS_BY_DEFAULT_MAX = 4
+AHEAD_START_MESSAGES = 32  # so many waiting messages start the processes
+GROUP_SHARED_MAX = 64  # messages of one COMMIT from then on: the rest is verified meanwhile
+AHEAD_MESSAGES_MIN = 4  # fewer are not worth handing over
+AHEAD_MESSAGES = 16  # of one portion
+AHEAD_PORTIONS_MAX = 2  # on their way to one process
+AHEAD_BYTES_MAX = 1 << 20  # a longer segment is not handed over
+AHEAD_ANSWER_BYTES_MAX = 16 << 20
+AHEAD_WAIT_S = 1.0
+AHEAD_ANSWER_S_MAX = 10.0  # a process that is silent for so long is replaced
+AHEAD_RESTART_S_MIN = 0.1
+AHEAD_RESTART_S_MAX = 30.0
+
 # --- serial ports --------------------------------------------------------------------------
 SERIAL_ENTRIES_MAX = 64  # [[serial]] tables
 SERIAL_PORTS_MAX = 256  # open at once
@@ -87,6 +102,7 @@ DEFECTS_MAX = 3  # a batch that makes a validator fail so often is sent in small
 DEFECTS_KEPT_MAX = 1_000  # places at which such batches begin
 FORWARD_WAIT_S = 1.0  # looks for new segments at least so often
 VERDICTS_POLL_S = 1.0
+VERDICTS_WAIT_S_MAX = 10  # whole seconds; what a validator waits for the first verdict
 QUOTA_REFUSALS_MAX = 64  # of one answer
 LATE_SPAN = 2_048  # places of the gateway log that one batch of held segments covers
 PEER_FILES_LOOK_S = 1.0
@@ -103,7 +119,6 @@ DISK_RESERVE_BYTES = 64 << 20  # for the write-ahead log and what is beside the 
 STORE_FULL_WAIT_S = 0.25  # how often a stopped worker looks for room
 
 # --- what may go (docs/durability.md) --------------------------------------------------------
-VERDICTS_WAIT_S_MAX = 10  # whole seconds; what a validator waits for the first verdict
 PRUNE_FROM_PERCENT = 70
 PRUNE_TO_PERCENT = 65
 PRUNE_ROWS = 64  # segments of one transaction

@@ -31,6 +31,7 @@ class GatewayLive:
             "not_sent_down": gateway.broker.down_dropped + gateway.down.dropped,
             "clients_replaced": gateway.broker.replaced,
             "connections_lost": gateway.broker.lost,
+            "verify": gateway.ahead.told(),
             "config_error": gateway.reloading.error,
         }
 

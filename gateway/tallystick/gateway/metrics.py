@@ -84,6 +84,21 @@ def _process(look: Look) -> Iterator[Metric]:
         "Connections to the broker that ended by themselves.",
         process.connections_lost,
     )
+    yield _counter(
+        "segments_verified_ahead",
+        "Segments of which a verifying process had found all in time.",
+        process.verified_ahead,
+    )
+    yield _counter(
+        "segments_verified_late",
+        "Segments given to a verifying process whose findings were not there in time.",
+        process.verified_late,
+    )
+    yield _counter(
+        "verifiers_replaced",
+        "Verifying processes that ended or did not answer.",
+        process.verifiers_replaced,
+    )
     refused = CounterMetricFamily(
         PREFIX + "refused",
         "What was refused at the doors, by reason (docs/protocol.md, 1.7).",

@@ -26,6 +26,10 @@ class Process(Struct, frozen=True, kw_only=True):
     not_sent_down: int = 0
     clients_replaced: int = 0
     connections_lost: int = 0
+    # Segments verified ahead (ahead.py), those that were not in time, and processes replaced.
+    verified_ahead: int = 0
+    verified_late: int = 0
+    verifiers_replaced: int = 0
     # Why the newest configuration file is not in force.
     config_error: str = ""
     # How far the wall clock went from the monotonic one since the start.

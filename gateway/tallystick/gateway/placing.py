@@ -5,20 +5,22 @@ case, a segment that starts where the log's one track ends, costs one verificati
 Else roots of one size are compared (docs/protocol.md, 2.3): different ones are a fork.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tallystick.evidence import checkpoint as checkpoints
-from tallystick.evidence import segment as segments
 from tallystick.evidence.credential import Identity
-from tallystick.evidence.errors import Unverified
+from tallystick.evidence.errors import TallyError, Unverified
+from tallystick.evidence.folded import Folded, verify_folded
 from tallystick.evidence.gatewaylog import GatewayLeaf
-from tallystick.evidence.segment import Edge, Segment, Stretch, VerifiedSegment, verify_segment
+from tallystick.evidence.segment import Segment, VerifiedSegment, verify_segment
 from tallystick.evidence.tree import Tree
+from tallystick.evidence.vouched import vouched
 from tallystick.gateway.decisions import Appended, Decision, Forked, Merged, Suspected
 from tallystick.gateway.history import History, tree_in
 from tallystick.gateway.leaving import Logs, revived
 from tallystick.gateway.limits import TRACKS_PER_LOG_MAX
+from tallystick.gateway.pieces import Piece, cut, late_heads, piece_folded, piece_of, uncovered
 from tallystick.gateway.tracks import Log, Track, edge_bytes
 from tallystick.gateway.view import View
 
@@ -36,17 +38,6 @@ class Placed:
     repeats: Track | None = None  # it is known already, as part of this track
     first_record: bytes | None = None  # of the epoch, when it is seen for the first time
     forked: bool = False
-
-
-@dataclass(slots=True)
-class _Piece:
-    # Whole stretches of a verified segment that are new.
-    first: int
-    to: int
-    before: Tree
-    after: Tree
-    data: bytes
-    stretches: list[segments.VerifiedStretch]
 
 
 class Placer:
@@ -95,22 +86,35 @@ class Placer:
 
     # --- the common case --------------------------------------------------------------------
 
+    def folded(self, log: Log, folded: Folded, data: bytes, identity: Identity) -> Placed | None:
+        """As place() where a folded segment only extends its log; None: look at it as a whole."""
+        track = _only_extends(log, folded)
+        if track is None or not folded.first:
+            return None
+        try:
+            with vouched(folded.facts):
+                after, heads = verify_folded(folded, identity, track.tree)
+        except TallyError:
+            return None
+        placed = Placed()
+        piece = piece_folded(folded, (track.tree, after), data, heads)
+        self._append(log, track, piece, placed)
+        return placed
+
     def _extend(self, log: Log, track: Track, verified: VerifiedSegment) -> Placed:
         placed = Placed()
-        piece = _Piece(
+        piece = piece_of(
             verified.first,
             verified.to,
-            track.tree,
-            verified.tree,
+            (track.tree, verified.tree),
             verified.segment.encode(),
             verified.stretches,
         )
         self._append(log, track, piece, placed)
         return placed
 
-    def _append(self, log: Log, track: Track, piece: _Piece, placed: Placed) -> None:
-        head = piece.stretches[-1].checkpoint
-        elided = any(stretch.elided for stretch in piece.stretches)
+    def _append(self, log: Log, track: Track, piece: Piece, placed: Placed) -> None:
+        head = piece.heads[-1]
         leaf = GatewayLeaf(
             log.device, log.epoch, piece.first, piece.to, head.root, head.digest
         ).leaf_hash()
@@ -122,22 +126,21 @@ class Placer:
                 head.root,
                 head.digest,
                 edge_bytes(piece.before),
-                _named(piece.stretches),
+                piece.named(),
                 len(head.encode()),
-                sum(len(stretch.items) - stretch.elided for stretch in piece.stretches),
+                piece.records,
                 piece.data,
                 leaf,
             )
         )
         if piece.first == 0 and not log.begun:
             log.begun = True
-            item = piece.stretches[0].items[0] if piece.stretches[0].items else None
-            placed.first_record = item if isinstance(item, bytes) else b""
-        if revived(self._view, self._logs, log, piece.to, piece.stretches):
+            placed.first_record = piece.begin
+        if revived(self._view, self._logs, log, piece.to, piece.heads):
             placed.decisions.append(Suspected(log.device, "frozen-epoch"))
         track.tree = piece.after
         track.set_head(head)
-        if elided:
+        if piece.elided:
             track.bodies_from = piece.to
         if track not in placed.touched:
             placed.touched.append(track)
@@ -150,7 +153,7 @@ class Placer:
         pieces = self._pieces(log, verified, base, same, identity)
         if not pieces:
             return Placed(repeats=same[0])
-        added = sum(not any(_meets(piece, track) for track in same) for piece in pieces)
+        added = sum(not any(piece.meets(track) for track in same) for piece in pieces)
         if len(log.tracks) + added > TRACKS_PER_LOG_MAX:
             raise Unverified(
                 "over-quota", f"{TRACKS_PER_LOG_MAX} pieces of one log do not touch; fill a hole"
@@ -217,11 +220,11 @@ class Placer:
         base: Tree,
         same: list[Track],
         identity: Identity,
-    ) -> list[_Piece]:
+    ) -> list[Piece]:
         # What is new of a segment: the ranges that no track of its own history covers.
-        ranges = _uncovered(verified.first, verified.to, same)
+        ranges = uncovered(verified.first, verified.to, same)
         if not ranges:
-            late = _late_heads(verified, same)
+            late = late_heads(verified, same)
             if same and not late:
                 return []
             ranges = [(verified.to, verified.to)]
@@ -240,20 +243,21 @@ class Placer:
                 raise Unverified(
                     "bad-stretch", "the segment's stretches do not meet the sizes known before"
                 )
-            piece = _Piece(first, to, before, after, verified.segment.encode(), stretches)
+            data = verified.segment.encode()
+            piece = piece_of(first, to, (before, after), data, stretches)
             edge = verified.segment.edge if first == verified.first else None
-            if edge is None and first and not any(_continues(piece, track) for track in same):
+            if edge is None and first and not any(piece.continues(track) for track in same):
                 # A branch begins here: validators without history must be able to follow it.
                 edge = self._history.edge_for(log, before, identity)
             if edge is not verified.segment.edge or len(stretches) != len(verified.stretches):
-                piece.data = _cut(verified, stretches, edge)
+                piece.data = cut(verified, stretches, edge)
             pieces.append(piece)
         return pieces
 
-    def _put(self, log: Log, piece: _Piece, same: list[Track], placed: Placed) -> Track:
+    def _put(self, log: Log, piece: Piece, same: list[Track], placed: Placed) -> Track:
         # Puts a piece at the end of the track that it continues, or makes one.
         # A head that was known alone is a track of no width: it must not stay behind.
-        found = [track for track in same if _continues(piece, track)]
+        found = [track for track in same if piece.continues(track)]
         if found:
             track = max(found, key=lambda track: track.began)
             self._append(log, track, piece, placed)
@@ -325,7 +329,7 @@ def _is_beyond(identity: Identity, signed: bytes) -> bool:
     return identity.status_at(head, identity.own_key_of(head)) in {"suspect", "compromised"}
 
 
-def _only_extends(log: Log, segment: Segment) -> Track | None:
+def _only_extends(log: Log, segment: Segment | Folded) -> Track | None:
     # The track that ends where the segment begins, when no other one is near.
     found = None
     for track in log.tracks:
@@ -342,59 +346,5 @@ def _newer(verified: VerifiedSegment, track: Track) -> bool:
     return (head.boot, head.uptime_ms) > track.order
 
 
-def _named(stretches: list[segments.VerifiedStretch]) -> bytes:
-    found = [stretch.checkpoint.custody for stretch in stretches]
-    return b"".join(dict.fromkeys(digest for digest in found if digest is not None))
-
-
 def _touch(track: Track, other: Track) -> bool:
     return other is not track and track.size == other.began and track.root == other.base_root
-
-
-def _continues(piece: _Piece, track: Track) -> bool:
-    return track.size == piece.first and track.root == piece.before.root()
-
-
-def _meets(piece: _Piece, track: Track) -> bool:
-    # What fills a hole adds no track: it joins what is before or behind it.
-    return piece.to == track.began or _continues(piece, track)
-
-
-def _late_heads(verified: VerifiedSegment, same: list[Track]) -> list[segments.VerifiedStretch]:
-    # Repeated heads at the end of what is known that are later than the newest one.
-    for track in same:
-        if track.size == verified.to:
-            return [
-                stretch
-                for stretch in verified.stretches
-                if stretch.first == track.size
-                and (stretch.checkpoint.boot, stretch.checkpoint.uptime_ms) > track.order
-            ]
-    return []
-
-
-def _uncovered(first: int, to: int, covered: Iterable[Track]) -> list[tuple[int, int]]:
-    gaps = []
-    at = first
-    for track in sorted(covered, key=lambda track: track.began):
-        if track.began > at:
-            gaps.append((at, min(track.began, to)))
-        at = max(at, track.size)
-        if at >= to:
-            break
-    if at < to:
-        gaps.append((at, to))
-    return [(begin, end) for begin, end in gaps if begin < end]
-
-
-def _cut(
-    verified: VerifiedSegment, kept: list[segments.VerifiedStretch], edge: Edge | None
-) -> bytes:
-    segment = verified.segment
-    pairs = zip(segment.stretches, verified.stretches, strict=True)
-    copies = [
-        Stretch(s.items, s.secret, s.checkpoint, s.elided)
-        for s, checked in pairs
-        if checked in kept
-    ]
-    return Segment(segment.device, segment.epoch, kept[0].first, edge, copies).encode()

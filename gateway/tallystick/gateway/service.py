@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
-from tallystick.evidence.errors import CouldNotCheck, TransportError, Unverified
+from tallystick.evidence.errors import TransportError, Unverified
 from tallystick.gateway import limits
+from tallystick.gateway.ahead import Ahead
 from tallystick.gateway.apply import Applier
-from tallystick.gateway.backup import check_none
 from tallystick.gateway.broker import Broker
 from tallystick.gateway.circle import Circle
 from tallystick.gateway.config import Config
@@ -21,7 +21,7 @@ from tallystick.gateway.damage import Scrubber
 from tallystick.gateway.down import Down
 from tallystick.gateway.folder import Folder
 from tallystick.gateway.forward import Forwarder
-from tallystick.gateway.identity import open_signing, peer_of
+from tallystick.gateway.identity import check_owner, open_signing, peer_of
 from tallystick.gateway.inbox import Inbox
 from tallystick.gateway.ingest import Ingest
 from tallystick.gateway.links import Links
@@ -31,7 +31,7 @@ from tallystick.gateway.reloading import Reloading
 from tallystick.gateway.serialhub import SerialHub
 from tallystick.gateway.sharing import Sharing
 from tallystick.gateway.signing import Signing
-from tallystick.gateway.store import Store, meta, set_meta
+from tallystick.gateway.store import Store, set_meta
 from tallystick.gateway.view import StoreView
 from tallystick.gateway.way import Way
 from tallystick.gateway.worker import Worker
@@ -66,8 +66,9 @@ class Gateway:
             self.signing.close()
             raise
         try:
-            self._check_owner()
+            check_owner(self.store, self.signing.gateway, config.name)
             self.inbox = Inbox(config.inbox_bytes_max)
+            self.ahead = Ahead(self.inbox, config.verify_workers, config.name)
             self.down = Down(self.inbox)
             self.broker = Broker(config.broker, self.inbox, Sharing(config.name, config.shared_by))
             self.serial = SerialHub(config.serial, config.broker.prefix, self.inbox)
@@ -83,6 +84,7 @@ class Gateway:
                 self._stop,
                 self._wake,
                 config.store_bytes_max,
+                self.ahead,
             )
             self.circle = Circle(config, self.store, self._way, self.worker.forget_identities)
             self.circle.open()
@@ -113,6 +115,12 @@ class Gateway:
     def forwarders(self) -> list[Forwarder]:
         """What sends to each validator."""
         return [way.forwarder for way in self.ways]
+
+    @property
+    def threads(self) -> list[threading.Thread]:
+        """All that must run, the MQTT client's apart."""
+        ways = [thread for way in self.ways for thread in way.threads]
+        return [*self._threads, *self.ahead.threads, *ways]
 
     def _way(self, peer: Peer, stop: threading.Event) -> Way:
         config = self.config
@@ -172,20 +180,6 @@ class Gateway:
     def running(self) -> bool:
         """Whether nobody has stopped it."""
         return not self._stop.is_set()
-
-    def _check_owner(self) -> None:
-        # A store continues one gateway's signed log: another gateway's key must not go on with it.
-        with self.store.write() as connection:
-            check_none(connection, self.store.path)
-            owner = meta(connection, "gateway")
-            if owner is None:
-                set_meta(connection, "gateway", self.signing.gateway)
-                set_meta(connection, "name", self.config.name.encode())
-            elif owner != self.signing.gateway:
-                raise CouldNotCheck(
-                    "wrong-key",
-                    f"{self.store.path} belongs to another gateway; give this one its own store",
-                )
 
     def _reconfigure(self, config: Config, peers: list[Peer], changed: set[str]) -> None:
         # The live dictionary of roots stays the one that everybody holds.
@@ -275,8 +269,7 @@ class Gateway:
             if time.monotonic() - read_s >= limits.ENROLMENTS_RESCAN_S:
                 read_s = time.monotonic()
                 self._read_folder()
-            threads = [*self._threads, *(t for way in self.ways for t in way.threads)]
-            dead = [thread.name for thread in threads if not thread.is_alive()]
+            dead = [thread.name for thread in self.threads if not thread.is_alive()]
             if dead:
                 raise TransportError("internal-error", f"{', '.join(dead)} ended by itself")
             if time.monotonic() - self.worker.beat_s < limits.WORKER_BEAT_S_MAX:
@@ -317,6 +310,8 @@ class Gateway:
             "left_to_others": self.broker.sharing.others,
             "reload_error": self.reloading.error,
         }
+        if self.ahead.threads:
+            state["verify"] = self.ahead.told()
         if self.config.serial:
             state["serial"] = self.serial.state()
         if self.config.peer_files is not None:
@@ -338,11 +333,12 @@ class Gateway:
         self.serial.stop()
         if self.joining is not None:
             self.joining.stop()
+        self.ahead.stop()
         self.inbox.close()
         ways = self.ways
         for way in ways:
             way.stop()
-        threads = [*self._threads, *(thread for way in ways for thread in way.threads)]
+        threads = self.threads
         until_s = time.monotonic() + limits.STOP_S_MAX
         for thread in threads:
             thread.join(max(0.0, until_s - time.monotonic()))
@@ -362,7 +358,9 @@ class Gateway:
 def _links(state: dict[str, Any]) -> dict[str, Any]:
     # What is told at once: all but counts.
     ports = [{name: row[name] for name in _PORT} for row in state.get("serial", [])]
-    return {**state, "serial": ports, "store": state.get("store", {}).get("level")}
+    verify = {name: state.get("verify", {}).get(name) for name in ("running", "replaced")}
+    level = state.get("store", {}).get("level")
+    return {**state, "serial": ports, "store": level, "verify": verify}
 
 
 def _opened(config: Config, stop: threading.Event) -> Gateway | None:

@@ -16,6 +16,7 @@ import structlog
 
 from tallystick.evidence.errors import TallyError
 from tallystick.gateway import limits, steps
+from tallystick.gateway.ahead import Ahead
 from tallystick.gateway.apply import After, Applier
 from tallystick.gateway.capacity import Gauge
 from tallystick.gateway.decisions import Decision, Refused, Send
@@ -64,6 +65,7 @@ class Worker:
         stop: threading.Event,
         on_commit: Callable[[], None] = lambda: None,
         store_bytes_max: int = limits.STORE_BYTES_MAX,
+        ahead: Ahead | None = None,
     ) -> None:
         self._store = store
         self._inbox = inbox
@@ -71,6 +73,7 @@ class Worker:
         self._receipts = Receipting(store, link, signing)
         self._down = down
         self._stop = stop
+        self._ahead = ahead or Ahead(inbox, 0, "")
         self._on_commit = on_commit
         self._credentials: list[list[bytes]] = []
         self._forget = threading.Event()
@@ -83,6 +86,7 @@ class Worker:
         with store.write() as connection:
             self._applier = Applier(GatewayLog(connection))
             self.core = make_core(connection, self._applier)
+        self.core.identities.on_known = self._ahead.know
 
     def run(self) -> None:
         """Work until stopped. Nothing that a message holds ends this."""
@@ -99,6 +103,7 @@ class Worker:
     def turn(self, wait_s: float) -> int:
         """One group, and what waits to be sent down; the number of messages."""
         self._look()
+        self._ahead.look()
         if self.capacity.taking:
             most = min(limits.GROUP_BYTES_MAX, self.capacity.left // 2)
             group = self._inbox.take(0 if self._receipts.due else wait_s, most)
@@ -223,6 +228,7 @@ class Worker:
             for statements in credentials:
                 applier.apply(connection, self._learn(statements, at), after, at.wall_ms)
             for number, delivery in enumerate(group):
+                folded = self._ahead.take(delivery)
                 if number in poisoned:
                     sender = core.sender(delivery.message.topic)
                     self._poison.keep(connection, delivery, sender, poisoned[number], at.wall_ms)
@@ -230,7 +236,7 @@ class Worker:
                     continue
                 self._poison.taken(connection, delivery)
                 try:
-                    made = core.handle(delivery.message, at)
+                    made = core.handle(delivery.message, at, folded)
                     while made:
                         applier.apply(connection, made, after, at.wall_ms)
                         made = core.more(at)

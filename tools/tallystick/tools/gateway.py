@@ -197,6 +197,13 @@ def _process(console: Console, state: dict[str, Any]) -> None:
     ):
         if state[name]:
             console.print(f"{state[name]:,} {says}")
+    verify = state.get("verify")
+    if verify:
+        console.print(
+            f"verifying processes: {verify['running']} of {verify['workers']}; segments verified "
+            f"ahead {verify['used']:,}, not in time {verify['late']:,}; processes replaced "
+            f"{verify['replaced']:,}"
+        )
 
 
 def _durability(console: Console, found: dict[str, Any]) -> None:

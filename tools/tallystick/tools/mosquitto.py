@@ -10,6 +10,9 @@ from tallystick.tools._daemon import HOST, Daemon
 
 QUEUED_MESSAGES_MAX = 100_000
 PACKET_BYTES_MAX = 1 << 20
+# Of one client, on their way without its acknowledgement. With the default of 20 a gateway has at
+# most 20 segments to COMMIT together, and none to verify meanwhile.
+INFLIGHT_MESSAGES_MAX = 256
 
 
 def find() -> str:
@@ -64,6 +67,7 @@ class Mosquitto(Daemon):
             "retain_available false",
             # The default of 1,000 drops acknowledged messages without a word.
             f"max_queued_messages {QUEUED_MESSAGES_MAX}",
+            f"max_inflight_messages {INFLIGHT_MESSAGES_MAX}",
             f"max_packet_size {PACKET_BYTES_MAX}",
             "set_tcp_nodelay true",
             "log_dest stderr",

@@ -1,0 +1,70 @@
+"""A verifying process: `python -m tallystick.gateway.verifier`, a child of the gateway.
+
+It reads segments from its standard input and writes what it found of them to its standard output,
+in order, until the input ends. It has no store, no key of the gateway's and no configuration, and
+says only what is good (evidence/folded.py): what it says nothing of, the gateway looks at by
+itself. See docs/adr/0017-segments-are-verified-ahead.md.
+"""
+
+import signal
+import sys
+from typing import BinaryIO
+
+import msgspec
+
+from tallystick.evidence.folded import Folded, fold
+
+HEAD_BYTES = 4
+
+
+class Asked(msgspec.Struct, array_like=True):
+    """A segment's bytes, and the keys (algorithm, raw) that its device has."""
+
+    keys: list[tuple[int, bytes]]
+    data: bytes
+
+
+_questions = msgspec.msgpack.Decoder(list[Asked])
+_answers = msgspec.msgpack.Decoder(list[Folded | None])
+_encoder = msgspec.msgpack.Encoder()
+
+
+def question(asked: list[Asked]) -> bytes:
+    """The frame of a question: its length, then the segments."""
+    return _frame(_encoder.encode(asked))
+
+
+def answer_of(body: bytes) -> list[Folded | None]:
+    """The body of an answer's frame."""
+    return _answers.decode(body)
+
+
+def _frame(body: bytes) -> bytes:
+    return len(body).to_bytes(HEAD_BYTES, "big") + body
+
+
+def serve(source: BinaryIO, sink: BinaryIO) -> None:
+    """Answer every question until there is none."""
+    while len(head := source.read(HEAD_BYTES)) == HEAD_BYTES:
+        size = int.from_bytes(head, "big")
+        body = source.read(size)
+        if len(body) != size:
+            return
+        found = [fold(one.data, one.keys) for one in _questions.decode(body)]
+        sink.write(_frame(_encoder.encode(found)))
+        sink.flush()
+
+
+def main() -> None:
+    """Serve the gateway that started this process, and end with it."""
+    # The gateway decides when this ends: a terminal's Ctrl-C is for the gateway.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        serve(sys.stdin.buffer, sys.stdout.buffer)
+    except BrokenPipeError:
+        # Nobody reads any more; closing standard output must not complain of it again.
+        sys.stderr.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""One verifying process and the pipes to it: asked, answered, ended. Nothing waits for ever."""
+
+import os
+import select
+import subprocess
+import sys
+import time
+
+from tallystick.evidence.folded import Folded
+from tallystick.gateway import limits
+from tallystick.gateway.verifier import HEAD_BYTES, Asked, answer_of, question
+
+_MODULE = "tallystick.gateway.verifier"
+_MS_PER_S = 1000
+
+
+class Stuck(Exception):
+    """It does not read, or does not answer, in time."""
+
+
+class Ended(Exception):
+    """It is no longer there."""
+
+
+class Process:
+    """A child without our store, keys and configuration; one thread uses it."""
+
+    def __init__(self) -> None:
+        # Python from 3.11 on does not look for modules in the working folder then.
+        environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+        self._process = subprocess.Popen(  # noqa: S603 - this very program
+            [sys.executable, "-m", _MODULE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            env=environment,
+        )
+        self.pid = self._process.pid
+        if self._process.stdin is None or self._process.stdout is None:  # as asked for above
+            raise Ended
+        self._in = self._process.stdin.fileno()
+        self._out = self._process.stdout.fileno()
+        os.set_blocking(self._in, False)
+        os.set_blocking(self._out, False)
+
+    def ask(self, asked: list[Asked]) -> None:
+        """Hand a portion over; it reads it while it may still work on another one."""
+        left = memoryview(question(asked))
+        until_s = time.monotonic() + limits.AHEAD_ANSWER_S_MAX
+        while left:
+            _wait(self._in, select.POLLOUT, until_s)
+            try:
+                left = left[os.write(self._in, left) :]
+            except BlockingIOError:
+                continue
+
+    def answer(self, wait_s: float) -> list[Folded | None]:
+        """The answer to the oldest portion that is not answered."""
+        until_s = time.monotonic() + wait_s
+        size = int.from_bytes(self._read(HEAD_BYTES, until_s), "big")
+        if size > limits.AHEAD_ANSWER_BYTES_MAX:
+            raise Ended(f"an answer of {size} bytes")
+        return answer_of(self._read(size, until_s))
+
+    def check(self) -> None:
+        """Ended when it has ended meanwhile."""
+        if self._process.poll() is not None:
+            raise Ended(self._process.returncode)
+
+    def _read(self, size: int, until_s: float) -> bytes:
+        parts = []
+        while size:
+            _wait(self._out, select.POLLIN, until_s)
+            try:
+                data = os.read(self._out, size)
+            except BlockingIOError:
+                continue
+            if not data:
+                raise Ended(self._process.poll())
+            parts.append(data)
+            size -= len(data)
+        return b"".join(parts)
+
+    def end(self) -> None:
+        """Kill it: it holds nothing that could be lost."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+def _wait(descriptor: int, event: int, until_s: float) -> None:
+    poll = select.poll()
+    poll.register(descriptor, event)
+    left_s = until_s - time.monotonic()
+    if left_s <= 0 or not poll.poll(left_s * _MS_PER_S):
+        raise Stuck
