@@ -16,6 +16,7 @@ import time
 from tallystick.recorder import Recorder
 
 WAIT_S = 60
+CONNECT_S = 2
 PROFILE = "handover@1"
 TASK = "order-4711"
 
@@ -40,6 +41,16 @@ def receive(mailbox: str, name: str, tally: "Recorder") -> bytes:
     raise SystemExit("the other robot sent nothing")
 
 
+def settle(tally: "Recorder") -> None:
+    """Until a gateway has all. A robot runs on; what is left here is sent at the next start."""
+    began = time.time()
+    while tally.backlog():
+        tally.poll()
+        time.sleep(0.01)
+        if time.time() - began > (WAIT_S if tally.health.connected else CONNECT_S):
+            break
+
+
 def main(role: str, config: str, peer: str, mailbox: str) -> None:
     tally = Recorder.open(config)
     other = "receiver" if role == "giver" else "giver"
@@ -62,6 +73,7 @@ def main(role: str, config: str, peer: str, mailbox: str) -> None:
     if role == "giver":
         theirs = tally.accept(receive(mailbox, other, tally))
         print("accepted a claim of", theirs.claim.role)
+    settle(tally)
     tally.close()
 
 
