@@ -9,6 +9,7 @@ from simulation.seam import START_MS
 from simulation.site import site
 from simulation.truth import SEGMENT, Truth
 from simulation.world import Node, World, Wrong
+from support.devices import key
 from support.powercut import CutFiles, Power, PowerCutError
 from tallystick.evidence.errors import TallyError, TransportError
 from tallystick.recorder import Recorder
@@ -91,8 +92,8 @@ class Device(Node):
         self.links = links
         self.truth = truth
         self.transmit = transmit
-        self.signer, self.credential = site().devices[name]
-        self.id = self.signer.public_key().thumbprint()
+        signer, self.credential = site().devices[name]
+        self.id = signer.public_key().thumbprint()
         self.journal = folder / name
         self.config = site().device_config(
             name,
@@ -113,6 +114,8 @@ class Device(Node):
 
     def start(self) -> None:
         """The power comes."""
+        # A program's own key: a signature that was under way is gone with the program.
+        signer = key(f"simulation: {self.name}")
         self.power = Power(self.cut_in, self.world.chance.getrandbits(32))
         self.cut_in = None
         self.files = CutFiles(str(self.journal), self.power)
@@ -123,7 +126,7 @@ class Device(Node):
             self.tally = Recorder.open(
                 self.config,
                 uplink=self.radio,
-                signer=self.signer,
+                signer=signer,
                 clock=Clock(self),
                 background=False,
                 files=self.files,
