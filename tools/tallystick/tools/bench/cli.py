@@ -8,6 +8,7 @@ from tallystick.tools.bench import _options
 from tallystick.tools.bench import ingest as ingest_bench
 from tallystick.tools.bench import record as record_bench
 from tallystick.tools.bench import sign as sign_bench
+from tallystick.tools.bench.cli_urgent import urgent
 from tallystick.tools.bench.cli_validator import audit, reconcile, validate
 from tallystick.tools.bench.showing import progress
 
@@ -21,6 +22,7 @@ Examples:
   tally bench validate             batch to receipt at a validator
   tally bench reconcile            findings, by what is open
   tally bench audit                a whole log from its tiles
+  tally bench urgent               a decision to three verdicts
   tally bench ingest --json | jq .ratio_to_best_peer
 """
 )
@@ -136,5 +138,5 @@ def sign(*, seconds: float, as_json: bool) -> None:
     result.show(as_json=as_json)
 
 
-for _command in (validate, reconcile, audit):
+for _command in (validate, reconcile, audit, urgent):
     bench.add_command(_command)

@@ -17,14 +17,36 @@ def shares(
     path: Path, title: str, names: Sequence[str], bars: Mapping[str, Sequence[float]]
 ) -> None:
     """A bar lying down for each entry, of the shares of what `names` says."""
+    percent = {bar: [100 * value for value in values] for bar, values in bars.items()}
+    _stack(path, title, ("% of the time", 100), names, percent)
+
+
+def stacked(
+    path: Path,
+    title: str,
+    label: str,
+    names: Sequence[str],
+    bars: Mapping[str, Sequence[float]],
+) -> None:
+    """A bar lying down for each entry, of amounts of what `names` says, in what `label` says."""
+    _stack(path, title, (label, None), names, bars)
+
+
+def _stack(
+    path: Path,
+    title: str,
+    axis: tuple[str, float | None],
+    names: Sequence[str],
+    bars: Mapping[str, Sequence[float]],
+) -> None:
     figure, axes = _figure(SIZE_INCHES_WIDE, title)
     left = [0.0] * len(bars)
     for nth, name in enumerate(names):
-        widths = [100 * values[nth] for values in bars.values()]
+        widths = [values[nth] for values in bars.values()]
         axes.barh(list(bars), widths, left=left, color=COLOURS[nth], label=name)
         left = [at + width for at, width in zip(left, widths, strict=True)]
-    axes.set_xlim(0, 100)
-    axes.set_xlabel("% of the time")
+    axes.set_xlim(0, axis[1])
+    axes.set_xlabel(axis[0])
     axes.invert_yaxis()
     figure.legend(loc="outside lower center", ncols=len(names), frameon=False, fontsize=8)
     _save(figure, path)
