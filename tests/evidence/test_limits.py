@@ -20,6 +20,7 @@ from tallystick.evidence import (
     custody_pkcs11,
     custody_tpm2,
     decision,
+    devicehold,
     deviceprofile,
     enrolment,
     enrolmentrequest,
@@ -42,6 +43,7 @@ from tallystick.evidence import (
     quotarefusal,
     receipt,
     segment,
+    segmentrequest,
     statement,
     value,
     verdict,
@@ -193,6 +195,8 @@ READ: dict[str, list[Callable[[bytes], Any]]] = {
         invitation.parse,
         queueorder.parse,
         quotarefusal.parse,
+        devicehold.parse,
+        segmentrequest.parse,
     ],
     "peer_file_bytes_max": [peerfile.parse],
     "join_request_bytes_max": [joinrequest.parse],
@@ -238,6 +242,7 @@ def test_every_limit_is_tried() -> None:
         # tests/validator: an unpacker's business.
         "batch_ratio_max",
         "refusal_ms_max",  # test_circle_properties.py
+        *("hold_ms_max", "request_age_ms_max"),  # tests/vectors
         "evidence_note_bytes_max",
     }
     assert ours == set(BOUNDED) | set(READ) | elsewhere

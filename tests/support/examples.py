@@ -593,10 +593,12 @@ def everything() -> tuple[Example, ...]:
     found = [Example(name, rule, data, record.parse) for name, rule, data in _records()]
     found += [Example(*row) for row in _signed()]
     found += [Example(*row) for row in _plain()]
-    from support import circles, guilt, heldkeys, joins  # they are made of this module's keys
+    # They are made of this module's keys.
+    from support import circles, deviceholds, guilt, heldkeys, joins
 
     found += [Example(*row) for row in heldkeys.examples()]
     found += [Example(*row) for row in joins.examples()]
     found += [Example(*row) for row in circles.examples()]
+    found += [Example(*row) for row in deviceholds.examples()]
     found += [Example(*row) for row in guilt.examples()]
     return tuple(found)

@@ -19,6 +19,7 @@ from tallystick.evidence import (
     custody_atecc608,
     custody_pkcs11,
     custody_tpm2,
+    devicehold,
     deviceprofile,
     enrolment,
     enrolmentrequest,
@@ -56,6 +57,7 @@ from tallystick.evidence import (
     root,
     score,
     segment,
+    segmentrequest,
     serialframe,
     statement,
     tree,
@@ -285,6 +287,19 @@ def queue_order(given: Given) -> Given:
         _key(given, "root"), _bytes(given, "gateway"), _bytes(given, "challenge")
     )
     return {**_signed(verified), "after": verified.after}
+
+
+@operation
+def device_hold(given: Given) -> Given:
+    verified = devicehold.parse(_bytes(given)).verify(_key(given))
+    return {**_signed(verified), "serial": verified.serial, "until_ms": verified.until_ms}
+
+
+@operation
+def segment_request(given: Given) -> Given:
+    request = segmentrequest.parse(_bytes(given))
+    verified = request.verify(_key(given), _bytes(given, "validator"), given["now_ms"])
+    return {**_signed(verified), "from": verified.from_, "to": verified.to}
 
 
 @operation

@@ -26,6 +26,7 @@ from support.scenarios import (  # noqa: E402  # as above
     forks,
     gateways,
     guilty,
+    holding,
     identities,
     joining,
     lines,
@@ -37,7 +38,7 @@ from support.scenarios import (  # noqa: E402  # as above
 PARTS = (
     *(encodings, records, devices, identities, custodies, joining),
     *(guilty, forks, gateways, lines, logs, verdicts, erasures, circle),
-    cosigners,
+    *(cosigners, holding),
 )
 
 

@@ -73,6 +73,10 @@ def _space(value: "Any", what: str) -> None:
     shape.one_of(value, ("low", "relieved"), what)
 
 
+def _hold(value: "Any", what: str) -> None:
+    shape.one_of(value, ("begun", "ended", "broken"), what)
+
+
 # Event to its details; a name that ends with ? may be left out.
 DETAILS: "dict[str, dict[str, Check]]" = {
     "epoch": {"previous": _head, "reason": _name},
@@ -106,6 +110,7 @@ DETAILS: "dict[str, dict[str, Check]]" = {
         "limit_bytes": shape.uint,
     },
     "fault": {"part": _name, "reason": _name},
+    "hold": {"state": _hold, "gateway": _hash, "serial": shape.uint, "to?": shape.uint},
 }
 # Where the engineer may add details of his own.
 OPEN = ("config",)

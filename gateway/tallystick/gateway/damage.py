@@ -22,6 +22,7 @@ from tallystick.evidence.segment import verify_segment
 from tallystick.evidence.tree import node_hash
 from tallystick.gateway import limits
 from tallystick.gateway.aside import waits_ms
+from tallystick.gateway.asking import Lost
 from tallystick.gateway.gatewaylog import read_node
 from tallystick.gateway.identities import Identities
 from tallystick.gateway.store import Store
@@ -142,6 +143,8 @@ class Scrubber:
         self._passed_s: float | None = None  # when a pass ended; None: one is under way
         self._suspects: set[int] = set()
         self._lock = threading.Lock()
+        # Asks validators, once a device was asked and did not send it (asking.py).
+        self.ask_validators: Callable[[Lost], bool] = lambda _lost: False
 
     def suspect(self, at: int) -> None:
         """Look at this one soon, somebody found it wrong; -1: at everything, the log is."""
@@ -210,11 +213,12 @@ class Scrubber:
         return self._passed_s is None
 
     def ask(self, now_ms: int) -> None:
-        """Ask devices for what is damaged, with growing waits."""
+        """Ask devices for what is damaged, with growing waits; the second time validators too."""
         reader = self._store.reader()
         try:
             due = reader.execute(
-                "SELECT d.at, d.asked, t.device, t.epoch, s.first, s.until FROM damaged d "
+                "SELECT d.asked, d.at, t.device, t.epoch, s.first, s.until, s.checkpoint "
+                "FROM damaged d "
                 "JOIN segments s USING (at) JOIN tracks t USING (track) WHERE d.ask_ms <= ? "
                 "ORDER BY d.at LIMIT ?",
                 (now_ms, limits.RETRY_ASIDE_AT_ONCE),
@@ -226,14 +230,15 @@ class Scrubber:
         with self._store.write_aside() as connection:
             connection.executemany(
                 "UPDATE damaged SET asked = ?, ask_ms = ? WHERE at = ?",
-                [(asked + 1, now_ms + waits_ms(asked + 1), at) for at, asked, *_ in due],
+                [(asked + 1, now_ms + waits_ms(asked + 1), at) for asked, at, *_ in due],
             )
+        lost = [(asked, Lost(*row)) for asked, *row in due]
         self._send(
-            [
-                (device, Resend(epoch, first, until).encode())
-                for _, _, device, epoch, first, until in due
-            ]
+            [(one.device, Resend(one.epoch, one.first, one.until).encode()) for _, one in lost]
         )
+        for asked, one in lost:
+            if asked and not self._stop.is_set():
+                self.ask_validators(one)
 
 
 def _inner_wrong(store: Store, first: int, to: int) -> bool:

@@ -14,10 +14,10 @@ from tallystick.evidence.errors import TransportError, Unverified
 from tallystick.gateway import limits
 from tallystick.gateway.ahead import Ahead
 from tallystick.gateway.apply import Applier
+from tallystick.gateway.asideduties import scrubber_of
 from tallystick.gateway.broker import Broker
 from tallystick.gateway.circle import Circle
 from tallystick.gateway.config import Config
-from tallystick.gateway.damage import Scrubber
 from tallystick.gateway.down import Down
 from tallystick.gateway.folder import Folder
 from tallystick.gateway.forward import Forwarder
@@ -72,7 +72,7 @@ class Gateway:
             self.down = Down(self.inbox)
             self.broker = Broker(config.broker, self.inbox, Sharing(config.name, config.shared_by))
             self.serial = SerialHub(config.serial, config.broker.prefix, self.inbox)
-            self.scrubber = Scrubber(self.store, self.down.put, self._stop, config.roots)
+            self.scrubber = scrubber_of(self, self._stop)
             self._configured = [self._way(peer, threading.Event()) for peer in peers]
             self.worker = Worker(
                 self.store,

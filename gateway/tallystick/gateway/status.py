@@ -10,6 +10,7 @@ import msgspec
 from tallystick.evidence import quotarefusal
 from tallystick.evidence.keys import b64u, device_text
 from tallystick.gateway import holds, quarantine
+from tallystick.gateway.asking import repaired
 from tallystick.gateway.config import Config
 from tallystick.gateway.store import meta, open_reader
 
@@ -58,6 +59,7 @@ def _status(connection: sqlite3.Connection) -> dict[str, Any]:
         "parked_bytes": _one(connection, "SELECT coalesce(sum(size), 0) FROM parked"),
         "custody_receipts": _one(connection, "SELECT count(*) FROM custody"),
         "forks": _one(connection, "SELECT count(*) FROM forks"),
+        "repaired_by_validators": repaired(connection),
         "suspect": _suspect(connection),
         "began_late": _began_late(connection),
         "refused": _refused(connection),

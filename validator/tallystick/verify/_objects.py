@@ -14,6 +14,7 @@ from tallystick.evidence import (
     custody_atecc608,
     custody_pkcs11,
     custody_tpm2,
+    devicehold,
     deviceprofile,
     enrolment,
     enrolmentrequest,
@@ -43,6 +44,7 @@ from tallystick.evidence import (
     resend,
     score,
     segment,
+    segmentrequest,
     verdict,
     welcome,
 )
@@ -116,6 +118,8 @@ KINDS = {
     32: _kind("join request", joinrequest.parse, "code nonce request door fleet"),
     33: _kind("join answer", joinanswer.parse, "id request credential settings profiles ca"),
     34: _kind("queue order", queueorder.parse, "challenge after"),
+    41: _kind("device hold", devicehold.parse, "serial until_ms time_ms"),
+    42: _kind("segment request", segmentrequest.parse, "validator gateway epoch from to time_ms"),
     36: _kind("misbehaviour", misbehaviour.parse, ""),
     37: _kind("score", score.parse, "from_ms to_ms logs validators gateways proofs"),
     38: _kind(
