@@ -185,7 +185,10 @@ def test_a_time_out_after_the_validator_committed_changes_no_index_and_no_receip
     until(lambda: len(bodies(ill.line)) >= 2, "an answer that nobody gets, twice")
     assert sending.validator()["cursor"] == 0
     lost = bodies(ill.line)
-    assert len(set(lost)) == 1
+    # After a time-out only one segment is risked. Of what was sent twice, the receipts are one.
+    first, second = (dict(batchanswer.parse(one).receipts) for one in lost[:2])
+    assert second
+    assert second.items() <= first.items()
     # The gateway is started again meanwhile, and has more: the batch is another one.
     sending.restart()
     robot.record(3)

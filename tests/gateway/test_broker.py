@@ -82,6 +82,7 @@ def test_the_whole_way(site: Site, broker: Mosquitto, robot: Device) -> None:
         "clients_replaced": 0,
         "reload_error": "",
         "left_to_others": 0,
+        "circuits": {},
     }
 
 

@@ -27,7 +27,7 @@ def refusals(house: House) -> dict[str, int]:
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
     made = House(tmp_path)
-    made.forwarder._backoff = Backoff(0.001)
+    made.forwarder.circuit.backoff = Backoff(0.001)
     made.turns(2)
     yield made
     made.notary.stop()

@@ -9,6 +9,7 @@ from typing import Any
 from tallystick.gateway import decisions as d
 from tallystick.gateway.gatewaylog import GatewayLog
 from tallystick.gateway.tracks import Track
+from tallystick.gateway.urgency import Urgent
 from tallystick.gateway.view import track_values
 
 MESSAGE_CHARS_MAX = 200
@@ -48,8 +49,9 @@ def add_refusals(
 class Applier:
     """Writes decisions; refusals are counted in memory and written by `write_refusals`."""
 
-    def __init__(self, log: GatewayLog) -> None:
+    def __init__(self, log: GatewayLog, urgent: Urgent | None = None) -> None:
         self.log = log
+        self._urgent = Urgent() if urgent is None else urgent
         self.refusals: dict[tuple[str, bytes], Refusal] = {}
         # Rows wait here until the end of the group: many rows of one statement cost less.
         self._segments: list[tuple[Any, ...]] = []
@@ -164,6 +166,8 @@ class Applier:
 
     def _appended(self, _connection: sqlite3.Connection, it: d.Appended, now_ms: int) -> None:
         at = self.log.append(it.leaf)
+        if it.urgent:
+            self._urgent.add(at)
         self._segments.append(
             (
                 at,

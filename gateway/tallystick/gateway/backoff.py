@@ -14,11 +14,11 @@ class Backoff:
         self._bound_s = self._s_min
         self._random = random.Random()  # noqa: S311 - jitter keeps gateways apart, it hides nothing
 
-    def next_s(self) -> float:
-        """Seconds to wait now."""
+    def next_s(self, least: float = 0.0) -> float:
+        """Seconds to wait now; `least`: at least this part of the bound."""
         bound_s = self._bound_s
         self._bound_s = min(2 * bound_s, self._s_max)
-        return self._random.uniform(self._s_min / 2, bound_s)
+        return self._random.uniform(max(self._s_min / 2, least * bound_s), bound_s)
 
     def reset(self) -> None:
         """It worked."""

@@ -2,7 +2,7 @@
 
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from tallystick.evidence.segment import Edge, Segment
 from tallystick.evidence.tree import Tree
 from tallystick.gateway import limits
 from tallystick.gateway.elide import for_sending
-from tallystick.gateway.gatewaylog import read_node, tree_at
+from tallystick.gateway.gatewaylog import read_node, subtrees, tree_at
 from tallystick.gateway.signing import Signing
 from tallystick.gateway.storedsegment import SELECT, StoredSegment
 from tallystick.gateway.tracks import tree_from
@@ -28,6 +28,7 @@ from tallystick.gateway.validatorconfig import Send
 
 _log = structlog.get_logger("tallystick.gateway.batching")
 HASH_SIZE = 32
+Items = list[bytes | tuple[int, bytes]]
 _BLOCK_BYTES_MAX = 1 << 17  # RFC 8878, 3.1.1.2.4
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
@@ -58,11 +59,13 @@ class Built:
     named: dict[bytes, None] = field(default_factory=dict)  # custody receipts, in order
     damaged: list[int] = field(default_factory=list)
     digest: bytes = b""
+    tree: Tree = field(default_factory=Tree)  # of the gateway's log, grown by its items
     root: bytes = b""  # of the gateway's log at `to`
     devices: set[bytes] = field(default_factory=set)  # whose segments are in it
     held: list[tuple[bytes, int]] = field(default_factory=list)  # left out: their device waits
     late: bytes | None = None  # the device whose segments it brings that were left out before
     sent: set[int] = field(default_factory=set)  # which ones
+    ahead: dict[int, bytes] | None = None  # it brings these before their turn: place, checkpoint
 
 
 class Builder:
@@ -85,6 +88,9 @@ class Builder:
         self.root_of: tuple[int, bytes] | None = None
         # Whether a device must wait (quotas.py).
         self.holds: Callable[[bytes], bool] = lambda _device: False
+        # Segments that this validator was given before their turn (overtaking.py).
+        self.given: set[int] = set()
+        self.bytes_max = limits.BATCH_BYTES
 
     def build(self, connection: sqlite3.Connection, cursor: int, segments_max: int) -> Built | None:
         """The next batch from `cursor` on; None when there is nothing new."""
@@ -113,60 +119,95 @@ class Builder:
         finally:
             connection.execute("COMMIT")
 
+    def build_ahead(
+        self, connection: sqlite3.Connection, known: tuple[int, bytes], places: list[int]
+    ) -> Built | None:
+        """Just these segments; what lies between them goes as hashes of subtrees, later in full.
+
+        `known`: size and root of the log as it was signed last for this validator, far ahead of
+        its cursor perhaps. The batch begins there, or before at the first place, and passes it.
+        """
+        connection.execute("BEGIN")
+        try:
+            size, root = known
+            first = min(size, places[0])
+            built = Built(first, first, b"", ahead={})
+            rows = connection.execute(
+                f"{SELECT} WHERE s.at IN ({','.join('?' * len(places))}) ORDER BY s.at", places
+            )
+            _same(tree_at(connection, size), root)
+            return self._finish(connection, built, *self._items(connection, built, rows, size))
+        finally:
+            connection.execute("COMMIT")
+
     def _build(
         self, connection: sqlite3.Connection, built: Built, segments_max: int
     ) -> Built | None:
-        cursor = built.first
-        items, credentials = self._items(connection, built, segments_max)
+        rows = connection.execute(
+            f"{SELECT} WHERE s.at >= ? ORDER BY s.at LIMIT ?", (built.first, segments_max)
+        )
+        return self._finish(connection, built, *self._items(connection, built, rows))
+
+    def _finish(
+        self, connection: sqlite3.Connection, built: Built, items: Items, told: list[list[bytes]]
+    ) -> Built | None:
         if not items:
             return None
         built.sent = {at for at in built.sent if at < built.to}
-        tree = tree_at(connection, cursor)
-        edge = list(tree.edge)
-        if (
-            self.root_of is not None
-            and self.root_of[0] == cursor
-            and self.root_of[1] != tree.root()
-        ):
+        begin = tree_at(connection, built.first)
+        if self.root_of is not None and self.root_of[0] == built.first:
             # What was signed is known: a wrong head would tell two stories.
-            raise DamagedLog(
-                "bad-root", "a node of the gateway's own log is damaged; it is mended and sent then"
-            )
-        receipts, missing = self._receipts(connection, built)
+            _same(begin, self.root_of[1])
         built.root = tree_at(connection, built.to).root()
+        # So is what the batch itself says of the log.
+        _same(built.tree, built.root)
+        receipts, missing = self._receipts(connection, built)
         head = self._head(built.to, built.root)
-        made = Batch(cursor, edge, items, credentials, receipts, missing, head)
+        made = Batch(built.first, list(begin.edge), items, told, receipts, missing, head)
         built.data, built.digest = self._signing.sign(made, self._signing.gateway)
         return built
 
     def _items(
-        self, connection: sqlite3.Connection, built: Built, segments_max: int
-    ) -> tuple[list[bytes | tuple[int, bytes]], list[list[bytes]]]:
-        items: list[bytes | tuple[int, bytes]] = []
+        self, connection: sqlite3.Connection, built: Built, rows: Iterable[Any], passing: int = 0
+    ) -> tuple[Items, list[list[bytes]]]:
+        items: Items = []
         credentials = self._own_credential(connection, built)
         known: set[bytes] = set()
         size = 0
-        for values in connection.execute(
-            f"{SELECT} WHERE s.at >= ? ORDER BY s.at LIMIT ?", (built.first, segments_max)
-        ):
+        built.tree = tree_at(connection, built.first)
+        taken = False
+        for values in rows:
             row = StoredSegment(*values)
             at, device, epoch = row.at, row.device, row.epoch
-            item = self._item(connection, row, built)
+            if at > built.to:
+                # A receiver that knows the log up to `passing` compares its root there.
+                for end in sorted({at, min(max(passing, built.to), at)}):
+                    for level, node in subtrees(connection, built.to, end):
+                        items.append((level, node))
+                        built.tree.push_subtree(level, node)
+                    built.to = end
+            node = read_node(connection, 0, at)
+            item = self._item(row, node, built)
             if at in self.edged and isinstance(item, bytes):
                 base = tree_from(row.first, row.edge)
                 item = with_edge(connection, item, row.track, base)
             size += len(item) if isinstance(item, bytes) else HASH_SIZE
-            if items and size > limits.BATCH_BYTES:
+            if taken and (size > self.bytes_max or len(items) > limits.BATCH_ITEMS):
                 break
+            taken = True
             items.append(item)
+            built.tree.push(node)
             built.to = at + 1
             if device is None or epoch is None:
                 continue
-            if built.late is None and self._leaves_out(built, device, at):
+            in_turn = built.late is None and built.ahead is None
+            if in_turn and self._leaves_out(built, device, at):
                 built.held.append((device, at))
             if not isinstance(item, bytes):
                 continue
             built.devices.add(device)
+            if built.ahead is not None:
+                built.ahead[at] = row.checkpoint
             head = row.data[len(row.data) - row.tail :]
             built.heads[row.checkpoint] = Head(device, epoch, row.until, head)
             for begin in range(0, len(row.named), HASH_SIZE):
@@ -179,11 +220,10 @@ class Builder:
     def _leaves_out(self, built: Built, device: bytes, at: int) -> bool:
         return at not in built.sent if built.late is not None else self.holds(device)
 
-    def _item(
-        self, connection: sqlite3.Connection, row: StoredSegment, built: Built
-    ) -> bytes | tuple[int, bytes]:
-        node = read_node(connection, 0, row.at)
+    def _item(self, row: StoredSegment, node: bytes, built: Built) -> bytes | tuple[int, bytes]:
         if row.at in self.elided or self._leaves_out(built, row.device or b"", row.at):
+            return 0, node
+        if row.at in self.given and built.late is None and built.ahead is None:
             return 0, node
         if not row.intact(node):
             _log.error("a stored segment is damaged and not forwarded", at=row.at)
@@ -239,6 +279,13 @@ class Builder:
     def _head(self, size: int, root: bytes) -> bytes:
         head = GatewayHead(size, root, time.time_ns() // 1_000_000)
         return self._signing.sign(head, self._signing.gateway)[0]
+
+
+def _same(tree: Tree, root: bytes) -> None:
+    if tree.root() != root:
+        raise DamagedLog(
+            "bad-root", "a node of the gateway's own log is damaged; it is mended and sent then"
+        )
 
 
 def with_edge(connection: sqlite3.Connection, data: bytes, track: int, tree: Tree) -> bytes:

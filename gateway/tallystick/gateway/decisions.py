@@ -58,6 +58,7 @@ class Appended:
     records: int
     data: bytes
     leaf: bytes
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

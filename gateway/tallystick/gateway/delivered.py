@@ -43,6 +43,7 @@ def register(store: Store, peer: Peer) -> int:
             *("held", "quota_refusals", "sent_as"),
         ):
             connection.execute(f"DELETE FROM {table} WHERE validator = ?", (name,))  # noqa: S608
+        connection.execute("DELETE FROM meta WHERE name = ?", (f"ahead of {name}",))
         connection.execute(
             "INSERT OR REPLACE INTO validators (name, key, cursor, verdicts_after, batches) "
             "VALUES (?, ?, 0, 0, 0)",

@@ -2,7 +2,9 @@
 
 Each validator has a thread, a cursor and a client of its own: one that is away delays nobody else.
 The cursor moves only with the validator's answer, in one transaction with the receipts; a batch
-that is sent twice gets the same answer (F13), so a crash between costs a repetition.
+that is sent twice gets the same answer (F13), so a crash between costs a repetition. Urgent
+segments go ahead of a backlog, every other batch at most (overtaking.py). What fails opens a
+circuit (circuit.py): then a validator that hangs costs one small request a period.
 """
 
 import sqlite3
@@ -13,28 +15,31 @@ from collections.abc import Callable
 import structlog
 
 from tallystick.evidence import batchanswer
-from tallystick.evidence.batchanswer import BatchAnswer
-from tallystick.evidence.errors import CouldNotCheck, TallyError, TransportError
+from tallystick.evidence.errors import CouldNotCheck, TallyError
 from tallystick.evidence.keys import from_b64u
-from tallystick.evidence.notarised import Notarised
 from tallystick.gateway import delivered, limits, steps
+from tallystick.gateway.answering import Answers
 from tallystick.gateway.apply import add_refusals
 from tallystick.gateway.aside import Aside
 from tallystick.gateway.backoff import Backoff
 from tallystick.gateway.batching import Builder, Built, DamagedLog, compress
+from tallystick.gateway.circuit import HALF_OPEN, OPEN, Circuit
 from tallystick.gateway.defects import Defects
 from tallystick.gateway.down import Down
-from tallystick.gateway.http import COSE, Http, Refusal
+from tallystick.gateway.http import COSE, Http, Refusal, TimedOut
 from tallystick.gateway.keychanges import KeyChanges
+from tallystick.gateway.overtaking import Overtaking
 from tallystick.gateway.pace import Throttle
 from tallystick.gateway.peers import Peer
 from tallystick.gateway.putback import check_signed
 from tallystick.gateway.quotas import Holding, wall_ms
-from tallystick.gateway.receipts import Receipts
 from tallystick.gateway.signing import Signing
 from tallystick.gateway.store import Store
+from tallystick.gateway.urgency import Urgent
 
 _log = structlog.get_logger("tallystick.gateway.forward")
+_ITS_FAILURE = 500  # from this status on
+_LATER = {429, 503}
 HEADERS = {"Content-Type": COSE, "Content-Encoding": "zstd"}
 
 
@@ -51,22 +56,25 @@ class Forwarder:
         stop: threading.Event,
         retry_s_max: float = limits.RETRY_S_MAX,
         http: Http | None = None,
+        urgent: Urgent | None = None,
     ) -> None:
         # Called with the place of a stored segment whose bytes are wrong, -1: the log's nodes.
         self.on_damage: Callable[[int], None] = lambda _at: None
         self.name = peer.config.name
         self._send_as = peer.config.send
         self._store = store
-        self._down = down
         self._stop = stop
         self._news = threading.Event()
         self._reader = store.reader()
         self._http = http or Http(peer.config.url, peer.config.tls)
         self._builder = Builder(self.name, peer.config.send, signing, credential)
-        self._receipts = Receipts(peer.iss, peer.key)
         self._key_changes = KeyChanges(self.name, store, self._http)
-        self._backoff = Backoff(retry_s_max)
+        self.circuit = Circuit(wall_ms(), Backoff(retry_s_max))
         self._link = Throttle(peer.config.bytes_s_max)
+        if peer.config.bytes_s_max is not None:
+            # One that is under way is waited for, also by what is urgent.
+            link_bytes = int(peer.config.bytes_s_max * limits.LINK_BATCH_S)
+            self._builder.bytes_max = min(limits.BATCH_BYTES, link_bytes)
         self._segments_max = limits.BATCH_SEGMENTS
         self._pending: Built | None = None
         self.answered = threading.Event()  # there may be verdicts now
@@ -76,6 +84,11 @@ class Forwarder:
         self._builder.root_of = delivered.signed_root(self._reader, self.name)
         self._aside = Aside(self.name, self._builder)
         self._aside_s = 0.0
+        self._ahead = Overtaking(self.name, self._reader, self._builder, self._holding, urgent)
+        self._hurried = False  # the batch before this one brought what is urgent
+        self._answers = Answers(
+            peer, store, self._builder, self._holding, self._aside, self._ahead, down
+        )
         self._defects = Defects()
         self._late_turn = False
         self._credential = credential
@@ -116,6 +129,7 @@ class Forwarder:
     def turn(self) -> float:
         """Send at most one batch; how long to wait before the next."""
         self.backing_off = False
+        self.circuit.trying(wall_ms())
         try:
             self._compare()
             self._key_changes.tell(self._reader)
@@ -124,43 +138,71 @@ class Forwarder:
                 # All of ours must wait: news must not shorten that.
                 self.backing_off = True
                 return wait_s
+            self._prepare()
             if self._pending is None:
-                self._send_aside()
-                self._pending = self._next()
-                for at in self._pending.damaged if self._pending else ():
-                    self.on_damage(at)
-                steps.passed(steps.BATCHED)
-            if self._pending is None:
+                self._probe()
                 return self._holding.next_s(limits.FORWARD_WAIT_S)
-            wait_s = self._link.wait_s(time.monotonic())
+            wait_s = self._link_s(self._pending)
             if wait_s > 0:
-                # What is built stays as it is until the link has room for it.
-                self.backing_off = True
+                # News may be urgent, so it is looked at; anything else waits on.
                 return wait_s
             self._send(self._pending)
         except Refusal as error:
             return self._refused(error)
         except DamagedLog as error:
             self.on_damage(-1)
-            return self._failed(str(error))
+            return self._failed(str(error), error)
         except (TallyError, sqlite3.Error, OSError) as error:
-            return self._failed(str(error))
+            return self._failed(str(error), error)
         except Exception as error:  # noqa: BLE001 - one validator's trouble stays its own
             _log.exception("forwarding failed", validator=self.name)
-            return self._failed(f"a defect: {type(error).__name__}")
-        self._backoff.reset()
+            return self._failed(f"a defect: {type(error).__name__}", error)
         return 0.0
+
+    def _prepare(self) -> None:
+        # What goes next. What is built stays as it is, unless something urgent goes before it.
+        if self._pending is not None:
+            if self._pending.ahead is None and not self._hurried:
+                urgent = self._ahead.build(self._reader, self.cursor, self._most)
+                self._pending = urgent or self._pending
+            return
+        self._send_aside()
+        self._pending = self._next()
+        for at in self._pending.damaged if self._pending else ():
+            self.on_damage(at)
+        steps.passed(steps.BATCHED)
+
+    @property
+    def _most(self) -> int:
+        return 1 if self.circuit.state == HALF_OPEN else self._segments_max
+
+    def _link_s(self, built: Built) -> float:
+        wait_s = self._link.wait_s(time.monotonic())
+        return max(0.0, wait_s - (0.0 if built.ahead is None else limits.URGENT_CREDIT_S))
+
+    def _probe(self) -> None:
+        # Nothing is to be sent that would show whether it answers again.
+        if self.circuit.state != HALF_OPEN:
+            return
+        try:
+            self._http.get("/healthz")
+        except Refusal as error:
+            if error.status >= _ITS_FAILURE:
+                raise
+        self.circuit.worked(wall_ms())
 
     def _compare(self) -> None:
         # Before anything is sent: what goes out of an older store proves two stories.
         if self._compared:
             return
         try:
-            check_signed(self._http, self._reader, self._credential, self.cursor)
+            known = max(self.cursor, self._ahead.size)
+            check_signed(self._http, self._reader, self._credential, known)
         except CouldNotCheck as error:
             self.put_back = error
             raise
         self._compared = True
+        self._note_error(None)  # what kept it from asking is over
 
     def _send_aside(self) -> None:
         # What was set aside and is due goes with what was held back.
@@ -176,26 +218,51 @@ class Forwarder:
             self._holding.answered(due, None)
 
     def _next(self) -> Built | None:
+        if not self._hurried:
+            # Every other batch at most, so what is urgent does not keep the others waiting.
+            urgent = self._ahead.build(self._reader, self.cursor, self._most)
+            if urgent is not None:
+                return urgent
         # In turn, where a device's held segments are due: neither keeps the other waiting.
         self._late_turn = not self._late_turn
         for late in (self._late_turn, not self._late_turn):
             if not late:
-                built = self._builder.build(self._reader, self.cursor, self._segments_max)
+                built = self._builder.build(self._reader, self.cursor, self._most)
             else:
                 device = self._holding.due()
                 if device is None:
                     continue
-                built = self._builder.build_late(self._reader, device, self._segments_max)
+                built = self._builder.build_late(self._reader, device, self._most)
                 if built is None:
                     self._holding.answered([], device)
             if built is not None:
                 return built
         return None
 
-    def _failed(self, message: str) -> float:
-        wait_s = self._backoff.next_s()
+    def _failed(self, message: str, error: Exception) -> float:
+        if isinstance(error, TallyError) and not isinstance(error, CouldNotCheck):
+            after_s = error.retry_after_s if isinstance(error, Refusal) else 0.0
+            # Of a defect that this batch met, the next may know nothing.
+            later = error.reason != "internal-error" and getattr(error, "status", 0) in _LATER
+            wait_s = self.circuit.failed(
+                wall_ms(),
+                at_once=isinstance(error, TimedOut) or (later and after_s > 0),
+                after_s=after_s,
+            )
+        else:
+            wait_s = self.circuit.backoff.next_s()  # our own trouble says nothing of it
+        if self.circuit.state == OPEN:
+            # It is shown something small first, and more with each answer.
+            self._pending = None
+            self._segments_max = 1
         self.backing_off = True
-        _log.warning("not sent", validator=self.name, error=message, retry_s=round(wait_s, 2))
+        _log.warning(
+            "not sent",
+            validator=self.name,
+            error=message,
+            retry_s=round(wait_s, 2),
+            circuit=self.circuit.state,
+        )
         self._note_error(message)
         return wait_s
 
@@ -204,110 +271,22 @@ class Forwarder:
         self._link.spend(len(data), time.monotonic())
         body = self._http.post("/v1/batches", data, HEADERS)
         steps.passed(steps.ANSWERED)
-        answer = batchanswer.parse(body)
-        self._accept(built, answer)
+        self.cursor = self._answers.accept(built, batchanswer.parse(body), self.cursor)
         self._pending = None
         self._defects.over(built)
+        self._hurried = built.ahead is not None
+        self.circuit.worked(wall_ms())
         self._segments_max = min(2 * self._segments_max, limits.BATCH_SEGMENTS)
         steps.passed(steps.MARKED)
         self.answered.set()
 
     # --- answers ----------------------------------------------------------------------------
 
-    def _accept(self, built: Built, answer: BatchAnswer) -> None:
-        now_ms = wall_ms()
-        good, notarised, wrong = self._check_receipts(built, answer)
-        refused = dict(answer.refused)
-        cursor = self._without_history(refused, built.to)
-        if built.late is not None:
-            # What is still without history is sent again, with its edge; the rest is done.
-            built.sent -= {at for at in built.sent if at >= cursor}
-            cursor = self.cursor
-        if answer.size < built.to:
-            raise TransportError(
-                "bad-answer", f"a batch up to {built.to} was answered with size {answer.size}"
-            )
-        with self._store.write_aside() as connection:
-            connection.executemany(
-                "INSERT OR REPLACE INTO receipts VALUES (?, ?, ?)",
-                [(self.name, digest, data) for digest, data in good],
-            )
-            add_refusals(
-                connection,
-                [(why, b"", 1, now_ms, f"a receipt of validator {self.name}") for why in wrong],
-            )
-            self._aside.answered(connection, built, cursor, refused, now_ms)
-            if built.late is None and cursor == built.to:
-                delivered.keep_root(connection, self.name, cursor, built.root)
-                self._builder.root_of = (cursor, built.root)
-            connection.executemany(
-                "INSERT OR REPLACE INTO told VALUES (?, ?, ?)",
-                [(self.name, device, digest) for device, digest in built.told.items()],
-            )
-            connection.executemany(
-                "INSERT OR REPLACE INTO notarised VALUES (?, ?, ?, ?, ?)",
-                [
-                    (self.name, device, epoch, size, message)
-                    for (device, epoch), (size, message) in notarised.items()
-                ],
-            )
-            self._holding.note(connection, [(who, at) for who, at in built.held if at < cursor])
-            drained = built.late
-            if built.late is not None and self._holding.sent(connection, built.late, built.sent):
-                drained = None
-            connection.execute(
-                "UPDATE validators SET cursor = ?, batches = batches + 1, answered_ms = ?, "
-                "error = NULL, error_ms = NULL WHERE name = ?",
-                (cursor, now_ms, self.name),
-            )
-        # Not answer.size: after a crash the validator may have more, and what it has is sent again
-        # for its receipts.
-        self.cursor = cursor
-        self._holding.answered(built.held, drained)
-        done = built.sent if built.late is not None else range(built.first, cursor)
-        self._builder.edged = {at for at in self._builder.edged if at not in done}
-        for at, reason in refused.items():
-            _log.warning("a segment is set aside", validator=self.name, at=at, reason=reason)
-        self._down.put([(device, message) for (device, _), (_, message) in notarised.items()])
-
-    def _without_history(self, refused: dict[int, str], to: int) -> int:
-        # Behind a segment that it did not take, a validator cannot follow. It can with the edge, so
-        # those are sent again, once, with theirs; the others of the batch are known to it then.
-        lacking = [at for at, reason in refused.items() if reason == "no-history"]
-        lacking = [at for at in lacking if at not in self._builder.edged]
-        for at in lacking:
-            del refused[at]
-        self._builder.edged.update(lacking)
-        return min(lacking, default=to)
-
-    def _check_receipts(
-        self, built: Built, answer: BatchAnswer
-    ) -> tuple[list[tuple[bytes, bytes]], dict[tuple[bytes, bytes], tuple[int, bytes]], list[str]]:
-        good: list[tuple[bytes, bytes]] = []
-        wrong: list[str] = []
-        newest: dict[tuple[bytes, bytes], tuple[int, bytes]] = {}
-        for digest, data in answer.receipts:
-            head = built.heads.get(digest)
-            statement = head.statement if head is not None else built.custody.get(digest)
-            if statement is None:
-                continue  # of a credential: nothing here rests on it
-            reason = self._receipts.reason(data, statement)
-            if reason is not None:
-                _log.error("a receipt is refused", validator=self.name, reason=reason)
-                wrong.append(reason)
-                continue
-            good.append((digest, data))
-            if head is not None:
-                log = (head.device, head.epoch)
-                if log not in newest or newest[log][0] <= head.size:
-                    newest[log] = (head.size, Notarised(head.epoch, head.size, data).encode())
-        return good, newest, wrong
-
     def _refused(self, error: Refusal) -> float:
         pending = self._pending
         self._pending = None
         if error.reason == "gateway-gap" and error.size is not None:
-            return self._go_to(error)
+            return self._go_to(error, pending)
         if error.reason == "over-quota" and pending is not None and error.refusals:
             return self._over_quota(pending, error)
         if error.status == 403:
@@ -315,14 +294,14 @@ class Forwarder:
         elif pending is not None and self._narrow(pending, error):
             self._note_error(f"{error.message} ({error.reason})")
             return 0.0  # bounded: each time it is another batch
-        return self._failed(f"{error.message} ({error.reason})")
+        return self._failed(f"{error.message} ({error.reason})", error)
 
     def _over_quota(self, pending: Built, error: Refusal) -> float:
         try:
             self._holding.obey(pending, [_octets(text) for text in error.refusals])
         except TallyError as wrong:
             self._count([wrong.reason])
-            return self._failed(f"a refusal that does not verify: {wrong.message}")
+            return self._failed(f"a refusal that does not verify: {wrong.message}", error)
         _log.warning("a quota is used up", validator=self.name, error=error.message)
         self._note_error(f"{error.message} (over-quota)")
         return 0.0
@@ -335,10 +314,17 @@ class Forwarder:
                 [(why, b"", 1, now_ms, f"a refusal of validator {self.name}") for why in reasons],
             )
 
-    def _go_to(self, error: Refusal) -> float:
+    def _go_to(self, error: Refusal, pending: Built | None) -> float:
         size = min(error.size or 0, self._log_size())
+        if pending is not None and pending.ahead is not None and size >= self.cursor:
+            # It knows more of the log than was noted before a crash, or less.
+            if size != self._ahead.size:
+                self._ahead.moved(self._reader, size)
+                return 0.0
+            self._ahead.leave(pending)
+            return self._failed(error.message, error)
         if size == self.cursor:
-            return self._failed(error.message)
+            return self._failed(error.message, error)
         _log.warning("the validator asks for another place", validator=self.name, size=size)
         if size < self.cursor:
             self._forget_told()
@@ -348,6 +334,12 @@ class Forwarder:
     def _narrow(self, pending: Built, error: Refusal) -> bool:
         # The batch as a whole is refused. Halve until the segment that is at fault stands alone,
         # then send its leaf hash instead: the others must not wait for it (F14).
+        if pending.ahead is not None:
+            # In its order it is seen whose fault it is.
+            asked_in_vain = error.status in {400, 413}
+            if asked_in_vain or error.reason == "internal-error":
+                self._ahead.leave(pending)
+            return asked_in_vain
         if not self._defects.blamed(pending, error):
             return False
         count = len(pending.sent) or pending.to - pending.first
@@ -366,7 +358,7 @@ class Forwarder:
         # would take a batch from the middle, but not the segments in it, whose beginnings it lacks.
         knew = pending is not None and self._builder.gateway not in pending.told
         self._forget_told()
-        if knew and self.cursor:
+        if knew and max(self.cursor, self._ahead.size):
             self._move_to(0)
 
     def _move_to(self, size: int) -> None:
@@ -376,6 +368,7 @@ class Forwarder:
             connection.execute("UPDATE validators SET cursor = ? WHERE name = ?", (size, self.name))
         self.cursor = size
         self._holding.reload()
+        self._ahead.moved(self._reader, size)
 
     def _forget_told(self) -> None:
         with self._store.write_aside() as connection:
@@ -385,12 +378,13 @@ class Forwarder:
         (size,) = self._reader.execute("SELECT coalesce(max(at) + 1, 0) FROM segments").fetchone()
         return int(size)
 
-    def _note_error(self, message: str) -> None:
+    def _note_error(self, message: str | None) -> None:
+        told = (None, None) if message is None else (message[:200], wall_ms())
         try:
             with self._store.write_aside() as connection:
                 connection.execute(
                     "UPDATE validators SET error = ?, error_ms = ? WHERE name = ?",
-                    (message[:200], wall_ms(), self.name),
+                    (*told, self.name),
                 )
         except (sqlite3.Error, OSError) as error:
             _log.error("the store fails", error=str(error))

@@ -1,6 +1,7 @@
 """The gateway's own Merkle log in the store: complete nodes only, so a proof is a few reads."""
 
 import sqlite3
+from collections.abc import Iterator
 
 from tallystick.evidence.tree import Tree, node_hash
 
@@ -55,3 +56,21 @@ def tree_at(connection: sqlite3.Connection, size: int) -> Tree:
             edge.append(read_node(connection, level, begin >> level))
             begin += 1 << level
     return Tree(size, edge)
+
+
+def subtrees(connection: sqlite3.Connection, begin: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """(level, hash) of the widest complete subtrees that fill the places from begin to end.
+
+    Made of their children's hashes, so a node that was damaged gives another root than the log's.
+    """
+    while begin < end:
+        level = (end - begin).bit_length() - 1
+        if begin:
+            level = min(level, (begin & -begin).bit_length() - 1)
+        at = begin >> level
+        if level:
+            left, right = (read_node(connection, level - 1, 2 * at + i) for i in (0, 1))
+            yield level, node_hash(left, right)
+        else:
+            yield 0, read_node(connection, 0, at)
+        begin += 1 << level

@@ -1,6 +1,8 @@
 """HTTP to one validator: bounded answers, no redirects, every failure one error."""
 
 import ssl
+import time
+from email.utils import parsedate_to_datetime
 
 import httpx2
 import msgspec
@@ -11,10 +13,17 @@ from tallystick.gateway.validatorconfig import Tls
 from tallystick.hw.answertime import AnswerTime
 
 COSE = "application/cose"
+_DIGITS_MAX = 9
+
+
+class TimedOut(TransportError):
+    """No answer, or none to its end, within the time that it may take."""
 
 
 class Refusal(TallyError):
     """The validator answered, and said no; `status`, the size that it told, its refusals."""
+
+    retry_after_s = 0.0  # what it asked for, in seconds (RFC 9110, 10.2.3)
 
     def __init__(
         self,
@@ -76,14 +85,19 @@ class Http:
                         raise TransportError("too-large", f"{self.url}: an answer without end")
                     parts.append(part)
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ssl.SSLError) as error:
-            what = self._time.problem() or str(error) or type(error).__name__
-            raise TransportError("unreachable", f"{self.url}: {what}") from error
+            late = self._time.problem()
+            what = late or str(error) or type(error).__name__
+            slow = late is not None or isinstance(error, httpx2.TimeoutException)
+            kind = TimedOut if slow else TransportError
+            raise kind("unreachable", f"{self.url}: {what}") from error
         # One that is cut off may look like one that ends.
         if self._time.problem() is not None:
-            raise TransportError("unreachable", f"{self.url}: {self._time.problem()}")
+            raise TimedOut("unreachable", f"{self.url}: {self._time.problem()}")
         answer = b"".join(parts)
         if response.status_code != httpx2.codes.OK:
-            raise refusal_of(response.status_code, answer)
+            refusal = refusal_of(response.status_code, answer)
+            refusal.retry_after_s = retry_after_s(response.headers.get("retry-after"), time.time())
+            raise refusal
         return answer
 
     def cut(self) -> None:
@@ -93,6 +107,18 @@ class Http:
     def close(self) -> None:
         """Close its connections."""
         self._client.close()
+
+
+def retry_after_s(value: str | None, now_s: float) -> float:
+    """The seconds that a Retry-After asks for, by number or date; 0 where it is neither."""
+    if value is None:
+        return 0.0
+    if value.isascii() and value.isdigit():
+        return float(value[:_DIGITS_MAX])
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now_s)
+    except (ValueError, OverflowError, IndexError, TypeError):
+        return 0.0
 
 
 def refusal_of(status: int, body: bytes) -> Refusal:

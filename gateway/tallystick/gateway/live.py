@@ -47,6 +47,10 @@ class GatewayLive:
         """Validators by name."""
         return {way.peer.config.name: way.peer.config.url for way in self._gateway.ways}
 
+    def circuits(self) -> dict[str, dict[str, Any]]:
+        """Validators' circuits by name (circuit.py)."""
+        return {part.name: part.circuit.told() for part in self._gateway.forwarders}
+
     def peers(self) -> list[dict[str, Any]]:
         """Imported peers."""
         return self._gateway.circle.told()

@@ -12,6 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYP
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from tallystick.gateway import circuit as circuits
 from tallystick.gateway import conditions
 from tallystick.gateway.pagestate import Validator
 from tallystick.gateway.pagewatch import Look, Watch
@@ -176,7 +177,14 @@ def _validators(rows: list[Validator], now_ms: int) -> Iterator[Metric]:
     verdicts = GaugeMetricFamily(
         PREFIX + "verdicts", "Verdicts in force, by state.", labels=["validator", "state"]
     )
+    circuit = GaugeMetricFamily(
+        PREFIX + "validator_circuit_state",
+        "The state of its circuit: 1 for the one that it is in.",
+        labels=["validator", "state"],
+    )
     for one in rows:
+        for state in circuits.STATES:
+            circuit.add_metric([one.name, state], float(one.circuit == state))
         waits_ms = 0 if one.waits_since_ms is None else max(0, now_ms - one.waits_since_ms)
         lag.add_metric([one.name], one.lag + one.held)
         wait.add_metric([one.name], waits_ms / 1000)
@@ -185,7 +193,7 @@ def _validators(rows: list[Validator], now_ms: int) -> Iterator[Metric]:
         receipts.add_metric([one.name], one.receipts)
         for state, count in sorted(one.verdicts.items()):
             verdicts.add_metric([one.name, state], count)
-    yield from (lag, wait, refuses, batches, receipts, verdicts)
+    yield from (lag, wait, refuses, batches, receipts, verdicts, circuit)
 
 
 def _troubles(look: Look) -> Iterator[Metric]:

@@ -110,6 +110,9 @@ class Validator(Struct, frozen=True, kw_only=True):
     refuses: str | None
     set_aside: int
     verdicts: dict[str, int]
+    # closed, open or half-open (circuit.py), and since when.
+    circuit: str = "closed"
+    circuit_since_ms: int | None = None
 
 
 class Conflict(Struct, frozen=True, kw_only=True):

@@ -34,6 +34,7 @@ from tallystick.gateway.pagestate import (
     Snapshot,
     Status,
     Totals,
+    Validator,
 )
 
 _log = structlog.get_logger("tallystick.gateway.page")
@@ -54,6 +55,9 @@ class Live(Protocol):
 
     def urls(self) -> dict[str, str]:
         """The validators that are served now, and where they are."""
+
+    def circuits(self) -> dict[str, dict[str, Any]]:
+        """Their circuits, by name."""
 
     def peers(self) -> list[dict[str, Any]]:
         """Imported peers."""
@@ -189,6 +193,7 @@ class Watch:
                 size = log_size(connection)
                 counts = self._counts
                 validators = pagereads.validators(connection, urls, size, counts, now_ms)
+                validators = _with_circuits(validators, self.live.circuits())
                 conflicts = self._conflicts.read(connection, urls, now_ms)
                 quarantine = counts.quarantine.get(connection)
                 refused = counts.refused.get(connection)
@@ -372,3 +377,13 @@ def _called(conflicts: list[Conflict], rows: list[Device]) -> list[Conflict]:
 
 def _trouble_first(one: Device) -> tuple[bool, bool, bool, str, str]:
     return not one.suspect, not one.trouble, not (one.gaps or one.parked), one.tag or "~", one.id
+
+
+def _with_circuits(rows: list[Validator], told: dict[str, dict[str, Any]]) -> list[Validator]:
+    known = [(one, told.get(one.name)) for one in rows]
+    return [
+        one
+        if seen is None
+        else replace(one, circuit=seen["state"], circuit_since_ms=seen["since_ms"])
+        for one, seen in known
+    ]

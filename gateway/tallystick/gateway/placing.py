@@ -22,6 +22,7 @@ from tallystick.gateway.leaving import Logs, revived
 from tallystick.gateway.limits import TRACKS_PER_LOG_MAX
 from tallystick.gateway.pieces import Piece, cut, late_heads, piece_folded, piece_of, uncovered
 from tallystick.gateway.tracks import Log, Track, edge_bytes
+from tallystick.gateway.urgency import is_urgent
 from tallystick.gateway.view import View
 
 
@@ -131,6 +132,7 @@ class Placer:
                 piece.records,
                 piece.data,
                 leaf,
+                is_urgent(piece.last),
             )
         )
         if piece.first == 0 and not log.begun:

@@ -5,9 +5,8 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import msgspec
 import structlog
 
 from tallystick.evidence.errors import TransportError, Unverified
@@ -31,7 +30,9 @@ from tallystick.gateway.reloading import Reloading
 from tallystick.gateway.serialhub import SerialHub
 from tallystick.gateway.sharing import Sharing
 from tallystick.gateway.signing import Signing
-from tallystick.gateway.store import Store, set_meta
+from tallystick.gateway.store import Store
+from tallystick.gateway.telling import Telling
+from tallystick.gateway.urgency import Urgent
 from tallystick.gateway.view import StoreView
 from tallystick.gateway.way import Way
 from tallystick.gateway.worker import Worker
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from tallystick.gateway.pageserver import Page
 
 _log = structlog.get_logger("tallystick.gateway")
-_PORT = ("port", "open", "session", "error")
 
 
 def _nothing() -> None:
@@ -69,6 +69,7 @@ class Gateway:
             check_owner(self.store, self.signing.gateway, config.name)
             self.inbox = Inbox(config.inbox_bytes_max)
             self.ahead = Ahead(self.inbox, config.verify_workers, config.name)
+            self._urgent = Urgent()
             self.down = Down(self.inbox)
             self.broker = Broker(config.broker, self.inbox, Sharing(config.name, config.shared_by))
             self.serial = SerialHub(config.serial, config.broker.prefix, self.inbox)
@@ -85,6 +86,7 @@ class Gateway:
                 self._wake,
                 config.store_bytes_max,
                 self.ahead,
+                self._urgent,
             )
             self.circle = Circle(config, self.store, self._way, self.worker.forget_identities)
             self.circle.open()
@@ -103,8 +105,7 @@ class Gateway:
             raise
         self._folder = Folder(config.enrolments)
         self._threads: list[threading.Thread] = []
-        self._told: dict[str, Any] = {}
-        self._told_s = 0.0
+        self._telling = Telling(self)
 
     @property
     def ways(self) -> list[Way]:
@@ -134,6 +135,7 @@ class Gateway:
             gateway=config.name,
             retry_s_max=config.retry_s_max,
             verdicts_poll_s=config.verdicts_poll_s,
+            urgent=self._urgent,
         )
         way.forwarder.on_damage = self.scrubber.suspect
         return way
@@ -258,7 +260,7 @@ class Gateway:
                 reload.clear()
                 self.reloading.turn()
             self.circle.turn()
-            self._tell()
+            self._telling.turn()
             for forwarder in self.forwarders:
                 if forwarder.put_back is not None:
                     raise forwarder.put_back
@@ -274,51 +276,6 @@ class Gateway:
                 raise TransportError("internal-error", f"{', '.join(dead)} ended by itself")
             if time.monotonic() - self.worker.beat_s < limits.WORKER_BEAT_S_MAX:
                 alive()
-
-    def _tell(self) -> None:
-        # What only this process knows, for `tally gateway status`: written when it changed.
-        state = self._state()
-        if state == self._told or self._only_counted(state):
-            return
-        try:
-            with self.store.write_aside() as connection:
-                set_meta(connection, "state", msgspec.json.encode(state))
-        except sqlite3.Error as error:
-            _log.error("the store fails", error=str(error))
-            return
-        lost = {name: state[name] for name in ("not_taken", "not_sent_down", "clients_replaced")}
-        if any(self._told.get(name, 0) != count for name, count in lost.items()):
-            _log.warning("messages were dropped or a client replaced", **lost)
-        self._told = state
-        self._told_s = time.monotonic()
-
-    def _only_counted(self, state: dict[str, Any]) -> bool:
-        # Frames are counted all the time, which is no reason for a COMMIT a second.
-        if time.monotonic() - self._told_s >= limits.SERIAL_STATE_S or not state["running"]:
-            return False
-        return _links(state) == _links(self._told)
-
-    def _state(self) -> dict[str, Any]:
-        state = {
-            "running": not self._stop.is_set(),
-            "connected": self.broker.subscribed,
-            "store": self.worker.capacity.told(),
-            "error": self.worker.store_error or self.signing.error or self.broker.error,
-            "not_taken": self.broker.dropped,
-            "not_sent_down": self.broker.down_dropped + self.down.dropped,
-            "clients_replaced": self.broker.replaced,
-            "left_to_others": self.broker.sharing.others,
-            "reload_error": self.reloading.error,
-        }
-        if self.ahead.threads:
-            state["verify"] = self.ahead.told()
-        if self.config.serial:
-            state["serial"] = self.serial.state()
-        if self.config.peer_files is not None:
-            state["circle"] = self.circle.told()
-        if self.joining is not None:
-            state["join"] = self.joining.state()
-        return state
 
     def _read_folder(self) -> None:
         for statements in self._folder.changed():
@@ -349,18 +306,10 @@ class Gateway:
         else:
             self.serial.close()
         self.worker.close()
-        self._tell()
+        self._telling.turn()
         self.signing.close()
         self.store.close()
         _log.info("stopped", gateway=self.config.name)
-
-
-def _links(state: dict[str, Any]) -> dict[str, Any]:
-    # What is told at once: all but counts.
-    ports = [{name: row[name] for name in _PORT} for row in state.get("serial", [])]
-    verify = {name: state.get("verify", {}).get(name) for name in ("running", "replaced")}
-    level = state.get("store", {}).get("level")
-    return {**state, "serial": ports, "store": level, "verify": verify}
 
 
 def _opened(config: Config, stop: threading.Event) -> Gateway | None:

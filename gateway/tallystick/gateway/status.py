@@ -42,6 +42,7 @@ def status_of(path: Path) -> dict[str, Any]:
 def _status(connection: sqlite3.Connection) -> dict[str, Any]:
     gateway = meta(connection, "gateway")
     name = meta(connection, "name")
+    process = msgspec.json.decode(meta(connection, "state") or b"{}")
     segments, records, stored_bytes = connection.execute(
         "SELECT count(*), coalesce(sum(records), 0), coalesce(sum(length(data)), 0) FROM segments"
     ).fetchone()
@@ -49,7 +50,7 @@ def _status(connection: sqlite3.Connection) -> dict[str, Any]:
         "gateway": None if gateway is None else device_text(gateway),
         "name": None if name is None else name.decode(),
         # As the process said last; one that was killed said nothing of its end.
-        "process": msgspec.json.decode(meta(connection, "state") or b"{}"),
+        "process": process,
         "devices": _one(connection, "SELECT count(*) FROM devices"),
         "logs": _one(connection, "SELECT count(*) FROM epochs"),
         "segments": segments,
@@ -64,7 +65,10 @@ def _status(connection: sqlite3.Connection) -> dict[str, Any]:
         "began_late": _began_late(connection),
         "refused": _refused(connection),
         "refused_by_device": _refused_by_device(connection),
-        "validators": _validators(connection, segments),
+        "validators": [
+            {**row, "circuit": process.get("circuits", {}).get(row["name"], {}).get("state")}
+            for row in _validators(connection, segments)
+        ],
         "join": _join(connection),
         **_durability(connection),
     }

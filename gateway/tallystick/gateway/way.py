@@ -8,6 +8,7 @@ from tallystick.gateway.forward import Forwarder
 from tallystick.gateway.peers import Peer
 from tallystick.gateway.signing import Signing
 from tallystick.gateway.store import Store
+from tallystick.gateway.urgency import Urgent
 from tallystick.gateway.verdicts import VerdictPoller
 
 
@@ -26,9 +27,12 @@ class Way:
         gateway: str = "",
         retry_s_max: float = limits.RETRY_S_MAX,
         verdicts_poll_s: float = limits.VERDICTS_POLL_S,
+        urgent: Urgent | None = None,
     ) -> None:
         self.peer = peer
-        self.forwarder = Forwarder(peer, store, signing, credential, down, stop, retry_s_max)
+        self.forwarder = Forwarder(
+            peer, store, signing, credential, down, stop, retry_s_max, urgent=urgent
+        )
         self.poller = VerdictPoller(
             peer, store, down, stop, self.forwarder.answered, verdicts_poll_s, retry_s_max
         )

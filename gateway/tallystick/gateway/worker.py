@@ -29,6 +29,7 @@ from tallystick.gateway.receipting import Receipting
 from tallystick.gateway.signing import Signing
 from tallystick.gateway.store import Store
 from tallystick.gateway.tracks import Track
+from tallystick.gateway.urgency import Urgent
 
 _log = structlog.get_logger("tallystick.gateway.worker")
 
@@ -66,7 +67,9 @@ class Worker:
         on_commit: Callable[[], None] = lambda: None,
         store_bytes_max: int = limits.STORE_BYTES_MAX,
         ahead: Ahead | None = None,
+        urgent: Urgent | None = None,
     ) -> None:
+        self.urgent = Urgent() if urgent is None else urgent
         self._store = store
         self._inbox = inbox
         self._link = link
@@ -84,7 +87,7 @@ class Worker:
         self.store_error = ""
         self.beat_s = time.monotonic()
         with store.write() as connection:
-            self._applier = Applier(GatewayLog(connection))
+            self._applier = Applier(GatewayLog(connection), self.urgent)
             self.core = make_core(connection, self._applier)
         self.core.identities.on_known = self._ahead.know
 

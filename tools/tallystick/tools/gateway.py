@@ -293,9 +293,14 @@ def _validators(validators: list[dict[str, Any]]) -> Table:
             f"{row['set_aside']:,}",
             verdicts,
             when(row["answered_ms"]),
-            plain(row["error"] or ""),
+            plain(_trouble(row)),
         )
     return table
+
+
+def _trouble(row: dict[str, Any]) -> str:
+    error, circuit = row["error"] or "", row["circuit"]
+    return error if circuit in {None, "closed"} else f"{error} (circuit {circuit})"
 
 
 def _quotas(console: Console, validators: list[dict[str, Any]]) -> None:

@@ -208,7 +208,7 @@ function validators(status) {
   const rows = status.validators.map((one) => [
     node("a", { href: one.url, rel: "noopener noreferrer" }, one.name),
     one.refuses !== null ? node("span", { class: "state bad" }, `refuses: ${one.refuses}`)
-      : one.error !== null ? node("span", { class: "state wait" }, one.error) : node("span", { class: "state good" }, "answers"),
+      : one.error !== null ? node("span", { class: "state wait" }, one.circuit === "closed" ? one.error : `${one.error}; circuit ${one.circuit}`) : node("span", { class: "state good" }, "answers"),
     one.lag + one.held ? `${count(one.lag + one.held)} segments` : "nothing waits", count(one.receipts),
     Object.entries(one.verdicts).map(([name, number]) => `${count(number)} ${words(name)}`).join(", ") || "none",
     count(one.set_aside), ago(one.answered_ms)]);
