@@ -66,6 +66,8 @@ def test_roots_may_stand_in_a_file(site: Site) -> None:
         ("[broker]", '[broker]\npassword_file = "p"', "needs broker.username"),
         ("[broker]", "[limits]\nparked_bytes_max = 5\n[broker]", "limits.parked_bytes_max"),
         ("[broker]", "[limits]\nretry_s_max = 0.0\n[broker]", "limits.retry_s_max"),
+        ("[broker]", "[limits]\nverify_workers = -1\n[broker]", "limits.verify_workers: 0 to 64"),
+        ("[broker]", "[limits]\nverify_workers = 65\n[broker]", "limits.verify_workers: 0 to 64"),
     ],
 )
 def test_what_is_wrong_is_named(site: Site, old: str, new: str, says: str) -> None:

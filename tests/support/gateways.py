@@ -10,6 +10,7 @@ from tallystick.evidence.kinds import NOTICE, RESEND_REQUEST, WELCOME
 from tallystick.evidence.notice import Notice
 from tallystick.evidence.resend import Resend
 from tallystick.evidence.welcome import Welcome
+from tallystick.gateway.ahead import Ahead
 from tallystick.gateway.apply import Applier
 from tallystick.gateway.down import Down
 from tallystick.gateway.inbox import Delivery, Inbox
@@ -46,10 +47,13 @@ class MemoryLink:
 class MemoryGateway:
     """`send`, then `turn`; then look at what came down and at what is stored."""
 
-    def __init__(self, folder: Path, *fleets: Fleet, name: str = "gate", **core: int) -> None:
+    def __init__(
+        self, folder: Path, *fleets: Fleet, name: str = "gate", workers: int = 0, **core: int
+    ) -> None:
         self.roots = {name: key for fleet in fleets for name, key in fleet.roots.items()}
         self.path = folder / "gateway.sqlite"
         self._core = core
+        self._workers = workers
         signer, self.credential = fleets[0].member(name, enrolment.SUBJECT_GATEWAY)
         self.key = signer.public_key()
         self.signing = Signing(signer, fleets[0].name, self.key.thumbprint())
@@ -61,6 +65,7 @@ class MemoryGateway:
         """Open the store, as a started process does."""
         self.store = Store(self.path)
         self.inbox = Inbox()
+        self.ahead = Ahead(self.inbox, self._workers, "gate")
         self.down_queue = Down(self.inbox)
         self.worker = Worker(
             self.store,
@@ -70,6 +75,7 @@ class MemoryGateway:
             self.signing,
             self.down_queue,
             threading.Event(),
+            ahead=self.ahead,
         )
 
     def reopen(self) -> None:

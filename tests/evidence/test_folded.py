@@ -1,0 +1,158 @@
+"""Segments folded elsewhere: the same tree and the same refusals as when they are read whole."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from support.devices import Device, Fleet
+from tallystick.evidence import segment
+from tallystick.evidence.credential import Credential, Identity, verify_credential
+from tallystick.evidence.errors import Unverified
+from tallystick.evidence.folded import Folded, fold, subtrees, verify_folded
+from tallystick.evidence.segment import Segment, Stretch, verify_segment
+from tallystick.evidence.tree import Tree
+from tallystick.evidence.vouched import vouched
+
+ACME = Fleet("acme")
+Keys = list[tuple[int, bytes]]
+
+
+def identity_of(device: Device) -> Identity:
+    return verify_credential(Credential(device.credential), device.fleet.roots)
+
+
+def keys_of(identity: Identity) -> Keys:
+    return [(period.key.alg, period.key.raw) for period in identity.keys]
+
+
+def robot(*counts: int) -> tuple[Device, Identity]:
+    device = ACME.device()
+    for count in counts:
+        device.record(count)
+    return device, identity_of(device)
+
+
+def folded_of(device: Device, identity: Identity, begin: int, end: int) -> Folded:
+    found = fold(device.segment(begin, end), keys_of(identity))
+    assert found is not None
+    return found
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 300), st.integers(0, 200))
+def test_subtrees_give_the_same_tree_as_leaves(first: int, count: int) -> None:
+    leaves = [bytes([n & 255, n >> 8]) * 16 for n in range(first + count)]
+    whole, part = Tree(), Tree()
+    whole.extend(leaves)
+    part.extend(leaves[:first])
+    found = subtrees(first, leaves[first:])
+    for level, node in found:
+        part.push_subtree(level, node)
+    assert part.edge == whole.edge
+    assert len(found) <= 2 * count.bit_length()
+
+
+def test_what_is_folded_verifies_as_the_whole_does() -> None:
+    device, identity = robot(5, 64, 1, 37)
+    for begin, end in ((0, 1), (1, 2), (1, 4), (3, 4)):
+        edge = device.tree(device.stretches[begin].first)
+        whole = verify_segment(segment.parse(device.segment(begin, end)), identity, edge)
+        folded = folded_of(device, identity, begin, end)
+        with vouched(folded.facts):
+            tree, heads = verify_folded(folded, identity, edge)
+        assert (tree.size, tree.edge) == (whole.tree.size, whole.tree.edge)
+        assert [head.encode() for head in heads] == [
+            stretch.checkpoint.encode() for stretch in whole.stretches
+        ]
+        assert (folded.first, folded.to, folded.device) == (whole.first, whole.to, device.id)
+        assert folded.last == device.stretches[end - 1].records[-1][:2]
+
+
+def test_the_facts_are_all_that_was_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tallystick.evidence import _libraries
+
+    device, identity = robot(5, 64)
+    folded = folded_of(device, identity, 1, 2)
+    monkeypatch.setattr(_libraries, "crypto_sign_open", None)  # nobody may verify here
+    with vouched(folded.facts):
+        verify_folded(folded, identity, device.tree(5 + 1))
+
+
+def test_what_is_not_the_common_case_is_left() -> None:
+    device, identity = robot(5, 64)
+    keys = keys_of(identity)
+    good = device.segment(1, 2)
+    whole = segment.parse(good)
+    salted = [
+        Stretch(s.items, [s.salt_of(s.first + n) for n in range(len(s.items))], s.checkpoint)
+        for s in whole.stretches
+    ]
+    device.seal()  # a head alone
+    flipped = bytearray(good)
+    flipped[-1] ^= 1
+    left = [
+        device.segment(1, 2, edge=True),
+        device.segment(1, 2, elide=True),
+        device.segment(2, 3),
+        device.segment(1, 3),
+        Segment(whole.device, whole.epoch, whole.first, None, salted).encode(),
+        bytes(flipped),
+        good[:-1],
+        good + b"\x00",
+        b"",
+    ]
+    assert fold(good, keys) is not None
+    assert [fold(data, keys) for data in left] == [None] * len(left)
+    stranger = identity_of(ACME.device("another"))
+    assert fold(good, keys_of(stranger)) is None
+    assert fold(good, []) is None
+    assert fold(good, [*keys_of(stranger), *keys]) is not None
+
+
+def test_a_fold_is_refused_as_the_segment_would_be() -> None:
+    device, identity = robot(5, 64, 9)
+    edge = device.tree(6)
+    folded = folded_of(device, identity, 1, 3)
+    first, second = folded.stretches
+    swapped = [(level, bytes(32)) for level, _ in first.subtrees]
+    stranger = identity_of(ACME.device("another"))
+    wrong = [
+        ("no-history", folded._replace(first=7), identity, edge),
+        ("no-history", folded, identity, Tree()),
+        ("wrong-device", folded._replace(device=bytes(32)), identity, edge),
+        ("bad-stretch", folded._replace(epoch=bytes(8)), identity, edge),
+        ("bad-root", folded._replace(stretches=[first._replace(subtrees=swapped)]), identity, edge),
+        ("bad-stretch", folded._replace(stretches=[first._replace(to=71)]), identity, edge),
+        ("bad-root", folded._replace(stretches=[second, first]), identity, edge),
+        ("wrong-key", folded, stranger, edge),
+    ]
+    for reason, data, who, tree in wrong:
+        with vouched(folded.facts), pytest.raises(Unverified) as caught:
+            verify_folded(data, who, tree)
+        assert caught.value.reason == reason
+    other = Tree(6, [bytes(32)] * len(edge.edge))
+    with pytest.raises(Unverified, match="signed root"):
+        verify_folded(folded, identity, other)
+
+
+def test_heads_must_follow_one_another() -> None:
+    device, identity = robot(5, 64)
+    device.boot = 0  # no device counts back
+    device.record(9)
+    folded = folded_of(device, identity, 1, 3)
+    with vouched(folded.facts), pytest.raises(Unverified, match="boot count falls"):
+        verify_folded(folded, identity, device.tree(6))
+    with pytest.raises(Unverified, match="boot count falls"):
+        verify_segment(segment.parse(device.segment(1, 3)), identity, device.tree(6))
+
+
+def test_without_facts_signatures_are_checked() -> None:
+    device, identity = robot(5, 64)
+    folded = folded_of(device, identity, 1, 2)
+    (stretch,) = folded.stretches
+    broken = bytearray(stretch.checkpoint)
+    broken[-1] ^= 1
+    bad = folded._replace(stretches=[stretch._replace(checkpoint=bytes(broken))])
+    with vouched(folded.facts), pytest.raises(Unverified) as caught:
+        verify_folded(bad, identity, device.tree(6))
+    assert caught.value.reason == "bad-signature"

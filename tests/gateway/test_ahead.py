@@ -1,0 +1,265 @@
+"""Verification ahead: the same store and the same answers, whatever becomes of the processes."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from support.devices import Device, Fleet
+from support.gateways import MemoryGateway
+from tallystick.evidence.folded import fold
+from tallystick.gateway import limits, steps
+from tallystick.gateway.ahead import Ahead, workers_by_default
+from tallystick.gateway.inbox import Delivery, Inbox
+from tallystick.gateway.ingest import Instant, Message
+
+ACME = Fleet("acme")
+STRETCHES = 60
+WAIT_S_MAX = 30.0
+
+
+def robots() -> list[Device]:
+    made = [ACME.device(f"robot-{number}") for number in range(2)]
+    for robot in made:
+        for count in range(STRETCHES):
+            robot.record(1 + count % 7)
+    return made
+
+
+def until(true: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + WAIT_S_MAX
+    while not true():
+        assert time.monotonic() < end_s
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[MemoryGateway]:
+    made = MemoryGateway(tmp_path / "with", ACME, workers=1)
+    yield made
+    steps.on_step(None)
+    made.ahead.stop()
+    made.inbox.close()
+    for thread in made.ahead.threads:
+        thread.join(WAIT_S_MAX)
+    assert not any(thread.is_alive() for thread in made.ahead.threads)
+
+
+def stored(gateway: MemoryGateway) -> list[tuple[object, ...]]:
+    reader = gateway.store.reader()
+    rows = reader.execute(
+        "SELECT s.at, t.device, s.first, s.until, s.root, s.checkpoint, s.edge, s.named, s.tail, "
+        "s.crc, s.records, s.data FROM segments s JOIN tracks t USING (track) ORDER BY s.at"
+    ).fetchall()
+    nodes = reader.execute("SELECT level, at, hash FROM nodes ORDER BY level, at").fetchall()
+    reader.close()
+    return rows + nodes
+
+
+def send(gateway: MemoryGateway, made: list[Device]) -> None:
+    for number in range(STRETCHES):
+        for robot in made:
+            gateway.send(robot, robot.segment(number, number + 1))
+
+
+def at_each_group(work: Callable[[], None]) -> None:
+    """Called when a group was taken and nothing of it is done: others look ahead meanwhile."""
+
+    def hook(point: str) -> None:
+        if point == steps.RECEIVED:
+            work()
+
+    steps.on_step(hook)
+
+
+def found_for_all(gateway: MemoryGateway) -> Callable[[], bool]:
+    """Whether all that could be given away has come back."""
+
+    def true() -> bool:
+        claims = [*gateway.ahead._claims.values()]
+        waiting = len(gateway.inbox)
+        return all(claim.found for claim in claims) and (
+            len(claims) >= waiting - limits.AHEAD_MESSAGES_MIN
+        )
+
+    return true
+
+
+def test_the_store_and_the_receipts_are_the_same(gateway: MemoryGateway, tmp_path: Path) -> None:
+    made = robots()
+    plain = MemoryGateway(tmp_path / "without", ACME)
+    for one in (gateway, plain):
+        one.know(*made)
+        send(one, made)
+    plain.turn()
+    at_each_group(lambda: until(found_for_all(gateway)))
+    gateway.turn()
+    told = gateway.ahead.told()
+    # The first group is on its way when the process starts; so are stragglers at the end.
+    least = 2 * STRETCHES - limits.GROUP_SHARED_MAX - 2 * limits.AHEAD_MESSAGES_MIN
+    assert told["used"] >= least, told
+    assert (told["workers"], told["running"], told["replaced"], told["late"]) == (1, 1, 0, 0)
+    assert stored(gateway) == stored(plain)
+    assert gateway.tracks() == plain.tracks()
+    for robot in made:
+        assert gateway.custody(robot)[-1].root == robot.root
+    assert len(gateway.link.acked) == 2 * STRETCHES
+
+
+def test_what_is_bad_is_refused_for_its_reason(gateway: MemoryGateway) -> None:
+    made = robots()
+    gateway.know(*made)
+    flipped = bytearray(made[0].segment(STRETCHES - 1))
+    flipped[-1] ^= 1
+    send(gateway, made[1:])
+    for number in range(STRETCHES - 1):
+        gateway.send(made[0], made[0].segment(number, number + 1))
+    gateway.send(made[0], bytes(flipped), made[0].segment(STRETCHES - 1))
+    gateway.send(made[0], b"\x86\x0d\x58\x20" + made[0].id + b"rubbish")
+    gateway.send(made[1], made[0].segment(1, 2))
+
+    def some_found() -> bool:
+        claims = [*gateway.ahead._claims.values()]
+        return len(gateway.inbox) < limits.AHEAD_MESSAGES or any(one.found for one in claims)
+
+    at_each_group(lambda: until(some_found))
+    gateway.turn()
+    assert gateway.ahead.used
+    assert gateway.refused() == {"bad-signature": 1, "bad-type": 1, "wrong-device": 1}
+    assert max(receipt.to for receipt in gateway.custody(made[0])) == made[0].size
+
+
+def test_a_killed_process_is_replaced_and_nothing_is_lost(gateway: MemoryGateway) -> None:
+    made = robots()
+    gateway.know(*made)
+    send(gateway, made)
+    killed: list[int] = []
+
+    def kill() -> None:
+        if not killed:
+            until(lambda: bool(gateway.ahead._running))
+            killed.append(gateway.ahead._running[0])
+            os.kill(killed[0], signal.SIGKILL)
+
+    at_each_group(kill)
+    gateway.turn()
+    for robot in made:
+        assert gateway.custody(robot)[-1].root == robot.root
+    until(lambda: gateway.ahead.replaced >= 1 and bool(gateway.ahead._running))
+    assert gateway.ahead._running[0] != killed[0]
+    # The new one helps.
+    before = gateway.ahead.used
+    for robot in made:
+        for count in range(STRETCHES):
+            robot.record(1 + count % 3)
+            gateway.send(robot, robot.segment(STRETCHES + count))
+    at_each_group(lambda: until(found_for_all(gateway)))
+    gateway.turn()
+    assert gateway.ahead.used > before
+    for robot in made:
+        assert gateway.custody(robot)[-1].root == robot.root
+
+
+def test_a_stopped_process_is_not_waited_for(
+    gateway: MemoryGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "AHEAD_ANSWER_S_MAX", 0.2)
+    made = robots()
+    gateway.know(*made)
+    send(gateway, made)
+    stopped: list[int] = []
+
+    def stop() -> None:
+        if not stopped:
+            until(lambda: bool(gateway.ahead._running))
+            stopped.append(gateway.ahead._running[0])
+            os.kill(stopped[0], signal.SIGSTOP)
+
+    at_each_group(stop)
+    gateway.turn()
+    for robot in made:
+        assert gateway.custody(robot)[-1].root == robot.root
+    until(lambda: gateway.ahead.replaced >= 1)
+
+
+def test_a_lie_in_what_was_found_changes_nothing(gateway: MemoryGateway) -> None:
+    """Not that a process of ours would: but then the whole segment is looked at."""
+    made = robots()
+    gateway.know(*made)
+    robot = made[0]
+    gateway.give(robot, robot.segment(0, 1))
+    keys = [(robot.signer.public_key().alg, robot.signer.public_key().raw)]
+    data = robot.segment(1, 2)
+    folded = fold(data, keys)
+    assert folded is not None
+    (stretch,) = folded.stretches
+    lie = stretch._replace(subtrees=[(level, bytes(32)) for level, _ in stretch.subtrees])
+    core = gateway.worker.core
+    message = Message(f"tallystick/1/{robot.text}/up", data)
+    decided = core.handle(
+        message, Instant(time.time_ns() // 1_000_000, 0.0), folded._replace(stretches=[lie])
+    )
+    assert [type(one).__name__ for one in decided] == ["Appended"]
+
+
+def test_no_process_runs_at_leisure_or_where_none_is_wanted(tmp_path: Path) -> None:
+    for workers, messages in ((1, limits.AHEAD_START_MESSAGES - 1), (0, 200)):
+        inbox = Inbox()
+        ahead = Ahead(inbox, workers, "gate")
+        for number in range(messages):
+            inbox.put(Delivery(Message("t", b"x"), number, 1, 1), lambda: None)
+        ahead.look()
+        assert not ahead.threads
+        assert ahead.told()["running"] == 0
+    assert workers_by_default() == max(0, min(len(os.sched_getaffinity(0)) - 1, 4))
+
+
+def filled(count: int) -> Inbox:
+    inbox = Inbox()
+    inbox.share()
+    for number in range(count):
+        inbox.put(Delivery(Message("t", b"x"), number, 1, 1), lambda: None)
+    return inbox
+
+
+def looked(inbox: Inbox, most: int = 10, wait_s: float = 0.0) -> list[int]:
+    found: list[int] = []
+    inbox.ahead(most, wait_s, lambda some: found.extend(one.mid for one in some))
+    return found
+
+
+def test_the_inbox_shows_what_waits_once_and_keeps_it() -> None:
+    inbox = filled(100)
+    assert looked(inbox) == []  # nobody works: who comes first takes all
+    group = [one.mid for one in inbox.take(0)]
+    assert group == list(range(limits.GROUP_SHARED_MAX))
+    assert looked(inbox) == list(range(64, 74))
+    assert looked(inbox, 25) == list(range(74, 99))
+    assert looked(inbox) == []  # fewer than are worth it
+    assert [one.mid for one in inbox.take(0)] == list(range(64, 100))
+    for number in range(100, 110):
+        inbox.put(Delivery(Message("t", b"x"), number, 1, 1), lambda: None)
+    assert looked(inbox, 3) == [100, 101, 102]
+    assert [one.mid for one in inbox.take(0)] == list(range(100, 110))
+    assert looked(inbox) == []
+
+
+def test_who_looks_ahead_is_woken() -> None:
+    inbox = filled(1)
+    inbox.take(0)
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.extend(looked(inbox, 10, WAIT_S_MAX)))
+    thread.start()
+    for number in range(1, 1 + limits.AHEAD_MESSAGES_MIN):
+        inbox.put(Delivery(Message("t", b"x"), number, 1, 1), lambda: None)
+    thread.join(WAIT_S_MAX)
+    assert found == [1, 2, 3, 4]
+    closing = threading.Thread(target=lambda: looked(inbox, 10, WAIT_S_MAX))
+    closing.start()
+    inbox.close()
+    closing.join(WAIT_S_MAX / 3)
+    assert not closing.is_alive()
