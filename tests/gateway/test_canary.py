@@ -100,9 +100,21 @@ def test_they_are_found_nowhere(
         watch.join(20)
         gateway.stop()
     hear("repr", repr(site.config) + str(site.config) + repr(site.status()))
-    for command in ("check", "status"):
-        arguments = ["gateway", command, "--config", str(site.path)]
-        hear(command, CliRunner().invoke(cli, arguments).output)
+    backup = ("gateway", "backup", "--to", str(site.folder / "copy.sqlite"))
+    for command in (
+        ("gateway", "check"),
+        ("gateway", "status"),
+        ("gateway", "status", "--json"),
+        ("gateway", "quarantine", "list"),
+        ("doctor",),
+        ("doctor", "--json"),
+        ("hold", "case-7"),
+        ("hold", "--list"),
+        backup,
+    ):
+        done = CliRunner().invoke(cli, [*command, "--config", str(site.path)])
+        hear(" ".join(command), done.output + repr(done.exception))
+    assert (site.folder / "copy.sqlite").exists()
     said = capfd.readouterr()
     hear("stdout", said.out)
     hear("stderr", said.err)
@@ -132,3 +144,35 @@ def test_errors_tell_none(site: Sealed) -> None:
         (site.folder / name).write_text(kept)
         (site.folder / name).chmod(0o600)
     assert site.canaries.found() == []
+
+
+CREDENTIALS = "user:canary-of-a-url-3141"
+URLS = [
+    ('url = "mqtt://127.0.0.1:9"', f'url = "mqtt://{CREDENTIALS}@127.0.0.1:9"'),
+    ('url = "mqtt://127.0.0.1:9"', f'url = "mqtt://127.0.0.1:9/?password={CREDENTIALS}"'),
+    ('url = "mqtt://127.0.0.1:9"', f'url = "{CREDENTIALS}"'),
+    ("[page]", f"[[validators]]\nname='v'\nurl='https://{CREDENTIALS}@v.example'\n[page]"),
+    ("[page]", f"[[validators]]\nname='v'\nurl='https://v.example/?t={CREDENTIALS}'\n[page]"),
+    ("[page]", f"[[validators]]\nname='v'\nurl='{CREDENTIALS}'\n[page]"),
+    ('bind = "127.0.0.1:0"', f'bind = "{CREDENTIALS}@127.0.0.1:0"'),
+    ('username = "dock"', f'password = "{CREDENTIALS}"'),
+    ('token_file = "page.token"', f'token = "{CREDENTIALS}"'),
+    ('token_file = "page.token"', f'token_file = "page.token" "{CREDENTIALS}"'),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), URLS)
+def test_a_password_at_the_wrong_place_is_refused_and_not_repeated(
+    site: Sealed, old: str, new: str
+) -> None:
+    text = site.path.read_text()
+    assert old in text
+    site.path.write_text(text.replace(old, new))
+    canaries = Canaries(url=CREDENTIALS.partition(":")[2])
+    for command in (("gateway", "check"), ("gateway", "status"), ("doctor",), ("gateway", "run")):
+        done = CliRunner().invoke(cli, [*command, "--config", str(site.path)])
+        assert done.exit_code == 1
+        canaries.hear(" ".join(command), done.output + repr(done.exception))
+        if done.exception is not None:
+            canaries.hear("trace", "".join(traceback.format_exception(done.exception)))
+    assert canaries.found() == []

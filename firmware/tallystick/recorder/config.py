@@ -215,7 +215,7 @@ def parse_uplink(url: str) -> "tuple[str, str, int]":
     """(scheme, host, port) of mqtt://host[:port] or mqtts://host[:port]."""
     wrong = Malformed("bad-config", "uplink must be mqtt[s]://host[:port] or serial:...")
     scheme, _, rest = url.partition("://")
-    if scheme not in ("mqtt", "mqtts") or not rest:
+    if scheme not in ("mqtt", "mqtts") or not rest or "@" in rest:
         raise wrong
     host, colon, port = rest.rpartition(":")
     if not colon:

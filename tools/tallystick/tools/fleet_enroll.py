@@ -16,6 +16,7 @@ from tallystick.evidence.limits import STATEMENT_BYTES_MAX
 from tallystick.hw import boards
 from tallystick.hw.signer import Signer
 from tallystick.tools import brokertls, fleetdir, provision, secrets
+from tallystick.tools._masked import has_user
 from tallystick.tools.fleetdir import Fleet, Member
 from tallystick.tools.provision import ProfileFile, ValidatorPeer
 from tallystick.validator.config import parse_bind
@@ -170,6 +171,9 @@ class _Given:
         opened = Fleet.open(self.folder)
         click.get_current_context().call_on_close(opened.close)
         parse_bind(self.bind)
+        if any(has_user(text) for text in (self.broker, *self.validators)):
+            message = "--broker and --validator: no user or password in an address"
+            raise click.UsageError(message)
         # Whatever can be wrong with what was given is found before anybody is enrolled.
         wanted = provision.packaged_profiles(self.profiles)
         peers = [provision.validator_peer(*pair(text, "--validator")) for text in self.validators]

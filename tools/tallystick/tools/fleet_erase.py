@@ -12,6 +12,7 @@ from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.keys import from_b64u
 from tallystick.evidence.kinds import ACCEPTED_HALF, CLAIM, DECISION, EVENT
 from tallystick.tools import keychanges
+from tallystick.tools._masked import masked
 from tallystick.tools.fleet_enroll import FOLDER
 from tallystick.tools.fleetdir import Fleet, Member
 
@@ -78,7 +79,7 @@ def erase(
     chosen = sorted(KINDS[kind] for kind in kinds or ("decisions", "claims", "halves"))
     if not yes:
         what = "all records" if everything else f"records {', '.join(spans)}"
-        click.confirm(f"Erase {what} of {device.label} at {', '.join(urls)}?", abort=True)
+        click.confirm(f"Erase {what} of {device.label} at {masked(', '.join(urls))}?", abort=True)
     orders = _Orders(opened, device, chosen, spans, epoch)
     rows: list[dict[str, Any]] = []
     failed: list[str] = []
@@ -86,7 +87,7 @@ def erase(
         try:
             rows += orders.send(url)
         except TallyError as error:
-            failed.append(f"{url}: {error.message} ({error.reason})")
+            failed.append(masked(f"{url}: {error.message} ({error.reason})"))
     _tell(rows, failed, as_json=as_json)
 
 

@@ -15,6 +15,7 @@ from tallystick.evidence.keys import from_b64u
 from tallystick.hw.signer import Signer
 from tallystick.recorder import config as device_config
 from tallystick.tools import keychanges, provision, secrets
+from tallystick.tools._masked import masked
 from tallystick.tools._screen import indented, screen
 from tallystick.tools.fleet_enroll import FOLDER, absolute
 from tallystick.tools.fleetdir import Fleet, Member, write_private
@@ -315,10 +316,10 @@ def publish(
     for url in urls:
         try:
             for member, row in keychanges.publish(url, chosen):
-                rows.append({"to": url, "member": member.label, **row})
+                rows.append({"to": masked(url), "member": member.label, **row})
         except TallyError as error:
             # One validator that is away must not keep the others from hearing it.
-            failed.append(f"{url}: {error.message}")
+            failed.append(masked(f"{url}: {error.message}"))
     bad = [row for row in rows if row["reason"] is not None]
     if as_json:
         click.echo(json.dumps({"published": rows, "failed": failed}))

@@ -17,6 +17,7 @@ from tallystick.evidence.keys import from_b64u
 from tallystick.evidence.note import NoteKey, parse_key
 from tallystick.tools import log_state
 from tallystick.tools._files import read_text
+from tallystick.tools._masked import masked
 from tallystick.tools._screen import indented, screen
 from tallystick.tools.log_monitor import Monitor, Round
 from tallystick.tools.log_source import LogSource
@@ -95,9 +96,10 @@ def verify(where: str, key_text: str | None, policy_path: Path | None, *, as_jso
 def _refused(where: str, error: TallyError, *, as_json: bool) -> None:
     if as_json:
         said = {"log": where, "reason": error.reason, "message": error.message}
-        click.echo(json.dumps(said, indent=2))
+        click.echo(masked(json.dumps(said, indent=2)))
     else:
-        click.echo(f"Error: {printable(f'{where}: {error} ({error.reason})', 2_000)}", err=True)
+        line = printable(masked(f"{where}: {error} ({error.reason})"), 2_000)
+        click.echo(f"Error: {line}", err=True)
 
 
 def _key(text: str | None) -> NoteKey | None:

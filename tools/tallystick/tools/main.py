@@ -12,6 +12,7 @@ from importlib.metadata import version
 import click
 
 from tallystick.evidence.errors import TallyError
+from tallystick.tools._masked import masked
 
 ERROR_CHARS_MAX = 2_000
 
@@ -108,10 +109,12 @@ def main() -> None:
     Exit codes: 0 done, 1 the answer is no or it failed, 2 used wrongly, 130 interrupted.
     """
     try:
-        cli(standalone_mode=False)
-    except click.exceptions.Exit as leave:
-        sys.exit(leave.exit_code)
+        # What `ctx.exit(1)` says comes back so, where click does not end the program itself.
+        code = cli(standalone_mode=False)
+        if isinstance(code, int) and code:
+            sys.exit(code)
     except click.ClickException as error:
+        error.message = masked(error.message)
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
@@ -121,7 +124,7 @@ def main() -> None:
         from tallystick.verify._text import printable  # noqa: PLC0415 - used when it fails
 
         # A validator's answer or a file may have words in it: they must not drive the terminal.
-        said = printable(f"{error} ({error.reason})", ERROR_CHARS_MAX)
+        said = printable(masked(f"{error} ({error.reason})"), ERROR_CHARS_MAX)
         click.echo(f"Error: {said}", err=True)
         sys.exit(1)
     except OSError as error:
