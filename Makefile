@@ -13,11 +13,14 @@ RELEASE_ARGS ?=
 SEEDS ?= 10000
 FIRST ?= 0
 PROCESSES ?= 2
+# Of `make chaos`: a seed of its own unless one is given.
+MINUTES ?= 60
+SEED ?=
 # Of `make guards`: rows of docs/faults.md.
 ROWS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate guards check format bench backlog release clean .venv hardware
+.PHONY: help demo test simulate chaos guards check format bench backlog release clean .venv hardware
 
 help: ## List the targets
 	@grep -E '^[.a-z-]+:.*## ' Makefile | sed -E 's/^([.a-z-]+):.*## /\1\t/' \
@@ -32,6 +35,10 @@ test: hardware ## Run all tests; installs the system packages that they need
 
 simulate: hardware ## Run many seeds of the simulation: make simulate SEEDS=10000 FIRST=0
 	@$(BIN)/python tests/simulation/run.py --seeds $(SEEDS) --first $(FIRST) --processes $(PROCESSES)
+
+chaos: hardware ## Kill, cut, fill and move real processes: make chaos MINUTES=60 SEED=7
+	@PYTHONPATH=firmware:gateway:hw:validator:tools:tests $(BIN)/python -m chaos.run \
+	  --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 guards: hardware ## Take guards out of a copy, and see a test fail: make guards ROWS="F12 A09"
 	@$(BIN)/python scripts/take-guards-out $(ROWS)

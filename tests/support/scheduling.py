@@ -13,6 +13,8 @@ TESTS = Path(__file__).parent.parent
 # What takes longest begins first, or one worker ends with it alone. About by their time; `make
 # test` tells xdist not to sort files by their number of tests.
 FIRST = (
+    # Three minutes by the clock, of which it computes one.
+    "chaos/test_chaos.py",
     "test_device_suite.py",
     "hw/test_conformance.py",
     "powercut/test_cuts.py",
