@@ -16,7 +16,7 @@ from tallystick.gateway import config as gateway_config
 from tallystick.hw.signer import Signer
 from tallystick.tools import fleetdir, provision
 from tallystick.tools.fleet_enroll import absolute
-from tallystick.tools.fleetdir import Fleet, uncounted
+from tallystick.tools.fleetdir import Fleet, Member, uncounted, write_private
 from tallystick.tools.main import cli
 from tallystick.validator import config as validator_config
 from tallystick.verify import Policy
@@ -270,3 +270,28 @@ def test_paths_of_a_command_line_are_relative_to_here(
     assert absolute("atecc608:virtual=chip;slot=1") == f"atecc608:virtual={tmp_path}/chip;slot=1"
     for elsewhere in (begin, f"{begin};attester=/b.cbor", "atecc608:bus=1", "file:/key"):
         assert absolute(elsewhere) == elsewhere
+
+
+def test_a_credential_is_verified_once_while_it_is_the_same(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for label in ("a", "b"):
+        fleet.enrol("device", label)
+    list(fleet.members())
+    read: list[str] = []
+    whole = Fleet.member
+
+    def counted(self: Fleet, kind: str, label: str) -> Member:
+        read.append(label)
+        return whole(self, kind, label)
+
+    monkeypatch.setattr(Fleet, "member", counted)
+    assert [one.label for one in fleet.members()] == ["a", "b"]
+    assert read == []
+    a, b = (fleet.path / "devices" / label / "credential.cbor" for label in ("a", "b"))
+    write_private(a, b.read_bytes())
+    assert next(fleet.members()).id == whole(fleet, "device", "b").id
+    assert read == ["a"]
+    b.unlink()
+    with pytest.raises(FileNotFoundError):
+        list(fleet.members())

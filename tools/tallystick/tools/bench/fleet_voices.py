@@ -4,6 +4,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+import cbor2
+
 from tallystick.evidence import custody, kinds
 from tallystick.evidence.digest import sha256
 from tallystick.evidence.keys import PublicKey
@@ -83,9 +85,11 @@ class Robot:
     def hear(self, data: bytes) -> int:
         """Take a welcome or a custody receipt; anything else says that something is wrong."""
         if data[:1] != SIGN1_TAG:
-            if data[1] == kinds.WELCOME:
+            if cbor2.loads(data)[0] == kinds.WELCOME:
                 self._welcome = True
-            else:
+            elif self._welcome:
+                # Before it is: a gateway checks so many strangers' credentials a second, and says
+                # so to the others.
                 self.refused += 1
             return 0
         to = custody.parse(data).to
