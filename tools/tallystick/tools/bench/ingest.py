@@ -19,18 +19,20 @@ from tallystick.evidence.digest import sha256
 from tallystick.evidence.keys import PublicKey
 from tallystick.evidence.segment import parse, verify_segment
 from tallystick.evidence.tree import Tree
+from tallystick.gateway.ahead import workers_by_default
 from tallystick.tools import provision
 from tallystick.tools.bench import load, peer_gateway
 from tallystick.tools.bench.bound import bound_per_s
 from tallystick.tools.bench.load import Load
 from tallystick.tools.bench.peers import PEERS, Peer, checked
+from tallystick.tools.bench.publishing import Publisher, packets
 from tallystick.tools.bench.recording import CHECKPOINT_RECORDS, record
 from tallystick.tools.bench.result import BenchFailed, Result
 from tallystick.tools.fleetdir import Fleet, Member
 from tallystick.tools.mosquitto import Mosquitto
 from tallystick.tools.replay.processes import Processes
 
-RECORDS = 262_144
+RECORDS = 524_288
 DEVICES = 16
 SECONDS = 3.0
 # Verification alone, in segments of so many records.
@@ -126,9 +128,14 @@ class Sender:
         self, messages: Iterable[tuple[str, bytes]], complete: Callable[[Received], bool]
     ) -> float:
         """Seconds from the first publish to the message for which `complete` is true."""
-        start = heard = time.perf_counter()
-        for topic, data in messages:
-            self.publish(topic, data)
+        made = packets(messages)
+        with Publisher("127.0.0.1", self._port, "bench-load", IN_FLIGHT_MAX) as publisher:
+            start = time.perf_counter()
+            publisher.send(made, self._alive)
+            heard = time.perf_counter()
+            return self._until(complete, start, heard)
+
+    def _until(self, complete: Callable[[Received], bool], start: float, heard: float) -> float:
         while True:
             received = self.next(ALIVE_EVERY_S)
             if received is not None:
@@ -175,7 +182,7 @@ def _kind(data: bytes) -> int:
 
 def steps() -> list[str]:
     """What a run does, for a progress bar."""
-    return ["segments", "tallystick", *PEERS, "bound"]
+    return ["segments", "tallystick", "tallystick, one thread", *PEERS, "bound"]
 
 
 def run(records: int, devices: int, seconds: float, advance: Callable[[str], None]) -> Result:
@@ -186,11 +193,12 @@ def run(records: int, devices: int, seconds: float, advance: Callable[[str], Non
     try:
         advance("segments")
         fleet = Fleet.init(folder / "fleet", "bench")
-        fleet.enrol("gateway", "gateway")
         members = [fleet.enrol("device", f"device-{number}") for number in range(devices)]
         loads = load.make(fleet, members, records)
         advance("tallystick")
-        ours = _ours(folder / "tallystick", fleet, loads)
+        ours = _ours(folder / "tallystick", fleet, loads, None)
+        advance("tallystick, one thread")
+        alone_s = _ours(folder / "one-thread", fleet, loads, 0)
         peers = {}
         for name in PEERS:
             advance(name)
@@ -210,6 +218,11 @@ def run(records: int, devices: int, seconds: float, advance: Callable[[str], Non
         "records_a_segment": CHECKPOINT_RECORDS,
         "segment_bytes": round(sent / (records // CHECKPOINT_RECORDS)),
         "seconds": round(ours, 3),
+        # As it comes, and without processes that verify ahead (limits.verify_workers = 0).
+        "verify_workers": workers_by_default(),
+        "one_thread_per_s": round(records / alone_s, 1),
+        "one_thread_to_bound": round(records / alone_s / bound, 4),
+        "one_thread_to_best_peer": round(records / alone_s / max(peers.values()), 2),
         # By records a checkpoint.
         "verification_alone_to_bound": alone,
     }
@@ -235,11 +248,17 @@ def verify_alone_per_s(fleet: Fleet, member: Member, each: int) -> float:
     return ALONE_SEGMENTS * each / best_s
 
 
-def _ours(folder: Path, fleet: Fleet, loads: list[Load]) -> float:
-    member = fleet.member("gateway", "gateway")
+def _ours(folder: Path, fleet: Fleet, loads: list[Load], verify_workers: int | None) -> float:
+    """Seconds; each call has a gateway of its own, with the default where the setting is None."""
+    label = folder.name
+    fleet.enrol("gateway", label)
+    member = fleet.member("gateway", label)
     with Mosquitto(folder / "broker") as broker:
         url = f"mqtt://{broker.host}:{broker.port}"
         config = provision.gateway(fleet, member, broker=url)
+        if verify_workers is not None:
+            limits = f"\n[limits]\nverify_workers = {verify_workers}\n"
+            config.write_text(config.read_text() + limits)
         with Processes(folder) as processes:
             processes.tally("gateway", "gateway", "run", "--config", str(config))
             return _send(broker, processes, fleet, member, loads)
