@@ -114,7 +114,7 @@ def main() -> None:
         if isinstance(code, int) and code:
             sys.exit(code)
     except click.ClickException as error:
-        error.message = masked(error.message)  # type: ignore[misc] - shown by its own `show`
+        error.message = masked(error.message)  # type: ignore[misc]
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
