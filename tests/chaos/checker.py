@@ -24,7 +24,7 @@ from chaos.reading import (
     read_notary,
 )
 from chaos.trees import Frontier, Tree, root_by_path
-from chaos.truth import Device, Truth, read_truth
+from chaos.truth import Device, Promise, Truth, read_truth
 from tallystick.evidence import cbor, keys, note, receipt, record
 
 DECISION, EVENT = 0, 2
@@ -233,10 +233,20 @@ def _check_promises(notary: Notary, truth: Truth) -> None:
                     f"up to {promise.to} is not what is here"
                 )
         bodies = notary.records(log)
-        named = {at for made in promises if made.bodies for at in range(made.first, made.to)}
+        named = _named(promises)
         lost = sorted(named - set(bodies))
         if lost:
             raise Wrong(f"{notary.name}: bodies in custody are lost, of {log[1].hex()}: {lost}")
+
+
+def _named(promises: set[Promise]) -> set[int]:
+    """Indexes whose bodies were promised."""
+    found: set[int] = set()
+    reached = 0
+    for first, to in sorted((made.first, made.to) for made in promises if made.bodies):
+        found.update(range(max(first, reached), to))
+        reached = max(reached, to)
+    return found
 
 
 def _told(records: dict[int, bytes]) -> int:

@@ -25,7 +25,7 @@ SAYS_S = 1.0
 POLL_MS = 20
 # Between decisions of one device, and between handovers of all of them.
 DECISION_S = (1.5, 5.0)
-HANDOVER_S = (3.0, 6.0)
+HANDOVER_S = (5.0, 10.0)
 URGENT_SHARE = 0.02
 BLOB_BYTES_MAX = 300
 # Of a device with a small journal, so that it fills up while there is no link.

@@ -101,9 +101,11 @@ def swap_records(connection: sqlite3.Connection) -> None:
 
 
 def swap_entries(connection: sqlite3.Connection) -> None:
-    connection.execute("UPDATE entries SET entry = -1 WHERE entry = 30")
-    connection.execute("UPDATE entries SET entry = 30 WHERE entry = 31")
-    connection.execute("UPDATE entries SET entry = 31 WHERE entry = -1")
+    """Two checkpoints of devices change places in the log."""
+    rows = connection.execute("SELECT entry FROM entries WHERE kind = 4 ORDER BY entry LIMIT 2")
+    (one,), (other,) = rows.fetchall()
+    for entry, to in ((one, -1), (other, one), (-1, other)):
+        connection.execute("UPDATE entries SET entry = ? WHERE entry = ?", (to, entry))
 
 
 def shrink(connection: sqlite3.Connection) -> None:

@@ -20,8 +20,8 @@ from tallystick.tools.mosquitto import Mosquitto
 FLEET = "acme"
 DEVICES = 200
 # One device in so many has a journal that fills up while there is no link, and so hurries.
-SMALL_EVERY = 20
-CHECKPOINT_S, SMALL_CHECKPOINT_S = 16, 8
+SMALL_EVERY = 10
+CHECKPOINT_S, SMALL_CHECKPOINT_S = 20, 8
 JOURNAL_BYTES, SMALL_JOURNAL_BYTES = 1 << 17, 1 << 14
 # What a gateway waits for a validator that is away at most, and how often peers are asked.
 LIMITS = "[limits]\nretry_s_max = 2.0\nverdicts_poll_s = 5.0\n"
