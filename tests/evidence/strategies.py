@@ -139,6 +139,14 @@ OWN_EVENTS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
         }
     ),
     "fault": st.fixed_dictionaries({"part": NAMES, "reason": NAMES}),
+    "hold": st.fixed_dictionaries(
+        {
+            "state": st.sampled_from(["begun", "ended", "broken"]),
+            "gateway": st.binary(min_size=8, max_size=8),
+            "serial": UINTS,
+        },
+        optional={"to": UINTS},
+    ),
 }
 
 

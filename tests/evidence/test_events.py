@@ -46,6 +46,7 @@ EXAMPLES: list[tuple[str, dict[str, Any]]] = [
     ("space", {"state": "low", "percent": 80, "used_bytes": 80, "limit_bytes": 100}),
     ("space", {"state": "relieved", "percent": 4, "used_bytes": 4, "limit_bytes": 100}),
     ("fault", {"part": "flash", "reason": "sync"}),
+    ("hold", {"state": "broken", "gateway": b"g" * 8, "serial": 3, "to": 70}),
 ]
 IDS = [f"{name}-{at}" for at, (name, _) in enumerate(EXAMPLES)]
 # No empty names, which the CDDL cannot refuse (section 1.8).

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 RUNTIME_NAMES = 3
 KEY_NAMES = 2
+KID_SIZE = 8
 
 
 def _name(value: "Any", _what: str) -> None:
@@ -73,6 +74,10 @@ def _space(value: "Any", what: str) -> None:
     shape.one_of(value, ("low", "relieved"), what)
 
 
+def _kid(value: "Any", what: str) -> None:
+    shape.octets(value, KID_SIZE, what)
+
+
 def _hold(value: "Any", what: str) -> None:
     shape.one_of(value, ("begun", "ended", "broken"), what)
 
@@ -110,7 +115,7 @@ DETAILS: "dict[str, dict[str, Check]]" = {
         "limit_bytes": shape.uint,
     },
     "fault": {"part": _name, "reason": _name},
-    "hold": {"state": _hold, "gateway": _hash, "serial": shape.uint, "to?": shape.uint},
+    "hold": {"state": _hold, "gateway": _kid, "serial": shape.uint, "to?": shape.uint},
 }
 # Where the engineer may add details of his own.
 OPEN = ("config",)

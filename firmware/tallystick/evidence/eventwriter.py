@@ -11,7 +11,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-NAMES = ("epoch", "boot", "gap", "clock", "counter", "key", "config", "uplink", "space", "fault")
+NAMES = (
+    "epoch",
+    "boot",
+    "gap",
+    "clock",
+    "counter",
+    "key",
+    "config",
+    "uplink",
+    "space",
+    "fault",
+    "hold",
+)
 DIGEST_SIZE = 32
 
 

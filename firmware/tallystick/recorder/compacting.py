@@ -30,6 +30,7 @@ HERE = (
     "recorder.swapping",
     "recorder.telling",
     "recorder.giving",
+    "recorder.held",
     "evidence.eventwriter",
 )
 
@@ -98,6 +99,11 @@ def _working(tally: "Recorder") -> "Work":
     if len(journal.list) > 1 and file.epoch != ledger.log.epoch:
         _remove_left(ledger)
         return True
+    if ledger.log.holds:
+        from tallystick.recorder.held import give_way  # noqa: PLC0415  # seldom
+
+        if (yield from give_way(tally)):
+            return True
     plan = yield from _choose(ledger)
     if plan is None:
         journal.stuck = journal.list[-1].number

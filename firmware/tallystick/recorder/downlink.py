@@ -26,6 +26,8 @@ RECEIVED_MAX = 16
 UNUSUAL = (
     "recorder.welcoming",
     "recorder.filing",
+    "recorder.held",
+    "evidence.devicehold",
     "evidence.notice",
     "evidence.resend",
     "evidence.welcome",
@@ -36,6 +38,8 @@ UNUSUAL = (
     "evidence._shape",
     "evidence._wire",
 )
+# The second byte of a statement whose kind is 24 or above: a hold is the only one.
+LONG_KIND = 0x18
 # Between two receipts whose time is looked at.
 HINT_MS_MIN = 60000
 
@@ -130,6 +134,11 @@ class Downlink:
             yield from self.custody(message)
             return
         self._unusual = True
+        if kind == LONG_KIND:
+            from tallystick.recorder.held import hold  # noqa: PLC0415  # rarely
+
+            yield from hold(self, message)
+            return
         from tallystick.evidence.cose import parse  # noqa: PLC0415  # rarely
 
         payload = parse(message, MESSAGE_BYTES_MAX).payload or b"  "
@@ -232,8 +241,18 @@ class Downlink:
             ledger.health.custody += 1
             sealed_ms = self._sender.sealed_ms(receipt.to)
             self._sender.confirmed(receipt.to, self._now_ms)
-            freeing.release(ledger.journal, log.epoch, receipt.to, self._sender.reading)
+            before = 0 if self._held(receipt.time_ms) else self._sender.reading
+            freeing.release(ledger.journal, log.epoch, receipt.to, before)
         self._time(receipt.time_ms, sealed_ms)
+
+    def _held(self, time_ms: int) -> bool:
+        if not self._ledger.log.holds:
+            return False
+        from tallystick.recorder.held import keeps  # noqa: PLC0415  # seldom
+
+        kept = keeps(self._ledger, time_ms)
+        forget(("recorder.held",))
+        return kept
 
     def _hollow_in(self, size: int) -> bool:
         log = self._ledger.log

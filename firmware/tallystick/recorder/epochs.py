@@ -39,6 +39,7 @@ def begin(ledger: "Ledger", reason: str, previous: "list[Any] | None") -> None:
         log.counter, log.intent = old.counter, old.intent
         log.credit_ms, log.credited_ms = old.credit_ms, old.credited_ms
         log.keys = old.keys
+        log.holds = old.holds
         if old.tree.size:
             mark_past(log, old.epoch)
         if previous and previous[0] not in log.past:

@@ -18,7 +18,7 @@ PAST_MAX = 8
 def header(log: Log) -> bytes:
     """The first frame of a file that begins here: at a payload, or at the very begin."""
     # Left out where there is none, as before there were such.
-    more = [log.keys, log.hollow, log.told, log.untold]
+    more = [log.keys, log.hollow, log.told, log.untold, log.holds]
     while more and not more[-1]:
         more.pop()
     return control(

@@ -145,12 +145,14 @@ def _go_back(ledger: "Ledger", found: "Log | None", damage: str) -> bool:
         lost = max(old.tree.size - log.tree.size, 0)
         # It was verified, whether it is on flash or not.
         log.custody = old.custody
+        log.holds = old.holds
     else:
         # Damaged; or not even the begin of the epoch is there, so nobody ever heard of it.
         lost = old.tree.size
         ledger._signing = None
         log.ordinal = log.signed = max(log.ordinal, old.ordinal)
         log.intent, log.credit_ms, log.credited_ms = old.intent, old.credit_ms, old.credited_ms
+        log.holds = old.holds
     ledger.log = log
     lost += _unqueue(ledger, log.tree.size)
     ledger._durable = min(ledger._durable, log.ordinal)

@@ -115,6 +115,13 @@ def _fault(details: dict[str, Any]) -> str:
     return f"fault {_name(details['part'])}:{_name(details['reason'])}"
 
 
+def _hold(details: dict[str, Any]) -> str:
+    said = f"hold {details['serial']} of gateway key {details['gateway'].hex()}"
+    if details["state"] == "broken":
+        return f"the journal is full: what is below {details.get('to', 0)} goes in spite of {said}"
+    return f"{said} {'is in force' if details['state'] == 'begun' else 'is over'}"
+
+
 _KINDS = ("decisions", "events", "claims", "accepted")
 _SENTENCES = {
     "epoch": _epoch,
@@ -127,4 +134,5 @@ _SENTENCES = {
     "uplink": _uplink,
     "space": _space,
     "fault": _fault,
+    "hold": _hold,
 }
