@@ -281,13 +281,19 @@ def test_an_acknowledgement_belongs_to_its_connection(
     with site.running() as gateway:
         client = gateway.broker._client
         assert client is not None
-        monkeypatch.setattr(client, "ack", lambda mid, _qos: acked.append(mid))
+        monkeypatch.setattr(client, "acknowledge", acked.extend)
         session = gateway.broker._session
         message = Message("tallystick/1/x/up", b"")
-        gateway.broker.ack(Delivery(message, 1, 1, session))
-        gateway.broker.ack(Delivery(message, 2, 1, session - 1))  # its number means another now
-        gateway.broker.ack(Delivery(message, 3, 0, session))
-    assert acked == [1]
+        gateway.broker.ack(
+            [
+                Delivery(message, 1, 1, session),
+                Delivery(message, 2, 1, session - 1),  # its number means another now
+                Delivery(message, 3, 0, session),
+                Delivery(message, 4, 1, session),
+            ]
+        )
+        gateway.broker.ack([Delivery(message, 5, 0, session)])
+    assert acked == [1, 4]
 
 
 def test_a_store_goes_on_with_its_own_gateway_only(tmp_path: Path, site: Site) -> None:

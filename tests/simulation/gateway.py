@@ -206,9 +206,10 @@ class Gateway(Node):
         """The broker loses what it kept."""
         self._kept.clear()
 
-    def ack(self, delivery: Delivery) -> None:
-        """The worker's: this message is on its disk."""
-        self._kept.pop(delivery.mid, None)
+    def ack(self, group: list[Delivery]) -> None:
+        """The worker's: these messages are on its disk."""
+        for delivery in group:
+            self._kept.pop(delivery.mid, None)
 
     def publish(self, device: bytes, data: bytes) -> bool:
         """The worker's: send this to a device."""

@@ -36,8 +36,8 @@ class MemoryLink:
         self.acked: list[int] = []
         self.down: list[tuple[bytes, bytes]] = []
 
-    def ack(self, delivery: Delivery) -> None:
-        self.acked.append(delivery.mid)
+    def ack(self, group: list[Delivery]) -> None:
+        self.acked += [delivery.mid for delivery in group]
 
     def publish(self, device: bytes, data: bytes) -> bool:
         self.down.append((device, data))

@@ -14,6 +14,7 @@ from typing import Any
 
 import paho.mqtt.client as mqtt
 import structlog
+from paho.mqtt.client import PUBACK
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from tallystick.evidence.errors import Malformed
@@ -25,6 +26,7 @@ from tallystick.gateway.ingest import Message
 from tallystick.gateway.sharing import Sharing
 
 QOS = 1
+_PUBACK = bytes([PUBACK, 2])
 _log = structlog.get_logger("tallystick.gateway.broker")
 
 
@@ -35,6 +37,12 @@ class _Client(mqtt.Client):
     def loop_misc(self) -> MQTTErrorCode:
         self.beat()
         return super().loop_misc()
+
+    def acknowledge(self, mids: list[int]) -> None:
+        """As ack() for each (QoS 1), in one write: each of its own wakes paho's thread."""
+        # PUBACK: type, 2 bytes follow, the packet's identifier (MQTT 3.1.1, 3.4).
+        packets = b"".join(_PUBACK + mid.to_bytes(2, "big") for mid in mids)
+        self._packet_queue(PUBACK, packets, mids[-1], QOS)
 
 
 class Broker:
@@ -104,14 +112,16 @@ class Broker:
 
     # --- the worker's side ------------------------------------------------------------------
 
-    def ack(self, delivery: Delivery) -> None:
-        """Acknowledge a message on the connection it came on; elsewhere its number means another.
+    def ack(self, group: list[Delivery]) -> None:
+        """Acknowledge messages on the connection they came on; elsewhere a number means another.
 
         What is not acknowledged comes again and is answered as a repetition.
         """
         client = self._client
-        if client is not None and delivery.qos and delivery.session == self._session:
-            client.ack(delivery.mid, delivery.qos)
+        session = self._session
+        mids = [one.mid for one in group if one.qos and one.session == session]
+        if client is not None and mids:
+            client.acknowledge(mids)
 
     def publish(self, device: bytes, data: bytes) -> bool:
         """Send a message down; False when it could not even be queued. One thread calls this."""

@@ -43,7 +43,7 @@ class _Link:
     def __init__(self, imported: Imported) -> None:
         self._imported = imported
 
-    def ack(self, delivery: Delivery) -> None:
+    def ack(self, group: list[Delivery]) -> None:
         """A file needs none."""
 
     def publish(self, device: bytes, data: bytes) -> bool:

@@ -12,9 +12,9 @@ class Links:
         self._broker = broker
         self._hub = hub
 
-    def ack(self, delivery: Delivery) -> None:
-        """Acknowledge a message; those of serial ports have no number and need none."""
-        self._broker.ack(delivery)
+    def ack(self, group: list[Delivery]) -> None:
+        """Acknowledge messages; those of serial ports have no number and need none."""
+        self._broker.ack(group)
 
     def publish(self, device: bytes, data: bytes) -> bool:
         """Send a message down, wherever the device was heard; False when nowhere.

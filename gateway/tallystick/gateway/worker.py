@@ -37,8 +37,8 @@ _log = structlog.get_logger("tallystick.gateway.worker")
 class Link(Protocol):
     """What the worker needs of a broker."""
 
-    def ack(self, delivery: Delivery) -> None:
-        """Acknowledge a message."""
+    def ack(self, group: list[Delivery]) -> None:
+        """Acknowledge messages."""
 
     def publish(self, device: bytes, data: bytes) -> bool:
         """Send a message down."""
@@ -212,8 +212,7 @@ class Worker:
             else:
                 break
         steps.passed(steps.COMMITTED)
-        for delivery in group:
-            self._link.ack(delivery)
+        self._link.ack(group)
         steps.passed(steps.ACKED)
         if after.written:
             self._on_commit()
