@@ -7,7 +7,7 @@ from sqlalchemy.exc import DBAPIError
 
 from support.validating import Room
 from tallystick.validator import schema
-from tallystick.validator.rows import Prepared, insert_rows
+from tallystick.validator.rows import Among, Prepared, insert_rows
 
 pytestmark = pytest.mark.databases
 REFUSED = schema.refused_records
@@ -81,3 +81,42 @@ def test_a_session_that_ended_is_seen(room: Room) -> None:
     with pytest.raises(DBAPIError), room.sequencer.store.write() as connection:
         ended(connection)
     assert room.sequencer.store.lost
+
+
+def test_named_rows_are_sqlalchemys(room: Room) -> None:
+    # Texts that PostgreSQL escapes, booleans that SQLite keeps as integers, and nulls.
+    rows = [{"log": 9, "at": at, "reason": text} for at, text in enumerate(TEXTS)]
+    query = sa.select(REFUSED).where(REFUSED.c.log == sa.bindparam("of")).order_by(REFUSED.c.at)
+    newest = Prepared(query.limit(sa.bindparam("most", type_=sa.Integer)))
+    with room.sequencer.store.write() as connection:
+        insert_rows(connection, REFUSED, rows)
+        expected = connection.execute(query, {"of": 9}).mappings().all()
+        found = Prepared(query).found(connection, of=9)
+        assert [one._asdict() for one in found] == [dict(one) for one in expected]
+        assert [one.reason for one in newest.found(connection, of=9, most=2)] == TEXTS[:2]
+        checkpoint = {
+            "digest": b"\1" * 32, "log": 2, "size": 3, "root": b"", "claims": 0, "custody": None,
+            "entry": 5, "time_ms": 6, "inside": True,
+        }  # fmt: skip
+        insert_rows(connection, schema.checkpoints, [checkpoint])
+        all_of = sa.select(schema.checkpoints).where(
+            schema.checkpoints.c.digest == sa.bindparam("digest")
+        )
+        (one,) = Prepared(all_of).found(connection, digest=b"\1" * 32)
+        assert one._asdict() == checkpoint
+        assert one.inside is True
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 8, 9, 64, 65, 512, 513, 1_030])
+def test_lists_of_any_length_are_found_once(room: Room, length: int) -> None:
+    rows = [{"log": 10, "at": at, "reason": "r"} for at in range(1_040)]
+    among = Among(
+        REFUSED.c.at.type,
+        lambda wanted: sa.select(REFUSED.c.at).where(REFUSED.c.log == 10, REFUSED.c.at.in_(wanted)),
+    )
+    with room.sequencer.store.write() as connection:
+        connection.execute(sa.delete(REFUSED).where(REFUSED.c.log == 10))
+        insert_rows(connection, REFUSED, rows)
+        found = among.found(connection, list(range(length)))
+        assert sorted(one.at for one in found) == list(range(length))
+        assert among.found(connection, [5_000]) == []

@@ -13,6 +13,7 @@ from tallystick.evidence.checkpoint import VerifiedCheckpoint
 from tallystick.evidence.ids import claim_reference
 from tallystick.validator import schema
 from tallystick.validator.devicelog import DeviceLog, Held
+from tallystick.validator.rows import Among
 from tallystick.validator.work import CHUNK, Work
 
 
@@ -100,15 +101,18 @@ def touch(work: Work, device: bytes) -> None:
 
 def relied_on(connection: Connection, numbers: Sequence[int]) -> dict[int, list[Any]]:
     """Leaves that claims of these sets relied on, by set."""
-    table, leaves = schema.relying, schema.bodiless
     found: dict[int, list[Any]] = {}
-    for first in range(0, len(numbers), CHUNK):
-        rows = connection.execute(
-            sa.select(table.c.party_set, leaves, schema.logs.c.epoch)
-            .join(leaves, leaves.c.claim == table.c.claim)
-            .join(schema.logs, schema.logs.c.log == leaves.c.log)
-            .where(table.c.party_set.in_(numbers[first : first + CHUNK]))
-        )
-        for row in rows:
-            found.setdefault(row.party_set, []).append(row)
+    for row in _RELIED_ON.found(connection, numbers):
+        found.setdefault(row.party_set, []).append(row)
     return found
+
+
+_RELIED_ON = Among(
+    schema.relying.c.party_set.type,
+    lambda wanted: (
+        sa.select(schema.relying.c.party_set, schema.bodiless, schema.logs.c.epoch)
+        .join(schema.bodiless, schema.bodiless.c.claim == schema.relying.c.claim)
+        .join(schema.logs, schema.logs.c.log == schema.bodiless.c.log)
+        .where(schema.relying.c.party_set.in_(wanted))
+    ),
+)

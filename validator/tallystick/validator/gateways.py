@@ -12,6 +12,7 @@ from tallystick.validator import schema
 from tallystick.validator.identities import Identities, Known
 from tallystick.validator.limits import GATEWAY_FORKS_KEPT_MAX
 from tallystick.validator.problem import Problem
+from tallystick.validator.rows import Prepared
 from tallystick.validator.work import Work
 
 
@@ -57,12 +58,10 @@ class Gateways:
             raise Unverified("revoked", f"the gateway's key is {reason}")
         if key != known.identity.key:
             raise Unverified("revoked", "the gateway's key was rotated; this one is the old one")
-        table = schema.gateway_logs
-        row = work.connection.execute(
-            sa.select(table).where(table.c.gateway == known.identity.id)
-        ).one_or_none()
-        if row is None:
+        rows = _LOG.found(work.connection, gateway=known.identity.id)
+        if not rows:
             return verify_batch(received, key, None), 0
+        (row,) = rows
         try:
             verified = verify_batch(received, key, (row.size, row.root))
         except Unverified as error:
@@ -157,6 +156,11 @@ class Gateways:
                 segment=None,
                 time_ms=work.group.time_ms,
             )
+
+
+_LOG = Prepared(
+    sa.select(schema.gateway_logs).where(schema.gateway_logs.c.gateway == sa.bindparam("gateway"))
+)
 
 
 def _speaks_of(statements: list[bytes], gateway: bytes) -> bool:

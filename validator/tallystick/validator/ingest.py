@@ -30,9 +30,10 @@ from tallystick.validator.quotaconfig import parse_quotas
 from tallystick.validator.quotas import Quotas
 from tallystick.validator.records import Records
 from tallystick.validator.refusals import Refusals
+from tallystick.validator.rows import Among, Prepared, insert_rows
 from tallystick.validator.segments import Segments
 from tallystick.validator.store import Store
-from tallystick.validator.work import CHUNK, Work
+from tallystick.validator.work import Work
 
 
 class Ingest:
@@ -182,18 +183,30 @@ class Ingest:
             return
         table = schema.answers
         gateway = taking.gateway.identity.id
-        newest = connection.execute(
-            sa.select(sa.func.max(table.c.number)).where(table.c.gateway == gateway)
-        ).scalar_one()
+        ((newest,),) = _NEWEST.rows(connection, gateway=gateway)
         number = (newest or 0) + 1
         row = {"batch": taking.digest, "gateway": gateway, "number": number, "answer": answer}
-        connection.execute(sa.insert(table), row)
-        connection.execute(
-            sa.delete(table).where(
-                table.c.gateway == gateway,
-                table.c.number <= number - ANSWERS_KEPT_PER_GATEWAY_MAX,
-            )
-        )
+        insert_rows(connection, table, [row])
+        oldest = number - ANSWERS_KEPT_PER_GATEWAY_MAX
+        _FORGET.run_all(connection, [{"of": gateway, "oldest": oldest}])
+
+
+_ANSWERS = schema.answers
+_STORED = Prepared(sa.select(_ANSWERS.c.answer).where(_ANSWERS.c.batch == sa.bindparam("batch")))
+_NEWEST = Prepared(
+    sa.select(sa.func.max(_ANSWERS.c.number)).where(_ANSWERS.c.gateway == sa.bindparam("gateway"))
+)
+_FORGET = Prepared(
+    sa.delete(_ANSWERS).where(
+        _ANSWERS.c.gateway == sa.bindparam("of"), _ANSWERS.c.number <= sa.bindparam("oldest")
+    )
+)
+_ENTRIES = Among(
+    schema.entries.c.digest.type,
+    lambda wanted: sa.select(schema.entries.c.digest, schema.entries.c.entry).where(
+        schema.entries.c.digest.in_(wanted)
+    ),
+)
 
 
 class _Taking:
@@ -211,10 +224,9 @@ class _Taking:
 
 def stored_answer(connection: Connection, digest: bytes) -> bytes | None:
     """The answer that a batch got before."""
-    answer: bytes | None = connection.execute(
-        sa.select(schema.answers.c.answer).where(schema.answers.c.batch == digest)
-    ).scalar_one_or_none()
-    return answer
+    for (answer,) in _STORED.rows(connection, batch=digest):
+        return bytes(answer)
+    return None
 
 
 def _digests(statements: list[bytes]) -> list[bytes]:
@@ -228,12 +240,5 @@ def _entries_of(connection: Connection, digests: list[bytes]) -> dict[bytes, int
     """Where statements are logged, in the order that was asked for."""
     found: dict[bytes, int] = {}
     wanted = list(dict.fromkeys(digests))
-    table = schema.entries
-    for at in range(0, len(wanted), CHUNK):
-        rows = connection.execute(
-            sa.select(table.c.digest, table.c.entry).where(
-                table.c.digest.in_(wanted[at : at + CHUNK])
-            )
-        )
-        found.update({row.digest: row.entry for row in rows})
+    found.update({row.digest: row.entry for row in _ENTRIES.found(connection, wanted)})
     return {digest: found[digest] for digest in wanted if digest in found}

@@ -169,7 +169,7 @@ class Log:
             return head
         with self._store.write() as connection:
             if head is not self.head:
-                connection.execute(sa.insert(schema.heads), _row(head))
+                insert_rows(connection, schema.heads, [_row(head)])
             if then is not None:
                 then(connection)
         self.head = head

@@ -14,8 +14,8 @@ from tallystick.evidence.quotarefusal import BYTES, RECORDS, QuotaRefusal
 from tallystick.validator import schema
 from tallystick.validator.limits import QUOTA_MAX
 from tallystick.validator.quotaconfig import Quota
-from tallystick.validator.rows import Prepared
-from tallystick.validator.work import CHUNK, Work
+from tallystick.validator.rows import Among, Prepared
+from tallystick.validator.work import Work
 
 DAY_MS = 86_400_000
 _MILLI = 1000  # records are counted in thousandths: a rate of 1 a second fills by the millisecond
@@ -30,6 +30,8 @@ _USED = Prepared(
     .where(_TABLE.c.holder == sa.bindparam("holder_"), _TABLE.c.key == sa.bindparam("key_"))
     .values({name: sa.bindparam(name) for name in ("left", "at_ms", "bytes")})
 )
+
+_USES = Among(_TABLE.c.key.type, lambda keys: sa.select(_TABLE).where(_TABLE.c.key.in_(keys)))
 
 Holder = tuple[str, bytes]  # whose quota (quotarefusal.HOLDERS), and the key that it is counted by
 
@@ -117,15 +119,9 @@ class Quotas:
 
     @staticmethod
     def _uses(work: Work, holders: Iterable[Holder]) -> dict[Holder, _Use]:
-        table = schema.quota_use
-        wanted = list(dict.fromkeys(holders))
-        found = {}
-        for at in range(0, len(wanted), CHUNK):
-            part = set(wanted[at : at + CHUNK])
-            rows = work.connection.execute(
-                sa.select(table).where(table.c.key.in_([key for _, key in part]))
-            )
-            for row in rows:
-                if (row.holder, row.key) in part:
-                    found[row.holder, row.key] = _Use(row.left, row.at_ms, row.bytes)
-        return found
+        wanted = dict.fromkeys(holders)
+        return {
+            (row.holder, row.key): _Use(row.left, row.at_ms, row.bytes)
+            for row in _USES.found(work.connection, [key for _, key in wanted])
+            if (row.holder, row.key) in wanted
+        }

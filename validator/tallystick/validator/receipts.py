@@ -10,6 +10,7 @@ from tallystick.evidence import receipt
 from tallystick.evidence.errors import CouldNotCheck
 from tallystick.evidence.tree import consistency_from_nodes, proof_from_nodes
 from tallystick.validator import schema
+from tallystick.validator.rows import Prepared
 
 Reader = Callable[[int, int], bytes]
 
@@ -83,13 +84,16 @@ def newest_head(connection: Connection) -> Head | None:
 
 def head_over(connection: Connection, index: int) -> Head | None:
     """The first published checkpoint that covers an entry."""
-    row = connection.execute(
-        sa.select(schema.heads)
-        .where(schema.heads.c.size > index)
-        .order_by(schema.heads.c.size)
-        .limit(1)
-    ).one_or_none()
-    return None if row is None else _head(row)
+    rows = _OVER.found(connection, index=index)
+    return _head(rows[0]) if rows else None
+
+
+_OVER = Prepared(
+    sa.select(schema.heads)
+    .where(schema.heads.c.size > sa.bindparam("index"))
+    .order_by(schema.heads.c.size)
+    .limit(sa.literal_column("1"))
+)
 
 
 def build_receipts(

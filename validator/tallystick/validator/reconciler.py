@@ -27,6 +27,7 @@ from tallystick.validator.limits import (
 )
 from tallystick.validator.log import Log
 from tallystick.validator.portions import Portions
+from tallystick.validator.rows import Prepared
 from tallystick.validator.signing import Concluded, Signing
 from tallystick.validator.store import Store
 from tallystick.validator.work import CHUNK, Work
@@ -57,7 +58,10 @@ def _but(query: sa.Select[Any], left_out: Sequence[int]) -> sa.Select[Any]:
     return query.where(_SETS.c.party_set.not_in(left_out)) if left_out else query
 
 
-_ANY = _any([])
+_ANY = Prepared(_any([]))
+_ROOM = sa.bindparam("room", type_=sa.Integer)
+_DIRTY = Prepared(DIRTY.limit(_ROOM))
+_LATE = Prepared(LATE.limit(_ROOM))
 
 
 class Reconciling(Struct):
@@ -151,8 +155,10 @@ class Reconciler:
                 portions.look(connection)
             # One question instead of three: it is asked again and again.
             left_out = self._failing.left_out()
-            anything = _any(left_out) if left_out else _ANY
-            proposed, *due = connection.execute(anything, now).one()
+            if left_out:
+                proposed, *due = connection.execute(_any(left_out), now).one()
+            else:
+                ((proposed, *due),) = _ANY.rows(connection, **now)
             if portions is not None:
                 if not portions.sure or portions.overdue() or (proposed and portions.out):
                     return True
@@ -222,8 +228,14 @@ class _Tick:
     def _due(self, work: Work, room: int) -> list[Row]:
         if room <= 0:
             return []
-        now = {"now_ms": self._log.now_ms()}
+        now_ms = self._log.now_ms()
         left_out = self._failing.left_out()
+        if not left_out:
+            rows = _LATE.found(work.connection, now_ms=now_ms, room=room)
+            have = {row.party_set for row in rows}
+            more = _DIRTY.found(work.connection, room=room - len(rows)) if len(rows) < room else []
+            return rows + [row for row in more if row.party_set not in have]
+        now = {"now_ms": now_ms}
         rows = list(work.connection.execute(_but(LATE, left_out).limit(room), now))
         # What is late comes first, or a flood of claims would keep deadlines open.
         room -= len(rows)
@@ -325,22 +337,30 @@ class _Tick:
 
     @staticmethod
     def _write(work: Work, changes: list[dict[str, Any]]) -> None:
-        table = schema.party_sets
-        work.connection.execute(
-            sa.update(table)
-            .where(table.c.party_set == sa.bindparam("number"))
-            .values(
-                state=sa.bindparam("to_state"),
-                closing=sa.bindparam("to_closing"),
-                due_ms=sa.bindparam("to_due"),
-                finding=sa.bindparam("to_finding"),
-                verdict=sa.bindparam("to_verdict"),
-                verdict_entry=sa.bindparam("to_entry"),
-                dirty=False,
-                portion=None,
-            ),
-            changes,
-        )
+        _CHANGED.run_all(work.connection, changes)
+
+
+_CHANGED = Prepared(
+    sa.update(_SETS)
+    .where(_SETS.c.party_set == sa.bindparam("number"))
+    .values(
+        {
+            **{
+                column: sa.bindparam(name, type_=column.type)
+                for name, column in (
+                    ("to_state", _SETS.c.state),
+                    ("to_closing", _SETS.c.closing),
+                    ("to_due", _SETS.c.due_ms),
+                    ("to_finding", _SETS.c.finding),
+                    ("to_verdict", _SETS.c.verdict),
+                    ("to_entry", _SETS.c.verdict_entry),
+                )
+            },
+            _SETS.c.dirty: sa.false(),
+            _SETS.c.portion: sa.null(),
+        }
+    )
+)
 
 
 def _mark(work: Work, numbers: set[int]) -> None:

@@ -1,6 +1,6 @@
 """What a finding is computed from, as the store has it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,6 +13,7 @@ from tallystick.validator.devicelog import statement_of
 from tallystick.validator.identities import Known
 from tallystick.validator.limits import OTHERS_PER_SET_MAX
 from tallystick.validator.reads import Reads
+from tallystick.validator.rows import Among
 from tallystick.validator.work import CHUNK, Work
 from tallystick.verify.inputs import SKEW_MS_MAX, TimeEvidence
 
@@ -53,48 +54,64 @@ def claims_of(
 ) -> dict[int, list[Found]]:
     """Claims by party set, of some devices only where they are given."""
     table = schema.claims
+    if devices is None:
+        return _by_set(_CLAIMS.found(connection, numbers))
     found: dict[int, list[Found]] = {}
     for at in range(0, len(numbers), CHUNK):
         query = (
             sa.select(table, schema.logs.c.epoch)
             .join(schema.logs, schema.logs.c.log == table.c.log)
             .where(table.c.party_set.in_(numbers[at : at + CHUNK]))
+            .where(table.c.device.in_(devices))
+            .order_by(table.c.claim)
+            .limit(OTHERS_PER_SET_MAX)
         )
-        if devices is not None:
-            query = (
-                query.where(table.c.device.in_(devices))
-                .order_by(table.c.claim)
-                .limit(OTHERS_PER_SET_MAX)
-            )
         for row in connection.execute(query):
             found.setdefault(row.party_set, []).append(row)
     return found
 
 
+def _by_set(rows: Iterable[Found]) -> dict[int, list[Found]]:
+    found: dict[int, list[Found]] = {}
+    for row in rows:
+        found.setdefault(row.party_set, []).append(row)
+    return found
+
+
+_CLAIMS = Among(
+    schema.claims.c.party_set.type,
+    lambda wanted: (
+        sa.select(schema.claims, schema.logs.c.epoch)
+        .join(schema.logs, schema.logs.c.log == schema.claims.c.log)
+        .where(schema.claims.c.party_set.in_(wanted))
+    ),
+)
+
+
 def silences_of(connection: Connection, numbers: Sequence[int]) -> dict[int, list[TimeEvidence]]:
     """The time evidence that findings of these sets use."""
-    table = schema.silences
     found: dict[int, list[TimeEvidence]] = {}
-    for at in range(0, len(numbers), CHUNK):
-        rows = connection.execute(
-            sa.select(table).where(table.c.party_set.in_(numbers[at : at + CHUNK]))
-        )
-        for row in rows:
-            made = TimeEvidence(row.device, row.checkpoint, row.receipt, row.time_ms)
-            found.setdefault(row.party_set, []).append(made)
+    for row in _SILENCES.found(connection, numbers):
+        made = TimeEvidence(row.device, row.checkpoint, row.receipt, row.time_ms)
+        found.setdefault(row.party_set, []).append(made)
     return found
+
+
+_SILENCES = Among(
+    schema.silences.c.party_set.type,
+    lambda wanted: sa.select(schema.silences).where(schema.silences.c.party_set.in_(wanted)),
+)
 
 
 def siblings_of(connection: Connection, numbers: Sequence[int]) -> dict[int, list[Found]]:
     """Other party sets of the same interactions."""
     found: dict[int, list[Found]] = {}
-    for at in range(0, len(numbers), CHUNK):
-        for row in connection.execute(_SIBLINGS, {"numbers": numbers[at : at + CHUNK]}):
-            found.setdefault(row.of, []).append(row)
+    for row in _SIBLINGS.found(connection, numbers):
+        found.setdefault(row.of, []).append(row)
     return found
 
 
-def _siblings() -> sa.Select[int, int, bytes]:
+def _siblings(wanted: list["sa.BindParameter[int]"]) -> sa.Select[Any]:
     ours = schema.party_sets.alias("ours")
     theirs = schema.party_sets.alias("theirs")
     return (
@@ -105,12 +122,11 @@ def _siblings() -> sa.Select[int, int, bytes]:
             & (theirs.c.interaction == ours.c.interaction)
             & (theirs.c.party_set != ours.c.party_set),
         )
-        .where(ours.c.party_set.in_(sa.bindparam("numbers", expanding=True)))
+        .where(ours.c.party_set.in_(wanted))
     )
 
 
-# Made once: an alias of a table costs more than the query.
-_SIBLINGS = _siblings()
+_SIBLINGS = Among(schema.party_sets.c.party_set.type, _siblings)
 
 
 def newest_evidence(connection: Connection, device: bytes) -> int | None:
