@@ -4,10 +4,11 @@ from pathlib import Path
 
 import click
 
-from tallystick.tools.bench import _options
+from tallystick.tools.bench import _options, gateway_time, ingest_shares
 from tallystick.tools.bench import ingest as ingest_bench
 from tallystick.tools.bench import record as record_bench
 from tallystick.tools.bench import sign as sign_bench
+from tallystick.tools.bench.cli_gateway import fleet, forward
 from tallystick.tools.bench.cli_urgent import urgent
 from tallystick.tools.bench.cli_validator import audit, reconcile, validate
 from tallystick.tools.bench.showing import progress
@@ -18,6 +19,8 @@ from tallystick.tools.bench.showing import progress
 Examples:
   tally bench record               decisions on CPython and MicroPython
   tally bench ingest               Mosquitto to custody receipt
+  tally bench forward              a gateway's backlog to validators
+  tally bench fleet                a thousand connected devices
   tally bench sign                 keys in chips, TPMs and tokens
   tally bench validate             batch to receipt at a validator
   tally bench reconcile            findings, by what is open
@@ -74,6 +77,7 @@ def record(*, seconds: float, picture: Path | None, steady: int, as_json: bool) 
 Examples:
   tally bench ingest
   tally bench ingest --records 1000000 --devices 32
+  tally bench ingest --picture gateway-time.svg
 """
 )
 @_options.number(
@@ -91,15 +95,22 @@ Examples:
     "Devices that send them, in turn.",
 )
 @_options.seconds(ingest_bench.SECONDS, "How long each peer is measured, about.")
+@_options.picture("Then draw what the time of ours and of the best peer goes to into this SVG.")
 @_options.JSON
-def ingest(*, records: int, devices: int, seconds: float, as_json: bool) -> None:
+def ingest(
+    *, records: int, devices: int, seconds: float, picture: Path | None, as_json: bool
+) -> None:
     """Records a second from a real Mosquitto to the gateway's custody receipt.
 
     The clock runs from the first publish to the custody receipt that covers everything: received,
     verified, on disk, signed for. Peers take the same way with one signature on each record.
     """
     with progress(ingest_bench.steps()) as advance:
-        result = ingest_bench.run(records, devices, seconds, advance)
+        shares = None if picture is None else ingest_shares.both(seconds)
+        result = ingest_bench.run(records, devices, seconds, advance, shares)
+    if picture is not None:
+        title = "What a gateway's time goes to"
+        gateway_time.draw(picture, title, result.details["shares"])
     result.show(as_json=as_json)
 
 
@@ -138,5 +149,5 @@ def sign(*, seconds: float, as_json: bool) -> None:
     result.show(as_json=as_json)
 
 
-for _command in (validate, reconcile, audit, urgent):
+for _command in (forward, fleet, validate, reconcile, audit, urgent):
     bench.add_command(_command)

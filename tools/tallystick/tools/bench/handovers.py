@@ -4,7 +4,7 @@ Both of a pair decide all the time and claim now and then, each its half of the 
 every claim finds its counterpart. Made before the clock runs.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import zstandard
@@ -51,6 +51,10 @@ def records(first: int, count: int, claim_every: int) -> list[bytes]:
     ]
 
 
+def _decisions(first: int, count: int) -> list[bytes]:
+    return [_POOL[at % len(_POOL)] for at in range(first, first + count)]
+
+
 @dataclass
 class Pair:
     """Two robots that hand things over to each other's hands."""
@@ -58,6 +62,8 @@ class Pair:
     giver: Load
     receiver: Load
     handed: int = 0
+    # So many decisions from a place of a log on; the same again and again unless told otherwise.
+    decide: Callable[[int, int], list[bytes]] = _decisions
 
     def __post_init__(self) -> None:
         self.parties = {"giver": [self.giver.member.id], "receiver": [self.receiver.member.id]}
@@ -77,15 +83,11 @@ class Pair:
         first = self.giver.tree.size
         claims = (first + records) // claim_every - first // claim_every
         tasks = self.tasks(claims)
-        decisions = _decisions(self.giver.tree.size, records - claims)
         for load, side in ((self.giver, GIVER), (self.receiver, RECEIVER)):
+            decisions = self.decide(load.tree.size, records - claims)
             at_ms = load.tree.size
             halves = [half(self.parties, side, task, at_ms + n) for n, task in enumerate(tasks)]
             load.extend([*decisions, *halves])
-
-
-def _decisions(first: int, count: int) -> list[bytes]:
-    return [_POOL[at % len(_POOL)] for at in range(first, first + count)]
 
 
 def pairs(fleet: Fleet, members: Sequence[Member]) -> list[Pair]:

@@ -48,6 +48,10 @@ SILENCE_S_MAX = 60.0
 IN_FLIGHT_MAX = 400
 
 
+# (folder, fleet, what was sent, the best peer) -> shares of both gateways, by kind.
+Shares = Callable[[Path, Fleet, "list[Load]", str], dict[str, dict[str, float]]]
+
+
 @dataclass(frozen=True)
 class Received:
     """A message, and when it came."""
@@ -182,11 +186,20 @@ def _kind(data: bytes) -> int:
 
 def steps() -> list[str]:
     """What a run does, for a progress bar."""
-    return ["segments", "tallystick", "tallystick, one thread", *PEERS, "bound"]
+    return ["segments", "tallystick", "tallystick, one thread", *PEERS, "shares", "bound"]
 
 
-def run(records: int, devices: int, seconds: float, advance: Callable[[str], None]) -> Result:
-    """Measure all; `advance(step)` is called before each of steps()."""
+def run(
+    records: int,
+    devices: int,
+    seconds: float,
+    advance: Callable[[str], None],
+    shares: Shares | None = None,
+) -> Result:
+    """Measure all; `advance(step)` is called before each of steps().
+
+    shares: what tells what the time of ours and of the best peer goes to, in runs of its own.
+    """
     records -= records % CHECKPOINT_RECORDS
     devices = min(devices, records // CHECKPOINT_RECORDS)
     folder = Path(tempfile.mkdtemp(prefix="tally-bench."))
@@ -203,6 +216,10 @@ def run(records: int, devices: int, seconds: float, advance: Callable[[str], Non
         for name in PEERS:
             advance(name)
             peers[name] = _peer(folder / name, name, seconds)
+        told = {}
+        if shares is not None:
+            advance("shares")
+            told["shares"] = shares(folder, fleet, loads, max(peers, key=peers.__getitem__))
         advance("bound")
         bound = bound_per_s(record(0))
         alone = {
@@ -225,6 +242,7 @@ def run(records: int, devices: int, seconds: float, advance: Callable[[str], Non
         "one_thread_to_best_peer": round(records / alone_s / max(peers.values()), 2),
         # By records a checkpoint.
         "verification_alone_to_bound": alone,
+        **told,
     }
     return Result("ingest", records / ours, peers, bound, details)
 

@@ -1,12 +1,17 @@
 """Processes of a bench, and what they take of the machine."""
 
+import json
 import os
 import signal
+import time
 from pathlib import Path
+from typing import Any
 
 from tallystick.tools.bench.result import BenchFailed
 from tallystick.tools.replay.processes import STOP_S_MAX, Processes
 
+ANSWER_S_MAX = 300.0
+LOOK_S = 0.02
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 # After the name of the program, which may hold anything but a closing parenthesis at its end:
 # state is the first field (proc_pid_stat(5)).
@@ -15,6 +20,9 @@ _PARENT, _USER, _SYSTEM = 1, 11, 12
 
 class Running(Processes):
     """Processes by name, that can be told something and looked at."""
+
+    def __enter__(self) -> "Running":
+        return self
 
     def pid(self, name: str) -> int:
         """Of one that was started."""
@@ -30,6 +38,17 @@ class Running(Processes):
         process.send_signal(signal.SIGTERM)
         if process.wait(STOP_S_MAX) != 0:
             self.fail(name, f"ended with {process.returncode}")
+
+    def answer(self, name: str) -> dict[str, Any]:
+        """The JSON object that one printed before it ended; BenchFailed where it does not end."""
+        until = time.monotonic() + ANSWER_S_MAX
+        while not self.ended(name):
+            if time.monotonic() > until:
+                self.fail(name, f"did not end in {ANSWER_S_MAX:.0f} s")
+            time.sleep(LOOK_S)
+        lines = (self._logs / f"{name}.log").read_text().splitlines()
+        found: dict[str, Any] = json.loads(lines[-1])
+        return found
 
     def cpu_s(self, name: str) -> float:
         """Seconds of processor time, of all its threads and of its children."""
