@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 from support.devices import Fleet
 from support.site import Site, until
 from tallystick.evidence.errors import Malformed
-from tallystick.gateway.broker import make_client
+from tallystick.gateway.brokerclient import make_client
 from tallystick.gateway.service import Gateway
 from tallystick.tools.mosquitto import Mosquitto
 

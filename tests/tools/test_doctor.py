@@ -83,7 +83,7 @@ def test_a_gateway_that_runs_keeps_its_connection(config: Config) -> None:
     try:
         until(lambda: gateway.broker.subscribed, "the subscription")
         session = gateway.broker._session
-        gateway._tell()
+        gateway._telling.turn()
         _, found = doctor("--config", config.source)
         assert found["anonymous clients"]["level"] == GOOD
         assert found["access list"]["level"] == GOOD
@@ -152,6 +152,7 @@ GOOD_FILE = {
     "acl_file": ["a"],
     "retain_available": ["false"],
     "max_packet_size": ["1048576"],
+    "max_inflight_messages": ["256"],
 }
 
 
@@ -173,6 +174,8 @@ GOOD_FILE = {
         ("retain_available", None, "broker: retain_available", RISK),
         ("max_packet_size", None, "broker: max_packet_size", RISK),
         ("max_packet_size", "1000", "broker: max_packet_size", BAD),
+        ("max_inflight_messages", None, "broker: in flight", RISK),
+        ("max_inflight_messages", "20", "broker: in flight", RISK),
     ],
 )
 def test_each_line_that_a_file_lacks(name: str, value: str | None, risk: str, level: str) -> None:

@@ -1,48 +1,34 @@
-"""The MQTT shell: paho, MQTT 3.1.1, a durable session, acknowledgements by hand.
+"""The MQTT shell: one connection, a durable session, acknowledgements by hand (brokerclient.py).
 
-3.1.1 because MQTT 5 sessions did not survive a restart of Mosquitto 2.0.11, and because devices
-speak it. paho's own thread runs the network; callbacks only enqueue and never raise. A watchdog
-replaces a client whose thread shows no life: an error inside TLS can hang it for ever while
-is_connected() stays true (paho issue 891).
+paho's own thread runs the network; callbacks only enqueue and never raise. Four things go wrong
+with brokers, and each is seen, counted and put right here:
+
+- the session is gone (a broker killed, its files wiped): subscribed anew. Devices send again what
+  has no custody receipt, since nothing rests on a broker
+- the broker is killed: connected again, without end
+- a message comes twice: on one connection it is handled and acknowledged once; on another one, as
+  a repetition
+- the client's thread hangs: the watchdog replaces the client. An error inside TLS can hang it for
+  ever while is_connected() stays true (paho issue 891)
 """
 
-import socket
-import ssl
 import time
-from collections.abc import Callable
 from typing import Any
 
 import paho.mqtt.client as mqtt
 import structlog
-from paho.mqtt.client import PUBACK
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from tallystick.evidence.errors import Malformed
 from tallystick.evidence.keys import device_text
 from tallystick.gateway import limits
+from tallystick.gateway.brokerclient import Client, abandon, connect, make_client, refusal
 from tallystick.gateway.config import BrokerConfig
 from tallystick.gateway.inbox import Delivery, Inbox
 from tallystick.gateway.ingest import Message
 from tallystick.gateway.sharing import Sharing
 
 QOS = 1
-_PUBACK = bytes([PUBACK, 2])
 _log = structlog.get_logger("tallystick.gateway.broker")
-
-
-class _Client(mqtt.Client):
-    # paho calls loop_misc at the end of each turn of its thread, at least once a second.
-    beat: Callable[[], None] = staticmethod(lambda: None)
-
-    def loop_misc(self) -> MQTTErrorCode:
-        self.beat()
-        return super().loop_misc()
-
-    def acknowledge(self, mids: list[int]) -> None:
-        """As ack() for each (QoS 1), in one write: each of its own wakes paho's thread."""
-        # PUBACK: type, 2 bytes follow, the packet's identifier (MQTT 3.1.1, 3.4).
-        packets = b"".join(_PUBACK + mid.to_bytes(2, "big") for mid in mids)
-        self._packet_queue(PUBACK, packets, mids[-1], QOS)
 
 
 class Broker:
@@ -52,8 +38,10 @@ class Broker:
         self._config = config
         self._inbox = inbox
         self.sharing = sharing or Sharing(config.client_id)
-        self._client: _Client | None = None
+        self._client: Client | None = None
         self._session = 0
+        self._unacked: set[int] = set()  # numbers of this connection's messages
+        self._asked_s = 0.0  # for the subscription
         self._beat_s = time.monotonic()
         self._stopping = False
         self.connected = False
@@ -62,6 +50,10 @@ class Broker:
         self.down_dropped = 0
         self.replaced = 0  # clients that the watchdog gave up
         self.lost = 0  # connections; somebody with our client id ends them again and again
+        self.duplicates = 0  # messages that came twice on one connection
+        self.sessions_lost = 0
+        # The broker that is known to keep a session of ours; of an earlier start, too.
+        self.session_at = ""
         self.error = ""
 
     # --- life -------------------------------------------------------------------------------
@@ -71,18 +63,29 @@ class Broker:
         self._beat_s = time.monotonic()
         client = self._client = make_client(self._config)
         client.beat = self._beat
+        client.on_publish = self._on_publish
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
-        client.connect_async(self._config.host, self._config.port, keepalive=limits.KEEPALIVE_S)
-        client.loop_start()
+        connect(client, self._config)
 
     def watch(self) -> None:
         """Replace the client when its thread shows no life; called every second or so."""
-        silent_s = time.monotonic() - self._beat_s
-        if self._stopping or silent_s < limits.WATCHDOG_S:
+        now_s = time.monotonic()
+        silent_s = now_s - self._beat_s
+        client = self._client
+        if self._stopping or client is None:
+            return
+        if silent_s < limits.WATCHDOG_S:
+            if (
+                self.connected
+                and not self.subscribed
+                and now_s - self._asked_s > limits.KEEPALIVE_S
+            ):
+                # Refused, or not answered: an access list may be put right while we run.
+                self._subscribe(client)
             return
         _log.error("the MQTT client hangs and is replaced", silent_s=round(silent_s, 1))
         self.replaced += 1
@@ -121,6 +124,8 @@ class Broker:
         session = self._session
         mids = [one.mid for one in group if one.qos and one.session == session]
         if client is not None and mids:
+            # First forgotten: with the acknowledgement the broker may use the number again.
+            self._unacked.difference_update(mids)
             client.acknowledge(mids)
 
     def publish(self, device: bytes, data: bytes) -> bool:
@@ -144,14 +149,31 @@ class Broker:
             return
         self._beat()
         if reason.is_failure:
-            self.error = f"the broker refused the connection: {reason}"
-            _log.error("the broker refused the connection", reason=str(reason))
+            self.error = refusal(self._config, reason)
+            _log.error("the broker refused the connection", reason=str(reason), error=self.error)
             return
         self._session += 1
+        self._unacked.clear()
         self.connected = True
         self.error = ""
         _log.info("connected", broker=str(self._config), session_kept=flags.session_present)
-        client.subscribe(f"{self._config.prefix}/+/up", qos=QOS)
+        if not flags.session_present and self.session_at == str(self._config):
+            self.sessions_lost += 1
+            _log.warning(
+                "the broker lost this gateway's session, and what waited in it; devices send again "
+                "what has no custody receipt",
+                broker=str(self._config),
+            )
+        self._subscribe(client)
+
+    def _subscribe(self, client: mqtt.Client) -> None:
+        # With every connection: a session that is there may be of before the prefix was changed.
+        self._asked_s = time.monotonic()
+        topic = f"{self._config.prefix}/+/up"
+        if self._config.protocol == "5":
+            client.subscribe(topic, options=SubscribeOptions(qos=QOS))
+        else:
+            client.subscribe(topic, qos=QOS)
 
     def _on_connect_fail(self, client: mqtt.Client, _data: Any) -> None:
         if client is self._client:
@@ -165,10 +187,12 @@ class Broker:
         if client is not self._client and not self._stopping:
             return
         self._beat()
-        self.connected = self.subscribed = False
+        was, self.connected, self.subscribed = self.connected, False, False
         if not self._stopping:
-            self.lost += 1
-            self.error = f"the connection was lost: {reason}"
+            self.lost += was
+            if was or not self.error:
+                # Else why it was refused is known, and says more.
+                self.error = f"the connection was lost: {reason}"
             _log.warning("connection lost", reason=str(reason), client_id=self._config.client_id)
 
     def _on_subscribe(
@@ -179,7 +203,18 @@ class Broker:
         self.subscribed = not any(reason.is_failure for reason in reasons)
         if not self.subscribed:
             self.error = "the broker refused the subscription; check its access list"
-            _log.error("the broker refused the subscription")
+            _log.error("the broker refused the subscription", reason=str(reasons[0]))
+            return
+        self.error = ""
+        self.session_at = str(self._config)
+
+    def _on_publish(
+        self, client: mqtt.Client, _data: Any, _mid: int, reason: Any, _properties: Any
+    ) -> None:
+        # MQTT 5 alone says that a message down was denied.
+        if client is self._client and reason.is_failure:
+            self.down_dropped += 1
+            self.error = f"the broker takes no message down: {reason}; check its access list"
 
     def _on_message(self, client: mqtt.Client, _data: Any, received: mqtt.MQTTMessage) -> None:
         if client is not self._client:
@@ -192,65 +227,14 @@ class Broker:
             # Another gateway has it by its own session.
             client.ack(received.mid, received.qos)
             return
+        if received.qos:
+            if received.mid in self._unacked:
+                self.duplicates += 1
+                return
+            self._unacked.add(received.mid)
         message = Message(topic, bytes(received.payload), received.retain)
         delivery = Delivery(message, received.mid, received.qos, self._session)
         if received.qos:
             self._inbox.put(delivery, self._beat)
         elif not self._inbox.offer(delivery):
             self.dropped += 1
-
-
-def make_client(config: BrokerConfig, *, clean: bool = False) -> _Client:
-    """A client with everything set and nothing connected; Malformed when a file is missing."""
-    client = _Client(
-        CallbackAPIVersion.VERSION2,
-        client_id=config.client_id,
-        clean_session=clean,
-        protocol=mqtt.MQTTv311,
-        manual_ack=True,
-    )
-    client.max_inflight_messages_set(limits.DOWN_IN_FLIGHT_MAX)
-    client.max_queued_messages_set(limits.DOWN_QUEUED_MAX)
-    client.reconnect_delay_set(limits.RECONNECT_S_MIN, limits.RECONNECT_S_MAX)
-    client.on_socket_open = _at_once
-    if config.username is not None:
-        client.username_pw_set(config.username, _password(config))
-    if config.tls:
-        client.tls_set_context(_tls(config))
-    return client
-
-
-def _at_once(_client: mqtt.Client, _data: Any, sock: Any) -> None:
-    # A receipt is a small packet after the small one that acknowledges its segment: it would wait
-    # 40 ms for the broker to acknowledge that at the TCP level.
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def abandon(client: mqtt.Client) -> None:
-    """Let a client's thread end when it can; never waits for it."""
-    # Its public way to stop joins the thread, which is what must not be waited for here.
-    client._thread_terminate = True  # noqa: SLF001
-    client.disconnect()
-
-
-def _password(config: BrokerConfig) -> str | None:
-    if config.password_file is None:
-        return None
-    try:
-        return config.password_file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Malformed(
-            "bad-value", f"broker.password_file: {config.password_file} cannot be read"
-        ) from error
-
-
-def _tls(config: BrokerConfig) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=config.ca)
-        if config.cert is not None:
-            context.load_cert_chain(config.cert, config.key)
-    except (OSError, ssl.SSLError) as error:
-        message = f"broker.ca, cert, key: {error}"
-        raise Malformed("bad-value", message) from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context

@@ -17,7 +17,7 @@ from tallystick.evidence.credential import Credential, verify_credential
 from tallystick.evidence.errors import Malformed, TallyError, TransportError
 from tallystick.evidence.peercircle import Decider
 from tallystick.gateway import checkfiles, limits, retention
-from tallystick.gateway.broker import abandon, make_client
+from tallystick.gateway.brokerclient import abandon, connect, make_client, refusal
 from tallystick.gateway.config import BrokerConfig, Config
 from tallystick.gateway.folder import Folder
 from tallystick.gateway.http import Http
@@ -311,16 +311,15 @@ def _answers(config: BrokerConfig) -> str:
         answered.set()
 
     client.on_connect = on_connect
-    client.connect(probe.host, probe.port)
-    client.loop_start()
+    connect(client, probe, clean=True, once=True)
     try:
         if not answered.wait(BROKER_WAIT_S):
             raise TimeoutError(110, "does not answer", str(config))
         if said[0].is_failure:
-            raise ConnectionRefusedError(111, f"refuses: {said[0]}", str(config))
+            raise ConnectionRefusedError(111, refusal(config, said[0]), str(config))
     finally:
         abandon(client)
-    return f"{config} answers"
+    return f"{config} answers, MQTT {config.protocol}"
 
 
 def _validator(validator: ValidatorConfig, config: Config, now_s: int) -> str:

@@ -14,6 +14,7 @@
     [broker]
     url = "mqtt://127.0.0.1:1883"           # mqtts:// for TLS
     prefix = "tallystick/1"
+    protocol = "3.1.1"                      # of MQTT; or "5"
     shared_by = ["dock-north", "dock-south"]    # gateways that share its devices (sharing.py)
 
     [[serial]]                              # ports beside the broker, as many tables as needed
@@ -47,6 +48,7 @@ credential `key_pin`, else TALLY_KEY_PIN or TALLY_PIN of the environment (hw/sec
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -70,6 +72,7 @@ from tallystick.gateway.validatorconfig import (
     read_credential,
 )
 
+Protocol = Literal["3.1.1", "5"]
 _ISS = re.compile(r"[a-z0-9.-]{1,20}")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{1,32}(/[A-Za-z0-9._-]{1,32}){0,7}")
@@ -89,6 +92,7 @@ class _Broker(_Struct):
     ca: str | None = None
     cert: str | None = None
     key: str | None = None
+    protocol: Protocol = "3.1.1"
     shared_by: list[str] = msgspec.field(default_factory=list)
 
 
@@ -135,6 +139,7 @@ class BrokerConfig:
     port: int = 1883
     tls: bool = False
     prefix: str = "tallystick/1"
+    protocol: Protocol = "3.1.1"
     client_id: str
     username: str | None = None
     password_file: Path | None = None
@@ -299,6 +304,7 @@ def _broker(raw: _Broker, client: str, folder: Path) -> BrokerConfig:
         port=port or (8883 if tls else 1883),
         tls=tls,
         prefix=raw.prefix,
+        protocol=raw.protocol,
         client_id=client_id,
         username=raw.username,
         password_file=_optional(folder, raw.password_file),

@@ -31,6 +31,8 @@ class GatewayLive:
             "not_sent_down": gateway.broker.down_dropped + gateway.down.dropped,
             "clients_replaced": gateway.broker.replaced,
             "connections_lost": gateway.broker.lost,
+            "sessions_lost": gateway.broker.sessions_lost,
+            "duplicates": gateway.broker.duplicates,
             "verify": gateway.ahead.told(),
             "config_error": gateway.reloading.error,
         }

@@ -100,6 +100,16 @@ def _process(look: Look) -> Iterator[Metric]:
         "Verifying processes that ended or did not answer.",
         process.verifiers_replaced,
     )
+    yield _counter(
+        "sessions_lost",
+        "Sessions that the broker lost, with what waited in them.",
+        process.sessions_lost,
+    )
+    yield _counter(
+        "messages_duplicate",
+        "Messages that the broker sent twice on one connection.",
+        process.duplicates,
+    )
     refused = CounterMetricFamily(
         PREFIX + "refused",
         "What was refused at the doors, by reason (docs/protocol.md, 1.7).",

@@ -26,6 +26,9 @@ class Process(Struct, frozen=True, kw_only=True):
     not_sent_down: int = 0
     clients_replaced: int = 0
     connections_lost: int = 0
+    # Sessions that the broker was to keep and did not; messages that came twice on a connection.
+    sessions_lost: int = 0
+    duplicates: int = 0
     # Segments verified ahead (ahead.py), those that were not in time, and processes replaced.
     verified_ahead: int = 0
     verified_late: int = 0

@@ -342,6 +342,8 @@ class Since:
             not_sent_down=state["not_sent_down"],
             clients_replaced=state["clients_replaced"],
             connections_lost=state["connections_lost"],
+            sessions_lost=state["sessions_lost"],
+            duplicates=state["duplicates"],
             verified_ahead=state["verify"]["used"],
             verified_late=state["verify"]["late"],
             verifiers_replaced=state["verify"]["replaced"],

@@ -106,6 +106,7 @@ class Gateway:
         self._folder = Folder(config.enrolments)
         self._threads: list[threading.Thread] = []
         self._telling = Telling(self)
+        self._telling.remember()
 
     @property
     def ways(self) -> list[Way]:

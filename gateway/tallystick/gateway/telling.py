@@ -8,12 +8,13 @@ import msgspec
 import structlog
 
 from tallystick.gateway import limits
-from tallystick.gateway.store import set_meta
+from tallystick.gateway.store import meta, set_meta
 
 if TYPE_CHECKING:
     from tallystick.gateway.service import Gateway
 
 _log = structlog.get_logger("tallystick.gateway")
+_LOST = ("not_taken", "not_sent_down", "clients_replaced", "sessions_lost")
 _PORT = ("port", "open", "session", "error")
 
 
@@ -24,6 +25,15 @@ class Telling:
         self._gateway = gateway
         self._told: dict[str, Any] = {}
         self._told_s = 0.0
+
+    def remember(self) -> None:
+        """What the process before this one knew of the broker."""
+        reader = self._gateway.store.reader()
+        try:
+            state = msgspec.json.decode(meta(reader, "state") or b"{}")
+        finally:
+            reader.close()
+        self._gateway.broker.session_at = str(state.get("session_at", ""))
 
     def turn(self) -> None:
         """Write it when it changed."""
@@ -36,9 +46,9 @@ class Telling:
         except sqlite3.Error as error:
             _log.error("the store fails", error=str(error))
             return
-        lost = {name: state[name] for name in ("not_taken", "not_sent_down", "clients_replaced")}
+        lost = {name: state[name] for name in _LOST}
         if any(self._told.get(name, 0) != count for name, count in lost.items()):
-            _log.warning("messages were dropped or a client replaced", **lost)
+            _log.warning("messages were dropped, or a client or a session was lost", **lost)
         self._told = state
         self._told_s = time.monotonic()
 
@@ -60,6 +70,9 @@ class Telling:
             "not_taken": broker.dropped,
             "not_sent_down": broker.down_dropped + gateway.down.dropped,
             "clients_replaced": broker.replaced,
+            "sessions_lost": broker.sessions_lost,
+            "duplicates": broker.duplicates,
+            "session_at": broker.session_at,
             "left_to_others": broker.sharing.others,
             "reload_error": gateway.reloading.error,
             "circuits": {part.name: part.circuit.told() for part in gateway.forwarders},

@@ -10,6 +10,8 @@ QUEUED_BYTES_MAX = 512 << 20
 # The largest segment is 256 KiB; nothing of ours comes near this.
 PACKET_BYTES_MAX = 1 << 20
 AUTOSAVE_S = 60
+# So many messages are on their way to a gateway at once; what it commits together comes of these.
+INFLIGHT_MESSAGES_MAX = 256
 # A gateway that was replaced must not have messages kept for it for ever.
 SESSION_LIFE = "30d"
 PERSISTENCE = "/var/lib/mosquitto/"
@@ -35,6 +37,7 @@ persistent_client_expiration {life}
 max_queued_messages {messages}
 max_queued_bytes {bytes}
 queue_qos0_messages false
+max_inflight_messages {inflight}
 max_packet_size {packet}
 # A retained message would be handed to whoever subscribes next: nobody here means that.
 retain_available false
@@ -93,6 +96,7 @@ def configuration(
         messages=QUEUED_MESSAGES_MAX,
         bytes=QUEUED_BYTES_MAX,
         packet=PACKET_BYTES_MAX,
+        inflight=INFLIGHT_MESSAGES_MAX,
         authority=AUTHORITY,
         server=SERVER,
         key=SERVER_KEY,

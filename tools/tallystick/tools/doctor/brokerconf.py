@@ -15,6 +15,8 @@ FILES_MAX = 64
 PROCESSES_MAX = 65_536
 QUEUED_MESSAGES_LOW = 10_000
 AUTOSAVE_S_LONG = 300
+INFLIGHT_MESSAGES_LOW = 100
+INFLIGHT_DEFAULT = 20
 CONFIG = "tally gateway broker-config writes one that is right"
 Said = dict[str, list[str]]
 
@@ -125,7 +127,19 @@ def judge(said: Said) -> list[Finding]:
         _session(said),
         _small(said, "retain_available", "false", "true", "keeps retained messages"),
         _packet(said),
+        _inflight(said),
     ]
+
+
+def _inflight(said: Said) -> Finding:
+    most = _number(said, "max_inflight_messages", INFLIGHT_DEFAULT)
+    if not most or most >= INFLIGHT_MESSAGES_LOW:
+        return good("broker: in flight", f"{most or 'any number of'} messages")
+    return risk(
+        "broker: in flight",
+        f"{most} messages: a gateway commits no more at once, and is slower than it could be",
+        f"max_inflight_messages {settings.INFLIGHT_MESSAGES_MAX}; no record is at risk",
+    )
 
 
 def _last(said: Said, name: str, default: str) -> str:

@@ -139,6 +139,8 @@ def _limits(config: BrokerConfig, *, other: bool) -> list[Finding]:
     # gateway connects again within a second, and nothing is lost.
     with Probe(config if other else replace(config, client_id=_name())) as probe:
         if not probe.taken:
+            if config.protocol == "5":
+                return [bad("MQTT 5", f"refused ({probe.refusal})", 'broker.protocol = "3.1.1"')]
             return [
                 not_checked(
                     "retained messages",
