@@ -29,7 +29,7 @@ def run(site: Site, *arguments: str) -> Result:
 
 
 def listed(site: Site) -> list[dict[str, object]]:
-    found: list[dict[str, object]] = json.loads(run(site, "--list", "--json").output)
+    found: list[dict[str, object]] = json.loads(run(site, "--list", "--json").output)["holds"]
     return found
 
 
@@ -57,6 +57,9 @@ def test_what_is_wrong_is_said(site: Site, tmp_path: Path) -> None:
         run(site, "case-7", "--end")
     with pytest.raises(Malformed, match="a hold's name"):
         run(site, "a b")
+    # What `tally validator hold` has, and this has not.
+    with pytest.raises(Malformed, match="--list"):
+        run(site, "list")
     with pytest.raises(Malformed, match="one line"):
         run(site, "a", "--why", "x\ny")
     assert run(site).exit_code == 2

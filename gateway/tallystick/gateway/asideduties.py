@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from tallystick.gateway.asking import Asker
 from tallystick.gateway.damage import Scrubber
+from tallystick.gateway.devicehold import Teller
 
 if TYPE_CHECKING:
     from tallystick.gateway.service import Gateway
@@ -23,4 +24,5 @@ def scrubber_of(gateway: "Gateway", stop: threading.Event) -> Scrubber:
         lambda: [way.peer for way in gateway.ways],
         stop,
     ).ask
+    made.also = Teller(gateway.store, gateway.signing, gateway.down.put).turn
     return made

@@ -145,6 +145,8 @@ class Scrubber:
         self._lock = threading.Lock()
         # Asks validators, once a device was asked and did not send it (asking.py).
         self.ask_validators: Callable[[Lost], bool] = lambda _lost: False
+        # What else this thread does (devicehold.py); whether there is more of it.
+        self.also: Callable[[int], bool] = lambda _now_ms: False
 
     def suspect(self, at: int) -> None:
         """Look at this one soon, somebody found it wrong; -1: at everything, the log is."""
@@ -159,7 +161,8 @@ class Scrubber:
         while not self._stop.is_set():
             began_s = time.monotonic()
             try:
-                more = self.turn()
+                more = self.also(_now_ms())
+                more = self.turn() or more
                 self.ask(_now_ms())
             except (sqlite3.Error, OSError, TallyError, KeyError) as error:
                 _log.error("the store cannot be looked at", error=str(error))

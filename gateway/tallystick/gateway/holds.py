@@ -1,4 +1,7 @@
-"""Holds: for an incident an operator stops all pruning (docs/durability.md, section 4)."""
+"""Holds: for an incident an operator stops pruning, here and on devices (docs/durability.md, 4).
+
+Which devices: none of them (the gateway alone), all, or some.
+"""
 
 import re
 import sqlite3
@@ -6,13 +9,24 @@ import time
 from typing import Any
 
 from tallystick.evidence.errors import Malformed
+from tallystick.evidence.keys import device_from_text
 from tallystick.gateway import limits
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# Whoever types one of these means what `tally validator hold` calls so.
+_WORDS = ("add", "begin", "end", "lift", "list")
+ALL = "*"
 
 
-def begin(connection: sqlite3.Connection, name: str, why: str) -> None:
-    """Put a hold in force; Malformed for a name that is none, or that is in force already."""
+def begin(connection: sqlite3.Connection, name: str, why: str, devices: str = "") -> None:
+    """Put a hold in force; Malformed for a name that is none, or that is in force already.
+
+    devices: ALL, "" for none, or ids as text with blanks between.
+    """
+    if name in _WORDS:
+        raise Malformed(
+            "bad-value", f"{name!r} is no name of a hold: tally hold NAME, --end NAME, or --list"
+        )
     if not _NAME.fullmatch(name):
         raise Malformed("bad-value", f"a hold's name: 1 to 64 of A-Z a-z 0-9 . _ - not {name!r}")
     if len(why) > limits.HOLD_WHY_CHARS_MAX or not why.isprintable():
@@ -24,7 +38,7 @@ def begin(connection: sqlite3.Connection, name: str, why: str) -> None:
     ).fetchone():
         raise Malformed("duplicate-key", f"the hold {name} is in force already")
     connection.execute(
-        "INSERT OR REPLACE INTO holds VALUES (?, ?, ?, NULL)", (name, why, _now_ms())
+        "INSERT OR REPLACE INTO holds VALUES (?, ?, ?, NULL, ?)", (name, why, _now_ms(), devices)
     )
 
 
@@ -44,12 +58,26 @@ def active(connection: sqlite3.Connection) -> bool:
 
 
 def known(connection: sqlite3.Connection) -> list[dict[str, Any]]:
-    """All holds, those in force first: name, why, since_ms, ended_ms or null."""
+    """All holds, those in force first: name, why, since_ms, ended_ms or null, devices.
+
+    devices: "all", or a list of ids; empty for a hold of the gateway alone.
+    """
     rows = connection.execute(
-        "SELECT name, why, since_ms, ended_ms FROM holds ORDER BY ended_ms IS NOT NULL, since_ms"
+        "SELECT name, why, since_ms, ended_ms, devices FROM holds "
+        "ORDER BY ended_ms IS NOT NULL, since_ms"
     )
-    names = ("name", "why", "since_ms", "ended_ms")
-    return [dict(zip(names, row, strict=True)) for row in rows]
+    names = ("name", "why", "since_ms", "ended_ms", "devices")
+    return [
+        dict(zip(names, (*row, "all" if text == ALL else text.split()), strict=True))
+        for *row, text in rows
+    ]
+
+
+def devices(connection: sqlite3.Connection) -> tuple[bool, list[bytes]]:
+    """Whether all devices are to be held, and which ones."""
+    rows = connection.execute("SELECT devices FROM holds WHERE ended_ms IS NULL").fetchall()
+    some = {id_ for (text,) in rows if text != ALL for id_ in text.split()}
+    return (ALL,) in rows, sorted(device_from_text(id_) for id_ in some)
 
 
 def _now_ms() -> int:

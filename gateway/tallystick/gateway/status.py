@@ -9,7 +9,7 @@ import msgspec
 
 from tallystick.evidence import quotarefusal
 from tallystick.evidence.keys import b64u, device_text
-from tallystick.gateway import holds, quarantine
+from tallystick.gateway import devicehold, holds, quarantine
 from tallystick.gateway.asking import repaired
 from tallystick.gateway.config import Config
 from tallystick.gateway.store import meta, open_reader
@@ -17,7 +17,7 @@ from tallystick.gateway.store import meta, open_reader
 REFUSALS_SHOWN_MAX = 200
 JOIN_VERSION = 2
 QUOTA_VERSION = 3
-DURABILITY_VERSION = 4
+DURABILITY_VERSION = 5
 
 
 def status(config: Config) -> dict[str, Any]:
@@ -96,10 +96,11 @@ def _durability(connection: sqlite3.Connection) -> dict[str, Any]:
     # Segments that gave bodies up, holds in force, and how much is in quarantine, by state.
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version < DURABILITY_VERSION:
-        return {"pruned": 0, "holds": [], "quarantine": {}}
+        return {"pruned": 0, "holds": [], "device_holds": {}, "quarantine": {}}
     return {
         "pruned": _one(connection, "SELECT count(*) FROM pruned"),
         "holds": [row for row in holds.known(connection) if row["ended_ms"] is None],
+        "device_holds": devicehold.told(connection),
         "quarantine": quarantine.counts(connection),
     }
 

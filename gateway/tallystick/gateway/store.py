@@ -19,12 +19,12 @@ from tallystick.evidence.errors import CouldNotCheck, Malformed
 from tallystick.gateway import limits
 from tallystick.gateway.capacity import Usage
 
-VERSION = 4
+VERSION = 5
 APPLICATION_ID = 0x7A11_9A7E  # the file command and other programs see whose file this is
 # What makes version n + 1 of version n.
 _SCHEMAS = [
     resources.files("tallystick.gateway").joinpath(name)
-    for name in ("schema.sql", "schema_2.sql", "schema_3.sql", "schema_4.sql")
+    for name in ("schema.sql", "schema_2.sql", "schema_3.sql", "schema_4.sql", "schema_5.sql")
 ]
 _FULL = 2
 _NORMAL = 1
