@@ -19,6 +19,7 @@ from tallystick.validator.limits import ENTRIES_BYTES_MAX, SHARING_READ_MAX
 from tallystick.validator.portable import holds, total
 from tallystick.validator.problem import Problem
 from tallystick.validator.receipts import build_receipts, node_reader
+from tallystick.validator.rows import Prepared
 from tallystick.validator.schema import BEYOND
 from tallystick.verify.chipslots import named, slot_of, slots_of
 
@@ -32,8 +33,11 @@ def missing(what: str) -> Problem:
 
 def published(connection: Connection) -> int:
     """The newest published size."""
-    size: int | None = connection.execute(sa.select(sa.func.max(schema.heads.c.size))).scalar_one()
+    ((size,),) = _PUBLISHED.rows(connection)
     return size or 0
+
+
+_PUBLISHED = Prepared(sa.select(sa.func.max(schema.heads.c.size)))
 
 
 def entries(connection: Connection, start: int, count: int) -> answers.Entries:
@@ -254,43 +258,58 @@ def verdicts(
 ) -> answers.Verdicts:
     """Verdicts whose entry is above `after` and published, with their receipts."""
     size = published(connection)
-    table, sets = schema.verdicts, schema.party_sets
-    query = (
-        sa.select(table, sets, schema.entries.c.data)
-        .join(sets, sets.c.party_set == table.c.party_set)
-        .join(schema.entries, schema.entries.c.entry == table.c.entry)
-        .where(table.c.entry > after, table.c.entry < size)
-    )
-    if device is not None:
-        parties = schema.verdict_parties
-        query = query.join(
-            parties, (parties.c.entry == table.c.entry) & (parties.c.device == device)
-        )
-    if state is not None:
-        query = query.where(table.c.state == state)
-    rows = connection.execute(
-        query.order_by(table.c.entry)
-        .limit(limit)
-        .set_label_style(sa.LABEL_STYLE_TABLENAME_PLUS_COL)
-    ).all()
-    entries_ = [row.verdicts_entry for row in rows]
+    given: dict[str, object] = {"after": after, "size": size, "most": limit}
+    chosen = {"device": device, "state": state}
+    given.update((name, value) for name, value in chosen.items() if value is not None)
+    query = _VERDICTS[device is not None, state is not None]
+    rows = query.found(connection, **given)
+    entries_ = [row.entry for row in rows]
     receipts = build_receipts(connection, entries_, node_reader(connection))
     # With fewer than a page everything below the published size has been looked at.
     following = entries_[-1] if len(rows) == limit else max(after, size - 1)
-    shown = [_verdict(row, receipts[row.verdicts_entry]) for row in rows]
+    shown = [_verdict(row, receipts[row.entry]) for row in rows]
     return answers.Verdicts(size, shown, following)
+
+
+def _verdicts_query(by_device: bool, by_state: bool) -> Prepared:  # noqa: FBT001 - the key below
+    table, sets = schema.verdicts, schema.party_sets
+    query = (
+        sa.select(
+            *(table.c.entry, table.c.digest, table.c.state, sets.c.namespace, sets.c.interaction),
+            *(sets.c.parties_digest, sets.c.verdict, schema.entries.c.data),
+        )
+        .join(sets, sets.c.party_set == table.c.party_set)
+        .join(schema.entries, schema.entries.c.entry == table.c.entry)
+        .where(table.c.entry > sa.bindparam("after"), table.c.entry < sa.bindparam("size"))
+    )
+    if by_device:
+        parties = schema.verdict_parties
+        of = (parties.c.entry == table.c.entry) & (parties.c.device == sa.bindparam("device"))
+        query = query.join(parties, of)
+    if by_state:
+        query = query.where(table.c.state == sa.bindparam("state"))
+    most = sa.bindparam("most", type_=sa.Integer)
+    return Prepared(query.order_by(table.c.entry).limit(most))
+
+
+# Asked by everybody who follows, whenever there are new ones.
+_VERDICTS = {
+    (by_device, by_state): _verdicts_query(by_device, by_state)
+    for by_device in (False, True)
+    for by_state in (False, True)
+}
 
 
 def _verdict(row: Found, made: bytes) -> answers.Verdict:
     return answers.Verdict(
-        row.verdicts_entry,
-        b64u(row.verdicts_digest),
-        row.verdicts_state,
-        row.party_sets_namespace,
-        b64u(row.party_sets_interaction),
-        b64u(row.party_sets_parties_digest),
-        row.party_sets_verdict == row.verdicts_digest,
-        b64u(row.entries_data),
+        row.entry,
+        b64u(row.digest),
+        row.state,
+        row.namespace,
+        b64u(row.interaction),
+        b64u(row.parties_digest),
+        row.verdict == row.digest,
+        b64u(row.data),
         b64u(made),
     )
 

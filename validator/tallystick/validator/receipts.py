@@ -29,19 +29,23 @@ class Head:
 def read_node(connection: Connection, level: int, at: int) -> bytes:
     """One complete node of the log."""
     if level == 0:
-        found = connection.execute(
-            sa.select(schema.entries.c.leaf).where(schema.entries.c.entry == at)
-        )
+        found = _LEAF.rows(connection, at=at)
     else:
-        found = connection.execute(
-            sa.select(schema.nodes.c.hash).where(
-                schema.nodes.c.level == level, schema.nodes.c.at == at
-            )
-        )
-    node: bytes | None = found.scalar_one_or_none()
-    if node is None:
-        raise CouldNotCheck("bad-root", f"the store lacks node {at} of level {level} of its log")
-    return node
+        found = _NODE.rows(connection, level=level, at=at)
+    for (node,) in found:
+        return bytes(node)
+    raise CouldNotCheck("bad-root", f"the store lacks node {at} of level {level} of its log")
+
+
+# A path has as many of them as the log's size has bits.
+_LEAF = Prepared(
+    sa.select(schema.entries.c.leaf).where(schema.entries.c.entry == sa.bindparam("at"))
+)
+_NODE = Prepared(
+    sa.select(schema.nodes.c.hash).where(
+        schema.nodes.c.level == sa.bindparam("level"), schema.nodes.c.at == sa.bindparam("at")
+    )
+)
 
 
 def node_reader(connection: Connection) -> Reader:
