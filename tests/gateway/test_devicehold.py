@@ -14,6 +14,7 @@ from tallystick.evidence import devicehold as wire
 from tallystick.evidence.limits import HOLD_MS_MAX
 from tallystick.gateway import devicehold, holds, limits
 from tallystick.gateway.devicehold import Teller, told
+from tallystick.gateway.pagedevices import Fleet, row_of
 from tallystick.gateway.service import Gateway
 from tallystick.gateway.store import operator_write
 from tallystick.tools.hold import hold
@@ -56,6 +57,14 @@ class House:
         self.teller.turn(self.now_ms)
         return [wire.parse(data) for _, data in self.sent]
 
+    def shown(self) -> str | None:
+        """What the page says of the robot."""
+        fleet = Fleet(self.gate.roots)
+        reader = self.gate.store.reader()
+        fleet.read(reader)
+        reader.close()
+        return row_of(fleet.known[self.site.robot.link.device.id], []).hold
+
     def told(self) -> dict[str, Any]:
         reader = self.gate.store.reader()
         found = told(reader)
@@ -74,6 +83,7 @@ def test_it_reaches_the_device_and_is_known_to(house: House) -> None:
     (sent,) = house.turn()
     assert sent.until_ms == house.now_ms + HOLD_MS_MAX
     assert (house.told()["held"], house.told()["waiting"]) == (1, 0)
+    assert house.shown() == "held"
     house.site.record(60)
     assert house.site.first() == 0
     # Nothing more to say, now or after a restart.
@@ -92,6 +102,7 @@ def test_it_is_said_until_it_is_known(house: House) -> None:
     assert len(house.turn(heard=False)) == 1
     text = house.site.robot.link.device.text
     assert house.told()["waiting_for"] == [{"device": text, "to": "hold"}]
+    assert house.shown() == "to hold"
     assert house.turn(heard=False) == []
     house.now_ms += limits.HOLD_AGAIN_MS
     (again,) = house.turn(heard=False)

@@ -12,7 +12,7 @@ from tallystick.evidence.credential import Credential, Identity, verify_credenti
 from tallystick.evidence.enrolment import CUSTODIES, CUSTODY_SECURE_ELEMENT
 from tallystick.evidence.errors import TallyError
 from tallystick.evidence.keys import PublicKey, device_text
-from tallystick.gateway import pagelimits
+from tallystick.gateway import devicehold, pagelimits
 from tallystick.gateway.pagereads import Paced
 from tallystick.gateway.pagestate import Device, Skew
 
@@ -62,6 +62,7 @@ class Known:
     parked: int = 0
     # What each validator has receipted: (validator, epoch) -> size.
     receipted: dict[tuple[str, bytes], int] = field(default_factory=dict)
+    hold: str | None = None
 
 
 class Fleet:
@@ -80,8 +81,10 @@ class Fleet:
         self._read_devices(connection)
         self._read_tracks(connection)
         receipted = self._receipted.get(connection)
+        held = devicehold.of_devices(connection)
         for device in self.known.values():
             device.parked = 0
+            device.hold = held.get(device.id)
             device.receipted = receipted.get(device.id, {})
         for id_, count in connection.execute("SELECT device, count(*) FROM parked GROUP BY device"):
             if id_ in self.known:
@@ -259,6 +262,7 @@ def row_of(one: Known, validators: Iterable[str]) -> Device:
         suspect=one.suspect,
         suspect_ms=one.suspect_ms,
         valid_until_s=0 if identity is None else identity.enrolment.validity[1],
+        hold=one.hold,
     )
 
 

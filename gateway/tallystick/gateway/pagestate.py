@@ -90,6 +90,8 @@ class Device(Struct, frozen=True, kw_only=True):
     suspect: str | None
     suspect_ms: int | None
     valid_until_s: int
+    # What an operator's hold asks of it: held; to hold, to release (not known there yet).
+    hold: str | None = None
     # Words for the conditions that hold of it.
     trouble: list[str] = field(default_factory=list)
 

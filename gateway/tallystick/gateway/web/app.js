@@ -326,6 +326,7 @@ function deviceParts(found) {
     ["must report every", one.interval_s ? span(one.interval_s * 1000) : "not declared"],
     ["records here", count(one.records)], ["backlog", `${count(one.backlog)} records that some validator has not receipted`],
     ["gaps", row[5]], ["clock", row[6]],
+    ["hold", { held: "frees nothing", "to hold": "told, and not heard of yet", "to release": "its end is told, and not heard of yet" }[one.hold] || "none"],
     ["hardware counter", one.counter === null ? "none" : `${count(one.counter)}${one.counter_left === null ? "" : `, ${count(one.counter_left)} left`}`],
     ["enrolled until", one.valid_until_s ? time(one.valid_until_s * 1000).slice(0, 10) : "not known"],
   ])];
