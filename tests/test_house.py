@@ -52,7 +52,7 @@ ON_DEVICE = {
 # The counterpart of device_library.CPYTHON_ONLY.
 MICROPYTHON_ONLY = "# MicroPython only"
 # In the first lines of a module behind a driver, which says what to install where it is missing.
-NEEDS_AN_EXTRA = "# Needs an extra: tpm"
+NEEDS_AN_EXTRA = {"# Needs an extra: tpm", "# Needs an extra: gateway or validator"}
 INTERPRETER_WORDS = ("implementation", "MICROPYTHON", "CPYTHON", "TYPE_CHECKING")
 
 
@@ -316,7 +316,7 @@ def test_wheel_without_extras_imports_recorder_keys_and_verify(
         modules = [
             "tallystick." + ".".join(path.relative_to(TOP).with_suffix("").parts[2:])
             for path in folders
-            if not {MICROPYTHON_ONLY, NEEDS_AN_EXTRA} & set(path.read_text().split("\n", 3)[:3])
+            if not ({MICROPYTHON_ONLY} | NEEDS_AN_EXTRA) & set(path.read_text().split("\n", 3)[:3])
         ]
         code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)\n"
         run(python, "-c", code, *modules, cwd=tmp_path)

@@ -155,8 +155,8 @@ def test_a_page_that_ends_takes_no_gateway_with_it(
     plain: Callable[..., tuple[Gateway, Page]], mosquitto: Mosquitto
 ) -> None:
     gateway, page = plain()
-    assert page._server is not None
-    page._server.should_exit = True
+    assert page.server._server is not None
+    page.server._server.should_exit = True
     page.watch.stop()
     for thread in page.threads:
         thread.join(20)

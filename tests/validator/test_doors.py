@@ -6,6 +6,7 @@ import socket
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
@@ -201,22 +202,20 @@ def test_many_connections_keep_nobody_out_for_long(
     crowded: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host, port = crowded.url.removeprefix("http://").split(":")
-    server = crowded._server
-    assert server is not None
-    connections = server.server_state.connections
+    door = crowded.door
 
     def ready() -> int:
         return httpx2.get(f"{crowded.url}/readyz").status_code
 
     assert ready() == 200
-    monkeypatch.setattr(service, "HEADER_READ_S_MAX", 60.0)
+    monkeypatch.setattr(door, "bounds", replace(door.bounds, header_s_max=60.0))
     with ExitStack() as held:
         for _ in range(20):
             held.enter_context(socket.create_connection((host, int(port)), 20))
-        until(lambda: len(connections) >= 20, "the flood")
+        until(lambda: len(door.connections) >= 20, "the flood")
         assert ready() == 503
     until(lambda: ready() == 200, "a place, since they went")
-    monkeypatch.setattr(service, "HEADER_READ_S_MAX", 0.2)
+    monkeypatch.setattr(door, "bounds", replace(door.bounds, header_s_max=0.2))
     with ExitStack() as held:
         sockets = [
             held.enter_context(socket.create_connection((host, int(port)), 20)) for _ in range(20)

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -513,9 +514,8 @@ def test_a_slow_body_is_given_up(world: World, monkeypatch: pytest.MonkeyPatch) 
 def test_a_body_that_goes_on_after_its_answer_ends_the_connection(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tallystick.validator import service
-
-    monkeypatch.setattr(service, "BODY_REST_S_MAX", 0.3)
+    door = world.service.door
+    monkeypatch.setattr(door, "bounds", replace(door.bounds, body_rest_s_max=0.3))
     host, port = world.service.url.removeprefix("http://").split(":")
     head = b"GET /healthz HTTP/1.1\r\nHost: %s\r\n" % host.encode()
     for more, part in (
@@ -551,20 +551,17 @@ def _send_on(connection: socket.socket, part: bytes) -> None:
 def test_answers_that_are_not_read_close_the_connection(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tallystick.validator import service
-
-    monkeypatch.setattr(service, "ANSWER_WRITE_S_MAX", 0.3)
+    door = world.service.door
+    monkeypatch.setattr(door, "bounds", replace(door.bounds, answer_s_max=0.3))
     host, port = world.service.url.removeprefix("http://").split(":")
-    server = world.service._server
-    assert server is not None
-    others = set(server.server_state.connections)
+    others = door.connections
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect((host, int(port)))
         client.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 300)
 
         def new() -> bool:
-            return bool(set(server.server_state.connections) - others)
+            return bool(door.connections - others)
 
         for wanted in (True, False):
             end = time.monotonic() + 10
@@ -576,9 +573,8 @@ def test_answers_that_are_not_read_close_the_connection(
 def test_headers_that_do_not_come_close_the_connection(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tallystick.validator import service
-
-    monkeypatch.setattr(service, "HEADER_READ_S_MAX", 0.3)
+    door = world.service.door
+    monkeypatch.setattr(door, "bounds", replace(door.bounds, header_s_max=0.3))
     host, port = world.service.url.removeprefix("http://").split(":")
     for sent in (b"", b"GET / HTTP/1.1\r\nHost: x\r\n"):
         with socket.create_connection((host, int(port)), timeout=5) as connection:

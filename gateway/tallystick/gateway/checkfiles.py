@@ -9,7 +9,7 @@ from pathlib import Path
 from cryptography import x509
 
 from tallystick.evidence.errors import Malformed, Unverified
-from tallystick.gateway.listening import listen
+from tallystick.hw.httpdoor import listen
 
 FILE_BYTES_MAX = 1 << 16
 DAYS_LOW = 30

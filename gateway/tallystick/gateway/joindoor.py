@@ -5,27 +5,23 @@ show that they hold a code, the operator that he holds the fleet root, and state
 themselves.
 """
 
-import asyncio
 import ipaddress
-import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import anyio
 import anyio.to_thread
 import msgspec
 import structlog
-import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tallystick.evidence.errors import Malformed, TallyError, TransportError, Unverified
 from tallystick.evidence.keys import b64u, from_b64u
@@ -33,8 +29,8 @@ from tallystick.evidence.limits import CHECKPOINT_BYTES_MAX, JOIN_REQUEST_BYTES_
 from tallystick.gateway import joininbox, limits
 from tallystick.gateway.joinconfig import JoinConfig
 from tallystick.gateway.joins import Joins
-from tallystick.gateway.listening import listen, url_of
 from tallystick.gateway.pace import Bounded, Bucket
+from tallystick.hw.httpdoor import Bounds, HttpDoor
 
 CBOR = "application/cbor"
 COSE = "application/cose"
@@ -52,30 +48,6 @@ STATUS = {
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
 _log = structlog.get_logger("tallystick.gateway.joindoor")
-
-
-class _BriefProtocol(H11Protocol):
-    """A connection that does not end in time is ended: slow headers, bodies and readers (A21)."""
-
-    _due: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self._due = self.loop.call_later(limits.JOIN_CONNECTION_S_MAX, transport.abort)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._due is not None:
-            self._due.cancel()
-        super().connection_lost(exc)
-
-
-class _BriefLoop(asyncio.SelectorEventLoop):
-    """Ends who connects and does not shake hands: no protocol of ours is asked before (A21)."""
-
-    async def create_server(self, *args: Any, **named: Any) -> asyncio.Server:
-        if named.get("ssl") is not None:
-            named["ssl_handshake_timeout"] = limits.JOIN_HANDSHAKE_S_MAX
-        return await super().create_server(*args, **named)
 
 
 class Senders:
@@ -258,15 +230,20 @@ class JoinDoor:
     def __init__(self, config: JoinConfig, joins: Joins, name: str) -> None:
         self._config = config
         self._joins = joins
-        self._name = name
-        # Where it listens, with the port that was given where the configured one is 0.
-        self.url = ""
-        self._socket: socket.socket | None = None
-        self._server: uvicorn.Server | None = None
-        self.thread: threading.Thread | None = None
+        self._door = HttpDoor(_bounds(), f"{name}: join door", config.cert, config.key)
         self._counted: Counter[str] = Counter()
         self._said: dict[str, str] = {}
         self._turn = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        """Where it listens, with the port that was given where the configured one is 0."""
+        return self._door.url
+
+    @property
+    def thread(self) -> threading.Thread | None:
+        """In which it serves."""
+        return self._door.thread
 
     def count(self, reason: str, message: str) -> None:
         """Count a refusal, in memory."""
@@ -283,65 +260,32 @@ class JoinDoor:
 
     def start(self) -> str:
         """Listen; TransportError where the address or the certificate cannot be used."""
-        config = self._config
+        host, port = self._config.host, self._config.port
         try:
-            self._socket = listen(config.host, config.port, limits.JOIN_BACKLOG)
-            self._server = uvicorn.Server(self._settings())
-            self._server.config.load()
+            self._door.listen(host, port)
+            self._door.serve(make_app(self._joins, self.count))
         except (OSError, ValueError) as error:
-            if self._socket is not None:
-                self._socket.close()
-            what = f"join: {config.host}:{config.port}: {error}"
-            raise TransportError("bad-value", what) from error
-        self.thread = threading.Thread(
-            target=self._serve, name=f"{self._name}: join door", daemon=True
-        )
-        self.thread.start()
-        until_s = time.monotonic() + limits.JOIN_START_S_MAX
-        while not self._server.started and self.thread.is_alive() and time.monotonic() < until_s:
-            time.sleep(0.01)
-        if not self._server.started:
             self.stop()
-            raise TransportError("bad-value", "join: the HTTP server did not start")
-        self.url = url_of(self._socket, tls=config.cert is not None)
+            raise TransportError("bad-value", f"join: {host}:{port}: {error}") from error
+        except TransportError as error:
+            self.stop()
+            raise TransportError(error.reason, f"join: {error.message}") from error
         return self.url
-
-    def _settings(self) -> uvicorn.Config:
-        config = self._config
-        return uvicorn.Config(
-            make_app(self._joins, self.count),
-            http=_BriefProtocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            # Who asks is who the connection comes from: no header changes that.
-            proxy_headers=False,
-            limit_concurrency=limits.JOIN_CONNECTIONS_MAX,
-            timeout_keep_alive=limits.JOIN_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=limits.JOIN_STOP_S_MAX,
-            h11_max_incomplete_event_size=limits.JOIN_HEADER_BYTES_MAX,
-            backlog=limits.JOIN_BACKLOG,
-            ssl_certfile=config.cert,
-            ssl_keyfile=config.key,
-        )
-
-    def _serve(self) -> None:
-        if self._server is None or self._socket is None:
-            return
-        loop = _BriefLoop()
-        asyncio.set_event_loop(loop)
-        try:
-            loop.run_until_complete(self._server.serve(sockets=[self._socket]))
-        finally:
-            loop.close()
 
     def stop(self) -> None:
         """Answer what is being answered, then close."""
-        if self._server is not None:
-            self._server.should_exit = True
-        if self.thread is not None:
-            self.thread.join(limits.JOIN_STOP_S_MAX * 2)
-        if self._socket is not None:
-            self._socket.close()
+        self._door.stop()
+
+
+def _bounds() -> Bounds:
+    return Bounds(
+        connections_max=limits.JOIN_CONNECTIONS_MAX,
+        header_bytes_max=limits.JOIN_HEADER_BYTES_MAX,
+        keep_alive_s=limits.JOIN_KEEP_ALIVE_S,
+        backlog=limits.JOIN_BACKLOG,
+        start_s_max=limits.JOIN_START_S_MAX,
+        stop_s_max=limits.JOIN_STOP_S_MAX,
+        # Slow headers, bodies and readers alike.
+        connection_s_max=limits.JOIN_CONNECTION_S_MAX,
+        handshake_s_max=limits.JOIN_HANDSHAKE_S_MAX,
+    )

@@ -1,20 +1,15 @@
 """The running service: `run(config, stop)`, in a thread or as a process."""
 
-import asyncio
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Any
 
-import h11
 import structlog
-import uvicorn
 from sqlalchemy.exc import OperationalError
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tallystick.evidence.errors import TransportError
+from tallystick.hw.httpdoor import Bounds, HttpDoor
 from tallystick.validator._postgresql import is_free
 from tallystick.validator.app import make_app
 from tallystick.validator.config import Config
@@ -44,92 +39,13 @@ STAND_BY_S = 0.5
 _LOG = structlog.get_logger("tallystick.validator")
 
 
-class _PatientProtocol(H11Protocol):
-    """Closes a connection whose headers do not come, or whose answer is not read, in time (A21)."""
-
-    _headers_due: asyncio.TimerHandle | None = None
-    _answer_due: asyncio.TimerHandle | None = None
-    _body_due: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self._wait()
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self.conn.their_state is not h11.SEND_BODY:
-            self._ended()
-        if self.conn.their_state is h11.IDLE and self.conn.our_state is h11.IDLE:
-            self._wait()
-        else:
-            self._unset()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._unset()
-        self._answered()
-        self._ended()
-        super().connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        # Not moved by what is read meanwhile, for the same reason as below.
-        if self._answer_due is None:
-            self._answer_due = self.loop.call_later(ANSWER_WRITE_S_MAX, self._unread)
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if self.cycle.response_complete:
-            self._answered()
-
-    def on_response_complete(self) -> None:
-        self._answered()
-        if self.conn.their_state is h11.SEND_BODY and self._body_due is None:
-            # Nobody reads the rest. A client may finish, and read its answer; not go on for ever.
-            self._body_due = self.loop.call_later(BODY_REST_S_MAX, self.transport.abort)
-        if self.flow.write_paused:
-            # It is written as far as we are concerned; its end, and the next answer, must be read.
-            self.pause_writing()
-        super().on_response_complete()
-
-    def _answered(self) -> None:
-        if self._answer_due is not None:
-            self._answer_due.cancel()
-            self._answer_due = None
-
-    def _ended(self) -> None:
-        if self._body_due is not None:
-            self._body_due.cancel()
-            self._body_due = None
-
-    def _unread(self) -> None:
-        self._answer_due = None
-        self.transport.abort()
-
-    def _wait(self) -> None:
-        # Not moved by each byte: a client that trickles has no more time than one that is silent.
-        if self._headers_due is None:
-            self._headers_due = self.loop.call_later(HEADER_READ_S_MAX, self._late)
-
-    def _unset(self) -> None:
-        if self._headers_due is not None:
-            self._headers_due.cancel()
-            self._headers_due = None
-
-    def _late(self) -> None:
-        self._headers_due = None
-        if not self.transport.is_closing():
-            self.transport.close()
-
-
 class Service:
     """A validator that is open: `start` serves, `stop` ends it; both may be called once."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.sequencer = Sequencer(config)
-        self._socket: socket.socket | None = None
-        self._server: uvicorn.Server | None = None
-        self._thread: threading.Thread | None = None
+        self.door = HttpDoor(_bounds(), f"validator {config.name}")
         self._ending = threading.Event()
         self.followers = [Follower(self.sequencer, peer, self._ending) for peer in config.peers]
         self.peering = Peering(self.sequencer, self._ending)
@@ -139,20 +55,17 @@ class Service:
     @property
     def url(self) -> str:
         """Where it listens; the port is the one that was given when the configured one is 0."""
-        if self._socket is None:
-            return ""
-        host, port = self._socket.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return self.door.url
 
     @property
     def running(self) -> bool:
         """Whether it still serves."""
-        return self._thread is not None and self._thread.is_alive()
+        return self.door.running
 
     def start(self) -> str:
         """Listen and work; returns the URL. TransportError when the address cannot be had."""
         try:
-            self._socket = _listen(self.config.host, self.config.port)
+            self.door.listen(self.config.host, self.config.port)
         except OSError as error:
             self.sequencer.stop()
             raise TransportError(
@@ -160,38 +73,11 @@ class Service:
                 f"bind {self.config.host}:{self.config.port}: {error.strerror or error}",
             ) from error
         self.sequencer.start()
-        app = make_app(self.sequencer, version("tallystick"), self._ending)
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                http=_PatientProtocol,
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                # Whose loopback it is decides who may read (app.py): no header changes that.
-                proxy_headers=False,
-                date_header=True,
-                limit_concurrency=CONNECTIONS_MAX,
-                timeout_keep_alive=KEEP_ALIVE_S,
-                timeout_graceful_shutdown=SHUTDOWN_S_MAX,
-                h11_max_incomplete_event_size=HEADER_BYTES_MAX,
-                backlog=BACKLOG,
-            )
-        )
-        self._thread = threading.Thread(
-            target=self._serve, name=f"validator {self.config.name}", daemon=True
-        )
-        self._thread.start()
-        waited = threading.Event()
-        for _ in range(int(START_S_MAX / 0.01)):
-            if self._server.started or not self._thread.is_alive():
-                break
-            waited.wait(0.01)
-        if not self._server.started:
+        try:
+            self.door.serve(make_app(self.sequencer, version("tallystick"), self._ending))
+        except TransportError:
             self.stop()
-            raise TransportError("bad-value", "the HTTP server did not start")
+            raise
         for follower in self.followers:
             follower.start()
         self.peering.start()
@@ -199,39 +85,30 @@ class Service:
             self._tiles.start()
         return self.url
 
-    def _serve(self) -> None:
-        if self._server is not None and self._socket is not None:
-            self._server.run(sockets=[self._socket])
-
     def stop(self) -> None:
         """Answer what is being answered, then close."""
         self._ending.set()
         if self._tiles is not None:
             self._tiles.join(SHUTDOWN_S_MAX)
-        if self._server is not None:
-            self._server.should_exit = True
-        if self._thread is not None:
-            self._thread.join(SHUTDOWN_S_MAX * 2)
-        if self._socket is not None:
-            self._socket.close()
+        self.door.stop()
         for follower in self.followers:
             follower.join(SHUTDOWN_S_MAX)
         self.peering.join(SHUTDOWN_S_MAX)
         self.sequencer.stop()
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named, asyncio turns Nagle's algorithm off: 44 ms an answer without.
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(BACKLOG)
-    except OSError:
-        listening.close()
-        raise
-    return listening
+def _bounds() -> Bounds:
+    return Bounds(
+        connections_max=CONNECTIONS_MAX,
+        header_bytes_max=HEADER_BYTES_MAX,
+        keep_alive_s=KEEP_ALIVE_S,
+        backlog=BACKLOG,
+        start_s_max=START_S_MAX,
+        stop_s_max=SHUTDOWN_S_MAX,
+        header_s_max=HEADER_READ_S_MAX,
+        answer_s_max=ANSWER_WRITE_S_MAX,
+        body_rest_s_max=BODY_REST_S_MAX,
+    )
 
 
 def _nothing() -> None:
