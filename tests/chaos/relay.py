@@ -4,6 +4,8 @@ import contextlib
 import selectors
 import socket
 import threading
+import time
+from collections import deque
 from dataclasses import dataclass, field
 
 CHUNK_BYTES = 65_536
@@ -20,6 +22,8 @@ class Link:
     name: str
     to: tuple[str, int]
     door: socket.socket
+    # How long whatever is said takes to the other side.
+    delay_s: float = 0.0
     how: str = GOOD
     ends: "set[End]" = field(default_factory=set)
 
@@ -37,6 +41,8 @@ class End:
         self.sock = sock
         self.waits = bytearray()
         self.other: End = self
+        # What waits is on its way still.
+        self.early = False
         # The other side said all that it had to say.
         self.ending = False
 
@@ -45,7 +51,7 @@ class End:
         if self.link.how == STALLED:
             return 0
         wants = selectors.EVENT_READ if len(self.other.waits) < HELD_BYTES_MAX else 0
-        return wants | (selectors.EVENT_WRITE if self.waits else 0)
+        return wants | (selectors.EVENT_WRITE if self.waits and not self.early else 0)
 
 
 class Relay:
@@ -55,17 +61,19 @@ class Relay:
         self.links: dict[str, Link] = {}
         self._selector = selectors.DefaultSelector()
         self._lock = threading.Lock()
+        # When what waits for an end arrives there; in this order, for all delays are alike.
+        self._under_way: deque[tuple[float, End]] = deque()
         self._ended = False
         self._here, there = socket.socketpair()
         self._wakes = there
         self._selector.register(self._here, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
 
-    def add(self, name: str, port: int) -> int:
-        """A link to a port of loopback; the port to use in its place."""
+    def add(self, name: str, port: int, delay_s: float = 0.0) -> int:
+        """A link to a port of loopback; the port to use. All delays are alike, or none."""
         door = socket.create_server(("127.0.0.1", 0))
         door.setblocking(False)
-        link = self.links[name] = Link(name, ("127.0.0.1", port), door)
+        link = self.links[name] = Link(name, ("127.0.0.1", port), door, delay_s)
         self._selector.register(door, selectors.EVENT_READ, link)
         return link.port
 
@@ -100,8 +108,10 @@ class Relay:
 
     def _run(self) -> None:
         while not self._ended:
-            found = self._selector.select(TURN_S)
+            left_s = self._under_way[0][0] - time.monotonic() if self._under_way else TURN_S
+            found = self._selector.select(max(0.0, min(TURN_S, left_s)))
             with self._lock:
+                self._arrive()
                 for key, mask in found:
                     if key.data is None:
                         self._here.recv(CHUNK_BYTES)
@@ -109,6 +119,13 @@ class Relay:
                         self._accept(key.data)
                     else:
                         self._turn(key.data, mask)
+
+    def _arrive(self) -> None:
+        while self._under_way and self._under_way[0][0] <= time.monotonic():
+            _, end = self._under_way.popleft()
+            end.early = False
+            if end in end.link.ends:
+                self._watch(end)
 
     def _accept(self, link: Link) -> None:
         try:
@@ -141,8 +158,7 @@ class Relay:
                 data = end.sock.recv(CHUNK_BYTES)
                 if not data:
                     end.other.ending = True
-                end.other.waits += data
-                self._write(end.other)
+                self._take(end.other, data)
                 if not data:
                     if not end.other.waits:
                         self._close(end)
@@ -159,8 +175,15 @@ class Relay:
         self._watch(end)
         self._watch(end.other)
 
+    def _take(self, end: End, data: bytes) -> None:
+        if data and end.link.delay_s and not end.waits:
+            end.early = True
+            self._under_way.append((time.monotonic() + end.link.delay_s, end))
+        end.waits += data
+        self._write(end)
+
     def _write(self, end: End) -> None:
-        if end.waits:
+        if end.waits and not end.early:
             with contextlib.suppress(BlockingIOError):
                 del end.waits[: end.sock.send(end.waits)]
 

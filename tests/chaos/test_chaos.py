@@ -275,6 +275,28 @@ def test_a_link_is_cut_stalled_and_good() -> None:
             links.close()
 
 
+def test_a_link_takes_its_time_and_keeps_the_order() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        links = relay.Relay()
+        port = links.add("a>b", server.getsockname()[1], 0.2)
+        links.start()
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as near:
+                far, _ = server.accept()
+                far.settimeout(20)
+                begun_s = time.monotonic()
+                near.sendall(b"one")
+                assert far.recv(10) == b"one"
+                assert time.monotonic() - begun_s >= 0.2
+                near.sendall(b"two")
+                near.sendall(b"three")
+                near.shutdown(socket.SHUT_WR)
+                assert b"".join(iter(lambda: far.recv(10), b"")) == b"twothree"
+                far.close()
+        finally:
+            links.close()
+
+
 def gone(line: socket.socket) -> bool:
     """Whether the other end is; it waits for that."""
     end_s = time.monotonic() + 20

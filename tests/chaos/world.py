@@ -26,6 +26,8 @@ JOURNAL_BYTES, SMALL_JOURNAL_BYTES = 1 << 17, 1 << 14
 # What a gateway waits for a validator that is away at most, and how often peers are asked.
 LIMITS = "[limits]\nretry_s_max = 2.0\nverdicts_poll_s = 5.0\n"
 PEER_POLL_S = 5.0
+# To a validator, and back again: those of other organisations are elsewhere.
+VALIDATOR_S = 0.25
 DRIVER = ("-m", "chaos.driver")
 
 
@@ -87,7 +89,7 @@ class World:
         for one in self.members:
             signer, _ = Fleet(one.name).member("validator", SUBJECT_VALIDATOR)
             key = format_root(one.name, signer.public_key())
-            port = self.relay.add(f"{name}>{one.name}", one.port)
+            port = self.relay.add(f"{name}>{one.name}", one.port, VALIDATOR_S)
             tables += (
                 f'[[validators]]\nname = "{one.name}"\nurl = "http://127.0.0.1:{port}"\n'
                 f'key = "{key}"\nsend = "full"\n'

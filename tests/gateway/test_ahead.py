@@ -232,6 +232,26 @@ def looked(inbox: Inbox, most: int = 10, wait_s: float = 0.0) -> list[int]:
     return found
 
 
+class Running(list[threading.Thread]):
+    """Threads, of which each lives when it comes."""
+
+    def append(self, thread: threading.Thread) -> None:
+        assert thread.is_alive()
+        super().append(thread)
+
+
+def test_a_thread_that_only_begins_is_not_one_that_ended(gateway: MemoryGateway) -> None:
+    # The gateway ends when one of its threads has ended, and looks each second.
+    gateway.ahead.threads = Running()
+    robot = ACME.device("robot-1")
+    for _ in range(limits.AHEAD_START_MESSAGES):
+        robot.record(1)
+    gateway.know(robot)
+    gateway.send(robot, *robot.segments())
+    gateway.ahead.look()
+    assert len(gateway.ahead.threads) == 1
+
+
 def test_the_inbox_shows_what_waits_once_and_keeps_it() -> None:
     group_max = limits.GROUP_SHARED_MAX
     inbox = filled(group_max + 36)

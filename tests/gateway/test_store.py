@@ -197,3 +197,44 @@ def test_a_store_is_closed_beside_those_that_still_write(tmp_path: Path) -> None
         check=False,
     )
     assert (ran.returncode, ran.stdout) == (0, "closed\n"), ran.stderr[-2000:]
+
+
+# A store that was killed in the middle of its work, and then no file can grow.
+_OPENED_ON_A_FULL_DISK = """
+import os, resource, shutil, sqlite3, sys
+from pathlib import Path
+from tallystick.gateway.store import Store
+
+folder = Path(sys.argv[1])
+killed = folder / "killed"
+killed.mkdir()
+opened = Store(folder / "s.sqlite")
+with opened.write() as connection:
+    connection.execute("INSERT INTO meta VALUES ('name', x'01')")
+for path in folder.glob("s.sqlite*"):
+    if not path.name.endswith(("-shm", ".lock")):
+        shutil.copy(path, killed)
+bounds = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, bounds[1]))
+try:
+    Store(killed / "s.sqlite")
+except sqlite3.OperationalError as error:
+    print(error)
+resource.setrlimit(resource.RLIMIT_FSIZE, bounds)
+Store(killed / "s.sqlite").close()
+opened.close()
+print("opened")
+"""
+
+
+def test_a_store_that_cannot_be_opened_for_now_is_not_said_to_be_bad(tmp_path: Path) -> None:
+    # service.run waits where it is sqlite3's own error, and ends where it is ours.
+    ran = subprocess.run(
+        [sys.executable, "-c", _OPENED_ON_A_FULL_DISK, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        timeout=60,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout) == (0, "disk I/O error\nopened\n"), ran.stderr[-2000:]

@@ -70,8 +70,9 @@ class Ahead:
                 name=f"{self._name}: verify-{number}",
                 daemon=True,
             )
-            self.threads.append(thread)
             thread.start()
+            # Not before: who looks for threads that ended would take it for one.
+            self.threads.append(thread)
 
     def know(self, identity: Identity) -> None:
         """Which keys a device has: what it sends can be given away from now on."""

@@ -170,7 +170,13 @@ def _connect(path: Path, synchronous: int) -> sqlite3.Connection:
     # Transactions are ours (isolation_level None): the driver's own would begin late.
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     connection.execute(f"PRAGMA busy_timeout={limits.BUSY_TIMEOUT_MS}")
-    _check_version(connection, path)
+    try:
+        _check_version(connection, path)
+    except Malformed as error:
+        if isinstance(error.__cause__, sqlite3.OperationalError):
+            # A full disk, an I/O error: it says nothing of the store, and whoever starts waits.
+            raise error.__cause__ from error
+        raise
     wanted: tuple[tuple[str, str, object], ...] = (
         ("journal_mode", "WAL", "wal"),
         ("synchronous", str(synchronous), synchronous),
