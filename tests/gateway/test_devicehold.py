@@ -144,11 +144,19 @@ def test_some_devices_or_none(house: House) -> None:
 def test_only_the_device_itself_says_that_it_knows(house: House) -> None:
     house.begin()
     house.turn(heard=False)
-    # An event of another serial number, or of another gateway's key, is not the answer.
+    # What it says of another serial number is no answer, nor what is said of another's key.
     house.site.hold(1)
+    house.site.settle()
     house.teller.turn(house.now_ms)
     assert house.told()["waiting"] == 1
-    assert not devicehold.says(b"\x64hold", b"k" * 8, 1)
+    kid = house.gate.key.kid()
+    reader = house.gate.store.reader()
+    stored = [row[0] for row in reader.execute("SELECT data FROM segments ORDER BY at")]
+    reader.close()
+    assert [devicehold.says(data, kid, 1) for data in stored].count(True) == 1
+    assert not any(devicehold.says(data, kid, 2) for data in stored)
+    assert not any(devicehold.says(data, b"stranger", 1) for data in stored)
+    assert not devicehold.says(b"\x64hold", kid, 1)
 
 
 def test_a_running_gateway_tells(
