@@ -135,6 +135,8 @@ class Validator(Node):
 
     def _answer(self, method: str, path: str, query: dict[str, str], body: bytes) -> bytes:
         parts = path.split("/")
+        if (method, path) == ("GET", "/healthz"):
+            return b"ok"
         if (method, path) == ("POST", "/v1/batches"):
             lane = self.sequencer.door.lane(body)
             future = self.sequencer.submit(body, lane)
