@@ -181,8 +181,14 @@ def test_nobody_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_ingest(mosquitto: Mosquitto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    found = printed("ingest", "--records", "1100", "--devices", "3", "--seconds", "0.05", "--json")
+    picture = tmp_path.parent / f"{tmp_path.name}.svg"
+    arguments = ("--records", "1100", "--devices", "3", "--seconds", "0.05")
+    found = printed("ingest", *arguments, "--picture", str(picture), "--json")
     check_object(found, PEERS)
+    assert {"tallystick"} < set(found["shares"]) < PEERS | {"tallystick"}
+    for shares in found["shares"].values():
+        assert sum(shares.values()) == pytest.approx(1, abs=0.001)
+    assert ET.parse(picture).getroot().tag == f"{SVG}svg"
     # Whole segments only.
     assert found["records"] == 1_088
     assert found["devices"] == 3

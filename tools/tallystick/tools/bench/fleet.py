@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGUSR1
+from types import TracebackType
 from typing import Any
 
 from tallystick.tools import provision
@@ -82,9 +83,14 @@ class Behind:
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         try:
-            self._crew.__exit__(None, None, None)
+            self._crew.__exit__(kind, error, trace)
         finally:
             self._running.__exit__()
             self._broker.stop()

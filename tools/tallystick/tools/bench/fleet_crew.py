@@ -52,7 +52,7 @@ class Crew:
                     )
             self._ask([{"task": "start", **job} for job in self._jobs])
         except BaseException:
-            self._end()
+            self._end(at_once=True)
             raise
         return self
 
@@ -62,8 +62,8 @@ class Crew:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Disconnect."""
-        self._end()
+        """Disconnect; at once where something failed."""
+        self._end(at_once=kind is not None)
 
     def ask(self, task: str, **arguments: Any) -> list[dict[str, Any]]:
         """Let all do it at the same time; what each of them answers."""
@@ -99,8 +99,10 @@ class Crew:
             raise BenchFailed("bench-failed", answer["error"])
         return answer
 
-    def _end(self) -> None:
+    def _end(self, *, at_once: bool) -> None:
         for process in self._running:
+            if at_once:
+                process.kill()
             if process.stdin is not None:
                 # It ends with its input; what was not read any more is nobody's loss.
                 try:
