@@ -25,7 +25,7 @@ from tallystick.gateway.identity import open_signing, own_identity, peer_of
 from tallystick.gateway.joinconfig import JoinConfig
 from tallystick.gateway.pageconfig import PageConfig
 from tallystick.gateway.status import status_of
-from tallystick.gateway.store import open_reader
+from tallystick.gateway.store import VERSION, open_reader
 from tallystick.gateway.validatorconfig import Tls, ValidatorConfig
 from tallystick.hw.peersfolder import read_folder
 
@@ -155,8 +155,15 @@ def _store(path: Path) -> str:
     free_mib = free.f_bavail * free.f_frsize >> 20
     if not path.exists():
         return f"will be made; {free_mib} MiB free"
-    open_reader(path).close()
-    return f"is a gateway's store; {free_mib} MiB free"
+    reader = open_reader(path)
+    try:
+        (version,) = reader.execute("PRAGMA user_version").fetchone()
+    finally:
+        reader.close()
+    said = f"is a gateway's store; {free_mib} MiB free"
+    if version == VERSION:
+        return said
+    return f"{said}; of version {version}, and the next start brings it to {VERSION}"
 
 
 def _join(join: JoinConfig, now_s: int, *, runs: bool) -> str:
