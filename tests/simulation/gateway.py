@@ -125,8 +125,9 @@ class Gateway(Node):
         )
         transport = Transport(self, way, self.links)
         return Forwarder(
-            peer, self.store, self.signing, tuple(self.credential), self.down, stop, http=transport
-        )
+            peer, self.store, self.signing, tuple(self.credential), self.down, stop,
+            http=transport, urgent=self.worker.urgent,
+        )  # fmt: skip
 
     def meet(self, way: Way) -> None:
         """Another validator is configured; a gateway reads that at its start."""

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 from simulation.links import Links
 from simulation.world import Node
 from tallystick.evidence.errors import TransportError
-from tallystick.gateway.http import Http, refusal_of
+from tallystick.gateway.http import Http, TimedOut, refusal_of
 
 if TYPE_CHECKING:
     from simulation.validator import Validator
@@ -45,7 +45,7 @@ class Transport(Http):
             # It takes what was sent when nobody waits for its answer any more.
             delay_ms = world.chance.randint(*SLOW_MS)
             world.after(delay_ms, lambda: validator.asked_late(method, url.path, query, body))
-            raise TransportError("unreachable", f"{validator.name}: timed out")
+            raise TimedOut("unreachable", f"{validator.name}: timed out")
         if self._links.repeated():
             delay_ms = self._links.delay_ms()
             world.after(delay_ms, lambda: validator.asked_late(method, url.path, query, body))
