@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,8 @@ from tallystick.gateway import limits, steps
 from tallystick.gateway.ahead import Ahead, workers_by_default
 from tallystick.gateway.inbox import Delivery, Inbox
 from tallystick.gateway.ingest import Instant, Message
+from tallystick.gateway.verifier import Asked
+from tallystick.gateway.verifying import Ended, Process
 
 ACME = Fleet("acme")
 STRETCHES = 100
@@ -89,16 +92,29 @@ def found_for_all(gateway: MemoryGateway) -> Callable[[], bool]:
     return true
 
 
-def test_the_store_and_the_receipts_are_the_same(gateway: MemoryGateway, tmp_path: Path) -> None:
+def test_the_store_and_the_receipts_are_the_same(
+    gateway: MemoryGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = robots()
     plain = MemoryGateway(tmp_path / "without", ACME)
     for one in (gateway, plain):
         one.know(*made)
         send(one, made)
     plain.turn()
+    placer = gateway.worker.core._placer
+    placed: list[bool] = []
+    look = placer.folded
+
+    def counted(*arguments: Any) -> Any:
+        found = look(*arguments)
+        placed.append(found is not None)
+        return found
+
+    monkeypatch.setattr(placer, "folded", counted)
     at_each_group(lambda: until(found_for_all(gateway)))
     gateway.turn()
     told = gateway.ahead.told()
+    assert placed == [True] * told["used"]
     # The first group is on its way when the process starts; so are stragglers at the end.
     least = 2 * STRETCHES - limits.GROUP_SHARED_MAX - 2 * limits.AHEAD_MESSAGES_MIN
     assert told["used"] >= least, told
@@ -216,6 +232,48 @@ def test_no_process_runs_at_leisure_or_where_none_is_wanted(tmp_path: Path) -> N
         assert not ahead.threads
         assert ahead.told()["running"] == 0
     assert workers_by_default() == max(0, min(len(os.sched_getaffinity(0)) - 1, 4))
+
+
+def test_long_answers_do_not_block_long_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe holds 64 KiB; each of these portions and answers is far longer."""
+    monkeypatch.setattr(limits, "AHEAD_ANSWER_S_MAX", WAIT_S_MAX / 3)
+    robot = ACME.device("many-heads")
+    for _ in range(64):
+        robot.record(20)
+    key = robot.signer.public_key()
+    asked = [Asked([(key.alg, key.raw)], robot.segment())] * limits.AHEAD_MESSAGES
+    process = Process()
+    try:
+        for _ in range(3):
+            process.ask(asked)
+        for _ in range(3):
+            found = process.answer(WAIT_S_MAX)
+            assert len(found) == limits.AHEAD_MESSAGES
+            assert all(one is not None and one.to == robot.size for one in found)
+            assert sum(len(s.checkpoint) for one in found if one for s in one.stretches) > 1 << 17
+    finally:
+        process.end()
+
+
+def test_signals_to_all_processes_leave_it_and_the_end_of_its_input_ends_it() -> None:
+    robot = ACME.device("robot-1")
+    robot.record(3)
+    key = robot.signer.public_key()
+    asked = [Asked([(key.alg, key.raw)], robot.segment())]
+    process = Process()
+    try:
+        process.ask(asked)
+        process.answer(WAIT_S_MAX)
+        os.kill(process.pid, signal.SIGTERM)
+        os.kill(process.pid, signal.SIGINT)
+        process.ask(asked)
+        assert process.answer(WAIT_S_MAX) == [fold(robot.segment(), [(key.alg, key.raw)])]
+        assert process._process.stdin is not None
+        process._process.stdin.close()
+        with pytest.raises(Ended):
+            process.answer(WAIT_S_MAX)
+    finally:
+        process.end()
 
 
 def filled(count: int) -> Inbox:

@@ -118,6 +118,8 @@ class Ahead:
                 for _ in self._serve(process):
                     answered = True
             except Exception as error:  # noqa: BLE001 - whatever it is, only help is lost
+                if self._stop.is_set():
+                    return
                 self.replaced += 1
                 _log.error("a verifying process is replaced", number=number, error=repr(error))
             finally:

@@ -12,6 +12,7 @@ from tallystick.gateway.verifier import HEAD_BYTES, Asked, answer_of, question
 
 _MODULE = "tallystick.gateway.verifier"
 _MS_PER_S = 1000
+_READ_BYTES = 1 << 18
 
 
 class Stuck(Exception):
@@ -40,6 +41,7 @@ class Process:
             raise Ended
         self._in = self._process.stdin.fileno()
         self._out = self._process.stdout.fileno()
+        self._got = bytearray()
         os.set_blocking(self._in, False)
         os.set_blocking(self._out, False)
 
@@ -48,11 +50,15 @@ class Process:
         left = memoryview(question(asked))
         until_s = time.monotonic() + limits.AHEAD_ANSWER_S_MAX
         while left:
-            _wait(self._in, select.POLLOUT, until_s)
-            try:
-                left = left[os.write(self._in, left) :]
-            except BlockingIOError:
-                continue
+            # Read too: it writes a long answer before it reads on, and both would wait.
+            ready = _wait({self._in: select.POLLOUT, self._out: select.POLLIN}, until_s)
+            if self._out in ready:
+                self._take()
+            if self._in in ready:
+                try:
+                    left = left[os.write(self._in, left) :]
+                except BlockingIOError:
+                    continue
 
     def answer(self, wait_s: float) -> list[Folded | None]:
         """The answer to the oldest portion that is not answered."""
@@ -68,18 +74,21 @@ class Process:
             raise Ended(self._process.returncode)
 
     def _read(self, size: int, until_s: float) -> bytes:
-        parts = []
-        while size:
-            _wait(self._out, select.POLLIN, until_s)
-            try:
-                data = os.read(self._out, size)
-            except BlockingIOError:
-                continue
-            if not data:
-                raise Ended(self._process.poll())
-            parts.append(data)
-            size -= len(data)
-        return b"".join(parts)
+        while len(self._got) < size:
+            _wait({self._out: select.POLLIN}, until_s)
+            self._take()
+        data = bytes(self._got[:size])
+        del self._got[:size]
+        return data
+
+    def _take(self) -> None:
+        try:
+            data = os.read(self._out, _READ_BYTES)
+        except BlockingIOError:
+            return
+        if not data:
+            raise Ended(self._process.poll())
+        self._got += data
 
     def end(self) -> None:
         """Kill it: it holds nothing that could be lost."""
@@ -90,9 +99,12 @@ class Process:
                 pipe.close()
 
 
-def _wait(descriptor: int, event: int, until_s: float) -> None:
+def _wait(events: dict[int, int], until_s: float) -> set[int]:
+    """The descriptors with something to do; Stuck when there is none in time."""
     poll = select.poll()
-    poll.register(descriptor, event)
-    left_s = until_s - time.monotonic()
-    if left_s <= 0 or not poll.poll(left_s * _MS_PER_S):
+    for descriptor, event in events.items():
+        poll.register(descriptor, event)
+    ready = poll.poll(max(0.0, until_s - time.monotonic()) * _MS_PER_S)
+    if not ready:
         raise Stuck
+    return {descriptor for descriptor, _ in ready}
