@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import cbor2
@@ -119,6 +121,13 @@ def test_a_clock_tells_sql_from_python_and_leaves_waiting_out() -> None:
     found = gateway_time.shares(told)
     assert sum(found.values()) == pytest.approx(1, abs=0.001)
     assert gateway_time.shares(dict.fromkeys(gateway_time.NAMES, 0.0))[gateway_time.HASHING] == 0
+
+
+def test_what_the_compiler_adds_has_no_line() -> None:
+    # A sample that raises would end what it interrupts: a message was set aside as poison by it.
+    code = compile("pass", "/x/tallystick/gateway/worker.py", "exec")
+    frame: Any = SimpleNamespace(f_code=code, f_lineno=None, f_back=None)
+    assert gateway_time.Clock()._kind_of(frame) == (gateway_time.PYTHON, False)
 
 
 # --- open files --------------------------------------------------------------------------------
