@@ -53,7 +53,6 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from tallystick.evidence import root
 from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.keys import PublicKey
 from tallystick.gateway import (
@@ -71,12 +70,12 @@ from tallystick.gateway.validatorconfig import (
     ValidatorTable,
     read_credential,
 )
+from tallystick.hw import configfile
 
 Protocol = Literal["3.1.1", "5"]
 _ISS = re.compile(r"[a-z0-9.-]{1,20}")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{1,32}(/[A-Za-z0-9._-]{1,32}){0,7}")
-_ROOT_LINE = re.compile(r"[a-z0-9.-]{1,20}\+[A-Za-z0-9_-]+")
 
 
 class _Struct(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -229,11 +228,11 @@ def _resolve(raw: _File, path: Path) -> Config:
     return Config(
         name=raw.name,
         fleet=raw.fleet,
-        key=_key_uri(raw.key, folder),
+        key=configfile.key_uri(raw.key, folder, "file:gateway.key"),
         key_pin_file=_optional(folder, raw.key_pin_file),
         credential=read_credential(folder / raw.credential),
         store=folder / raw.store,
-        roots=_roots(raw.roots, folder),
+        roots=configfile.roots(raw.roots, folder),
         broker=_broker(raw.broker, f"{raw.fleet}-{raw.name}", folder),
         shared_by=_shared_by(raw),
         enrolments=None if raw.enrolments is None else folder / raw.enrolments,
@@ -344,30 +343,3 @@ def _serial(items: list[_Serial]) -> tuple[SerialConfig, ...]:
 
 def _optional(folder: Path, name: str | None) -> Path | None:
     return None if name is None else folder / name
-
-
-def _key_uri(uri: str, folder: Path) -> str:
-    scheme, colon, rest = uri.partition(":")
-    if not colon:
-        raise Malformed("bad-value", "key: a URI such as file:gateway.key")
-    if scheme == "file" and not rest.startswith("/"):
-        return f"file:{folder / rest}"
-    return uri
-
-
-def _roots(items: list[str], folder: Path) -> dict[str, PublicKey]:
-    found: dict[str, PublicKey] = {}
-    for item in items:
-        lines = [item] if _ROOT_LINE.fullmatch(item) else _root_file(folder / item)
-        for line in lines:
-            name, key = root.parse_root(line)
-            if found.setdefault(name, key) != key:
-                raise Malformed("already-enrolled", f"roots: {name} stands there with two keys")
-    if not found:
-        raise Malformed("bad-value", "roots: at least one, or nobody's records can be verified")
-    return found
-
-
-def _root_file(path: Path) -> list[str]:
-    lines = (line.strip() for line in path.read_text().splitlines())
-    return [line for line in lines if line and not line.startswith("#")]

@@ -27,19 +27,9 @@ from tallystick.gateway.pageconfig import PageConfig
 from tallystick.gateway.pageroutes import Route
 from tallystick.gateway.pagestate import Device, Devices, OneDevice, Problem
 from tallystick.gateway.pagewatch import Look, Watch
+from tallystick.hw.httpdoor import PAGE_HEADERS
 
-# Nothing inline, nothing foreign, in no frame; a token in memory must not leave with a link.
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
+HEADERS = PAGE_HEADERS | {"Cache-Control": "no-store"}
 STREAM = {**HEADERS, "X-Accel-Buffering": "no"}
 # What a browser says of who asks; others' pages may lead here, and read nothing.
 SAME_SITE = frozenset({"same-origin", "none"})

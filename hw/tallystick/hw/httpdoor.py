@@ -27,6 +27,19 @@ from tallystick.evidence.errors import TransportError
 _STOP_LOOK_S = 0.02
 _TASKS_END_S_MAX = 1.0
 
+# Of a page: nothing inline, nothing foreign, in no frame; a token in memory must not leave with a
+# link.
+PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:

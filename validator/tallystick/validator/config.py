@@ -53,10 +53,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from tallystick.evidence import cbor, note, root
+from tallystick.evidence import cbor, note
 from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.keys import PublicKey
 from tallystick.evidence.note import NoteKey
+from tallystick.hw import configfile
 from tallystick.validator.access import Raw, Scope, parse_readers
 from tallystick.validator.limits import (
     CREDENTIAL_BYTES_MAX,
@@ -77,7 +78,6 @@ POLL_S_MAX = 86_400.0
 
 _NAME = re.compile(r"[a-z0-9.-]{1,20}")
 _ORIGIN = re.compile(r"[!-*,-~]{1,64}")  # printable, neither space nor plus (C2SP signed-note)
-_ROOT_LINE = re.compile(r"[a-z0-9.-]{1,20}\+[A-Za-z0-9_-]+")
 _BIND = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
 
 
@@ -189,8 +189,8 @@ def _resolve(raw: _File, folder: Path) -> Config:
         origin=raw.origin,
         host=host,
         port=port,
-        key=_key_uri(raw.key, folder),
-        note_key=_key_uri(raw.note_key, folder),
+        key=configfile.key_uri(raw.key, folder, "file:validator.key"),
+        note_key=configfile.key_uri(raw.note_key, folder, "file:validator.key"),
         key_pin_file=None if raw.key_pin_file is None else folder / raw.key_pin_file,
         note_key_pin_file=(
             None if raw.note_key_pin_file is None else folder / raw.note_key_pin_file
@@ -271,33 +271,11 @@ def parse_bind(text: str) -> tuple[str, int]:
     return match[1].strip("[]"), int(match[2])
 
 
-def _key_uri(uri: str, folder: Path) -> str:
-    scheme, colon, rest = uri.partition(":")
-    if not colon:
-        raise Malformed("bad-value", "key: a URI such as file:validator.key")
-    if scheme == "file" and not rest.startswith("/"):
-        return f"file:{folder / rest}"
-    return uri
-
-
 def _roots(items: list[str], folder: Path) -> dict[str, PublicKey]:
-    found: dict[str, PublicKey] = {}
-    for item in items:
-        lines = [item] if _ROOT_LINE.fullmatch(item) else _root_file(folder / item)
-        for line in lines:
-            name, key = root.parse_root(line)
-            if found.setdefault(name, key) != key:
-                raise Malformed("already-enrolled", f"roots: {name} stands there with two keys")
-    if not found:
-        raise Malformed("bad-value", "roots: at least one, or nobody's records can be verified")
+    found = configfile.roots(items, folder)
     if len(found) > ROOTS_MAX:
         raise Malformed("too-large", f"roots: at most {ROOTS_MAX}")
     return found
-
-
-def _root_file(path: Path) -> list[str]:
-    lines = (line.strip() for line in path.read_text().splitlines())
-    return [line for line in lines if line and not line.startswith("#")]
 
 
 def read_credential(path: Path) -> tuple[bytes, ...]:

@@ -13,23 +13,13 @@ from sqlalchemy.engine import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
+from tallystick.hw.httpdoor import PAGE_HEADERS
 from tallystick.validator import pagereads, params, routes
 from tallystick.validator.access import Scope
 from tallystick.validator.feed import Asks
 from tallystick.validator.problem import Problem
 
-# Nothing inline, nothing foreign, in no frame; a token in memory must not leave with a link.
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-cache",
-}
+HEADERS = PAGE_HEADERS | {"Cache-Control": "no-cache"}
 
 
 class Sees(Protocol):
