@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.devices import Fleet
-from support.validating import Clock, Gateway, Room, handover
+from support.validating import Clock, Gateway, Room, handover, write_config
 from tallystick.evidence import batchanswer, checkpoint, receipt
 from tallystick.evidence.batchanswer import BatchAnswer
 from tallystick.evidence.errors import CouldNotCheck, Malformed
@@ -221,3 +221,43 @@ def test_a_full_disk_answers_503_and_recovers(room: Room, fleet: Fleet) -> None:
     assert answer.refused == []
     assert sequencer.failure is None
     assert not isinstance(error, OperationalError)
+
+
+# No file can grow when it starts, as on a full disk; then there is room again.
+_STARTED_ON_A_FULL_DISK = """
+import resource, sys, threading
+from pathlib import Path
+from tallystick.validator import config, service
+
+bounds = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, bounds[1]))
+stop, ready, tries = threading.Event(), threading.Event(), threading.Semaphore(0)
+running = threading.Thread(
+    target=service.run,
+    args=(config.load(Path(sys.argv[1])), stop, lambda _: ready.set()),
+    kwargs={"alive": tries.release},
+)
+running.start()
+for _ in range(4):
+    tries.acquire(timeout=20)
+print(running.is_alive(), ready.is_set())
+resource.setrlimit(resource.RLIMIT_FSIZE, bounds)
+print(ready.wait(20))
+stop.set()
+running.join(20)
+"""
+
+
+def test_a_start_on_a_full_disk_waits_for_room(tmp_path: Path, fleet: Fleet) -> None:
+    path = write_config(tmp_path, [fleet])
+    ran = subprocess.run(
+        [sys.executable, "-c", _STARTED_ON_A_FULL_DISK, str(path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        timeout=100,
+        check=False,
+    )
+    said = ran.stdout.splitlines()
+    assert (ran.returncode, said[-2:]) == (0, ["True False", "True"]), ran.stderr[-2000:]
+    assert "store-away" in said[0]

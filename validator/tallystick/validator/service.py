@@ -36,6 +36,8 @@ WATCH_S = 0.5
 # An opening that takes longer hangs.
 OPENING_S_MAX = 3600.0
 STAND_BY_S = 0.5
+# As SQLite says it: SQLITE_IOERR, SQLITE_FULL.
+_DISK_FAULTS = ("disk I/O error", "database or disk is full")
 _LOG = structlog.get_logger("tallystick.validator")
 
 
@@ -149,7 +151,7 @@ def run(
             stop.wait(STAND_BY_S)
             continue
         except (StoreAway, StoreLost, OperationalError) as error:
-            if not began:
+            if not began and not _passes(error):
                 raise
             _LOG.error("store-away", validator=config.name, error=type(error).__name__)
             alive()
@@ -157,6 +159,11 @@ def run(
             continue
         began = True
         _serve_until(service, stop, url, ready, alive)
+
+
+def _passes(error: Exception) -> bool:
+    # A disk that is full, or fails: it says nothing of the store, and whoever starts waits.
+    return isinstance(error, OperationalError) and str(error.orig) in _DISK_FAULTS
 
 
 @contextmanager
