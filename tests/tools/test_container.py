@@ -10,7 +10,13 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from hw.test_httpdoor import BOUNDS
+from support.authority import Authority
+from tallystick.hw.httpdoor import HttpDoor
 from tallystick.tools.main import cli
 
 TOP = Path(__file__).parents[2]
@@ -55,6 +61,37 @@ def test_what_it_runs_is_there_and_not_as_root() -> None:
     assert program[3] in {option for one in known.params for option in one.opts}
     assert found["USER"] == "tally-gateway"
     assert re.search(r"^HEALTHCHECK .*/healthz", "\n".join(lines()), re.MULTILINE)
+    assert json.loads(found["HEALTHCHECK"].split("CMD", 1)[1])[0].endswith("/python")
     # No host of images or packages is named.
     assert all("/" not in line.split()[1] for line in lines() if line.startswith("FROM"))
     assert "gateway/Containerfile" in (TOP / "docs/operations.md").read_text()
+
+
+async def answers(scope: Any, _receive: Any, send: Any) -> None:
+    status = 200 if scope["path"] == "/healthz" else 404
+    await send({"type": "http.response.start", "status": status, "headers": []})
+    await send({"type": "http.response.body", "body": b"{}"})
+
+
+async def is_ill(_scope: Any, _receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 503, "headers": []})
+    await send({"type": "http.response.body", "body": b"{}"})
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+@pytest.mark.parametrize(("app", "healthy"), [(answers, True), (is_ill, False)])
+def test_it_asks_its_page_whether_it_lives(
+    tmp_path: Path, app: Any, healthy: bool, tls: bool
+) -> None:
+    files = Authority(tmp_path).server() if tls else ()
+    door = HttpDoor(BOUNDS, "page", *files)
+    door.listen("127.0.0.1", 0)
+    door.serve(app)
+    try:
+        check = next(line for line in lines() if line.startswith("HEALTHCHECK"))
+        _, flag, code = json.loads(check.split("CMD", 1)[1])
+        words = [sys.executable, flag, code.replace("8472", door.url.rpartition(":")[2])]
+        done = subprocess.run(words, capture_output=True, timeout=30, check=False)
+        assert (done.returncode == 0) == healthy, done.stderr
+    finally:
+        door.stop()
