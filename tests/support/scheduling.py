@@ -34,6 +34,7 @@ FIRST = (
     "tools/test_bench.py",
     "powercut/test_faults.py",
     "recorder/test_counter.py",
+    "test_operations.py",
     "test_readme.py",
     "hw/test_atecc608_micropython.py",
     "hw/test_atecc608_faults.py",
