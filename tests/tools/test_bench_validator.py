@@ -32,7 +32,7 @@ from tallystick.tools.bench.reconcile_result import COSTS, ReconcileResult
 from tallystick.tools.bench.result import BenchFailed
 from tallystick.tools.fleetdir import Fleet
 from tallystick.validator import body, schema
-from tallystick.validator.sequencer import Sequencer
+from tallystick.validator.sequencer import Sequencer, wall_ms
 from tallystick.verify import profiles
 
 PEERS = {"libsodium", "scitt-cose", "agent-receipts"}
@@ -186,6 +186,21 @@ def test_answers_are_of_open_interactions_and_end_them(opened: Opened) -> None:
     assert opened.states() == {"matched": 10, "pending": 30}
 
 
+def test_nothing_falls_due_while_a_million_are_opened(fleet: Fleet) -> None:
+    late_ms = 0
+    sequencer = Sequencer(Notary(fleet, "notary").config(), lambda: wall_ms() + late_ms)
+    try:
+        opened = Opened(sequencer, fleet, "robot")
+        opened.grow(20)
+        late_ms = 3_600_000
+        opened.take(opened.answers(5))
+        while sequencer.reconciler.tick():
+            pass
+        assert opened.states() == {"matched": 5, "pending": 15}
+    finally:
+        sequencer.stop()
+
+
 @pytest.mark.parametrize(
     ("most", "expected"),
     [
@@ -318,6 +333,10 @@ def test_a_store_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> N
     assert result.object()["not_measured"] == {"postgresql": why}
 
 
-def test_the_notarys_profile_is_the_packaged_one(fleet: Fleet) -> None:
+def test_the_notarys_profile_is_the_packaged_one_but_for_its_deadline(fleet: Fleet) -> None:
     ((_, text),) = Notary(fleet, "notary").config().profiles
-    assert text == profiles.text("handover")
+    assert text == handovers.TEXT
+    lines = zip(text.splitlines(), profiles.text("handover").splitlines(), strict=True)
+    assert [pair for pair in lines if pair[0] != pair[1]] == [
+        ('deadline = "86400 s"', 'deadline = "60 s"')
+    ]

@@ -108,13 +108,12 @@ class Gateways:
         known.heard_ms = work.group.time_ms
         if after <= size:
             return size
-        table = schema.gateway_logs
         row = {"size": after, "root": verified.tree.root()}
-        changed = work.connection.execute(
-            sa.update(table).where(table.c.gateway == gateway).values(**row)
-        )
-        if not changed.rowcount:
-            work.insert(table, gateway=gateway, began=verified.first, forks=0, **row)
+        if size:
+            work.update(_GREW, of=gateway, **row)
+        else:
+            # Nothing is known of it: a log that is, has something in it.
+            work.insert(schema.gateway_logs, gateway=gateway, began=verified.first, forks=0, **row)
         work.insert(
             schema.gateway_heads,
             gateway=gateway,
@@ -160,6 +159,12 @@ class Gateways:
 
 _LOG = Prepared(
     sa.select(schema.gateway_logs).where(schema.gateway_logs.c.gateway == sa.bindparam("gateway"))
+)
+
+_GREW = Prepared(
+    sa.update(schema.gateway_logs)
+    .where(schema.gateway_logs.c.gateway == sa.bindparam("of"))
+    .values({name: sa.bindparam(name) for name in ("size", "root")})
 )
 
 

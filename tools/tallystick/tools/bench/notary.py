@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from tallystick.tools import provision
 from tallystick.tools._cache import ToolMissing
+from tallystick.tools.bench import handovers
 from tallystick.tools.bench.result import BenchFailed
 from tallystick.tools.fleetdir import Fleet, Member, write_private
 from tallystick.tools.mosquitto import free_port
@@ -21,7 +22,6 @@ from tallystick.validator.limits import QUOTA_BURST_S_MAX, QUOTA_MAX
 from tallystick.validator.place import Server
 from tallystick.validator.portions import RECONCILE
 from tallystick.validator.workers import living
-from tallystick.verify import profiles
 
 START_S_MAX = 30.0
 LOOK_S = 0.05
@@ -68,9 +68,9 @@ class Notary:
             label,
             details=lambda made: provision.validator_details(fleet, label, self.bind, made),
         )
-        text = profiles.text("handover")
+        profile = provision.profile_file(handovers.TEXT)
         self.path: Path = provision.validator(
-            fleet, self.member, bind=self.bind, profiles=[provision.profile_file(text)]
+            fleet, self.member, bind=self.bind, profiles=[profile]
         )
         lines = self.path.read_text()
         if store is not None:

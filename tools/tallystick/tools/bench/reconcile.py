@@ -227,8 +227,10 @@ def _answered(opened: Opened, count: int) -> dict[str, float]:
     while opened.sequencer.reconciler.tick():
         pass
     end, ended = time.perf_counter(), time.thread_time()
-    if opened.states().get("matched", 0) != before + count:
-        raise BenchFailed("bench-failed", f"{count} answers did not make as many findings")
+    states = opened.states()
+    if states != {"matched": before + count, "pending": len(opened.open)}:
+        message = f"{count} answers did not make as many findings: {states}"
+        raise BenchFailed("bench-failed", message)
     # A finding is of two claims, and one came now.
     return {
         "ingest_us": (taken - start) / count * 1e6,

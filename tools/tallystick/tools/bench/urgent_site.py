@@ -19,6 +19,7 @@ from tallystick.evidence import custody, half, notarised, verdict
 from tallystick.evidence.keys import from_b64u
 from tallystick.recorder import Recorder
 from tallystick.tools import provision
+from tallystick.tools.bench import handovers
 from tallystick.tools.bench.notary import Notary
 from tallystick.tools.bench.result import BenchFailed
 from tallystick.tools.bench.sending import wait
@@ -30,12 +31,10 @@ from tallystick.tools.postgres import Postgres
 from tallystick.tools.replay.processes import Processes
 from tallystick.validator import schema
 from tallystick.validator.place import Server
-from tallystick.verify import profiles
 
 VALIDATORS = 3
 ORGANISATIONS = ("acme", "borealis", "assure")
 NAMESPACE = "dock-3"
-PROFILE = "handover"
 # Nothing is sealed for any other reason than that somebody waits.
 INTERVAL_S = 86_400
 CHECKPOINT_S = 3_600
@@ -154,7 +153,7 @@ class Site:
             member,
             uplink=broker,
             namespace=NAMESPACE,
-            profiles=[provision.profile_file(profiles.text(PROFILE))],
+            profiles=[provision.profile_file(handovers.TEXT)],
             settings={"checkpoint_s": CHECKPOINT_S},
         )
         robot = Robot(config, member)
