@@ -87,6 +87,9 @@ def test_what_is_not_the_common_case_is_left() -> None:
         Stretch(s.items, [s.salt_of(s.first + n) for n in range(len(s.items))], s.checkpoint)
         for s in whole.stretches
     ]
+    (stretch,) = whole.stretches
+    items = [(0, device.leaves[whole.first]), *stretch.items[1:]]
+    partly = Stretch(items, stretch.secret, stretch.checkpoint)
     device.seal()  # a head alone
     flipped = bytearray(good)
     flipped[-1] ^= 1
@@ -96,6 +99,7 @@ def test_what_is_not_the_common_case_is_left() -> None:
         device.segment(2, 3),
         device.segment(1, 3),
         Segment(whole.device, whole.epoch, whole.first, None, salted).encode(),
+        Segment(whole.device, whole.epoch, whole.first, None, [partly]).encode(),
         bytes(flipped),
         good[:-1],
         good + b"\x00",
