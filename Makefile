@@ -55,6 +55,8 @@ format: .venv ## Put every file into the one format
 bench: hardware ## Measure against the peers, side by side in one run
 	@$(BIN)/tally bench record
 	@$(BIN)/tally bench ingest
+	@$(BIN)/tally bench forward
+	@$(BIN)/tally bench fleet
 	@$(BIN)/tally bench sign
 
 backlog: .venv ## Fill a gateway with a million segments under 128 MB, and drain it
