@@ -8,7 +8,7 @@ the folder that `tally fleet enroll` wrote are all that it needs.
 
 import signal
 import sys
-import threading
+import time
 from pathlib import Path
 
 from tallystick.recorder import Recorder
@@ -40,13 +40,15 @@ def drive(tally: Recorder, temperature: "int | None") -> str:
 
 
 def main(path: str = TEMPERATURE) -> None:
-    ends = threading.Event()
+    # Not an Event: the handler would wait for a lock that this thread holds while it waits for it.
+    ends: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ends.set())
+        signal.signal(number, lambda number, _frame: ends.append(number))
     # A thread of its own signs and sends.
     tally = Recorder.open()
-    while not ends.wait(LOOP_S):
+    while not ends:
         drive(tally, temperature_mc(Path(path)))
+        time.sleep(LOOP_S)
     tally.close()
     print(tally.health.records, "records,", tally.health.dropped, "dropped")
 

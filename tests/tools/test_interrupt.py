@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tallystick.tools._bound import bound
-from tallystick.tools._interrupt import uninterrupted
+from tallystick.tools._interrupt import on_hangup, uninterrupted, until_signalled
 from tallystick.tools.mosquitto import Mosquitto
 from tallystick.tools.replay.processes import Processes
 
@@ -74,3 +74,12 @@ def test_a_broker_that_does_not_answer_yet(tmp_path: Path, monkeypatch: pytest.M
         pytest.fail("it was interrupted at its start")
     assert not broker.running
     assert broker._process is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_in_the_middle_of_a_wait_is_heard(number: signal.Signals) -> None:
+    """The main thread holds the event's lock for a moment whenever it begins or ends to wait."""
+    event = on_hangup() if number == signal.SIGHUP else until_signalled()
+    with event._cond:  # type: ignore[attr-defined]
+        signal.raise_signal(number)
+    assert event.wait(10)

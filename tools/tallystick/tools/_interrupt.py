@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM: as an event for services, and held back where they would lose a process."""
 
+import _thread
 import signal
 import threading
 from collections.abc import Iterator
@@ -28,12 +29,22 @@ def uninterrupted() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
+def set_soon(event: threading.Event) -> None:
+    """Set an event from a signal's handler.
+
+    The handler runs in the main thread, which may hold the event's own lock: it is waiting for it.
+    To set it there would wait for that lock for ever, once in some thousand ends of a service.
+    """
+    # Not by a Thread, whose start takes locks that the main thread may hold as well.
+    _thread.start_new_thread(event.set, ())
+
+
 def until_signalled() -> threading.Event:
     """An event that Ctrl-C or SIGTERM sets, for a service that ends by itself."""
     stop = threading.Event()
 
     def end(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
+        set_soon(stop)
 
     signal.signal(signal.SIGINT, end)
     signal.signal(signal.SIGTERM, end)
@@ -43,5 +54,5 @@ def until_signalled() -> threading.Event:
 def on_hangup() -> threading.Event:
     """An event that SIGHUP sets each time: read the configuration again."""
     reload = threading.Event()
-    signal.signal(signal.SIGHUP, lambda _number, _frame: reload.set())
+    signal.signal(signal.SIGHUP, lambda _number, _frame: set_soon(reload))
     return reload

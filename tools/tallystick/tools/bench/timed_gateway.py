@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tallystick.gateway import config as configs
 from tallystick.gateway import logs, service
+from tallystick.tools._interrupt import set_soon
 from tallystick.tools.bench import peer_gateway
 from tallystick.tools.bench.gateway_time import Clock
 from tallystick.tools.bench.peers import checked
@@ -29,7 +30,7 @@ def main(out: str, what: str, *arguments: str) -> None:
     def end(*_: object) -> None:
         # Now: when the worker has ended, so have the threads whose clocks are read.
         clock.end()
-        stop.set()
+        set_soon(stop)
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGUSR1, lambda *_: clock.begin())
