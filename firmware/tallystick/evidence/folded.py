@@ -17,7 +17,7 @@ from tallystick.evidence.checkpoint import VerifiedCheckpoint
 from tallystick.evidence.credential import Identity
 from tallystick.evidence.errors import TallyError, Unverified
 from tallystick.evidence.keys import PublicKey, device_text
-from tallystick.evidence.tree import Tree, parents
+from tallystick.evidence.tree import Tree, _parents
 from tallystick.evidence.vouched import fact
 
 # Level and hash of a subtree, as Tree.push_subtree takes them.
@@ -62,7 +62,7 @@ def subtrees(first: int, leaves: list[bytes]) -> list[Subtree]:
         end = len(nodes) - (len(nodes) - begin & 1)
         if end < len(nodes):
             after.append((level, nodes[-1]))
-        nodes = parents(nodes[begin:end])
+        nodes = _parents(nodes[begin:end])
         first = first + 1 >> 1
         level += 1
     return before + after[::-1]

@@ -51,8 +51,8 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return _sha256(b"\x01" + left + right).digest()
 
 
-def parents(nodes: list[bytes]) -> list[bytes]:
-    """One level up; the number of nodes is even."""
+def _parents(nodes: list[bytes]) -> list[bytes]:
+    # One level up; the number of nodes is even.
     out = []
     pairs = iter(nodes)
     for left in pairs:
@@ -148,7 +148,7 @@ class Tree:
                 nodes.insert(0, edge[at])
             if len(nodes) & 1:
                 left_over.append(nodes.pop())
-            nodes = parents(nodes)
+            nodes = _parents(nodes)
             rest >>= 1
         left_over.reverse()
         edge[at:] = left_over
