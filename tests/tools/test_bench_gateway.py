@@ -20,6 +20,7 @@ from support.benches import check_object, printed
 from tallystick.evidence.custody import CustodyReceipt
 from tallystick.evidence.errors import Unverified
 from tallystick.evidence.notice import Notice
+from tallystick.evidence.resend import Resend
 from tallystick.evidence.segment import parse
 from tallystick.evidence.welcome import Welcome
 from tallystick.hw.signer import Signer
@@ -163,8 +164,12 @@ def test_a_robot_is_content_when_its_last_receipt_covers_all(house: Fleet, gatew
     assert (robot.hello() is None, robot.refused) == (False, 0)
     robot.hear(Welcome(1, None, None).encode())
     assert robot.hello() is None
+    # As one is whose hellos waited while the gateway started; anything else is counted.
+    robot.hear(Notice("over-quota", None, None).encode())
+    assert robot.refused == 0
     robot.hear(Notice("bad-signature", None, None).encode())
-    assert robot.refused == 1
+    robot.hear(Resend(bytes(8), 0, None).encode())
+    assert robot.refused == 2
     robot.check()
     for size in (64, 128):
         assert parse(robot.next()).to == size

@@ -81,6 +81,11 @@ class Loop:
         """Call it at a time of perf_counter, or as soon after as there is a turn."""
         heapq.heappush(self._due, (when_s, next(self._count), call))
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is to be called any more."""
+        return not self._due
+
     def publish(self, connection: Connection, topic: str, data: bytes) -> None:
         """QoS 1; what the socket does not take now goes with later turns."""
         connection.client.publish(topic, data, 1)

@@ -21,6 +21,7 @@ class Drained:
     validators: int
     records_per_s: float  # that every validator has
     gateway_us_a_record: float  # processor time, for each record and validator
+    with_start: bool = False  # too few records: the start of the gateway is in both
 
     @property
     def step(self) -> str:
