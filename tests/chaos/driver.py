@@ -117,7 +117,9 @@ class Driver:
             robot.tally.poll(POLL_MS)
         if not self.calm and now_s >= self.handover_s:
             self.handover_s = now_s + self.chance.uniform(*HANDOVER_S)
-            self.hand_over(*self.chance.sample(self.robots, 2))
+            # A small journal may give a claim up too, and tell it; the others never do.
+            kept = [robot for robot in self.robots if not robot.large]
+            self.hand_over(*self.chance.sample(kept, 2))
         if self.calm and not self.flushed:
             # Each of them, whatever one before says.
             signed = [robot.tally.flush() for robot in self.robots]
