@@ -145,8 +145,6 @@ class Validator(Node):
             return self._done(future)
         if (method, path) == ("POST", "/v1/credentials"):
             return msgspec.json.encode(self._done(self.sequencer.publish(body, "gateway")))
-        if (method, path) == ("GET", "/healthz"):
-            return b"{}"
         if method == "GET" and parts[2] == "gateways":
             with self.sequencer.store.read() as connection:
                 id_ = from_b64u(parts[3], 32)
