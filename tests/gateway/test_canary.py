@@ -111,10 +111,12 @@ def test_they_are_found_nowhere(
         ("hold", "case-7"),
         ("hold", "--list"),
         backup,
+        ("gateway", "export", "--to", str(site.folder / "exported")),
     ):
         done = CliRunner().invoke(cli, [*command, "--config", str(site.path)])
         hear(" ".join(command), done.output + repr(done.exception))
     assert (site.folder / "copy.sqlite").exists()
+    assert (site.folder / "exported" / "export.json").exists()
     said = capfd.readouterr()
     hear("stdout", said.out)
     hear("stderr", said.err)
