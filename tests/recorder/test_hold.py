@@ -71,9 +71,7 @@ class Site:
     def receipt(self, time_ms: int) -> None:
         """A custody receipt over all that was sealed, dated so."""
         log = self.log
-        made = CustodyReceipt(
-            log.epoch, 0, log.sealed_size, log.sealed_root, True, time_ms
-        )
+        made = CustodyReceipt(log.epoch, 0, log.sealed_size, log.sealed_root, True, time_ms)
         self.robot.link.deliver(
             made.sign(self.gateway.signing._signer, "acme", self.robot.link.device.id)
         )
@@ -182,13 +180,13 @@ def test_who_may_not_hold(site: Site) -> None:
     site.robot.link.deliver(site.statement(1, now - 1, now - DAY_MS))
     site.robot.work()
     assert site.refused() == {"wrong-device": 1, "wrong-key": 1, "bad-signature": 1, "expired": 1}
-    assert site.log.holds == []
+    assert not site.log.holds
 
 
 def test_two_gateways_hold_by_themselves(site: Site) -> None:
     log = site.log
     site.hold(5)
-    log.holds.append([b"another.", 9, 2**62])
+    log.holds = [*log.holds, [b"another.", 9, 2**62]]
     site.record(40)
     site.hold(6, None)
     assert site.first() == 0

@@ -29,6 +29,10 @@ CREDIT_MS_MAX = 57600000
 class Log:
     """One epoch: tree, seed of the stretch, payloads that wait for their signatures."""
 
+    # Gateways' holds: [kid, serial number, until_ms or 0]; of one gateway the last counts.  Of the
+    # class, since most logs have none.
+    holds: "list[Any] | tuple[()]" = ()
+
     def __init__(self, device: bytes, epoch: bytes) -> None:
         self.device = device
         self.epoch = epoch
@@ -50,10 +54,6 @@ class Log:
         # yet: first, to, and the numbers of decisions, claims, events and accepted halves.
         self.told: "list[int]" = []
         self.untold: "list[int]" = []
-        # Gateways' holds: [hint of the key, serial number, until_ms or 0], and below which index
-        # one was broken.
-        self.holds: "list[Any]" = []
-        self.broken = 0
         # After a rotation: [number of the first payload, hint of the key that signs it], in order.
         self.keys: "list[Any]" = []
         # The hardware counter (recorder/counting.py): its value, the value up to which the journal

@@ -21,16 +21,24 @@ if TYPE_CHECKING:
 # The same hold is told again at most so often.
 AGAIN_MS = 10000
 TOLD = "hold"
+# Below which index a hold was broken, in the same place: a log without one needs no room for it.
+BROKEN = "broken"
 
 
 def in_force(log: "Log") -> "list[Any]":
     """[kid, serial, until_ms] of each hold in force."""
-    return [one for one in log.holds if one[2]]
+    return [one for one in newest(log) if one[2]]
+
+
+def newest(log: "Log") -> "list[Any]":
+    """[kid, serial, until_ms or 0] of each gateway."""
+    found = {one[0]: one for one in log.holds}
+    return list(found.values())
 
 
 def mark(log: "Log", kid: bytes, serial: int, until_ms: int) -> None:
     """The newest that is known of one gateway; 0: none of its holds is in force."""
-    log.holds = [one for one in log.holds if one[0] != kid] + [[kid, serial, until_ms]]
+    log.holds = [one for one in newest(log) if one[0] != kid] + [[kid, serial, until_ms]]
 
 
 def hold(down: "Downlink", message: bytes) -> "Work":
@@ -45,7 +53,7 @@ def hold(down: "Downlink", message: bytes) -> "Work":
     key = down._gateways.get(kid)
     if key is None:
         raise Unverified("wrong-key", "a hold by a gateway that is not pinned")
-    known = [one for one in ledger.log.holds if one[0] == kid]
+    known = [one for one in newest(ledger.log) if one[0] == kid]
     if known and found.serial < known[0][1]:
         raise Unverified("replayed", "a hold that is older than one that is known")
     verifier = found.verifier(key)
@@ -123,9 +131,9 @@ def give_way(tally: "Recorder") -> "Generator[None, None, bool]":
                 journal.files.remove(file.name)
                 journal.list.pop(0)
                 journal.used -= file.size
-    elif log.broken >= known:
+    elif ledger.fault_events.get(BROKEN, -1) >= known:
         return False
     # Of the file that is in custody in part, what is in custody goes with what is not.
-    log.broken = known
+    ledger.fault_events[BROKEN] = known
     _tell(ledger, "broken", holds[0], known)
     return whole

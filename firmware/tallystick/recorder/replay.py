@@ -220,7 +220,8 @@ def from_header(values: "list[Any]") -> Log:
     log.hollow = values[15] if len(values) > 15 else []
     log.told = values[16] if len(values) > 16 else []
     log.untold = values[17] if len(values) > 17 else []
-    log.holds = values[18] if len(values) > 18 else []
+    if len(values) > 18:
+        log.holds = values[18]
     log.sealed_size = log.tree.size
     log.sealed_root = log.tree.root() if log.tree.size else b""
     return log
@@ -279,7 +280,7 @@ def replay_control(log: Log, values: "list[Any]") -> None:
     elif kind == COUNTER:
         log.intent, log.credit_ms, log.credited_ms = values[1:4]
     elif kind == HOLD:
-        log.holds = [one for one in log.holds if one[0] != values[1]] + [values[1:4]]
+        log.holds = list(log.holds) + [values[1:]]
     elif kind == KEY:
         log.keys.append(values[1:3])
         log.intent = None
