@@ -85,6 +85,7 @@ def test_the_whole_way(site: Site, broker: Mosquitto, robot: Device) -> None:
         "session_at": str(site.config.broker),
         "reload_error": "",
         "left_to_others": 0,
+        "parked_dropped": 0,
         "circuits": {},
     }
 

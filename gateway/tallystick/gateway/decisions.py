@@ -83,7 +83,7 @@ class Parked:
 
 @dataclass(frozen=True, slots=True)
 class Unparked:
-    """A parked segment found its place, or was refused."""
+    """A parked segment found its place, was refused, or its device is another gateway's now."""
 
     parked: int
 

@@ -4,7 +4,7 @@ Cheap refusals come first: retained, topic, size, kind, device, enrolment; only 
 decoded and a signature checked. What was refused after that is remembered and costs no more work.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from tallystick.evidence import checkpoint as checkpoints
@@ -25,7 +25,6 @@ from tallystick.gateway.decisions import (
     EpochBegan,
     EpochOpened,
     Merged,
-    Parked,
     Refused,
     Send,
     Suspected,
@@ -35,6 +34,7 @@ from tallystick.gateway.guard import Guard
 from tallystick.gateway.identities import Identities
 from tallystick.gateway.leaving import previous_of
 from tallystick.gateway.pace import Bounded
+from tallystick.gateway.parking import Parking
 from tallystick.gateway.placing import Early, Placed, Placer
 from tallystick.gateway.repairing import Repairs
 from tallystick.gateway.tracks import Log, Track
@@ -73,8 +73,7 @@ class Ingest:
     ) -> None:
         self._view = view
         self._prefix = prefix + "/"
-        self._parked_device_bytes_max = parked_device_bytes_max
-        self._parked_bytes_max = parked_bytes_max
+        self._parking = Parking(view, parked_device_bytes_max, parked_bytes_max)
         self.identities = Identities(view, roots)
         self._placer = Placer(view, self._next_track, self._log)
         self._repairs = Repairs(view, self._placer)
@@ -85,8 +84,6 @@ class Ingest:
         self._heads: dict[bytes, bytes] = {}  # devices' newest heads since then
         self._ready: list[Log] = []  # parked segments of these may have found their place
         self._tracks_next = 0
-        self._parked_next = 0
-        self._parked_bytes: dict[bytes, int] = {}
         self.reset()
 
     def reset(self) -> None:
@@ -96,8 +93,8 @@ class Ingest:
         self.dirty = {}
         self._heads = {}
         self._ready = []
-        self._tracks_next, self._parked_next = self._view.next_numbers()
-        self._parked_bytes = self._view.parked_bytes()
+        self._tracks_next, parked = self._view.next_numbers()
+        self._parking.reset(parked)
 
     def take_dirty(self) -> list[Track]:
         """The tracks whose rows must be written; asked once a transaction, at its end."""
@@ -329,18 +326,7 @@ class Ingest:
         if head.sub != identity.text or head.epoch != segment.epoch or head.size != segment.to:
             raise Unverified("bad-stretch", "the segment's last checkpoint is not its own")
         head.verify(identity.key_of(head))
-        size = len(segment.encode())
-        mine = self._parked_bytes.get(log.device, 0) + size
-        if mine > self._parked_device_bytes_max:
-            raise Unverified("over-quota", "too much came early; send in order")
-        if sum(self._parked_bytes.values()) + size > self._parked_bytes_max:
-            raise Unverified("over-quota", "too much of all devices came early; send in order")
-        number = self._parked_next
-        self._parked_next += 1
-        self._parked_bytes[log.device] = mine
-        log.parked[number] = (segment.first, size, head.digest)
-        parked = Parked(number, log.device, log.epoch, segment.first, head.digest, segment.encode())
-        decisions: list[Decision] = [parked]
+        decisions: list[Decision] = [self._parking.park(log, segment, head)]
         return decisions + self._ask_for_hole(log, segment.first, at)
 
     def more(self, at: Instant) -> list[Decision]:
@@ -351,11 +337,7 @@ class Ingest:
             if number is None:
                 self._ready.pop()
                 continue
-            _, size, _ = log.parked.pop(number)
-            self._parked_bytes[log.device] -= size
-            if self._parked_bytes[log.device] <= 0:
-                del self._parked_bytes[log.device]
-            placed = self._place_parked(log, self._view.parked_data(number), at)
+            placed = self._place_parked(log, self._parking.take(log, number), at)
             return [Unparked(number), *placed]
         return []
 
@@ -384,6 +366,14 @@ class Ingest:
 
     def _ask(self, log: Log, from_: int, to: int | None, at: Instant) -> list[Decision]:
         return self._guard.ask(log.device, log.epoch, from_, to, at.mono_s)
+
+    def moved(self, leaves: Callable[[bytes], bool]) -> list[bytes]:
+        """Devices of which something is parked here, and which `leaves` says are elsewhere now."""
+        return self._parking.moved(leaves)
+
+    def drop_parked(self, devices: list[bytes], most: int) -> list[Unparked]:
+        """Give up to `most` parked segments of these devices up: none of them was in custody."""
+        return self._parking.drop(devices, most, self._logs.get)
 
     # --- memory -----------------------------------------------------------------------------
 

@@ -66,6 +66,8 @@ SERIAL_STATE_S = 5.0  # counts alone are written no more often for `tally gatewa
 # --- one device ----------------------------------------------------------------------------
 PARKED_DEVICE_BYTES_MAX = 8 << 20
 PARKED_BYTES_MAX = 256 << 20
+PARKED_LOOK_S = 60.0  # how often what is parked of other gateways' devices is looked for
+PARKED_DROPPED_AT_ONCE = 256  # segments of one COMMIT
 TRACKS_PER_LOG_MAX = 64  # pieces of one log that do not yet touch, and branches of a fork
 EPOCHS_PER_DEVICE_MAX = 1_024
 LOGS_CACHED_MAX = 10_000
@@ -107,6 +109,7 @@ RETRY_AFTER_S_MAX = 300.0  # of what a validator asks for with Retry-After
 URGENT_KEPT_MAX = 4_096  # places of urgent segments that are remembered
 BATCH_ITEMS = 3_800  # a batch closes at so many; the hashes before one more segment still fit
 URGENT_DEVICES = 64  # looked at for one such batch
+URGENT_WAY_MAX = 1_024  # segments of a log that are read to see what an urgent one takes along
 URGENT_CREDIT_S = 10.0  # of a link's rate: an urgent segment does not wait for its turn there
 URGENT_DONE_MAX = 100_000  # segments that went ahead and are not sent again in their order
 LINK_BATCH_S = 5.0  # a batch takes no longer on a link with a rate, unless one segment does

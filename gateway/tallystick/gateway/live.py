@@ -33,6 +33,7 @@ class GatewayLive:
             "connections_lost": gateway.broker.lost,
             "sessions_lost": gateway.broker.sessions_lost,
             "duplicates": gateway.broker.duplicates,
+            "parked_dropped": gateway.worker.parked_dropped,
             "verify": gateway.ahead.told(),
             "config_error": gateway.reloading.error,
         }

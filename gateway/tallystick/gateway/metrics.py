@@ -106,6 +106,11 @@ def _process(look: Look) -> Iterator[Metric]:
         process.sessions_lost,
     )
     yield _counter(
+        "parked_segments_dropped",
+        "Segments that came early, of devices that another gateway serves now.",
+        process.parked_dropped,
+    )
+    yield _counter(
         "messages_duplicate",
         "Messages that the broker sent twice on one connection.",
         process.duplicates,

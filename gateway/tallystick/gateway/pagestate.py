@@ -29,6 +29,8 @@ class Process(Struct, frozen=True, kw_only=True):
     # Sessions that the broker was to keep and did not; messages that came twice on a connection.
     sessions_lost: int = 0
     duplicates: int = 0
+    # Parked segments of devices that another gateway serves now.
+    parked_dropped: int = 0
     # Segments verified ahead (ahead.py), those that were not in time, and processes replaced.
     verified_ahead: int = 0
     verified_late: int = 0

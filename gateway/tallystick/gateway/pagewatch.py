@@ -344,6 +344,7 @@ class Since:
             connections_lost=state["connections_lost"],
             sessions_lost=state["sessions_lost"],
             duplicates=state["duplicates"],
+            parked_dropped=state["parked_dropped"],
             verified_ahead=state["verify"]["used"],
             verified_late=state["verify"]["late"],
             verifiers_replaced=state["verify"]["replaced"],

@@ -55,6 +55,10 @@ class SerialHub:
             self._poke()
         return sent
 
+    def hears(self, device: bytes) -> bool:
+        """Whether a device was heard on a line that is open."""
+        return any(device in port.devices for port in list(self._ports.values()))
+
     def state(self) -> list[dict[str, Any]]:
         """What `tally gateway status` shows, a row a port."""
         rows = [port.state() for port in list(self._ports.values())]

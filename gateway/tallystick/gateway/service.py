@@ -88,6 +88,7 @@ class Gateway:
                 self.ahead,
                 self._urgent,
             )
+            self.worker.elsewhere = self._elsewhere
             self.circle = Circle(config, self.store, self._way, self.worker.forget_identities)
             self.circle.open()
             self.joining = self._joining()
@@ -141,6 +142,10 @@ class Gateway:
         way.forwarder.on_damage = self.scrubber.suspect
         return way
 
+    def _elsewhere(self, device: bytes) -> bool:
+        # One that is heard on a port of ours is ours, whoever shares the broker.
+        return self.broker.sharing.elsewhere(device) and not self.serial.hears(device)
+
     def _core(self, connection: sqlite3.Connection, applier: Applier) -> Ingest:
         return Ingest(
             StoreView(connection, lambda: applier.write_pending(connection)),
@@ -190,6 +195,7 @@ class Gateway:
         self.worker.gauge.bytes_max = config.store_bytes_max
         self.pruner.retention = config.retention
         self.broker.sharing.replace(config.shared_by)
+        self.worker.look_at_parked()
         self.circle.configure(config, roots_changed="roots" in changed)
         keep = not changed & {"retry_s_max", "verdicts_poll_s"}
         kept = [way for way in self._configured if keep and way.peer in peers]

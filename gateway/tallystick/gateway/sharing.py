@@ -37,6 +37,11 @@ class Sharing:
         """Others take part now."""
         self._gateways = gateways
 
+    def elsewhere(self, device: bytes) -> bool:
+        """Whether a device is another gateway's."""
+        gateways = self._gateways
+        return len(gateways) > 1 and serving(gateways, device) != self._own
+
     def leaves(self, topic: str) -> bool:
         """Whether a message on this topic is another gateway's; counted. A wrong topic is ours."""
         if len(self._gateways) < 2:
@@ -46,7 +51,7 @@ class Sharing:
             device = device_from_text(parts[-2])
         except (TallyError, IndexError):
             return False
-        if serving(self._gateways, device) == self._own:
+        if not self.elsewhere(device):
             return False
         self.others += 1
         return True

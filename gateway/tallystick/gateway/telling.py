@@ -74,6 +74,7 @@ class Telling:
             "duplicates": broker.duplicates,
             "session_at": broker.session_at,
             "left_to_others": broker.sharing.others,
+            "parked_dropped": gateway.worker.parked_dropped,
             "reload_error": gateway.reloading.error,
             "circuits": {part.name: part.circuit.told() for part in gateway.forwarders},
         }

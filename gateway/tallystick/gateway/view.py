@@ -77,6 +77,9 @@ class View(Protocol):
     def parked_bytes(self) -> dict[bytes, int]:
         """Parked bytes by device."""
 
+    def parked_of(self, device: bytes, most: int) -> list[tuple[int, bytes, int]]:
+        """(number, epoch, bytes) of up to `most` parked segments of a device."""
+
     def next_numbers(self) -> tuple[int, int]:
         """The first free track number and the first free number of a parked segment."""
 
@@ -226,6 +229,13 @@ class StoreView:
         """Parked bytes by device."""
         rows = self._connection.execute("SELECT device, sum(size) FROM parked GROUP BY device")
         return {bytes(device): int(size) for device, size in rows}
+
+    def parked_of(self, device: bytes, most: int) -> list[tuple[int, bytes, int]]:
+        """(number, epoch, bytes) of up to `most` parked segments of a device."""
+        rows = self._connection.execute(
+            "SELECT parked, epoch, size FROM parked WHERE device = ? LIMIT ?", (device, most)
+        )
+        return [(int(parked), bytes(epoch), int(size)) for parked, epoch, size in rows]
 
     def next_numbers(self) -> tuple[int, int]:
         """The first free track number and the first free number of a parked segment."""

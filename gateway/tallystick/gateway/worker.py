@@ -81,6 +81,11 @@ class Worker:
         self._credentials: list[list[bytes]] = []
         self._forget = threading.Event()
         self._flushed_s = 0.0
+        # Which devices are another gateway's; what is parked of them is dropped.
+        self.elsewhere: Callable[[bytes], bool] = lambda _: False
+        self.parked_dropped = 0
+        self._resharded = threading.Event()
+        self._parked_look_s = -limits.PARKED_LOOK_S
         self.gauge = Gauge(store_bytes_max)
         self.capacity = self.gauge.read(store.usage(), _now_ms())
         self._poison = Poison(store)
@@ -122,6 +127,7 @@ class Worker:
             self._until_stored(lambda: self._group(group))
         elif self._applier.refusals and self._due():
             self._until_stored(self._flush)
+        self._look_at_parked()
         self._give_receipts()
         for device, data in self._down.take(limits.DOWN_IN_FLIGHT_MAX):
             self._link.publish(device, data)
@@ -162,6 +168,38 @@ class Worker:
         """Accepted roots changed: identities are verified anew, from the next turn on."""
         self._forget.set()
         self._inbox.wake()
+
+    def look_at_parked(self) -> None:
+        """Devices may be another gateway's now; with the next turn."""
+        self._resharded.set()
+        self._inbox.wake()
+
+    # --- what is parked of devices that went ------------------------------------------------
+
+    def _look_at_parked(self) -> None:
+        # Looked for once more after a while, too: at a reload some of it is still in the inbox.
+        now_s = time.monotonic()
+        due = now_s - self._parked_look_s >= limits.PARKED_LOOK_S
+        if not due and not self._resharded.is_set():
+            return
+        self._resharded.clear()
+        self._parked_look_s = now_s
+        if moved := self.core.moved(self.elsewhere):
+            self._until_stored(lambda: self._drop_parked(moved))
+            if self.core.moved(self.elsewhere):
+                self._resharded.set()  # the rest with the next turn, after what came meanwhile
+
+    def _drop_parked(self, devices: list[bytes]) -> None:
+        # No custody receipt ever covered it: its device has it, and sends it to who serves it now.
+        with self._store.write() as connection:
+            dropped = self.core.drop_parked(devices, limits.PARKED_DROPPED_AT_ONCE)
+            self._applier.apply(connection, dropped, After(), _now_ms())
+        self.parked_dropped += len(dropped)
+        _log.info(
+            "parked segments of devices that another gateway serves were dropped",
+            segments=len(dropped),
+            devices=len(devices),
+        )
 
     # --- one group --------------------------------------------------------------------------
 

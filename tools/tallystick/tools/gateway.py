@@ -194,8 +194,9 @@ def _process(console: Console, state: dict[str, Any]) -> None:
         ("not_taken", "messages without QoS 1 found no room and were not taken"),
         ("not_sent_down", "messages to devices found no room and were not sent"),
         ("clients_replaced", "times a hanging MQTT client was replaced"),
+        ("parked_dropped", "parked segments of devices that another gateway serves were dropped"),
     ):
-        if state[name]:
+        if state.get(name):
             console.print(f"{state[name]:,} {says}")
     verify = state.get("verify")
     if verify:
