@@ -1,5 +1,6 @@
 """Urgent segments go ahead of a backlog: at once, in their device's order, and starving nobody."""
 
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from support.site import until
 from support.validating import HANDOVER
 from tallystick.evidence import batch, checkpoint
 from tallystick.gateway import limits
+from tallystick.gateway.batching import Built
 from tallystick.gateway.forward import Forwarder
 from tallystick.gateway.http import Http, Refusal
 from tallystick.gateway.pace import Throttle
@@ -295,3 +297,133 @@ def test_a_refused_one_waits_for_its_turn(queue: Queue, monkeypatch: pytest.Monk
     queue.drain()
     assert queue.went[0] == (0, 256, False)
     assert queue.receipted(digest)
+
+
+def steps_of(queue: Queue, most: int) -> int:
+    """What SQLite does to build the next urgent batch, in hundreds of its instructions."""
+    counted = [0]
+
+    def count() -> int:
+        counted[0] += 1
+        return 0
+
+    forwarder = queue.forwarder
+    forwarder._reader.set_progress_handler(count, 100)
+    built = forwarder._ahead.build(forwarder._reader, forwarder.cursor, most)
+    forwarder._reader.set_progress_handler(None, 0)
+    assert built is not None
+    assert built.ahead is not None
+    assert len(built.ahead) == most
+    return counted[0]
+
+
+def backlog_of(queue: Queue, robot: Device, count: int) -> None:
+    for _ in range(count):
+        robot.record(1)
+        queue.gate.send(robot, robot.segment(len(robot.stretches) - 1))
+    queue.gate.turn()
+
+
+def test_a_long_way_of_its_own_device_costs_no_more_than_a_shorter_one(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "URGENT_WAY_MAX", 100)
+    robot = queue.robots[0]
+    backlog_of(queue, robot, 500)
+    queue.claim(robot)
+    backlog_of(queue, robot, 20)
+    short = steps_of(queue, 20)
+    backlog_of(queue, robot, 2_500)
+    queue.claim(robot)
+    backlog_of(queue, robot, 1_000)
+    assert steps_of(queue, 20) < 1.3 * short
+
+
+def test_a_long_way_goes_ahead_in_parts_and_in_order(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "BATCH_SEGMENTS", 20)
+    monkeypatch.setattr(limits, "URGENT_WAY_MAX", 15)
+    queue.forwarder._segments_max = 20
+    queue.fill(1_000)
+    robot = queue.robots[-1]
+    digest = queue.claim(robot)
+    while not queue.receipted(digest):
+        assert queue.forwarder.turn() == 0.0
+    # 51 segments, 15 at a time, and every other batch is of the backlog.
+    assert [ahead for _, _, ahead in queue.went] == [True, False] * 3 + [True]
+    assert queue.at_validator(robot) == robot.size
+
+
+def test_where_much_went_ahead_only_short_ways_follow(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "BATCH_SEGMENTS", 20)
+    monkeypatch.setattr(limits, "URGENT_DONE_MAX", 40)
+    queue.forwarder._segments_max = 20
+    long, short = queue.robots[0], ACME.device("new")
+    queue.gate.know(short)
+    queue.fill(1_600)
+    late = queue.claim(long)
+    digest = None
+    went: set[int] = set()
+    real = queue.forwarder._ahead.build
+
+    def build(reader: sqlite3.Connection, cursor: int, most: int) -> Built | None:
+        built = real(reader, cursor, most)
+        ahead = set(built.ahead or ()) if built is not None else set()
+        assert not ahead & went, "sent ahead once more"
+        went.update(ahead)
+        return built
+
+    monkeypatch.setattr(queue.forwarder._ahead, "build", build)
+    for n in range(200):
+        assert queue.forwarder.turn() == 0.0
+        assert len(queue.forwarder._builder.given) <= 40
+        if n == 3:
+            short.record(1)
+            queue.gate.give(short, short.segment())
+            digest = queue.claim(short)
+        if n == 6:
+            assert digest is not None
+            assert queue.receipted(digest)
+        if queue.receipted(late):
+            break
+    assert queue.at_validator(long) == long.size
+
+
+def test_a_damaged_one_goes_ahead_once_at_most_and_is_told(queue: Queue) -> None:
+    queue.fill(600)
+    queue.claim(queue.robots[0])
+    queue.claim(queue.robots[1])
+    with queue.gate.store.write_aside() as connection:
+        connection.execute("UPDATE segments SET crc = crc + 1 WHERE at >= 600")
+    seen: list[int] = []
+    queue.forwarder.on_damage = seen.append
+    for _ in range(2):
+        assert queue.forwarder.turn() == 0.0
+    # With what their devices sent before them, then no more.
+    assert [ahead for _, _, ahead in queue.went] == [True, False]
+    assert set(seen) == {600, 601}
+    queue.claim(queue.robots[0], "order-2")
+    told = len(seen)
+    with queue.gate.store.write_aside() as connection:
+        connection.execute("UPDATE segments SET crc = crc + 1 WHERE at = 602")
+    for _ in range(2):
+        assert queue.forwarder._ahead.build(queue.forwarder._reader, 256, 256) is None
+    queue.forwarder.turn()
+    assert len(queue.went) == 3
+    assert not queue.went[2][2]
+    assert told == len(seen)
+
+
+def test_a_claim_whose_way_is_damaged_is_not_tried_again_and_again(queue: Queue) -> None:
+    queue.fill(600)
+    queue.claim(queue.robots[0])
+    with queue.gate.store.write_aside() as connection:
+        connection.execute("UPDATE segments SET crc = crc + 1 WHERE at = 600")
+    first = queue.forwarder._ahead.build(queue.forwarder._reader, 0, 256)
+    assert first is not None
+    assert 600 not in (first.ahead or {})
+    assert queue.forwarder._ahead.damaged == [600]
+    assert queue.forwarder._ahead.build(queue.forwarder._reader, 0, 256) is None

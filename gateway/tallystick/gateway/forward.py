@@ -163,14 +163,19 @@ class Forwarder:
         # What goes next. What is built stays as it is, unless something urgent goes before it.
         if self._pending is not None:
             if self._pending.ahead is None and not self._hurried:
-                urgent = self._ahead.build(self._reader, self.cursor, self._most)
-                self._pending = urgent or self._pending
+                self._pending = self._urgent() or self._pending
             return
         self._send_aside()
         self._pending = self._next()
         for at in self._pending.damaged if self._pending else ():
             self.on_damage(at)
         steps.passed(steps.BATCHED)
+
+    def _urgent(self) -> Built | None:
+        built = self._ahead.build(self._reader, self.cursor, self._most)
+        for at in self._ahead.damaged:
+            self.on_damage(at)
+        return built
 
     @property
     def _most(self) -> int:
@@ -220,7 +225,7 @@ class Forwarder:
     def _next(self) -> Built | None:
         if not self._hurried:
             # Every other batch at most, so what is urgent does not keep the others waiting.
-            urgent = self._ahead.build(self._reader, self.cursor, self._most)
+            urgent = self._urgent()
             if urgent is not None:
                 return urgent
         # In turn, where a device's held segments are due: neither keeps the other waiting.

@@ -14,6 +14,7 @@ import structlog
 from tallystick.evidence.digest import sha256
 from tallystick.gateway import limits
 from tallystick.gateway.batching import Builder, Built
+from tallystick.gateway.deviceway import way_to
 from tallystick.gateway.gatewaylog import tree_at
 from tallystick.gateway.quotas import Holding
 from tallystick.gateway.store import meta, set_meta
@@ -40,6 +41,8 @@ class Overtaking:
         self._holding = holding
         self._urgent = Urgent() if urgent is None else urgent
         self._left: set[int] = set()  # not ahead any more: this validator did not take them
+        self._whose: dict[int, bytes] = {}  # urgent place -> device
+        self.damaged: list[int] = []  # found while the last one was built, and not sent
         found = meta(reader, f"ahead of {name}")
         # How far the validator knows the gateway's log, and its root there as it was signed.
         self.known = (0, _EMPTY)
@@ -53,16 +56,27 @@ class Overtaking:
 
     def build(self, reader: sqlite3.Connection, cursor: int, most: int) -> Built | None:
         """A batch of urgent segments that the next `most` from the cursor do not reach, or None."""
+        self.damaged = []
         places = [at for at in self._urgent.beyond(cursor) if self._waits(at)]
         near = self._reach(reader, cursor, most) if places else 0
         far = [at for at in places if at >= near]
         if not far:
             return None
-        chosen = self._chosen(reader, cursor, far, most)
+        reader.execute("BEGIN")
+        try:
+            chosen = self._chosen(reader, cursor, far, most)
+        finally:
+            reader.execute("COMMIT")
         if not chosen:
             return None
         known = self.known if self.size >= cursor else (cursor, tree_at(reader, cursor).root())
-        return self._builder.build_ahead(reader, known, chosen)
+        built = self._builder.build_ahead(reader, known, chosen)
+        if built is None:
+            return None
+        self.damaged = built.damaged
+        # It waits to be mended: that may take long, and it must not go ahead again and again.
+        self._left.update(built.damaged)
+        return built if built.ahead else None
 
     def _waits(self, at: int) -> bool:
         elided = self._builder.elided
@@ -87,34 +101,37 @@ class Overtaking:
         self, reader: sqlite3.Connection, cursor: int, far: list[int], most: int
     ) -> list[int]:
         # The shortest way first: a device with a backlog of its own delays no other's.
-        ways: dict[bytes, list[int]] = {}
+        given = self._builder.given
+        full = len(given) >= limits.URGENT_DONE_MAX // 2
+        ways: dict[bytes, tuple[int, list[int]]] = {}
         for at in reversed(far):
-            row = reader.execute(
-                "SELECT t.device FROM segments s JOIN tracks t USING (track) WHERE s.at = ?", (at,)
-            ).fetchone()
-            if row is None or row[0] in ways or self._holding.holds(row[0]):
+            device = self._device(reader, at)
+            if device is None or device in ways or self._holding.holds(device):
                 continue
-            ways[row[0]] = self._before(reader, row[0], cursor, at)
+            way = way_to(reader, at, lambda place: place < cursor or place in given)
+            way = [place for place in way if self._waits(place)]
+            if not way:
+                self._left.add(at)
+                continue
+            # Where much has gone ahead, a long one waits for the cursor to pass some of that.
+            ways[device] = (len(way), [] if full and len(way) > most else way[:most])
             if len(ways) >= limits.URGENT_DEVICES:
                 break
         chosen: list[int] = []
-        for way in sorted(ways.values(), key=len):
+        for _, way in sorted(ways.values(), key=lambda way: way[0]):
             chosen += way[: most - len(chosen)]
         return sorted(chosen)
 
-    def _before(self, reader: sqlite3.Connection, device: bytes, cursor: int, at: int) -> list[int]:
-        # What the device sent before it and this validator has not, and itself; in the log's order.
-        found = []
-        tracks = reader.execute("SELECT track FROM tracks WHERE device = ?", (device,)).fetchall()
-        for (track,) in tracks:
-            for (place,) in reader.execute(
-                "SELECT at FROM segments WHERE track = ? ORDER BY until DESC", (track,)
-            ):
-                if place < cursor:
-                    break
-                if place <= at and self._waits(place):
-                    found.append(place)
-        return sorted(found)
+    def _device(self, reader: sqlite3.Connection, at: int) -> bytes | None:
+        # A place keeps its device, and thousands may be asked for again at every other batch.
+        if at not in self._whose:
+            row = reader.execute(
+                "SELECT t.device FROM segments s JOIN tracks t USING (track) WHERE s.at = ?", (at,)
+            ).fetchone()
+            if row is None:
+                return None  # not committed yet
+            self._whose[at] = row[0]
+        return self._whose[at]
 
     # --- answers ----------------------------------------------------------------------------
 
@@ -138,6 +155,8 @@ class Overtaking:
                 places.difference_update([at for at in places if at < cursor])
             if len(places) > limits.URGENT_DONE_MAX:
                 places.clear()
+        if len(self._whose) > limits.URGENT_KEPT_MAX:
+            self._whose.clear()
 
     def leave(self, built: Built) -> None:
         """The validator refused the batch: its segments go in their order."""
