@@ -17,6 +17,7 @@ import structlog
 
 from tallystick.evidence.credential import Identity
 from tallystick.evidence.folded import Folded
+from tallystick.evidence.limits import SEGMENT_BYTES_MAX
 from tallystick.gateway import limits
 from tallystick.gateway.inbox import Delivery, Inbox
 from tallystick.gateway.verifier import Asked
@@ -144,7 +145,7 @@ class Ahead:
             if not asked:
                 process.check()
                 continue
-            found = process.answer(limits.AHEAD_ANSWER_S_MAX)
+            found = process.answer()
             for claim, folded in zip(asked.popleft(), found, strict=True):
                 claim.found = folded
             yield len(found)
@@ -161,7 +162,7 @@ class Ahead:
         return claims
 
     def _known(self, payload: bytes) -> list[tuple[int, bytes]] | None:
-        if payload[:4] != _SEGMENT_BEGIN or len(payload) > limits.AHEAD_BYTES_MAX:
+        if payload[:4] != _SEGMENT_BEGIN or len(payload) > SEGMENT_BYTES_MAX:
             return None
         return self._keys.get(payload[4:_ID_END])
 
@@ -171,6 +172,6 @@ class Ahead:
 
 
 def workers_by_default() -> int:
-    """A core for the gateway itself, and at most 4 others; 0 where there is one."""
+    """A core for the gateway itself, and all others up to a bound; 0 where there is one."""
     cores = len(os.sched_getaffinity(0))
     return max(0, min(cores - 1, limits.VERIFY_WORKERS_BY_DEFAULT_MAX))

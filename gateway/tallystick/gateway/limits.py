@@ -35,15 +35,15 @@ COUNTS_FLUSH_S = 1.0  # refusals alone are no reason for a COMMIT of their own e
 
 # --- verification ahead (ahead.py) -----------------------------------------------------------
 VERIFY_WORKERS_MAX = 64
-VERIFY_WORKERS_BY_DEFAULT_MAX = 4
+VERIFY_WORKERS_BY_DEFAULT_MAX = 16  # of all cores but one; each takes some 30 MB
 AHEAD_START_MESSAGES = 32  # so many waiting messages start the processes
 GROUP_SHARED_MAX = 128  # messages of one COMMIT from then on: the rest is verified meanwhile
 AHEAD_MESSAGES_MIN = 4  # fewer are not worth handing over
 AHEAD_MESSAGES = 16  # of one portion
 AHEAD_PORTIONS_MAX = 2  # on their way to one process
-AHEAD_BYTES_MAX = 1 << 20  # a longer segment is not handed over
 AHEAD_ANSWER_BYTES_MAX = 16 << 20
 AHEAD_WAIT_S = 1.0
+AHEAD_START_S_MAX = 60.0  # until its first answer: a slow board imports for seconds
 AHEAD_ANSWER_S_MAX = 10.0  # a process that is silent for so long is replaced
 AHEAD_RESTART_S_MIN = 0.1
 AHEAD_RESTART_S_MAX = 30.0

@@ -42,13 +42,14 @@ class Process:
         self._in = self._process.stdin.fileno()
         self._out = self._process.stdout.fileno()
         self._got = bytearray()
+        self._answered = False
         os.set_blocking(self._in, False)
         os.set_blocking(self._out, False)
 
     def ask(self, asked: list[Asked]) -> None:
         """Hand a portion over; it reads it while it may still work on another one."""
         left = memoryview(question(asked))
-        until_s = time.monotonic() + limits.AHEAD_ANSWER_S_MAX
+        until_s = self._until_s()
         while left:
             # Read too: it writes a long answer before it reads on, and both would wait.
             ready = _wait({self._in: select.POLLOUT, self._out: select.POLLIN}, until_s)
@@ -60,18 +61,25 @@ class Process:
                 except BlockingIOError:
                     continue
 
-    def answer(self, wait_s: float) -> list[Folded | None]:
+    def answer(self) -> list[Folded | None]:
         """The answer to the oldest portion that is not answered."""
-        until_s = time.monotonic() + wait_s
+        until_s = self._until_s()
         size = int.from_bytes(self._read(HEAD_BYTES, until_s), "big")
         if size > limits.AHEAD_ANSWER_BYTES_MAX:
             raise Ended(f"an answer of {size} bytes")
-        return answer_of(self._read(size, until_s))
+        found = answer_of(self._read(size, until_s))
+        self._answered = True
+        return found
 
     def check(self) -> None:
         """Ended when it has ended meanwhile."""
         if self._process.poll() is not None:
             raise Ended(self._process.returncode)
+
+    def _until_s(self) -> float:
+        # Until it has answered once it may still import what it needs.
+        most_s = limits.AHEAD_ANSWER_S_MAX if self._answered else limits.AHEAD_START_S_MAX
+        return time.monotonic() + most_s
 
     def _read(self, size: int, until_s: float) -> bytes:
         while len(self._got) < size:
