@@ -67,6 +67,12 @@ class Store:
             yield connection
 
     @contextmanager
+    def unclosed(self) -> Iterator[None]:
+        """Who reads a writing connection outside a transaction keeps it open meanwhile."""
+        with self._turn:
+            yield
+
+    @contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         with self._turn:
             connection.execute("BEGIN IMMEDIATE")

@@ -149,7 +149,13 @@ class Worker:
         # Nothing is taken, so the broker and the devices keep what they have.
         if self.capacity.level == "full":
             at = Instant(_now_ms(), time.monotonic())
-            for told in self.core.tell_full(self._inbox.topics(), at):
+            try:
+                with self._store.unclosed():
+                    decisions = self.core.tell_full(self._inbox.topics(), at)
+            except sqlite3.Error as error:
+                _log.error("no device hears that the store is full", error=str(error))
+                decisions = []
+            for told in decisions:
                 if isinstance(told, Send):
                     self._link.publish(told.device, told.data)
         self._stop.wait(min(wait_s, limits.STORE_FULL_WAIT_S))
