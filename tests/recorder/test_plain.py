@@ -6,16 +6,19 @@ from typing import Any
 import pytest
 
 from support.station import FLEET, Fleet
-from tallystick.evidence import checkpoint, custody
+from tallystick.evidence import checkpoint, custody, devicehold
 from tallystick.evidence import welcome as welcomes
+from tallystick.evidence._statementmaker import sign
 from tallystick.evidence.cbor import encode
 from tallystick.evidence.checkpoint import Checkpoint
 from tallystick.evidence.custody import CustodyReceipt
+from tallystick.evidence.devicehold import DeviceHold
 from tallystick.evidence.errors import TallyError, Unverified
 from tallystick.evidence.keys import EDDSA, ES256, PublicKey, device_text
-from tallystick.evidence.kinds import CUSTODY_RECEIPT, WELCOME
+from tallystick.evidence.kinds import CUSTODY_RECEIPT, DEVICE_HOLD, WELCOME
+from tallystick.evidence.limits import HOLD_MS_MAX
 from tallystick.evidence.welcome import Welcome
-from tallystick.recorder import plain, welcoming
+from tallystick.recorder import held, plain, welcoming
 
 DEVICE = bytes(range(32))
 CONFIG = {"fleet": FLEET, "device": device_text(DEVICE)}
@@ -23,7 +26,23 @@ EPOCH = b"epoch-01"
 ROOT = bytes(range(100, 132))
 RECEIPT = CustodyReceipt(EPOCH, 3, 9, ROOT, True, 1_790_000_000_000)
 HEAD = Checkpoint(EPOCH, 9, ROOT, 1, 2, 3000, [1_790_000_000_000, 1000], 7, None)
+TIME_MS = 1_790_000_000_000
+SIGNED: dict[str, Any] = {
+    "receipt": RECEIPT,
+    "checkpoint": HEAD,
+    "hold": DeviceHold(7, TIME_MS + HOLD_MS_MAX, TIME_MS),
+    "hold that ends": DeviceHold(8, None, TIME_MS),
+}
+HOLD = ("device", "serial", "until_ms", "time_ms")
+READERS: dict[str, tuple[Any, Any]] = {
+    "receipt": (plain.read_receipt, custody.parse),
+    "checkpoint": (welcoming.read_checkpoint, checkpoint.parse),
+    "hold": (held.read_hold, devicehold.parse),
+    "hold that ends": (held.read_hold, devicehold.parse),
+}
 FIELDS = {
+    "hold": HOLD,
+    "hold that ends": HOLD,
     "receipt": ("device", "epoch", "from_", "to", "root", "bodies", "time_ms", "digest"),
     "checkpoint": ("device", "epoch", "size", "root", "digest"),
 }
@@ -35,18 +54,15 @@ def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> Fleet:
 
 
 def signed(fleet: Fleet, kind: str) -> bytes:
-    thing: Any = RECEIPT if kind == "receipt" else HEAD
-    return bytes(thing.sign(fleet.gateway, FLEET, DEVICE))
+    return bytes(SIGNED[kind].sign(fleet.gateway, FLEET, DEVICE))
 
 
 def read(kind: str, data: bytes) -> Any:
-    return (plain.read_receipt if kind == "receipt" else welcoming.read_checkpoint)(
-        data, CONFIG, DEVICE
-    )
+    return READERS[kind][0](data, CONFIG, DEVICE)
 
 
 def general(kind: str, data: bytes) -> Any:
-    return (custody if kind == "receipt" else checkpoint).parse(data)
+    return READERS[kind][1](data)
 
 
 def verify(found: Any, key: PublicKey) -> None:
@@ -108,6 +124,48 @@ def test_what_is_not_usual_is_left_to_the_general_reader(fleet: Fleet) -> None:
     assert plain.read_receipt(signed(fleet, "checkpoint"), CONFIG, DEVICE) is None
     assert plain.payload_kind(data) == CUSTODY_RECEIPT
     assert plain.payload_kind(b"") == plain.payload_kind(b"\xd2\x80") == -1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [DEVICE_HOLD, 1, TIME_MS + 5, TIME_MS],
+        [DEVICE_HOLD, 0, None, 0],
+        [DEVICE_HOLD, 1, TIME_MS + HOLD_MS_MAX + 1, TIME_MS],
+        [DEVICE_HOLD, 1, TIME_MS, TIME_MS],
+        [DEVICE_HOLD, 1, TIME_MS - 5, TIME_MS],
+        [DEVICE_HOLD, 1, 0, 0],
+        [DEVICE_HOLD, -1, None, TIME_MS],
+        [DEVICE_HOLD, 1 << 63, None, TIME_MS],
+        [DEVICE_HOLD, 1, None, None],
+        [DEVICE_HOLD, 1, True, 0],
+        [DEVICE_HOLD, 1, "later", TIME_MS],
+        [DEVICE_HOLD, 1, None],
+        [DEVICE_HOLD, 1, None, TIME_MS, 5],
+        [DEVICE_HOLD + 1, 1, None, TIME_MS],
+        {DEVICE_HOLD: 0, 1: 0, 50: 0, 49: 0},
+        bytes((DEVICE_HOLD, 1, 50, 49)),
+        5,
+    ],
+)
+def test_a_hold_is_read_as_by_the_general_reader(fleet: Fleet, values: Any) -> None:
+    data = sign(fleet.gateway, FLEET, device_text(DEVICE), encode(values))
+    try:
+        known: DeviceHold | None = devicehold.parse(data)
+    except TallyError:
+        known = None
+    found = held.read_hold(data, CONFIG, DEVICE)
+    assert (found is None) == (known is None)
+    if known is not None:
+        assert [getattr(found, name) for name in HOLD] == [getattr(known, name) for name in HOLD]
+
+
+@pytest.mark.parametrize("values", [{7: 5}, {at: at for at in range(7)}, bytes(7), 5, "seven.."])
+def test_a_receipt_that_is_no_array_is_left_to_the_general_reader(
+    fleet: Fleet, values: Any
+) -> None:
+    data = sign(fleet.gateway, FLEET, device_text(DEVICE), encode(values))
+    assert plain.read_receipt(data, CONFIG, DEVICE) is None
 
 
 @pytest.mark.parametrize(

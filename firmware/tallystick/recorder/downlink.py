@@ -96,7 +96,7 @@ class Downlink:
             self._end()
             one_more(self._ledger.health.refused, error.reason)
         except Exception as error:  # noqa: BLE001  # whatever a flash driver raises
-            self._work = None
+            self._end()
             self._ledger.fault("flash", reason_of(error), error)
         return True
 

@@ -97,7 +97,8 @@ def _values(data: bytes, fleet: str, sub: str) -> "tuple[list[Any], list[Any]] |
         and len(signature) == SIGNATURE_SIZE
         and type(payload) is bytes
     )
-    return (parts, decode(payload)) if usual else None
+    values = decode(payload) if usual else None
+    return (parts, values) if type(values) is list else None
 
 
 def values_of(data: bytes, config: "dict[str, Any]") -> "tuple[list[Any], list[Any]]":
