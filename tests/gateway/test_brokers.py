@@ -219,10 +219,12 @@ def test_a_callback_that_stands_still_is_found_and_the_message_comes_again(
         monkeypatch.setattr(gateway.inbox, "put", stand)
         monkeypatch.setattr(limits, "WATCHDOG_S", 1.5)
         radio.up(made.hello(), *made.segments())
-        until(lambda: gateway.broker.replaced == 1, "the watchdog")
+        until(lambda: gateway.broker.replaced >= 1, "the watchdog")
+        # The new client may take its time to connect.
+        monkeypatch.setattr(limits, "WATCHDOG_S", 60.0)
         # What the old client had and never acknowledged comes to the new one.
         until(lambda: custody_to(radio, site) == made.size, "custody")
-        until(lambda: site.status()["process"]["clients_replaced"] == 1, "what is told")
+        until(lambda: site.status()["process"]["clients_replaced"] >= 1, "what is told")
         released.set()
 
 
@@ -237,6 +239,26 @@ def test_a_broker_that_takes_connections_and_says_nothing_is_left_and_tried_agai
     assert not broker.connected
     raw._mute = False
     until(lambda: broker.subscribed, "the connection")
+    broker.stop()
+    raw.close()
+
+
+def test_a_client_that_was_given_up_gives_no_sign_of_life_for_the_one_in_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    raw = RawBroker()
+    broker = Broker(BrokerConfig(port=raw.port, client_id="gw"), Inbox())
+    broker.start()
+    until(lambda: broker.subscribed, "the connection")
+    old = broker._client
+    assert old is not None
+    monkeypatch.setattr(limits, "WATCHDOG_S", -1.0)
+    broker.watch()
+    monkeypatch.setattr(broker, "_beat_s", -1.0)
+    monkeypatch.setattr(broker, "_client", None)  # so that the new one is silent
+    old.beat()
+    assert broker._beat_s == -1.0
+    monkeypatch.undo()
     broker.stop()
     raw.close()
 

@@ -30,7 +30,7 @@ BOUNDS = Bounds(
     keep_alive_s=60,
     backlog=16,
     start_s_max=10.0,
-    stop_s_max=5,
+    stop_s_max=40,  # no busy machine takes a quarter of it to stop
     header_s_max=60.0,
     answer_s_max=60.0,
     handshake_s_max=60.0,
@@ -141,7 +141,7 @@ def test_who_was_accepted_while_it_stops_is_ended_too(
 def test_an_answer_that_is_under_way_is_given(door: HttpDoor, app: App) -> None:
     with connect(door) as client:
         client.sendall(ASK % b"wait")
-        assert app.waits.wait(10)
+        assert app.waits.wait(30)
         threading.Timer(0.2, app.let.set).start()
         assert stopped_s(door) < BOUNDS.stop_s_max / 2
         heard = client.recv(1000)
@@ -155,7 +155,7 @@ def test_one_that_never_comes_is_waited_for_in_its_time(
     door._server.config.timeout_graceful_shutdown = 0
     with connect(door) as client:
         client.sendall(ASK % b"wait")
-        assert app.waits.wait(10)
+        assert app.waits.wait(30)
         threading.Timer(0.3, app.let.set).start()
         assert stopped_s(door) < BOUNDS.stop_s_max / 2
     assert caplog.records == []
@@ -195,7 +195,7 @@ def test_an_answer_whose_end_is_not_read_is_not_waited_for_for_ever(
 ) -> None:
     """A writer that never paused, since all fitted its buffer, is held by nobody else."""
     app.size = 20_000_000
-    few = replace(BOUNDS, header_s_max=0.2, answer_s_max=0.4, keep_alive_s=1)
+    few = replace(BOUNDS, header_s_max=2.0, answer_s_max=1.0, keep_alive_s=1)
     made = HttpDoor(few, "door")
     made.listen("127.0.0.1", 0)
     made.bounds = replace(few, buffer_bytes=50_000_000)
@@ -204,7 +204,7 @@ def test_an_answer_whose_end_is_not_read_is_not_waited_for_for_ever(
         for one in asks:
             client.sendall(one)
             until(lambda: any(c.transport.get_write_buffer_size() for c in made.connections))
-        until(lambda: not made.connections, "its end", 10)
+        until(lambda: not made.connections, "its end", 40)
     made.stop()
 
 
