@@ -82,7 +82,7 @@ def test_the_whole_way(site: Site, broker: Mosquitto, robot: Device) -> None:
         "clients_replaced": 0,
         "sessions_lost": 0,
         "duplicates": 0,
-        "session_at": str(site.config.broker),
+        "session_at": f"{site.config.broker} {site.config.broker.client_id}",
         "reload_error": "",
         "left_to_others": 0,
         "parked_dropped": 0,

@@ -62,7 +62,7 @@ class Broker:
         """Connect in the background, and again whenever the connection is lost."""
         self._beat_s = time.monotonic()
         client = self._client = make_client(self._config)
-        client.beat = self._beat
+        client.beat = lambda: self._beat_of(client)
         client.on_publish = self._on_publish
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
@@ -109,6 +109,16 @@ class Broker:
             time.sleep(0.01)
         abandon(client)
         self.connected = False
+
+    @property
+    def _session_name(self) -> str:
+        # A session is a client id's, so another id has lost none.
+        return f"{self._config} {self._config.client_id}"
+
+    def _beat_of(self, client: mqtt.Client) -> None:
+        # One that was given up and comes to life says nothing of the one in its place.
+        if client is self._client:
+            self._beat()
 
     def _beat(self) -> None:
         self._beat_s = time.monotonic()
@@ -157,7 +167,7 @@ class Broker:
         self.connected = True
         self.error = ""
         _log.info("connected", broker=str(self._config), session_kept=flags.session_present)
-        if not flags.session_present and self.session_at == str(self._config):
+        if not flags.session_present and self.session_at == self._session_name:
             self.sessions_lost += 1
             _log.warning(
                 "the broker lost this gateway's session, and what waited in it; devices send again "
@@ -206,7 +216,7 @@ class Broker:
             _log.error("the broker refused the subscription", reason=str(reasons[0]))
             return
         self.error = ""
-        self.session_at = str(self._config)
+        self.session_at = self._session_name
 
     def _on_publish(
         self, client: mqtt.Client, _data: Any, _mid: int, reason: Any, _properties: Any
@@ -235,6 +245,6 @@ class Broker:
         message = Message(topic, bytes(received.payload), received.retain)
         delivery = Delivery(message, received.mid, received.qos, self._session)
         if received.qos:
-            self._inbox.put(delivery, self._beat)
+            self._inbox.put(delivery, lambda: self._beat_of(client))
         elif not self._inbox.offer(delivery):
             self.dropped += 1

@@ -256,17 +256,14 @@ class Forwarder:
             )
         else:
             wait_s = self.circuit.backoff.next_s()  # our own trouble says nothing of it
-        if self.circuit.state == OPEN:
+        state = self.circuit.state
+        if state == OPEN:
             # It is shown something small first, and more with each answer.
             self._pending = None
             self._segments_max = 1
         self.backing_off = True
         _log.warning(
-            "not sent",
-            validator=self.name,
-            error=message,
-            retry_s=round(wait_s, 2),
-            circuit=self.circuit.state,
+            "not sent", validator=self.name, error=message, retry_s=round(wait_s, 2), circuit=state
         )
         self._note_error(message)
         return wait_s
@@ -276,8 +273,13 @@ class Forwarder:
         self._link.spend(len(data), time.monotonic())
         body = self._http.post("/v1/batches", data, HEADERS)
         steps.passed(steps.ANSWERED)
-        self.cursor = self._answers.accept(built, batchanswer.parse(body), self.cursor)
+        answer = batchanswer.parse(body)
         self._pending = None
+        if built.to <= answer.size < self._ahead.size:
+            # It was put back, so what went ahead may be gone: nothing is passed over for that.
+            self._ahead.moved(self._reader, answer.size)
+            return
+        self.cursor = self._answers.accept(built, answer, self.cursor)
         self._defects.over(built)
         self._hurried = built.ahead is not None
         self.circuit.worked(wall_ms())
@@ -303,7 +305,8 @@ class Forwarder:
 
     def _over_quota(self, pending: Built, error: Refusal) -> float:
         try:
-            self._holding.obey(pending, [_octets(text) for text in error.refusals])
+            said = [from_b64u(one, len(one) * 3 // 4) for one in error.refusals]
+            self._holding.obey(pending, said)
         except TallyError as wrong:
             self._count([wrong.reason])
             return self._failed(f"a refusal that does not verify: {wrong.message}", error)
@@ -328,11 +331,11 @@ class Forwarder:
                 return 0.0
             self._ahead.leave(pending)
             return self._failed(error.message, error)
-        if size == self.cursor:
+        if size >= self.cursor:
+            # How much it knows of the log is not how much it has: some went as hashes.
             return self._failed(error.message, error)
         _log.warning("the validator asks for another place", validator=self.name, size=size)
-        if size < self.cursor:
-            self._forget_told()
+        self._forget_told()
         self._move_to(size)
         return 0.0
 
@@ -393,7 +396,3 @@ class Forwarder:
                 )
         except (sqlite3.Error, OSError) as error:
             _log.error("the store fails", error=str(error))
-
-
-def _octets(text: str) -> bytes:
-    return from_b64u(text, len(text) * 3 // 4)

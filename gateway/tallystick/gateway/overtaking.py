@@ -164,7 +164,10 @@ class Overtaking:
         self._left.update(built.ahead or {})
 
     def moved(self, reader: sqlite3.Connection, size: int) -> None:
-        """The validator knows the log up to here, or says so; what is beyond is sent anew."""
+        """The validator knows the log up to here, or says so; all that went ahead is sent anew.
+
+        Also what lies below: what went ahead into what it knew before is not told by a size.
+        """
         self.known = (size, tree_at(reader, size).root())
-        for places in (self._builder.given, self._left):
-            places.difference_update([at for at in places if at >= size])
+        self._builder.given.clear()
+        self._left.difference_update([at for at in self._left if at >= size])
