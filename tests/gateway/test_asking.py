@@ -1,5 +1,6 @@
 """F10: a damaged segment that its device does not have any more comes back from a validator."""
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -15,14 +16,19 @@ from support.gateways import MemoryGateway
 from support.notary import Notary
 from support.site import Site, until
 from tallystick.evidence import cbor
+from tallystick.evidence.errors import KeyDriverError
 from tallystick.evidence.segmentrequest import SegmentRequest
-from tallystick.gateway import importing, limits
+from tallystick.gateway import asking, importing, limits, lostsegments
 from tallystick.gateway.asking import Asker, Lost, repaired
+from tallystick.gateway.damage import Scrubber
 from tallystick.gateway.forward import Forwarder
-from tallystick.gateway.http import COSE, Http, Refusal
+from tallystick.gateway.http import COSE, Http, Refusal, TimedOut
+from tallystick.gateway.lostsegments import LostSegments
 from tallystick.gateway.peers import Peer
 from tallystick.gateway.service import Gateway
 from tallystick.gateway.store import Store
+from tallystick.validator.problem import Problem
+from tallystick.validator.segmentpace import SegmentPace
 
 ACME = Fleet("acme")
 COUNT = 6
@@ -96,8 +102,17 @@ def notary(tmp_path: Path) -> Iterator[Notary]:
     made.stop()
 
 
+@pytest.fixture(autouse=True)
+def _patience() -> Iterator[None]:
+    """A COMMIT of the intake's thread may take its time on a busy machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "REPAIR_WAIT_S", 60.0)
+        yield
+
+
 @pytest.fixture
-def house(tmp_path: Path, notary: Notary) -> Iterator[House]:
+def house(tmp_path: Path, notary: Notary, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    monkeypatch.setattr(limits, "REPAIR_WAIT_S", 60.0)
     made = House(tmp_path / "gateway", notary)
     yield made
     made.close()
@@ -163,6 +178,119 @@ def test_what_a_validator_makes_up_repairs_nothing(
     assert house.asker.ask(lost)
 
 
+def test_only_what_was_asked_for_is_taken(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.forward(house.notary.peer())
+    lost = house.damage(3)
+    answer = cbor.encode([house.robot.segment(at, at + 1) for at in range(COUNT)])
+    monkeypatch.setattr(Http, "post", partial(_answered, answer))
+    assert house.asker.ask(lost)
+    # None of the others counts as a repetition by the device; it is the one that repaired.
+    assert house.gate.refused() == {"replayed": 1}
+
+
+class Elsewhere:
+    """What validators answer instead of themselves."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+        self.asked = 0
+        self.error: Exception | None = error
+        self.post = Http.post
+        this = self
+
+        def post(http: Http, *given: Any) -> bytes:
+            this.asked += 1
+            if this.error is not None:
+                raise this.error
+            return this.post(http, *given)
+
+        monkeypatch.setattr(Http, "post", post)
+
+
+@pytest.mark.parametrize("status", [0, 429, 503])
+def test_who_is_busy_or_silent_is_left_alone(
+    house: House, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    house.forward(house.notary.peer())
+    error: Any = TimedOut("unreachable", "nothing")
+    if status:
+        error = Refusal("over-quota", "later", status, None)
+        error.retry_after_s = 20.0
+    answers = Elsewhere(monkeypatch, error)
+    lost = LostSegments(house.asker, house.stop)
+    monkeypatch.setattr(lost, "_thread", threading.current_thread())
+    for at in range(COUNT):
+        lost.put(house.damage(at))
+    now_s = time.monotonic()
+    monkeypatch.setattr(asking, "monotonic", lambda: now_s)
+    # One of six hears it, and all six wait.
+    expected_s = 20.0 if status else asking.SILENT_S
+    assert lost.turn() == expected_s
+    assert answers.asked == 1
+    assert lost.turn() == expected_s
+    assert answers.asked == 1
+    # Nobody forgets them: not the validator, and not the waits of the scrubber, which go on.
+    now_s += expected_s
+    answers.error = None
+    assert lost.turn() is None
+    assert answers.asked == 1 + COUNT
+    reader = house.gate.store.reader()
+    assert reader.execute("SELECT count(*) FROM damaged").fetchone() == (0,)
+    reader.close()
+
+
+def test_they_are_bounded_and_those_that_came_back_are_forgotten(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lostsegments, "LOST_MAX", 2)
+    lost = LostSegments(house.asker, house.stop)
+    monkeypatch.setattr(lost, "_thread", threading.current_thread())
+    for at in (1, 2, 1, 3):
+        lost.put(house.damage(at))
+    assert list(lost._waiting) == [2, 3]
+    with house.gate.store.write() as connection:
+        connection.execute("DELETE FROM damaged")
+    monkeypatch.setattr(house.asker, "_has", lambda *_: pytest.fail("it is whole"))
+    assert lost.turn() is None
+    assert not lost._waiting
+
+
+def test_a_validator_that_hangs_holds_up_neither_holds_nor_the_stop(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that scrubs tells devices of holds, too."""
+    monkeypatch.setattr(limits, "PRUNE_LOOK_S", 0.01)
+    house.forward(house.notary.peer())
+    house.damage(3)
+    with house.gate.store.write() as connection:
+        connection.execute("UPDATE damaged SET asked = 1")
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        url = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        peer = house.peers[0]
+        house.peers = [replace(peer, config=replace(peer.config, url=url))]
+        scrubber = Scrubber(house.gate.store, lambda _: None, house.stop, house.gate.roots)
+        lost = LostSegments(house.asker, house.stop)
+        scrubber.ask_validators, scrubber.at_end = lost.put, lost.close
+        turns: list[int] = []
+
+        def also(now_ms: int) -> bool:
+            turns.append(now_ms)
+            raise KeyDriverError("key-unavailable", "the key of the gateway is away")
+
+        scrubber.also = also
+        thread = threading.Thread(target=scrubber.run, daemon=True)
+        thread.start()
+        asked, _ = mute.accept()
+        before = len(turns)
+        until(lambda: len(turns) > before + 3, "turns beside the question")
+        house.stop.set()
+        # A whole answer may take two minutes; the request is cut.
+        thread.join(limits.HTTP_READ_S_MAX / 2)
+        assert not thread.is_alive()
+        assert lost._thread is not None
+        assert not lost._thread.is_alive()
+        asked.close()
+
+
 def refused(house: House, **changes: Any) -> tuple[str, int]:
     """What the validator answers to a request that differs from a good one."""
     lost = house.damage(3)
@@ -198,6 +326,29 @@ def test_only_the_fleets_own_gateway_is_answered(house: House) -> None:
     assert refused(house, signer=(house.robot.signer, "acme")) == denied
     assert refused(house, gateway=house.robot.id, signer=(house.robot.signer, "acme")) == denied
     assert refused(house, time_ms=1) == ("expired", 400)
+    # Not to whoever has no key: it would show who is a gateway of which fleet.
+    assert refused(house, time_ms=1, signer=(house.robot.signer, "acme")) == denied
+
+
+def test_strangers_keep_no_gateway_out(house: House) -> None:
+    stranger = {"signer": (house.robot.signer, "acme")}
+    answers = {refused(house, **stranger)[1] for _ in range(40)}
+    assert answers == {403, 429}
+    # From another place, through a proxy say: whoever signs is counted by itself.
+    service = house.notary.service
+    assert service is not None
+    pace = SegmentPace()
+    for _ in range(14):
+        pace.arrives("127.0.0.1")
+    for number in range(64):
+        pace.signed(pace.arrives("127.0.0.1"), bytes([number]))
+    for _ in range(16):
+        pace.signed(pace.arrives("127.0.0.1"), b"gateway")
+    place = pace.arrives("127.0.0.1")
+    with pytest.raises(Problem) as caught:
+        pace.signed(place, b"gateway")
+    assert caught.value.status == 429
+    pace.signed(pace.arrives("127.0.0.1"), b"another")
 
 
 def test_another_fleets_gateway_is_denied(tmp_path: Path) -> None:

@@ -48,9 +48,11 @@ class SegmentRequest(Signed):
         """Unverified unless this key signed it, for this validator, about now."""
         if self.validator != validator:
             raise Unverified("wrong-device", "the request is for another validator")
+        verified = self._verified(VerifiedSegmentRequest, key)
+        # After the signature: only who signed it learns that it would be known here.
         if abs(self.time_ms - now_ms) > REQUEST_AGE_MS_MAX:
             raise Unverified("expired", "the request is not of now: compare the two clocks")
-        return self._verified(VerifiedSegmentRequest, key)
+        return verified
 
 
 class VerifiedSegmentRequest(SegmentRequest):

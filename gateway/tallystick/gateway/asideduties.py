@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from tallystick.gateway.asking import Asker
 from tallystick.gateway.damage import Scrubber
 from tallystick.gateway.devicehold import Teller
+from tallystick.gateway.lostsegments import LostSegments
 
 if TYPE_CHECKING:
     from tallystick.gateway.service import Gateway
@@ -15,7 +16,7 @@ def scrubber_of(gateway: "Gateway", stop: threading.Event) -> Scrubber:
     """The scrubber of a gateway whose store, signing, inbox and way down are open."""
     config = gateway.config
     made = Scrubber(gateway.store, gateway.down.put, stop, config.roots)
-    made.ask_validators = Asker(
+    asker = Asker(
         gateway.store,
         gateway.signing,
         gateway.inbox,
@@ -23,6 +24,8 @@ def scrubber_of(gateway: "Gateway", stop: threading.Event) -> Scrubber:
         # They come and go while it runs.
         lambda: [way.peer for way in gateway.ways],
         stop,
-    ).ask
+    )
+    lost = LostSegments(asker, stop)
+    made.ask_validators, made.at_end = lost.put, lost.close
     made.also = Teller(gateway.store, gateway.signing, gateway.down.put).turn
     return made

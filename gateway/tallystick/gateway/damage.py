@@ -143,10 +143,11 @@ class Scrubber:
         self._passed_s: float | None = None  # when a pass ended; None: one is under way
         self._suspects: set[int] = set()
         self._lock = threading.Lock()
-        # Asks validators, once a device was asked and did not send it (asking.py).
-        self.ask_validators: Callable[[Lost], bool] = lambda _lost: False
+        # Has validators asked, by another thread, once a device did not send it (asking.py).
+        self.ask_validators: Callable[[Lost], None] = lambda _lost: None
         # What else this thread does (devicehold.py); whether there is more of it.
         self.also: Callable[[int], bool] = lambda _now_ms: False
+        self.at_end: Callable[[], None] = lambda: None
 
     def suspect(self, at: int) -> None:
         """Look at this one soon, somebody found it wrong; -1: at everything, the log is."""
@@ -160,16 +161,18 @@ class Scrubber:
         """Work until stopped."""
         while not self._stop.is_set():
             began_s = time.monotonic()
-            try:
-                more = self.also(_now_ms())
-                more = self.turn() or more
-                self.ask(_now_ms())
-            except (sqlite3.Error, OSError, TallyError, KeyError) as error:
-                _log.error("the store cannot be looked at", error=str(error))
-                more = False
+            # Neither duty waits for the other's trouble.
+            more = _tried(lambda: self.also(_now_ms()), "devices are not told of holds")
+            more = _tried(self._look, "the store cannot be looked at") or more
             # A pass takes a fifth of the time at most: nothing waits for it.
             rest_s = max(limits.PRUNE_REST_S, 4 * (time.monotonic() - began_s))
             self._stop.wait(rest_s if more else limits.PRUNE_LOOK_S)
+        self.at_end()
+
+    def _look(self) -> bool:
+        more = self.turn()
+        self.ask(_now_ms())
+        return more
 
     def turn(self) -> bool:
         """Look at what is suspected, then at some more; False when a pass is at its end."""
@@ -240,8 +243,16 @@ class Scrubber:
             [(one.device, Resend(one.epoch, one.first, one.until).encode()) for _, one in lost]
         )
         for asked, one in lost:
-            if asked and not self._stop.is_set():
+            if asked:
                 self.ask_validators(one)
+
+
+def _tried(work: Callable[[], bool], failed: str) -> bool:
+    try:
+        return work()
+    except (sqlite3.Error, OSError, TallyError, KeyError) as error:
+        _log.error(failed, error=str(error))
+        return False
 
 
 def _inner_wrong(store: Store, first: int, to: int) -> bool:

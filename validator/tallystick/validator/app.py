@@ -49,8 +49,8 @@ from tallystick.validator.pages import PageDoor
 from tallystick.validator.params import SIZE_MAX
 from tallystick.validator.privacydoor import PrivacyDoor
 from tallystick.validator.problem import Problem
-from tallystick.validator.publication import Pace
 from tallystick.validator.segmentdoor import SegmentDoor
+from tallystick.validator.segmentpace import SegmentPace
 from tallystick.validator.sequencer import Sequencer
 from tallystick.validator.statusread import Ready, status_of
 from tallystick.validator.witness import Witness
@@ -97,7 +97,7 @@ class _Handlers(LogDoors, PrivacyDoor, SegmentDoor, FeedDoor, PageDoor):
         sequencer.log.on_verdicts = self._feed.published
         self._page_reads, self._page_sees = self._ask, self._may_see
         self._page_scope = self._scope
-        self._segment_reads, self._segment_pace = self._ask, Pace()
+        self._segment_reads, self._segment_pace = self._ask, SegmentPace()
         self._sequencer = sequencer
         self._config = config = sequencer.config
         self._devices = queries.Devices(self._config.roots)

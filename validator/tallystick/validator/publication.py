@@ -40,7 +40,9 @@ def encode(credentials: list[list[bytes]]) -> bytes:
     return cbor.encode([list(statements) for statements in credentials])
 
 
-class _Bucket:
+class Bucket:
+    """So many a second, and some at once."""
+
     def __init__(self, per_s: float, burst: float) -> None:
         self._per_s = per_s
         self._burst = self.left = burst
@@ -61,15 +63,15 @@ class Pace:
     """
 
     def __init__(self) -> None:
-        self._all = _Bucket(PUBLICATIONS_PER_S, PUBLICATIONS_BURST)
-        self._senders: dict[str, _Bucket] = {}
+        self._all = Bucket(PUBLICATIONS_PER_S, PUBLICATIONS_BURST)
+        self._senders: dict[str, Bucket] = {}
 
     def take(self, address: str) -> None:
         """One publication from this address; Problem("over-quota") when there are too many."""
-        sender = _network(address)
+        sender = network_of(address)
         own = self._senders.pop(sender, None)
         if own is None:
-            own = _Bucket(PUBLICATIONS_PER_SENDER_PER_S, PUBLICATIONS_PER_SENDER_BURST)
+            own = Bucket(PUBLICATIONS_PER_SENDER_PER_S, PUBLICATIONS_PER_SENDER_BURST)
             if len(self._senders) >= PUBLICATION_SENDERS_MAX:
                 del self._senders[next(iter(self._senders))]
         self._senders[sender] = own
@@ -79,8 +81,8 @@ class Pace:
         self._all.left -= 1
 
 
-def _network(address: str) -> str:
-    # Whoever has one IPv6 address has a whole network of them.
+def network_of(address: str) -> str:
+    """Who counts as one sender: whoever has one IPv6 address has a whole network of them."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:

@@ -1,10 +1,12 @@
 """POST /v1/segments: what a gateway lost of its own fleet's records (docs/protocol.md, 8.8).
 
-Cheap first: the pace of this door, then whether the gateway and the device are known and of one
-fleet, then one signature. Whoever may not ask gets one and the same answer.
+Cheap first: how much came of that place unsigned, then whether the gateway and the device are
+known and of one fleet, then one signature, then how much that gateway asks. Whoever may not ask
+gets one and the same answer.
 """
 
 from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -20,26 +22,38 @@ from tallystick.evidence.segmentrequest import SegmentRequest
 from tallystick.validator import body, routes, schema
 from tallystick.validator.access import denied
 from tallystick.validator.limits import SEGMENT_ANSWER_BYTES_MAX
-from tallystick.validator.publication import Pace
+from tallystick.validator.segmentpace import SegmentPace
 from tallystick.validator.sequencer import Sequencer
+
+T = TypeVar("T")
+
+
+class _Reads(Protocol):
+    def __call__(self, query: Callable[[Connection], T], /) -> Awaitable[T]: ...
 
 
 class SegmentDoor:
     """Handler of the application."""
 
     _sequencer: Sequencer
-    _segment_reads: Callable[[Callable[[Connection], bytes]], Awaitable[bytes]]
-    _segment_pace: Pace
+    _segment_reads: _Reads
+    _segment_pace: SegmentPace
 
     async def segments(self, request: Request) -> Response:
         """POST /v1/segments."""
         data = await body.read_plain(request, routes.COSE, CHECKPOINT_BYTES_MAX)
-        self._segment_pace.take(request.client.host if request.client is not None else "")
+        place = self._segment_pace.arrives(
+            request.client.host if request.client is not None else ""
+        )
         received = segmentrequest.parse(data)
-        found = await self._segment_reads(lambda connection: self._held(connection, received))
+        await self._segment_reads(lambda connection: self._check(connection, received))
+        self._segment_pace.signed(place, received.gateway)
+        found = await self._segment_reads(
+            lambda connection: cbor.encode(stretches_of(connection, received))
+        )
         return Response(found, media_type=routes.CBOR, headers={"Cache-Control": "no-store"})
 
-    def _held(self, connection: Connection, received: SegmentRequest) -> bytes:
+    def _check(self, connection: Connection, received: SegmentRequest) -> None:
         now_ms = self._sequencer.log.now_ms()
         gateway = self._identity(connection, received.gateway, SUBJECT_GATEWAY, now_ms)
         device = self._identity(connection, received.device, SUBJECT_DEVICE, None)
@@ -54,7 +68,6 @@ class SegmentDoor:
             if error.reason == "expired":
                 raise
             raise denied() from error
-        return cbor.encode(stretches_of(connection, received))
 
     def _identity(
         self, connection: Connection, id_: bytes, subject: int, now_ms: int | None
