@@ -11,6 +11,7 @@ from recorder.test_hold import DAY_MS, Site
 from support.site import Site as Folder
 from support.site import until
 from tallystick.evidence import devicehold as wire
+from tallystick.evidence.keys import device_text
 from tallystick.evidence.limits import HOLD_MS_MAX
 from tallystick.gateway import devicehold, holds, limits
 from tallystick.gateway.devicehold import Teller, told
@@ -157,6 +158,53 @@ def test_only_the_device_itself_says_that_it_knows(house: House) -> None:
     assert not any(devicehold.says(data, kid, 2) for data in stored)
     assert not any(devicehold.says(data, b"stranger", 1) for data in stored)
     assert not devicehold.says(b"\x64hold", kid, 1)
+
+
+def test_a_device_that_lost_its_journal_is_told_again(house: House, tmp_path: Path) -> None:
+    house.begin()
+    house.turn()
+    assert house.told()["held"] == 1
+    robot = house.site.robot.link.device
+    again = robot.clone()
+    again.epoch = bytes(8)
+    again.record(3)
+    house.gate.give(robot, *again.segments())
+    assert house.told()["held"] == 0
+    (sent,) = house.turn(heard=False)
+    assert sent.device == robot.id
+    # What it said in the epoch before says nothing of this one.
+    assert house.told()["waiting"] == 1
+
+
+def test_all_answers_are_heard_in_one_go(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "HOLDS_AT_ONCE", 2)
+    house.begin()
+    house.turn(heard=False)
+    for _ in range(9):
+        house.site.record(1)
+        house.site.settle()
+    house.site.robot.link.deliver(house.sent[0][1])
+    house.site.robot.work()
+    house.site.settle()
+    turns = 0
+    while house.teller.turn(house.now_ms):
+        turns += 1
+    assert turns > 2
+    assert house.told()["held"] == 1
+
+
+def test_holds_may_name_more_than_a_statement_has_variables(house: House) -> None:
+    robot = house.site.robot.link.device
+    with house.gate.store.write() as connection:
+        for number in range(34):
+            ids = [device_text((number * 1_000 + one).to_bytes(32, "big")) for one in range(1_000)]
+            holds.begin(connection, f"case-{number}", "", " ".join(ids))
+    holds_robot = house.turn()
+    assert holds_robot == []
+    house.begin("one", robot.text)
+    assert len(house.turn()) == 1
+    house.end("one")
+    assert [one.until_ms for one in house.turn()] == [None]
 
 
 def test_a_running_gateway_tells(

@@ -163,6 +163,12 @@ class Applier:
             "UPDATE epochs SET frozen_at = ? WHERE device = ? AND epoch = ?",
             [(size, it.device, epoch) for epoch, size in it.frozen],
         )
+        # Who lost its journal knows of no hold, and of no end of one: it is told anew.
+        connection.execute(
+            "UPDATE device_holds SET known_ms = NULL, sent_ms = 0, since_at = ? "
+            "WHERE device = ? AND known_ms IS NOT NULL",
+            (self.log.tree.size, it.device),
+        )
 
     def _appended(self, _connection: sqlite3.Connection, it: d.Appended, now_ms: int) -> None:
         at = self.log.append(it.leaf)

@@ -4,6 +4,7 @@ What a hold of an operator demands of each device is compared with the newest st
 short steps of one thread. A device answers in its log, so what it says is found in stored segments.
 """
 
+import json
 import sqlite3
 from collections.abc import Callable
 from typing import Any
@@ -44,8 +45,8 @@ class Teller:
     def turn(self, now_ms: int) -> bool:
         """Make what is due, look for answers, send what is not known; False for nothing."""
         made = self._make(now_ms)
-        self._hear(now_ms)
-        return self._tell(now_ms) or made
+        heard = self._hear(now_ms)
+        return self._tell(now_ms) or made or heard
 
     # --- statements -------------------------------------------------------------------------
 
@@ -77,20 +78,20 @@ class Teller:
             all_, some = holds.devices(reader)
             # Renewed when half of its time is over.
             until_ms = now_ms + HOLD_MS_MAX // 2
-            named = ", ".join("?" * len(some))
-            wanted = "1" if all_ else f"d.device IN ({named})"
-            ids = () if all_ else tuple(some)
+            # As one value: several holds name more than a statement has variables for.
+            ids = json.dumps([one.hex().upper() for one in some])
             found = reader.execute(
-                "SELECT d.device, coalesce(h.serial, 0) FROM devices d LEFT JOIN device_holds h "  # noqa: S608
-                f"USING (device) WHERE {wanted} AND coalesce(h.until_ms, 0) < ? LIMIT ?",
-                (*ids, until_ms, limits.HOLDS_AT_ONCE),
+                "SELECT d.device, coalesce(h.serial, 0) FROM devices d LEFT JOIN device_holds h "
+                "USING (device) WHERE (? OR hex(d.device) IN (SELECT value FROM json_each(?))) "
+                "AND coalesce(h.until_ms, 0) < ? LIMIT ?",
+                (all_, ids, until_ms, limits.HOLDS_AT_ONCE),
             ).fetchall()
             due = [(bytes(device), int(serial), True) for device, serial in found]
             if not all_:
                 ended = reader.execute(
-                    "SELECT device, serial FROM device_holds WHERE until_ms IS NOT NULL "  # noqa: S608
-                    f"AND device NOT IN ({named}) LIMIT ?",
-                    (*ids, limits.HOLDS_AT_ONCE),
+                    "SELECT device, serial FROM device_holds WHERE until_ms IS NOT NULL "
+                    "AND hex(device) NOT IN (SELECT value FROM json_each(?)) LIMIT ?",
+                    (ids, limits.HOLDS_AT_ONCE),
                 ).fetchall()
                 due += [(bytes(device), int(serial), False) for device, serial in ended]
         finally:
@@ -99,7 +100,8 @@ class Teller:
 
     # --- what devices say -------------------------------------------------------------------
 
-    def _hear(self, now_ms: int) -> None:
+    def _hear(self, now_ms: int) -> bool:
+        # Whether there is more to look into.
         reader = self._store.reader()
         try:
             reader.execute("BEGIN")
@@ -108,7 +110,7 @@ class Teller:
             ).fetchone()
             if first is None:
                 self._looked = -1
-                return
+                return False
             self._looked = max(self._looked, first)
             rows = reader.execute(
                 "SELECT s.at, t.device, h.serial, s.data FROM segments s JOIN tracks t "
@@ -128,7 +130,9 @@ class Teller:
                     "UPDATE device_holds SET known_ms = ? WHERE device = ? AND serial = ?",
                     [(now_ms, device, serial) for device, serial in known],
                 )
-        self._looked = size if len(rows) < limits.HOLDS_AT_ONCE else rows[-1][0] + 1
+        more = len(rows) == limits.HOLDS_AT_ONCE
+        self._looked = rows[-1][0] + 1 if more else size
+        return more
 
     # --- down -------------------------------------------------------------------------------
 
