@@ -267,6 +267,66 @@ def test_a_lie_in_what_was_found_changes_nothing(gateway: MemoryGateway) -> None
     assert [type(one).__name__ for one in decided] == ["Appended"]
 
 
+def test_what_was_found_of_other_bytes_is_not_used(gateway: MemoryGateway) -> None:
+    """An answer to another question would have these bytes stored as what they are not."""
+    made = robots()
+    gateway.know(*made)
+    robot = made[0]
+    gateway.give(robot, robot.segment(0, 1))
+    key = robot.signer.public_key()
+    folded = fold(robot.segment(1, 2), [(key.alg, key.raw)])
+    core = gateway.worker.core
+    other = robot.segment(5, 6)
+    for data in (other, other[:36] + b"rubbish"):
+        message = Message(f"tallystick/1/{robot.text}/up", data)
+        decided = core.handle(message, Instant(time.time_ns() // 1_000_000, 0.0), folded)
+        assert "Appended" not in [type(one).__name__ for one in decided]
+
+
+def test_an_answer_to_fewer_than_were_asked_is_none(
+    gateway: MemoryGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = Process.answer
+    monkeypatch.setattr(Process, "answer", lambda *given: answer(*given)[1:])
+    made = robots()
+    gateway.know(*made)
+    send(gateway, made)
+    at_each_group(lambda: until(lambda: gateway.ahead.replaced >= 1))
+    gateway.turn()
+    assert gateway.ahead.used == 0
+    for robot in made:
+        assert gateway.custody(robot)[-1].root == robot.root
+
+
+def test_a_system_without_threads_costs_the_help_alone(
+    gateway: MemoryGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    made = robots()
+    gateway.know(*made)
+    send(gateway, made)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    gateway.turn()
+    assert (gateway.ahead.threads, gateway.ahead.told()["workers"]) == ([], 0)
+    for robot in made:
+        assert gateway.custody(robot)[-1].root == robot.root
+
+
+def test_the_process_has_no_secret_of_the_gateways(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TALLY_PIN", "canary")
+    process = Process()
+    try:
+        process.ask([])
+        process.answer()
+        environment = Path(f"/proc/{process.pid}/environ").read_bytes()
+    finally:
+        process.end()
+    assert b"canary" not in environment
+    assert b"PATH=" in environment
+
+
 def test_no_process_runs_at_leisure_or_where_none_is_wanted(tmp_path: Path) -> None:
     for workers, messages in ((1, limits.AHEAD_START_MESSAGES - 1), (0, 200)):
         inbox = Inbox()
@@ -314,6 +374,7 @@ def test_signals_to_all_processes_leave_it_and_the_end_of_its_input_ends_it(
         process.answer()
         os.kill(process.pid, signal.SIGTERM)
         os.kill(process.pid, signal.SIGINT)
+        os.kill(process.pid, signal.SIGHUP)
         process.ask(asked)
         assert process.answer() == [fold(robot.segment(), [(key.alg, key.raw)])]
         assert process._process.stdin is not None

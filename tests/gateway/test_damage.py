@@ -182,6 +182,36 @@ def test_what_came_in_one_piece_may_come_again_in_many(tmp_path: Path) -> None:
     house.gate.store.close()
 
 
+def test_a_segment_may_bring_back_and_go_on(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    for _ in range(2):
+        house.robot.record(3)
+    before = house.rows()
+    house.flip("data", COUNT - 1, 900)
+    house.scrub()
+    assert house.damaged() == [COUNT - 1]
+    house.gate.give(house.robot, house.robot.segment(COUNT - 1, COUNT + 2))
+    assert house.damaged() == []
+    assert house.gate.custody(house.robot)[-1].root == house.robot.root
+    assert house.rows()[:COUNT] == before[:COUNT]
+    house.gate.store.close()
+
+
+def test_what_begins_inside_of_a_damaged_one_is_no_defect(tmp_path: Path) -> None:
+    """With an edge it verifies by itself; of the damaged one nothing came before it."""
+    house = House(tmp_path, whole=True)
+    house.flip("data", 1, 30_000)
+    house.scrub()
+    part = segments.parse(house.robot.segment(25, 26))
+    head = segments.parse(house.robot.segment(24, 25)).stretches[-1].checkpoint
+    edge = segments.Edge(head, list(house.robot.tree(part.first).edge))
+    data = segments.Segment(part.device, part.epoch, part.first, edge, part.stretches).encode()
+    house.gate.give(house.robot, data)
+    assert house.damaged() == [1]
+    assert house.gate.refused() == {"replayed": 1}
+    house.gate.store.close()
+
+
 def test_hashes_do_not_take_the_place_of_bodies(house: House) -> None:
     house.flip("data", 7, 900)
     house.scrub()

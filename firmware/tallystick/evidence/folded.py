@@ -7,6 +7,7 @@ roots. That the items are well formed and give these subtrees is the other proce
 must be one's own; all the rest is checked here as in segment.verify_segment.
 """
 
+import zlib
 from typing import NamedTuple
 
 from tallystick.evidence import checkpoint as checkpoints
@@ -36,7 +37,8 @@ class FoldedStretch(NamedTuple):
 class Folded(NamedTuple):
     """A segment with bodies only and without an edge.
 
-    `last` is how its last record begins, 2 bytes; `facts` are of its signatures.
+    `last` is how its last record begins, 2 bytes; `facts` are of its signatures; `crc` is
+    the CRC-32 of the bytes that were read: they are the ones it says something of.
     """
 
     device: bytes
@@ -46,6 +48,7 @@ class Folded(NamedTuple):
     stretches: list[FoldedStretch]
     last: bytes
     facts: list[bytes]
+    crc: int
 
 
 def subtrees(first: int, leaves: list[bytes]) -> list[Subtree]:
@@ -91,7 +94,9 @@ def fold(data: bytes, keys: list[tuple[int, bytes]]) -> Folded | None:
     except TallyError:
         return None
     last: bytes = segment.stretches[-1].items[-1][:2]  # type: ignore[assignment]  # a record
-    return Folded(segment.device, segment.epoch, segment.first, segment.to, stretches, last, facts)
+    crc = zlib.crc32(data)
+    head = (segment.device, segment.epoch, segment.first, segment.to)
+    return Folded(*head, stretches, last, facts, crc)
 
 
 def _fact(signed: bytes, keys: list[tuple[int, bytes]]) -> bytes:

@@ -21,7 +21,7 @@ from tallystick.evidence.limits import SEGMENT_BYTES_MAX
 from tallystick.gateway import limits
 from tallystick.gateway.inbox import Delivery, Inbox
 from tallystick.gateway.verifier import Asked
-from tallystick.gateway.verifying import Process
+from tallystick.gateway.verifying import Ended, Process
 
 _log = structlog.get_logger("tallystick.gateway.ahead")
 # [13, device, ...]: where a segment has its device's id.
@@ -63,7 +63,6 @@ class Ahead:
         """Start the processes when messages begin to wait; a gateway at leisure has none."""
         if self.threads or not self._workers or len(self._inbox) < limits.AHEAD_START_MESSAGES:
             return
-        self._inbox.share()
         for number in range(self._workers):
             thread = threading.Thread(
                 target=self._run,
@@ -71,9 +70,16 @@ class Ahead:
                 name=f"{self._name}: verify-{number}",
                 daemon=True,
             )
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError as error:
+                # A bound of the system's; with those there are, or none, until the next start.
+                _log.error("verification ahead has no more threads", error=str(error))
+                self._workers = number
+                break
             # Not before: who looks for threads that ended would take it for one.
             self.threads.append(thread)
+            self._inbox.share()
 
     def know(self, identity: Identity) -> None:
         """Which keys a device has: what it sends can be given away from now on."""
@@ -146,7 +152,10 @@ class Ahead:
                 process.check()
                 continue
             found = process.answer()
-            for claim, folded in zip(asked.popleft(), found, strict=True):
+            claims = asked.popleft()
+            if len(found) != len(claims):
+                raise Ended(f"{len(found)} answers to {len(claims)} questions")
+            for claim, folded in zip(claims, found, strict=True):
                 claim.found = folded
             yield len(found)
 

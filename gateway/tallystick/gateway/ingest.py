@@ -4,6 +4,7 @@ Cheap refusals come first: retained, topic, size, kind, device, enrolment; only 
 decoded and a signature checked. What was refused after that is remembered and costs no more work.
 """
 
+import zlib
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -234,7 +235,8 @@ class Ingest:
             raise Unverified("wrong-device", "a segment on the topic of another device")
         identity = self.identities.current(device, at.wall_ms // 1000)
         self._guard.check(device, payload, at.mono_s)
-        if folded is not None and folded.device == device:
+        # What was found of other bytes says nothing of these, which are stored.
+        if folded is not None and (folded.device, folded.crc) == (device, zlib.crc32(payload)):
             log = self._log(device, folded.epoch)
             quick = self._placer.folded(log, folded, payload, identity) if log.opened else None
             if quick is not None:
@@ -245,23 +247,32 @@ class Ingest:
         log = self._log(device, segment.epoch)
         if not log.opened and len(self._view.epochs(device)) >= limits.EPOCHS_PER_DEVICE_MAX:
             raise Unverified("over-quota", "the device has begun too many epochs")
-        # Nothing is damaged of what is not known yet.
-        known = segment.to <= log.known_to()
-        repaired = self._repairs.part(log, segment, identity) if known else None
-        if repaired is not None:
+        known = log.known_to()
+        # Nothing is damaged of what is not known yet; one segment may bring back, and go on.
+        begins = segment.first < known or segment.to <= known
+        repaired = self._repairs.part(log, segment, identity) if begins else None
+        if repaired is not None and segment.to <= known:
             return [*repaired, Refused("replayed", "known already, and damaged here", device)]
+        found: list[Decision] = [*(repaired or ())]
+        try:
+            return found + self._place(log, segment, identity, at)
+        except TallyError as error:
+            found += self._refuse(error, device, payload, at)
+            if error.reason == "bad-root" and segment.first:
+                # Perhaps the other side of a fork: with an edge, or from 0, it can be shown.
+                found += self._ask(log, 0, None, at)
+            return found
+
+    def _place(
+        self, log: Log, segment: segments.Segment, identity: Identity, at: Instant
+    ) -> list[Decision]:
         try:
             placed = self._placer.place(log, segment, identity)
         except Early:
             return self._park(log, segment, identity, at)
-        except Unverified as error:
-            if error.reason == "bad-root" and segment.first:
-                # Perhaps the other side of a fork: with an edge, or from 0, it can be shown.
-                return self._refuse(error, device, payload, at) + self._ask(log, 0, None, at)
-            raise
         if placed.repeats is not None:
             return [
-                Refused("replayed", "known already; answered as before", device),
+                Refused("replayed", "known already; answered as before", log.device),
                 Answer(placed.repeats),
             ]
         return self._take(log, placed, at)

@@ -38,7 +38,9 @@ class Repairs:
 
     def part(self, log: Log, segment: Segment, identity: Identity) -> list[Repaired] | None:
         """What this segment brings back; None when it is about nothing that is damaged."""
-        damaged = self._view.damaged(log.device, log.epoch, segment.first, segment.to)
+        damaged = self._view.damaged(
+            log.device, log.epoch, segment.first, min(segment.to, log.known_to())
+        )
         if not damaged:
             return None
         found = None
@@ -71,7 +73,9 @@ class Repairs:
             self._forget_one()
             self._partly[one.at] = _Partly(edge_bytes(before), carried)
             self._partly[one.at].tree = before
-        partly = self._partly[one.at]
+        partly = self._partly.get(one.at)
+        if partly is None:
+            return []  # it begins inside, and nothing came of what is before it
         for stretch, checked in zip(segment.stretches, verified.stretches, strict=True):
             # A head alone takes part only as the end.
             last = checked.checkpoint.digest == one.checkpoint

@@ -58,9 +58,10 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
 def main() -> None:
     """Serve the gateway that started this process, and end with it."""
     # The gateway decides when this ends, by closing the pipe or by SIGKILL. A terminal's Ctrl-C and
-    # a service manager's SIGTERM reach all processes, and are for the gateway.
+    # a service manager's SIGTERM and SIGHUP reach all processes, and are for the gateway.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         serve(sys.stdin.buffer, sys.stdout.buffer)
     except BrokenPipeError:

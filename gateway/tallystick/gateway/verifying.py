@@ -10,8 +10,11 @@ from tallystick.evidence.folded import Folded
 from tallystick.gateway import limits
 from tallystick.gateway.verifier import HEAD_BYTES, Asked, answer_of, question
 
+# What a Python process needs, of the gateway's environment; its secrets are not among it.
+_PASSED_ON = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LANG", "LC_ALL", "TZ", "TMPDIR")
 _MODULE = "tallystick.gateway.verifier"
 _MS_PER_S = 1000
+_GOT_BYTES_MAX = limits.AHEAD_PORTIONS_MAX * (HEAD_BYTES + limits.AHEAD_ANSWER_BYTES_MAX)
 _READ_BYTES = 1 << 18
 
 
@@ -28,7 +31,8 @@ class Process:
 
     def __init__(self) -> None:
         # Python from 3.11 on does not look for modules in the working folder then.
-        environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+        environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        environment["PYTHONSAFEPATH"] = "1"
         self._process = subprocess.Popen(  # noqa: S603 - this very program
             [sys.executable, "-m", _MODULE],
             stdin=subprocess.PIPE,
@@ -51,6 +55,8 @@ class Process:
         left = memoryview(question(asked))
         until_s = self._until_s()
         while left:
+            if time.monotonic() >= until_s:
+                raise Stuck
             # Read too: it writes a long answer before it reads on, and both would wait.
             ready = _wait({self._in: select.POLLOUT, self._out: select.POLLIN}, until_s)
             if self._out in ready:
@@ -97,6 +103,8 @@ class Process:
         if not data:
             raise Ended(self._process.poll())
         self._got += data
+        if len(self._got) > _GOT_BYTES_MAX:
+            raise Ended("answers without end")
 
     def end(self) -> None:
         """Kill it: it holds nothing that could be lost."""
