@@ -6,6 +6,7 @@ is started as it stands. `scripts/newcomer` does all of it in an empty Debian.
 
 import json
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -25,15 +26,15 @@ SHOWN = ("apt-get", "useradd", "chown", "pip", "python3", "ln")
 CURL = """
 import ssl, sys, time, urllib.request as u
 context = ssl.create_default_context(cafile=sys.argv[sys.argv.index("--cacert") + 1])
-for _ in range(100):
+end_s = time.monotonic() + 60
+while True:
     try:
         print(u.urlopen(sys.argv[-1], context=context).read().decode())
         break
     except OSError as error:
-        said = error
+        if time.monotonic() > end_s:
+            sys.exit(str(error))
         time.sleep(0.1)
-else:
-    sys.exit(str(said))
 """
 # What a machine under test is like says nothing of the page: its clock, and a disk in memory.
 MACHINES_OWN = {"clock", "disk", "fsync"}
@@ -60,6 +61,7 @@ class Machine:
             "/etc/systemd/system": f"{folder}/units",
             "/etc/hosts": f"{folder}/hosts",
             "/run/newcomer": f"{folder}/run",
+            "/usr/bin/python3": sys.executable,
             "site.acme.example": "localhost",
             "broker-config acme": (
                 f"broker-config acme --port {ports['8883']} --persistence {folder}/kept/"
@@ -102,7 +104,7 @@ class Machine:
         (self.shims / "systemctl").chmod(0o755)
         conf = f"{self.folder}/etc/mosquitto.conf"
         (self.folder / "units/mosquitto.service").write_text(
-            f"ExecStartPre={self.shims}/stay\n"
+            f"Type=notify\nExecStartPre={self.shims}/stay\n"
             "ExecStart=/usr/sbin/mosquitto -c /etc/mosquitto/mosquitto.conf\n"
         )
         # Started by root it would become another user, who reads nothing here.
@@ -163,7 +165,7 @@ def test_a_newcomer_gets_to_a_gateway(machine: Machine, micropython64: MicroPyth
     assert devices.split()[3] == "2", devices
     assert "The policy holds." in said["8."]
     assert "0 wait, 0 are set aside" in said["9."]
-    assert "6 segments taken" in said["10"] or " segments taken, 0 were known" in said["10"]
+    assert re.search(r"\b[1-9]\d* segments taken, 0 were known", said["10"]), said["10"]
 
 
 def test_the_page_says_what_the_units_and_the_container_do() -> None:
