@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -247,3 +248,16 @@ key = "{root.format_root(notary.name, notary.key)}"
     )
     assert heads.entries
     assert all(receipts for _, receipts in heads.entries)
+
+
+def test_an_export_never_fills_the_disk(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.give(robot_of(5))
+    monkeypatch.setattr(
+        "tallystick.gateway.exportroom.shutil.disk_usage",
+        lambda _: SimpleNamespace(total=1 << 20, free=1 << 17),
+    )
+    with pytest.raises(CouldNotCheck, match="another disk"):
+        tally("export", "--config", house.site.path, "--to", house.folder / "out")
+    assert [path.name for path in house.folder.iterdir()] == ["site"]
+    monkeypatch.undo()
+    assert house.export()["code"] in {0, 1}

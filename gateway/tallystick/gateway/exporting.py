@@ -31,6 +31,7 @@ from tallystick.gateway.batching import with_edge
 from tallystick.gateway.config import Config
 from tallystick.gateway.exportedclaims import Claims
 from tallystick.gateway.exportedfolder import DeviceFolder, ExportedDevice, write_new
+from tallystick.gateway.exportroom import look_for_room
 from tallystick.gateway.gatewaylog import read_node
 from tallystick.gateway.retention import KINDS
 from tallystick.gateway.store import VERSION, meta, open_reader
@@ -128,6 +129,7 @@ def export(
     try:
         connection = _opened(config.store)
         connection.execute("BEGIN")
+        look_for_room(connection, wanted, to.parent)
         done = _Export(connection, config, partial, wanted, profiles, progress).run()
         # Of a million small files each by itself would take hours.
         os.sync()
