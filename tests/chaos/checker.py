@@ -46,7 +46,8 @@ class Report:
     entries: int = 0
     receipts: int = 0
     claims: int = 0
-    # Anything else ends the check.
+    # Bodies in custody that a validator lacks, and decisions that one has or counts again; counted
+    # beside the checks, which name the first of them and end.
     lost: int = 0
     twice: int = 0
 
@@ -147,6 +148,27 @@ def _count(report: Report, truth: Truth, notaries: list[Notary]) -> None:
     )
     report.entries = sum(len(notary.leaves) for notary in notaries)
     report.claims = len(first.claims)
+    report.lost = sum(count_lost(notary, truth) for notary in notaries)
+    report.twice = sum(count_twice(notary) for notary in notaries)
+
+
+def count_lost(notary: Notary, truth: Truth) -> int:
+    """Bodies in custody that it does not have."""
+    return sum(
+        len(_named(promises) - notary.records(log).keys())
+        for log, promises in truth.promises.items()
+    )
+
+
+def count_twice(notary: Notary) -> int:
+    """Decisions that stand more than once in its logs, or that it counts beyond those."""
+    found = 0
+    numbers: dict[bytes, list[int]] = {}
+    for log in notary.items:
+        numbers.setdefault(log[0], []).extend(_numbers(notary.records(log)))
+    for device, made in numbers.items():
+        found += max(len(made), notary.decisions[device]) - len(set(made))
+    return found
 
 
 # --- a validator's own log -----------------------------------------------------------------
