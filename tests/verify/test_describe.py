@@ -14,6 +14,7 @@ from support.story import FIRMWARE, Story, disclose, known_claim
 from tallystick.evidence import cbor, ids, keychange, kinds, root
 from tallystick.evidence.batch import Batch
 from tallystick.evidence.batchanswer import BatchAnswer
+from tallystick.evidence.devicehold import DeviceHold
 from tallystick.evidence.entry import Closing, LoggedClaim, TimeEntry
 from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.gatewayhead import GatewayHead
@@ -23,6 +24,7 @@ from tallystick.evidence.notarised import Notarised
 from tallystick.evidence.notice import Notice
 from tallystick.evidence.receipt import attach
 from tallystick.evidence.resend import Resend
+from tallystick.evidence.segmentrequest import SegmentRequest
 from tallystick.evidence.welcome import Welcome
 from tallystick.hw.signer import Signer
 from tallystick.verify import profiles
@@ -103,6 +105,10 @@ def objects() -> dict[str, bytes]:
         "peer file": circles.peer_file(),
         "quota refusal": circles.refusal(),
         "registration policy": circles.policy(),
+        "device hold": DeviceHold(3, 2_000, 1_000).sign(signer, "acme", GIVER.id),
+        "segment request": SegmentRequest(bytes(32), gateway, GIVER.epoch, 0, 4, 1_000).sign(
+            signer, "acme", GIVER.id
+        ),
     }
 
 

@@ -20,6 +20,8 @@ SAID = {
     "fault": "fault flash:sync",
     "epoch": "a log begins: rollback; the one before was AAAAAAAAAAA with 7 records",
     "config": "configuration 000102030405… in place of 000102030405…, with gripper, limits",
+    "hold": "the journal is full: what is below 70 goes in spite of hold 3 of gateway key "
+    "6767676767676767",
 }
 
 

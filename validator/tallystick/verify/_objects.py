@@ -139,7 +139,7 @@ KINDS = {
     ),
     35: _kind("erasure", erasure.parse, "epoch ranges kinds cause validator time_ms"),
 }
-STATEMENTS = {*range(4, 13), 28, 31, 33, 34, 35, 37, 38, 39, 40}
+STATEMENTS = {*range(4, 13), 28, 31, 33, 34, 35, *range(37, 43)}
 # Custody evidence by its type.
 EVIDENCE = {
     custody_atecc608.TYPE: _kind(
