@@ -19,7 +19,7 @@ FOUND_BY = {
     "claims_are_not_deduplicated": 0,
     "cursor_moves_before_the_answer": 0,
     "custody_receipt_before_the_commit": 0,
-    "freed_without_a_custody_receipt": 65,
+    "freed_without_a_custody_receipt": 82,
     "interrupted_log_begins_again_at_its_checkpoint": 12,
     "lost_store_goes_on_under_its_old_key": 22,
     "memory_is_not_forgotten_when_the_store_fails": 89,
