@@ -314,15 +314,19 @@ def test_a_system_without_threads_costs_the_help_alone(
         assert gateway.custody(robot)[-1].root == robot.root
 
 
-def test_the_process_has_no_secret_of_the_gateways(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_process_has_no_secret_and_is_killed_before_the_gateway(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("TALLY_PIN", "canary")
     process = Process()
     try:
         process.ask([])
         process.answer()
         environment = Path(f"/proc/{process.pid}/environ").read_bytes()
+        killed_first = Path(f"/proc/{process.pid}/oom_score_adj").read_bytes()
     finally:
         process.end()
+    assert killed_first == b"1000\n"
     assert b"canary" not in environment
     assert b"PATH=" in environment
 

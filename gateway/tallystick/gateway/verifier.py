@@ -6,8 +6,10 @@ says only what is good (evidence/folded.py): what it says nothing of, the gatewa
 itself. See docs/adr/0017-segments-are-verified-ahead.md.
 """
 
+import contextlib
 import signal
 import sys
+from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
@@ -15,6 +17,7 @@ import msgspec
 from tallystick.evidence.folded import Folded, fold
 
 HEAD_BYTES = 4
+_OOM_SCORE_ADJ = b"1000"  # proc(5): the first that the kernel kills
 
 
 class Asked(msgspec.Struct, array_like=True):
@@ -62,6 +65,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # Where memory ends this is to be killed and not the gateway. Some systems forbid to say so.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_bytes(_OOM_SCORE_ADJ)
     try:
         serve(sys.stdin.buffer, sys.stdout.buffer)
     except BrokenPipeError:
