@@ -144,7 +144,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     made.stop()
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("mosquitto")
 def test_a_newcomer_gets_to_a_gateway(machine: Machine, micropython64: MicroPython) -> None:
     assert micropython64.bits == 64
