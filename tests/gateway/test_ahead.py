@@ -307,11 +307,20 @@ def test_a_system_without_threads_costs_the_help_alone(
     made = robots()
     gateway.know(*made)
     send(gateway, made)
-    monkeypatch.setattr(threading.Thread, "start", start)
-    gateway.turn()
-    assert (gateway.ahead.threads, gateway.ahead.told()["workers"]) == ([], 0)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        gateway.turn()
+    assert gateway.ahead.threads == []
     for robot in made:
         assert gateway.custody(robot)[-1].root == robot.root
+    # Not at each turn, and not never again.
+    send(gateway, made)
+    gateway.ahead.look()
+    assert gateway.ahead.threads == []
+    monkeypatch.setattr(time, "monotonic", lambda: float("inf"))
+    gateway.ahead.look()
+    monkeypatch.undo()
+    assert len(gateway.ahead.threads) == 1
 
 
 def test_the_process_has_no_secret_and_is_killed_before_the_gateway(

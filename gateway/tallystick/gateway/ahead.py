@@ -9,6 +9,7 @@ is refused by the worker, for the same reason as ever. See docs/adr/0017.
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -49,6 +50,7 @@ class Ahead:
         self._workers = workers_by_default() if workers is None else workers
         self._name = name
         self._stop = threading.Event()
+        self._again_s = 0.0  # when threads are tried again, after the system had none
         self._claims: dict[int, _Claim] = {}
         self._keys: dict[bytes, list[tuple[int, bytes]]] = {}
         self._running: dict[int, int] = {}  # process ids by number
@@ -61,9 +63,12 @@ class Ahead:
 
     def look(self) -> None:
         """Start the processes when messages begin to wait; a gateway at leisure has none."""
-        if self.threads or not self._workers or len(self._inbox) < limits.AHEAD_START_MESSAGES:
+        missing = range(len(self.threads), self._workers)
+        if not missing or len(self._inbox) < limits.AHEAD_START_MESSAGES:
             return
-        for number in range(self._workers):
+        if time.monotonic() < self._again_s:
+            return
+        for number in missing:
             thread = threading.Thread(
                 target=self._run,
                 args=(number,),
@@ -73,10 +78,11 @@ class Ahead:
             try:
                 thread.start()
             except RuntimeError as error:
-                # A bound of the system's; with those there are, or none, until the next start.
-                _log.error("verification ahead has no more threads", error=str(error))
-                self._workers = number
-                break
+                # A bound of the system's: the worker verifies with the help there is, or none.
+                if not self._again_s:
+                    _log.error("verification ahead has no more threads", error=str(error))
+                self._again_s = time.monotonic() + limits.AHEAD_RESTART_S_MAX
+                return
             # Not before: who looks for threads that ended would take it for one.
             self.threads.append(thread)
             self._inbox.share()
