@@ -118,7 +118,20 @@ class PostgresServer:
     def close(self) -> None:
         """End all sessions; another process may take the lock now."""
         self.readers.dispose()
+        self._unlock()
         self.writer.dispose()
+
+    def _unlock(self) -> None:
+        # A server ends a session some time after its client is gone, and keeps the lock until then.
+        if not isinstance(self.writer.pool, QueuePool) or not self.writer.pool.checkedin():
+            return  # none, or somebody is in it still
+        try:
+            with self.writer.begin() as connection:
+                connection.exec_driver_sql(
+                    "SELECT pg_advisory_unlock(%s, hashtext(current_schema()))", (LOCK_CLASS,)
+                )
+        except (sa.exc.SQLAlchemyError, StoreLost):
+            return  # the session is gone, and its lock with it
 
 
 def of_server(server: Server) -> tuple[dict[str, str], int] | None:
