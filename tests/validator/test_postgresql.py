@@ -253,6 +253,19 @@ def test_one_log_has_one_sequencer_and_its_end_frees_the_lock(postgres: Postgres
     opened(url).close()
 
 
+def test_the_lock_is_free_before_the_server_sees_that_the_session_ended(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = postgres.database()
+    first = opened(url)
+    session = writer(first)
+    with monkeypatch.context() as patched:
+        patched.setattr(sa.engine.Engine, "dispose", lambda _engine: None)
+        first.close()
+    assert sql(postgres, url, f"SELECT 1 FROM pg_stat_activity WHERE pid = {session}") == [(1,)]
+    opened(url).close()
+
+
 def test_a_sequencer_whose_session_ended_writes_no_more(postgres: Postgres) -> None:
     url = postgres.database()
     slow = opened(url)
