@@ -157,7 +157,19 @@ def test_a_full_disk_acknowledges_nothing_and_recovers(
     gate.store.close()
 
 
-# A segmentation fault cannot be caught: the threads have a process of their own.
+def alone(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """In a process of its own, since it may take that down or limit it."""
+    return subprocess.run(
+        [sys.executable, "-c", script, str(folder)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        timeout=60,
+        check=False,
+    )
+
+
+# A segmentation fault cannot be caught.
 _CLOSED_BESIDE_WRITERS = """
 import sqlite3, sys, threading
 from pathlib import Path
@@ -188,14 +200,7 @@ print("closed")
 
 
 def test_a_store_is_closed_beside_those_that_still_write(tmp_path: Path) -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", _CLOSED_BESIDE_WRITERS, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        timeout=60,
-        check=False,
-    )
+    ran = alone(_CLOSED_BESIDE_WRITERS, tmp_path)
     assert (ran.returncode, ran.stdout) == (0, "closed\n"), ran.stderr[-2000:]
 
 
@@ -229,12 +234,5 @@ print("opened")
 
 def test_a_store_that_cannot_be_opened_for_now_is_not_said_to_be_bad(tmp_path: Path) -> None:
     # service.run waits where it is sqlite3's own error, and ends where it is ours.
-    ran = subprocess.run(
-        [sys.executable, "-c", _OPENED_ON_A_FULL_DISK, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        timeout=60,
-        check=False,
-    )
+    ran = alone(_OPENED_ON_A_FULL_DISK, tmp_path)
     assert (ran.returncode, ran.stdout) == (0, "disk I/O error\nopened\n"), ran.stderr[-2000:]
