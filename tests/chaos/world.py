@@ -7,7 +7,7 @@ from pathlib import Path
 from chaos.parts import TALLY, Part
 from chaos.plan import BROKER, DRIVERS, GATEWAYS, VALIDATORS
 from chaos.relay import Relay
-from support.circle import Member, steady_port
+from support.circle import Member
 from support.devices import Device, Fleet, write_key
 from support.site import Site
 from support.validating import HANDOVER
@@ -15,7 +15,7 @@ from tallystick.evidence import cbor
 from tallystick.evidence.enrolment import SUBJECT_VALIDATOR
 from tallystick.evidence.keys import b64u, device_text
 from tallystick.evidence.root import format_root
-from tallystick.tools.mosquitto import Mosquitto
+from tallystick.tools.mosquitto import Mosquitto, free_port
 
 FLEET = "acme"
 DEVICES = 200
@@ -39,7 +39,7 @@ class World:
         folder.mkdir(parents=True, exist_ok=True)
         self.fleet = Fleet(FLEET)
         self.relay = Relay()
-        self.broker = Mosquitto(folder / BROKER, steady_port())
+        self.broker = Mosquitto(folder / BROKER, free_port())
         self.members = [Member(folder / name, [self.fleet], name) for name in VALIDATORS]
         for one in self.members:
             for other in self.members:

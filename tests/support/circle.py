@@ -1,8 +1,5 @@
 """Several validators that cosign one another's checkpoints, on loopback."""
 
-import itertools
-import os
-import socket
 from pathlib import Path
 
 import httpx2
@@ -12,25 +9,11 @@ from support.validating import Gateway, compress, write_config
 from tallystick.evidence.cosignature import CosignerKey, cosigner_of
 from tallystick.evidence.note import NoteKey
 from tallystick.hw.signer import Signer
+from tallystick.tools.mosquitto import free_port
 from tallystick.validator import config as configs
 from tallystick.validator.service import Service
 
-# Below the ports that systems give to clients: one that is away must find its own port again.
-PORT_MIN, PORTS = 20_000, 12_000
-_tried = itertools.count()
 ZSTD = {"Content-Encoding": "zstd", "Content-Type": "application/cose"}
-
-
-def steady_port() -> int:
-    """A port that no other test process tries, and nobody listens on now."""
-    while True:
-        port = PORT_MIN + (os.getpid() * 101 + next(_tried)) % PORTS
-        with socket.socket() as trial:
-            try:
-                trial.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
 
 
 class Member:
@@ -39,7 +22,7 @@ class Member:
     def __init__(self, folder: Path, fleets: list[Fleet], name: str) -> None:
         self.name = name
         self.folder = folder
-        self.port = steady_port()
+        self.port = free_port()  # it may be away, and must find its own port again
         self.url = f"http://127.0.0.1:{self.port}"
         self.path = write_config(
             folder,
@@ -51,7 +34,7 @@ class Member:
         note_signer = Signer.from_uri(f"file:{folder / 'note.key'}")
         self.note_key = NoteKey(f"{name}.example/log", note_signer.public_key())
         self.service: Service | None = None
-        self.http = httpx2.Client(base_url=self.url, timeout=20)
+        self.http = httpx2.Client(base_url=self.url, timeout=60)
 
     @property
     def cosigner(self) -> CosignerKey:

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from support.circle import steady_port
 from support.devices import Fleet
 from support.validating import load
 from tallystick.evidence.enrolment import SUBJECT_VALIDATOR
 from tallystick.gateway.peers import Peer
 from tallystick.gateway.validatorconfig import Send, ValidatorConfig
+from tallystick.tools.mosquitto import free_port
 from tallystick.validator.service import Service
 
 
@@ -17,7 +17,7 @@ class Notary:
 
     def __init__(self, folder: Path, *fleets: Fleet, name: str = "notary", **settings: Any) -> None:
         self.name = name
-        self.port = steady_port()  # it may be away, and must find its own port again
+        self.port = free_port()  # it may be away, and must find its own port again
         self.url = f"http://127.0.0.1:{self.port}"
         settings = {"owner": name, "bind": f'"127.0.0.1:{self.port}"', **settings}
         self._config = load(folder, list(fleets), **settings)

@@ -14,7 +14,7 @@ import pytest
 from tallystick.evidence.errors import KeyDriverError
 from tallystick.hw.counter import Counter
 from tallystick.hw.signer import Signer
-from tallystick.tools._daemon import HOST
+from tallystick.tools._ports import HOST
 from tallystick.tools.swtpm import Swtpm, find
 
 KEY = 0x81020001

@@ -1,6 +1,7 @@
 """The broker that tests and replay start; a device's MQTT client reaches it."""
 
 import queue
+import socket
 from pathlib import Path
 
 import paho.mqtt.client as mqtt
@@ -10,9 +11,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 from tallystick.evidence.errors import TransportError
 from tallystick.tools import device_library
 from tallystick.tools.micropython import MicroPython
-from tallystick.tools.mosquitto import Mosquitto
+from tallystick.tools.mosquitto import Mosquitto, free_port
 
-ANSWER_TIMEOUT_S = 10
+ANSWER_TIMEOUT_S = 60
 
 PUBLISH = """
 import sys
@@ -95,3 +96,16 @@ def test_one_broker_runs_once(mosquitto: Mosquitto) -> None:
 def test_a_broker_that_cannot_start_says_why(mosquitto: Mosquitto, tmp_path: Path) -> None:
     with pytest.raises(TransportError, match=r"(?i)no_such_setting"):
         Mosquitto(tmp_path, settings="no_such_setting true").start()
+
+
+def test_a_free_port_is_nobody_elses() -> None:
+    given = [free_port() for _ in range(50)]
+    assert len(set(given)) == len(given)
+    # Nobody who asks the system for any port is given one of these.
+    assert all(port < 32_000 for port in given)
+    with socket.create_server(("127.0.0.1", 0)) as any_port:
+        assert any_port.getsockname()[1] not in given
+    # Two beside each other, of which neither is taken.
+    first = free_port(2)
+    with socket.create_server(("127.0.0.1", first)), socket.create_server(("127.0.0.1", first + 1)):
+        assert free_port() not in {first, first + 1}

@@ -12,10 +12,11 @@ from typing import TypeVar
 from tallystick.evidence.errors import TransportError
 from tallystick.tools._bound import bound
 from tallystick.tools._interrupt import uninterrupted
+from tallystick.tools._ports import HOST
 
-HOST = "127.0.0.1"
-START_TIMEOUT_S = 10
-STOP_TIMEOUT_S = 10
+# A program that ends before it listens is not waited for.
+START_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 30
 POLL_S = 0.02
 LOG_LINES_SHOWN = 5
 

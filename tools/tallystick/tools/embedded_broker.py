@@ -12,7 +12,7 @@ import threading
 from tallystick.evidence.errors import TransportError
 from tallystick.tools.mosquitto import free_port
 
-START_S_MAX = 20.0
+START_S_MAX = 60.0
 STOP_S_MAX = 5.0
 
 

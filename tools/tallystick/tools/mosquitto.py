@@ -2,11 +2,13 @@
 
 import os
 import shutil
-import socket
 from pathlib import Path
 
 from tallystick.tools._cache import ToolMissing
-from tallystick.tools._daemon import HOST, Daemon
+from tallystick.tools._daemon import Daemon
+from tallystick.tools._ports import free_port
+
+__all__ = ["Mosquitto", "find", "free_port"]
 
 QUEUED_MESSAGES_MAX = 100_000
 PACKET_BYTES_MAX = 1 << 20
@@ -26,13 +28,6 @@ def find() -> str:
         message = "Mosquitto is not installed; install the package mosquitto"
         raise ToolMissing("no-mosquitto", message)
     return found
-
-
-def free_port() -> int:
-    """A TCP port of loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 class Mosquitto(Daemon):

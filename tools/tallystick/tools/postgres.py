@@ -13,8 +13,8 @@ from types import TracebackType
 from tallystick.tools._cache import ToolMissing
 
 USER = "tally"
-START_S_MAX = 30.0
-STOP_S_MAX = 20.0
+START_S_MAX = 120.0
+STOP_S_MAX = 60.0
 _SETTINGS = {
     "listen_addresses": "",
     "max_connections": "64",

@@ -4,20 +4,17 @@ It is a TPM in all but one thing: whoever reads its folder has its keys.
 """
 
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 from pathlib import Path
 
 from tallystick.evidence.errors import TransportError
 from tallystick.tools._cache import ToolMissing
-from tallystick.tools._daemon import HOST, LOG_LINES_SHOWN, Daemon
+from tallystick.tools._daemon import LOG_LINES_SHOWN, Daemon
+from tallystick.tools._ports import HOST, free_port
 
-SETUP_TIMEOUT_S = 60
-PORT_ATTEMPTS_MAX = 20
-PORT_FIRST, PORT_LAST = 20_000, 32_000
+SETUP_TIMEOUT_S = 120
 
 
 def find(program: str = "swtpm") -> str:
@@ -33,24 +30,6 @@ def find(program: str = "swtpm") -> str:
     return found
 
 
-def free_ports() -> int:
-    """A TCP port of loopback that nobody listens on now, nor on the one after it.
-
-    Below those that systems give to outgoing connections, so that none comes in between.
-    """
-    for _ in range(PORT_ATTEMPTS_MAX):
-        port = random.SystemRandom().randrange(PORT_FIRST, PORT_LAST, 2)
-        with socket.socket() as first, socket.socket() as second:
-            try:
-                first.bind((HOST, port))
-                second.bind((HOST, port + 1))
-            except OSError:
-                continue
-            return port
-    message = f"no two ports beside each other are free after {PORT_ATTEMPTS_MAX} attempts"
-    raise TransportError("swtpm-failed", message)
-
-
 class Swtpm(Daemon):
     """One software TPM: `start`, `stop` (SIGTERM), `kill` (as pulling it out); a context manager.
 
@@ -62,7 +41,8 @@ class Swtpm(Daemon):
     failed = "swtpm-failed"
 
     def __init__(self, folder: Path, port: int | None = None) -> None:
-        super().__init__(folder, port or free_ports(), "swtpm.log")
+        # The control channel is one above.
+        super().__init__(folder, port or free_port(2), "swtpm.log")
 
     @property
     def tcti(self) -> str:

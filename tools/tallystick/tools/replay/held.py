@@ -12,7 +12,7 @@ from pathlib import Path
 from tallystick.evidence.errors import TransportError
 from tallystick.hw.signer import Signer
 from tallystick.tools import attesters
-from tallystick.tools._daemon import HOST
+from tallystick.tools._ports import HOST
 from tallystick.tools.fleetdir import Fleet
 from tallystick.tools.mosquitto import free_port
 from tallystick.tools.replay.processes import Processes
