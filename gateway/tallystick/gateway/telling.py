@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _log = structlog.get_logger("tallystick.gateway")
 _LOST = ("not_taken", "not_sent_down", "clients_replaced", "sessions_lost")
 _PORT = ("port", "open", "session", "error")
+# Where a broker is shared, each message of another gateway's device moves one of these.
+_COUNTS = ("left_to_others", "duplicates", "not_taken")
 
 
 class Telling:
@@ -53,7 +55,7 @@ class Telling:
         self._told_s = time.monotonic()
 
     def _only_counted(self, state: dict[str, Any]) -> bool:
-        # Frames are counted all the time, which is no reason for a COMMIT a second.
+        # Frames and messages are counted all the time, which is no reason for a COMMIT a second.
         if time.monotonic() - self._told_s >= limits.SERIAL_STATE_S or not state["running"]:
             return False
         return _links(state) == _links(self._told)
@@ -94,4 +96,5 @@ def _links(state: dict[str, Any]) -> dict[str, Any]:
     ports = [{name: row[name] for name in _PORT} for row in state.get("serial", [])]
     verify = {name: state.get("verify", {}).get(name) for name in ("running", "replaced")}
     level = state.get("store", {}).get("level")
-    return {**state, "serial": ports, "store": level, "verify": verify}
+    rest = {name: value for name, value in state.items() if name not in _COUNTS}
+    return {**rest, "serial": ports, "store": level, "verify": verify}
