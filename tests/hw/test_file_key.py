@@ -5,6 +5,7 @@ import traceback
 from pathlib import Path
 
 import pytest
+from nacl.signing import SigningKey
 
 from tallystick.evidence import cbor
 from tallystick.evidence.enrolment import CUSTODIES
@@ -220,3 +221,10 @@ def test_another_files_error_is_a_driver_error(tmp_path: Path) -> None:
     with pytest.raises(KeyDriverError) as raised:
         Signer.create(uri(tmp_path, "missing/device.key"))
     assert reason(raised) == "no-key"
+
+
+@pytest.mark.parametrize("size", [0, 1, _software.LONG_BYTES_MIN - 1, _software.LONG_BYTES_MIN])
+def test_a_long_message_gets_the_same_ed25519_signature(size: int) -> None:
+    secret, message = bytes(range(32)), bytes(size)
+    expected = SigningKey(secret).sign(message).signature
+    assert _software.signing(EDDSA, secret)(message) == expected
