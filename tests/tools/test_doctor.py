@@ -63,7 +63,7 @@ def test_a_broker_as_it_was_written_is_good(site: Site, config: Config) -> None:
         "enrolment of this gateway", "anonymous clients", "retained messages", "packet limit",
         "access list", "broker's file", "broker: persistence", "broker: autosave", "broker: queue",
         "broker: anonymous clients", "broker: TLS", "broker: access list", "broker: client names",
-        "broker: retain_available", "broker: max_packet_size",
+        "broker: old sessions", "broker: retain_available", "broker: max_packet_size",
     }  # fmt: skip
     assert {name for name in expected if found[name]["level"] != GOOD} == set()
     # It saw the file of the broker that runs, by itself.
@@ -136,24 +136,36 @@ def test_an_access_list_that_lets_all_through_is_bad(
     assert levels(brokerconf.look(port, None)) == {"broker's file": NOT_CHECKED}
 
 
-GOOD_FILE = {
-    "persistence": ["true"],
-    "autosave_interval": ["60"],
-    "max_queued_messages": ["100000"],
-    "max_queued_bytes": ["1000000"],
-    "allow_anonymous": ["false"],
-    "cafile": ["a"],
-    "certfile": ["a"],
-    "keyfile": ["a"],
-    "require_certificate": ["true"],
-    "use_identity_as_username": ["true"],
-    "use_username_as_clientid": ["true"],
-    "persistent_client_expiration": ["30d"],
-    "acl_file": ["a"],
-    "retain_available": ["false"],
-    "max_packet_size": ["1048576"],
-    "max_inflight_messages": ["256"],
-}
+GOOD_FILE = """\
+persistence true
+autosave_interval 60
+max_queued_messages 100000
+max_queued_bytes 536870912
+persistent_client_expiration 30d
+retain_available false
+max_packet_size 1048576
+max_inflight_messages 256
+allow_anonymous false
+listener 8883
+cafile a
+certfile a
+keyfile a
+require_certificate true
+use_identity_as_username true
+use_username_as_clientid true
+acl_file a
+"""
+OPEN_DOOR = "listener 1883\n"
+
+
+def judged(text: str) -> dict[str, str]:
+    lines = [(line.partition(" ")[0], line.partition(" ")[2]) for line in text.splitlines()]
+    return levels(brokerconf.judge(lines))
+
+
+def changed(name: str, value: str | None) -> str:
+    kept = [line for line in GOOD_FILE.splitlines() if line.partition(" ")[0] != name]
+    return "\n".join([*kept, *([] if value is None else [f"{name} {value}"])])
 
 
 @pytest.mark.parametrize(
@@ -165,11 +177,12 @@ GOOD_FILE = {
         ("autosave_interval", None, "broker: autosave", RISK),
         ("max_queued_messages", "1000", "broker: queue", RISK),
         ("max_queued_messages", None, "broker: queue", RISK),
+        ("max_queued_bytes", "1000", "broker: queue", RISK),
         ("certfile", None, "broker: TLS", RISK),
         ("require_certificate", "false", "broker: TLS", RISK),
         ("use_identity_as_username", None, "broker: TLS", RISK),
         ("use_username_as_clientid", None, "broker: client names", RISK),
-        ("persistent_client_expiration", None, "broker: client names", RISK),
+        ("persistent_client_expiration", None, "broker: old sessions", RISK),
         ("acl_file", None, "broker: access list", RISK),
         ("retain_available", None, "broker: retain_available", RISK),
         ("max_packet_size", None, "broker: max_packet_size", RISK),
@@ -179,21 +192,62 @@ GOOD_FILE = {
     ],
 )
 def test_each_line_that_a_file_lacks(name: str, value: str | None, risk: str, level: str) -> None:
-    assert set(levels(brokerconf.judge(GOOD_FILE)).values()) == {GOOD}
-    said = {key: values for key, values in GOOD_FILE.items() if key != name}
-    if value is not None:
-        said[name] = [value]
-    found = levels(brokerconf.judge(said))
+    assert set(judged(GOOD_FILE).values()) == {GOOD}
+    found = judged(changed(name, value))
     assert {key: state for key, state in found.items() if state != GOOD} == {risk: level}
 
 
 def test_anonymous_clients_and_queues_without_an_end() -> None:
-    anonymous = {**GOOD_FILE, "allow_anonymous": ["true"]}
-    assert levels(brokerconf.judge(anonymous))["broker: anonymous clients"] == GOOD
-    anonymous["require_certificate"] = ["false"]
-    assert levels(brokerconf.judge(anonymous))["broker: anonymous clients"] == BAD
-    endless = {**GOOD_FILE, "max_queued_messages": ["0"], "max_queued_bytes": ["0"]}
-    assert levels(brokerconf.judge(endless))["broker: queue"] == RISK
+    anonymous = changed("allow_anonymous", "true")
+    assert judged(anonymous)["broker: anonymous clients"] == GOOD
+    open_ = anonymous.replace("require_certificate true", "require_certificate false")
+    assert judged(open_)["broker: anonymous clients"] == BAD
+    endless = changed("max_queued_messages", "0").replace("536870912", "0")
+    assert judged(endless)["broker: queue"] == RISK
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["before", "behind"])
+def test_one_open_listener_is_seen_beside_a_closed_one(first: bool) -> None:
+    # One listener's certificates keep nobody out of another.
+    both = (OPEN_DOOR, GOOD_FILE) if first else (GOOD_FILE, OPEN_DOOR)
+    text = "".join(both)
+    assert judged(text)["broker: anonymous clients"] == GOOD  # refused at both
+    assert judged(text)["broker: TLS"] == RISK
+    text = text.replace("allow_anonymous false", "allow_anonymous true")
+    assert judged(text)["broker: anonymous clients"] == BAD
+    lines = [(line.partition(" ")[0], line.partition(" ")[2]) for line in text.splitlines()]
+    (said,) = [one for one in brokerconf.judge(lines) if one.name == "broker: anonymous clients"]
+    assert said.found.startswith("listener 1883: anybody")
+    # On loopback it is this machine's own risk.
+    local = text.replace("listener 1883", "listener 1883 127.0.0.1")
+    assert judged(local)["broker: anonymous clients"] == RISK
+
+
+def test_each_listener_has_its_own_settings_where_the_file_says_so() -> None:
+    own = "per_listener_settings true\n"
+    door = OPEN_DOOR + "allow_anonymous true\n"
+    # The last value is the closed listener's; before, it stood for both.
+    text = own + door + GOOD_FILE.replace("allow_anonymous false\n", "")
+    assert judged(text)["broker: anonymous clients"] == BAD
+    assert judged(text)["broker: access list"] == RISK
+    assert judged(text.replace(own, ""))["broker: access list"] == GOOD
+    # Who may come in makes no listener where one is named.
+    assert judged(own + "allow_anonymous true\n" + GOOD_FILE)["broker: anonymous clients"] == GOOD
+
+
+def test_what_stands_before_the_first_listener_is_the_default_ones() -> None:
+    old = GOOD_FILE.replace("listener 8883", "port 8883")
+    assert set(judged(old).values()) == {GOOD}
+    # TLS options of the default listener do nothing for the one that is named.
+    above = "".join(line + "\n" for line in GOOD_FILE.splitlines() if line != "listener 8883")
+    assert judged(above + "listener 8884\n")["broker: TLS"] == RISK
+    # Without any listener Mosquitto is open, and for its own machine only.
+    assert judged("persistence true\n")["broker: anonymous clients"] == RISK
+
+
+def test_a_broker_that_is_away_refuses_nobody(config: Config, tmp_path: Path) -> None:
+    away = replace(config.broker, host="127.0.0.1", port=free_port())
+    assert set(levels(brokerprobe.look(away, tmp_path)).values()) == {NOT_CHECKED}
 
 
 def test_files_that_a_file_includes_are_read(tmp_path: Path) -> None:
@@ -203,9 +257,10 @@ def test_files_that_a_file_includes_are_read(tmp_path: Path) -> None:
     (more / "a.conf").write_text("persistence false\n")
     (tmp_path / "m.conf").write_text(f"  listener 1883\ninclude_dir {more}\nallow_anonymous  false")
     said = brokerconf.read(tmp_path / "m.conf")
-    assert said == {
-        "listener": ["1883"], "persistence": ["false", "true"], "allow_anonymous": ["false"]
-    }  # fmt: skip
+    assert said == [
+        ("listener", "1883"), ("persistence", "false"), ("persistence", "true"),
+        ("allow_anonymous", "false"),
+    ]  # fmt: skip
     (more / "c.conf").write_text(f"include_dir {more}\n")
     with pytest.raises(Exception, match="includes more than"):
         brokerconf.read(tmp_path / "m.conf")

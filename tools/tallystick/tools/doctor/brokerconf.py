@@ -1,24 +1,36 @@
 """A Mosquitto's configuration file, read for what it risks; and which file the running one has."""
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tallystick.evidence.errors import Malformed
 from tallystick.tools._files import read_text
 from tallystick.tools.brokerfiles import settings
-from tallystick.tools.doctor.findings import Finding, bad, good, not_checked, risk
+from tallystick.tools.doctor.brokerdoors import Door, Line, Said, doors, merged
+from tallystick.tools.doctor.findings import (
+    BAD,
+    GOOD,
+    RISK,
+    Finding,
+    bad,
+    good,
+    not_checked,
+    risk,
+)
 
 FILE_BYTES_MAX = 1 << 20
 FILES_MAX = 64
 PROCESSES_MAX = 65_536
 QUEUED_MESSAGES_LOW = 10_000
+QUEUED_BYTES_LOW = 16 << 20  # ten thousand short segments
 AUTOSAVE_S_LONG = 300
 INFLIGHT_MESSAGES_LOW = 100
 INFLIGHT_DEFAULT = 20
 CONFIG = "tally gateway broker-config writes one that is right"
-Said = dict[str, list[str]]
+_FILE_WORDS = ("-c", "--config-file")
+_WORST = (BAD, RISK, GOOD)
 
 
 @dataclass(frozen=True)
@@ -29,14 +41,14 @@ class Running:
     file: Path
 
 
-def read(path: Path) -> Said:
-    """Every option with its values, in order; files that it includes are read where they stand."""
-    found: Said = {}
+def read(path: Path) -> list[Line]:
+    """Every option and its value, in order; files that it includes are read where they stand."""
+    found: list[Line] = []
     _read(path, found, [])
     return found
 
 
-def _read(path: Path, found: Said, seen: list[Path]) -> None:
+def _read(path: Path, found: list[Line], seen: list[Path]) -> None:
     seen.append(path)
     if len(seen) > FILES_MAX:
         raise Malformed("too-large", f"{path}: includes more than {FILES_MAX} files")
@@ -48,20 +60,21 @@ def _read(path: Path, found: Said, seen: list[Path]) -> None:
             for more in sorted(Path(value.strip()).glob("*.conf")):
                 _read(more, found, seen)
         else:
-            found.setdefault(name, []).append(value.strip())
+            found.append((name, value.strip()))
 
 
 def running(port: int) -> Running | None:
     """The Mosquitto of this machine whose file names this port, where it can be seen."""
     for pid, words, cwd in _processes():
-        if Path(words[0]).name != "mosquitto" or "-c" not in words[:-1]:
+        option = next((word for word in words[:-1] if word in _FILE_WORDS), None)
+        if Path(words[0]).name != "mosquitto" or option is None:
             continue
-        file = cwd / words[words.index("-c") + 1]
+        file = cwd / words[words.index(option) + 1]
         try:
-            listeners = read(file).get("listener", [])
+            ports = [door.port for door in doors(read(file))]
         except (OSError, Malformed):
             continue
-        if str(port) in [value.split()[0] for value in listeners if value]:
+        if str(port) in ports:
             return Running(pid, file)
     return None
 
@@ -115,20 +128,34 @@ def _changed_since(found: Running) -> bool:
         return False
 
 
-def judge(said: Said) -> list[Finding]:
+def judge(lines: list[Line]) -> list[Finding]:
     """What a configuration risks, each by its name. Pure."""
+    said = merged(lines)
+    found = doors(lines)
     return [
         _persistence(said),
         _autosave(said),
         _queue(said),
-        _anonymous(said),
-        _certificates(said),
-        _access(said),
+        _worst(_anonymous, found),
+        _worst(_certificates, found),
+        _worst(_access, found),
+        _worst(_client_names, found),
         _session(said),
         _small(said, "retain_available", "false", "true", "keeps retained messages"),
         _packet(said),
         _inflight(said),
     ]
+
+
+def _worst(look: Callable[[Door], Finding], found: list[Door]) -> Finding:
+    """What is said of the listeners for which it is worst; who comes in takes the open door."""
+    seen = [(door, look(door)) for door in found]
+    level = min((finding.level for _, finding in seen), key=_WORST.index)
+    worst = [(door, finding) for door, finding in seen if finding.level == level]
+    if level == GOOD or len(seen) == 1:
+        return worst[0][1]
+    said = "; ".join(f"listener {door.port}: {finding.found}" for door, finding in worst)
+    return replace(worst[0][1], found=said)
 
 
 def _inflight(said: Said) -> Finding:
@@ -192,22 +219,37 @@ def _queue(said: Said) -> Finding:
             f"drops what does not fit {messages} messages, and says nothing",
             f"max_queued_messages {settings.QUEUED_MESSAGES_MAX}",
         )
+    if 0 < size < QUEUED_BYTES_LOW:
+        return risk(
+            "broker: queue",
+            f"drops what does not fit {size} bytes, and says nothing",
+            f"max_queued_bytes {settings.QUEUED_BYTES_MAX}",
+        )
     return good("broker: queue", f"{messages or 'any number of'} messages, {size or 'any'} bytes")
 
 
-def _anonymous(said: Said) -> Finding:
+def _anonymous(door: Door) -> Finding:
+    said = door.said
     if _last(said, "allow_anonymous", "false") != "true":
         return good("broker: anonymous clients", "refused")
     if _last(said, "require_certificate", "false") == "true":
         return good("broker: anonymous clients", "refused by the certificate that they lack")
+    advice = f"allow_anonymous false; {CONFIG}"
+    if door.local:
+        return risk(
+            "broker: anonymous clients",
+            "any program on its machine may publish for every device and read what goes down",
+            advice,
+        )
     return bad(
         "broker: anonymous clients",
         "anybody may connect, publish for every device and read what goes down",
-        f"allow_anonymous false; {CONFIG}",
+        advice,
     )
 
 
-def _certificates(said: Said) -> Finding:
+def _certificates(door: Door) -> Finding:
+    said = door.said
     if "certfile" not in said or "keyfile" not in said:
         return risk("broker: TLS", "there is none", f"certfile, keyfile, cafile; {CONFIG}")
     if _last(said, "require_certificate", "false") != "true":
@@ -225,7 +267,8 @@ def _certificates(said: Said) -> Finding:
     return good("broker: TLS", "certificates of both sides, the client's name is its user")
 
 
-def _access(said: Said) -> Finding:
+def _access(door: Door) -> Finding:
+    said = door.said
     if "acl_file" not in said and "plugin" not in said and "auth_plugin" not in said:
         return risk(
             "broker: access list",
@@ -235,20 +278,24 @@ def _access(said: Said) -> Finding:
     return good("broker: access list", said.get("acl_file", ["a plugin's"])[-1])
 
 
-def _session(said: Said) -> Finding:
-    if _last(said, "use_username_as_clientid", "false") != "true":
+def _client_names(door: Door) -> Finding:
+    if _last(door.said, "use_username_as_clientid", "false") != "true":
         return risk(
             "broker: client names",
             "a client may take another's name and with it its connection",
             "use_username_as_clientid true",
         )
+    return good("broker: client names", "each client's is its user's")
+
+
+def _session(said: Said) -> Finding:
     if "persistent_client_expiration" not in said:
         return risk(
-            "broker: client names",
+            "broker: old sessions",
             "a session that nobody comes back to is kept for ever",
             f"persistent_client_expiration {settings.SESSION_LIFE}",
         )
-    return good("broker: client names", "each client's is its user's; old sessions end")
+    return good("broker: old sessions", f"end after {said['persistent_client_expiration'][-1]}")
 
 
 def _small(said: Said, name: str, wanted: str, default: str, otherwise: str) -> Finding:

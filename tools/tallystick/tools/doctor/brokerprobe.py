@@ -57,6 +57,7 @@ class Probe:
         self._published = threading.Event()
         self._denied = False
         self.refusal = ""
+        self.reached = True  # a broker was there to say yes or no
         self.taken = False
         self.limits: dict[str, Any] = {}
 
@@ -70,6 +71,7 @@ class Probe:
         except OSError as error:
             # A TLS alert comes so: it says no before MQTT begins.
             self.refusal = str(error)
+            self.reached = _said_no(error)
             return self
         client.loop_start()
         for _ in range(int(ANSWER_S_MAX / 0.05)):
@@ -103,10 +105,23 @@ class Probe:
         return self._denied
 
 
+def _said_no(error: OSError) -> bool:
+    # One that is not there, or that we do not believe, refuses nobody.
+    if isinstance(error, ssl.SSLError):
+        return not isinstance(error, ssl.SSLCertVerificationError)
+    return isinstance(error, (ConnectionResetError, BrokenPipeError))
+
+
 def look(config: BrokerConfig, folder: Path) -> list[Finding]:
     """Everything that can be seen of a broker; folder: where gateway.toml lies."""
     own = identity(config, folder)
-    found = [_anonymous(config), *_limits(config if own is None else own, other=own is not None)]
+    stranger, away = _anonymous(config)
+    if away:
+        return [
+            not_checked(name, f"nobody answers ({away})", "start it, or correct broker.url and ca")
+            for name in ("anonymous clients", "retained messages", "packet limit", "access list")
+        ]
+    found = [stranger, *_limits(config if own is None else own, other=own is not None)]
     if own is None:
         found.append(
             not_checked(
@@ -120,18 +135,20 @@ def look(config: BrokerConfig, folder: Path) -> list[Finding]:
     return found
 
 
-def _anonymous(config: BrokerConfig) -> Finding:
+def _anonymous(config: BrokerConfig) -> tuple[Finding, str]:
+    # What it is, and why it was not to be seen, where it was not.
     stranger = replace(
         config, cert=None, key=None, username=None, password_file=None, client_id=_name()
     )
     with Probe(stranger) as probe:
         if not probe.taken:
-            return good("anonymous clients", f"refused ({probe.refusal})")
+            away = "" if probe.reached else probe.refusal
+            return good("anonymous clients", f"refused ({probe.refusal})"), away
     return bad(
         "anonymous clients",
         "the broker takes a client without certificate, user and password",
         "allow_anonymous false, require_certificate true; `tally gateway broker-config`",
-    )
+    ), ""
 
 
 def _limits(config: BrokerConfig, *, other: bool) -> list[Finding]:
