@@ -23,6 +23,7 @@ from chaos.reading import (
     read_journal,
     read_notary,
 )
+from chaos.times import Said, check_log_times, check_promises
 from chaos.trees import Frontier, Tree, root_by_path
 from chaos.truth import Device, Promise, Truth, read_truth
 from tallystick.evidence import cbor, keys, note, receipt, record
@@ -73,6 +74,7 @@ class State:
     journals: dict[str, Journal]
     notaries: list[Notary]
     gateways: list[Gateway]
+    said: Said
     # Of validators the keys of their checkpoints, of gateways their COSE keys, by name.
     notes: dict[str, str]
     keys: dict[str, str]
@@ -93,6 +95,7 @@ def read(folder: Path) -> State:
         {text: read_journal(one.folder / "journal") for text, one in truth.devices.items()},
         [read_notary(name, folder / name / "validator.sqlite") for name in VALIDATORS],
         [read_gateway(name, folder / name / "gateway.sqlite") for name in GATEWAYS],
+        Said(folder),
         public["notes"],
         public["gateways"],
     )
@@ -101,6 +104,7 @@ def read(folder: Path) -> State:
 def judge(state: State) -> Report:
     """Wrong where a promise is broken."""
     report = Report(devices=len(state.truth.devices))
+    check_promises(state.truth, state.said)
     for notary in state.notaries:
         judge_notary(notary, state, report)
     check_findings(state.notaries)
@@ -120,6 +124,7 @@ def judge_notary(notary: Notary, state: State, report: Report) -> None:
     _check_journals(notary, state.journals)
     _check_decisions(notary, state.truth, report)
     check_claims(notary, state.truth)
+    check_log_times(notary, state.said)
 
 
 def judge_gateway(gateway: Gateway, state: State, report: Report) -> None:

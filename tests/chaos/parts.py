@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from support.wallclock import WallClock
 from tallystick.tools._bound import bound
 
 TALLY = ("-c", "from tallystick.tools.main import main; main()")
@@ -27,12 +28,13 @@ class Wrong(AssertionError):
 
 
 class Part:
-    """One process; `wanted` says whether it is to live now."""
+    """One process; `wanted` says whether it is to live now. `clock`: its machine's, to be set."""
 
-    def __init__(self, name: str, folder: Path, *words: str) -> None:
+    def __init__(self, name: str, folder: Path, *words: str, clock: bool = False) -> None:
         self.name = name
         self.folder = folder
         self.words = words
+        self.clock = WallClock(folder / "clock") if clock else None
         self.log = folder / f"{name}.log"
         self.wanted = self.ready = self.hurt = False
         self.starts = self.kills = 0
@@ -49,6 +51,9 @@ class Part:
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(str(Path(path).resolve()) for path in sys.path),
             "NOTIFY_SOCKET": f"@{self._address}",
+            # Where a program ends by a signal, its log has where it was.
+            "PYTHONFAULTHANDLER": "1",
+            **({} if self.clock is None else self.clock.environment),
         }
         self._heard()
         self.wanted, self.ready = True, False

@@ -7,6 +7,8 @@ GATEWAYS = ("gateway-a", "gateway-b")
 VALIDATORS = ("notary-1", "notary-2", "notary-3")
 DRIVERS = ("robots-0", "robots-1", "robots-2", "robots-3")
 BROKER = "broker"
+# Each on a machine with a clock of its own.
+MACHINES = (*GATEWAYS, *VALIDATORS)
 PROCESSES = (*GATEWAYS, *VALIDATORS, *DRIVERS, BROKER)
 LINKS = (
     *(f"{name}>{BROKER}" for name in (*DRIVERS, *GATEWAYS)),
@@ -18,20 +20,22 @@ CUT = "cut"  # a link is down: connections are reset, new ones are refused
 STALL = "stall"  # a link takes what it is given, and nothing of it arrives until later
 PAUSE = "pause"  # SIGSTOP, SIGCONT after a while
 FULL = "full"  # no file of a process may grow: its disk is full
-CLOCK = "clock"  # wall clocks of devices are put elsewhere
+CLOCK = "clock"  # a wall clock is put elsewhere while it is read: some devices', or a machine's
+RESET = "reset"  # SIGKILL, and the machine comes back with another clock
 MOVE = "move"  # the other gateway takes all devices over, and this one is killed and comes back
 SPOILT = "spoilt"  # a gateway is told to read a configuration that is none
-KINDS = (KILL, CUT, STALL, PAUSE, FULL, CLOCK, MOVE, SPOILT)
+KINDS = (KILL, CUT, STALL, PAUSE, FULL, CLOCK, RESET, MOVE, SPOILT)
 
 # Of each kind: how often, who may be hit, and from how many to how many seconds it lasts.
-_WEIGHTS = (14, 5, 3, 2, 3, 2, 2, 1)
+_WEIGHTS = (14, 5, 3, 2, 3, 4, 2, 2, 1)
 _TARGETS = {
     KILL: PROCESSES,
     CUT: LINKS,
     STALL: LINKS,
-    PAUSE: (*GATEWAYS, *VALIDATORS),
-    FULL: (*GATEWAYS, *VALIDATORS),
-    CLOCK: DRIVERS,
+    PAUSE: MACHINES,
+    FULL: MACHINES,
+    CLOCK: (*DRIVERS, *MACHINES),
+    RESET: MACHINES,
     MOVE: GATEWAYS,
     SPOILT: GATEWAYS,
 }
@@ -42,6 +46,7 @@ _LASTS_S = {
     PAUSE: (1.0, 4.0),
     FULL: (3.0, 8.0),
     CLOCK: (0.0, 0.0),
+    RESET: (0.2, 5.0),
     MOVE: (4.0, 9.0),
     SPOILT: (0.5, 1.5),
 }
@@ -51,14 +56,21 @@ _ONCE = (
     (CUT, "robots-1>broker"), (CUT, "gateway-a>broker"), (CUT, "gateway-b>notary-2"),
     (STALL, "robots-2>broker"), (STALL, "gateway-b>broker"), (STALL, "gateway-a>notary-1"),
     (FULL, "gateway-a"), (FULL, "gateway-b"), (FULL, "notary-3"),
-    (CLOCK, "robots-0"), (CLOCK, "robots-3"),
+    (CLOCK, "robots-0"), (CLOCK, "robots-3"), *((CLOCK, name) for name in MACHINES),
+    (RESET, "gateway-b"), (RESET, "notary-1"),
     (MOVE, "gateway-a"), (MOVE, "gateway-b"),
     (PAUSE, "gateway-a"), (PAUSE, "notary-1"),
     (SPOILT, "gateway-b"),
 )  # fmt: skip
 DAY_MS = 86_400_000
-# By how much a wall clock is wrong from then on; None: it is not set.
-JUMPS_MS = (None, -365 * DAY_MS, 365 * DAY_MS, -3 * DAY_MS, 3_600_000, -90_000, 0)
+HOUR_MS = 3_600_000
+# By how much a device's wall clock is wrong from then on; None: it is not set.
+JUMPS_MS = (None, -365 * DAY_MS, 365 * DAY_MS, -3 * DAY_MS, HOUR_MS, -90_000, 0)
+# And a machine's, which always says something.
+MACHINE_JUMPS_MS = (
+    *(-365 * DAY_MS, 400 * DAY_MS, -30 * HOUR_MS, 26 * HOUR_MS, -5 * HOUR_MS, 3 * HOUR_MS),
+    *(-HOUR_MS, HOUR_MS, -90_000, 65_000, -7_000, 4_000, -800, 0),
+)
 # Between faults, and before whoever was hit is hit again.
 GAP_S = (0.5, 5.5)
 REST_S = 4.0
@@ -66,7 +78,7 @@ REST_S = 4.0
 
 @dataclass(frozen=True)
 class Fault:
-    """One of them; `clock_ms` of clocks only: by how much they are wrong then."""
+    """One of them; `clock_ms` of CLOCK and RESET only: by how much clocks are wrong then."""
 
     at_s: float
     kind: str
@@ -77,7 +89,7 @@ class Fault:
     def __str__(self) -> str:
         lasts = f" for {self.for_s:.1f} s" if self.for_s else ""
         clock = ""
-        if self.kind == CLOCK:
+        if self.kind in {CLOCK, RESET}:
             clock = " to none" if self.clock_ms is None else f" by {self.clock_ms} ms"
         return f"{self.at_s:7.1f} s  {self.kind} {self.target}{lasts}{clock}"
 
@@ -98,7 +110,9 @@ def plan(seed: int, seconds: float) -> list[Fault]:
     while at_s < seconds:
         kind, target = _next(chance, first, free_s, at_s)
         for_s = round(chance.uniform(*_LASTS_S[kind]), 1)
-        jump = chance.choice(JUMPS_MS) if kind == CLOCK else None
+        jump = None
+        if kind in {CLOCK, RESET}:
+            jump = chance.choice(MACHINE_JUMPS_MS if target in MACHINES else JUMPS_MS)
         made.append(Fault(round(at_s, 1), kind, target, for_s, jump))
         for name in _hit(kind, target):
             free_s[name] = at_s + for_s + REST_S

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 from chaos.parts import Wrong
 from chaos.trees import Frontier, leaf
-from tallystick.evidence import cbor, checkpoint, entry, gatewaylog, segment, verdict
+from tallystick.evidence import cbor, checkpoint, entry, gatewaylog, genesis, segment, verdict
 
 Log = tuple[bytes, bytes]  # device, epoch
-LOGGED_CLAIM = 18
+TIME, LOGGED_CLAIM, CLOSING = 17, 18, 19
 
 
 class Item(NamedTuple):
@@ -61,6 +61,10 @@ class Notary(Held):
     claims: list[tuple[bytes, bytes, int]] = field(default_factory=list)
     states: dict[bytes, tuple[str, Any]] = field(default_factory=dict)
     gateway_heads: list[tuple[bytes, int, bytes]] = field(default_factory=list)
+    # The log time of each entry, the closings with their entries, and the times of its heads.
+    times_ms: list[int] = field(default_factory=list)
+    closings: list[tuple[int, entry.Closing]] = field(default_factory=list)
+    heads_ms: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -195,11 +199,18 @@ def _read_entries(connection: sqlite3.Connection, found: Notary) -> None:
         data_of.append(data)
         found.statements.append(digest)
         found.leaves.append(told)
-        if kind == LOGGED_CLAIM:
-            made = entry.parse_entry(data)
-            assert isinstance(made, entry.LoggedClaim)
+        made = entry.parse_entry(data) if kind in {TIME, LOGGED_CLAIM, CLOSING} else None
+        if isinstance(made, entry.LoggedClaim):
             found.claims.append((made.device, made.epoch, made.index))
+        elif isinstance(made, entry.Closing):
+            found.closings.append((number, made))
+        elif not number:
+            found.times_ms.append(genesis.parse(data).time_ms)
+            continue
+        time_ms = made.time_ms if isinstance(made, entry.TimeEntry) else found.times_ms[-1]
+        found.times_ms.append(time_ms)
     found.heads = dict(connection.execute("SELECT size, root FROM heads"))
+    found.heads_ms = [time for (time,) in connection.execute("SELECT time_ms FROM heads")]
     for interaction, state, signed in connection.execute(
         "SELECT interaction, state, verdict_entry FROM party_sets"
     ):

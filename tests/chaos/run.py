@@ -33,6 +33,7 @@ from chaos.plan import (
     KILL,
     MOVE,
     PAUSE,
+    RESET,
     SPOILT,
     STALL,
     VALIDATORS,
@@ -209,6 +210,7 @@ class Run:
             PAUSE: self._pause,
             FULL: self._full,
             CLOCK: self._clock,
+            RESET: self._reset,
             MOVE: self._move,
             SPOILT: self._spoilt,
         }[fault.kind](fault)
@@ -241,7 +243,15 @@ class Run:
         self._after(fault.for_s, lambda: part.fill(full=False))
 
     def _clock(self, fault: Fault) -> None:
-        self._part(fault.target).tell(clock=fault.clock_ms, every=CLOCKS_EVERY)
+        if fault.target in DRIVERS:
+            self._part(fault.target).tell(clock=fault.clock_ms, every=CLOCKS_EVERY)
+        else:
+            self.world.set_clock(fault.target, fault.clock_ms or 0)
+
+    def _reset(self, fault: Fault) -> None:
+        self._part(fault.target).kill()
+        self.world.set_clock(fault.target, fault.clock_ms or 0)
+        self._after(fault.for_s, self._part(fault.target).start)
 
     def _move(self, fault: Fault) -> None:
         stays = other_gateway(fault.target)

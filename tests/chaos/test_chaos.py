@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import sqlite3
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ from chaos.checker import (
     read,
 )
 from chaos.parts import Wrong
-from chaos.plan import KINDS, PROCESSES, plan
+from chaos.plan import CLOCK, KINDS, MACHINES, PROCESSES, RESET, plan
 from chaos.reading import read_gateway, read_journal, read_notary
 from chaos.run import Done, Run
 from chaos.spoiling import (
@@ -51,8 +52,11 @@ from chaos.spoiling import (
     take_out_a_device,
     take_out_the_end,
 )
+from chaos.times import check_log_times, check_promises
 from chaos.truth import Truth, sent
 from support.site import until
+from support.wallclock import WallClock
+from tallystick.evidence import entry
 
 # `TALLY_CHAOS_SEED` takes another one.
 SEED = int(os.environ.get("TALLY_CHAOS_SEED", "7"))
@@ -251,6 +255,34 @@ def test_decisions_that_are_missing_or_moved_are_found(state: State) -> None:
         device.urgent.discard(10**6)
 
 
+def test_times_that_no_clock_had_are_found(state: State) -> None:
+    notary = state.notaries[0]
+    check_log_times(notary, state.said)
+    times_ms = notary.times_ms
+    # Of the log's own time, the newest moves freely up to what its clock said at most.
+    never = [*times_ms[:-1], times_ms[-1] + 10_000 * 86_400_000]
+    with pytest.raises(Wrong, match="which its clock never had"):
+        check_log_times(replace(notary, times_ms=never), state.said)
+    with pytest.raises(Wrong, match="its log's time falls at entry"):
+        check_log_times(replace(notary, times_ms=[*times_ms[:-1], times_ms[0] - 1]), state.said)
+    with pytest.raises(Wrong, match="a checkpoint has the time"):
+        check_log_times(replace(notary, heads_ms=[0]), state.said)
+    truth = Truth()
+    log, promises = next((log, made) for log, made in state.truth.promises.items() if made)
+    truth.promises[log].add(next(iter(promises))._replace(time_ms=10**9))
+    with pytest.raises(Wrong, match="a custody receipt has the time"):
+        check_promises(truth, state.said)
+
+
+def test_a_closing_that_came_early_is_found(state: State) -> None:
+    notary = state.notaries[0]
+    closing = entry.Closing("site-1", bytes(16), bytes(32), 1, 60_000)
+    times_ms = [notary.times_ms[0]] * 3
+    early = replace(notary, times_ms=times_ms, closings=[(2, closing)])
+    with pytest.raises(Wrong, match="it closed at entry 2, after 0 ms"):
+        check_log_times(early, state.said)
+
+
 # --- its parts -----------------------------------------------------------------------------
 
 
@@ -260,8 +292,41 @@ def test_a_plan_is_its_seed_s() -> None:
         faults = plan(seed, CHAOS_S)
         assert {fault.kind for fault in faults} == set(KINDS)
         assert {fault.target for fault in faults if fault.kind == "kill"} == set(PROCESSES)
+        clocks = {fault.target for fault in faults if fault.kind in {CLOCK, RESET}}
+        assert clocks >= set(MACHINES)
         assert faults == sorted(faults, key=lambda fault: fault.at_s)
         assert faults[-1].at_s < CHAOS_S
+
+
+def test_a_wall_clock_is_set_and_no_other(tmp_path: Path) -> None:
+    clock = WallClock(tmp_path / "clock")
+    program = """
+import sys, threading, time
+for line in sys.stdin:
+    began_s = time.monotonic()
+    time.sleep(0.01)
+    threading.Event().wait(0.01)
+    print(time.time(), time.monotonic(), time.monotonic() - began_s, flush=True)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        env=os.environ | clock.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for offset_ms in (0, 3 * 3_600_000, -400 * 86_400_000, -1500):
+            clock.set(offset_ms)
+            before_s = time.time(), time.monotonic()
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            wall_s, steady_s, waited_s = map(float, process.stdout.readline().split())
+            after_s = time.time(), time.monotonic()
+            assert before_s[0] <= wall_s - offset_ms / 1000 <= after_s[0]
+            assert before_s[1] <= steady_s <= after_s[1]
+            assert waited_s >= 0.02
+        process.stdin.close()
 
 
 def test_a_link_is_cut_stalled_and_good() -> None:

@@ -24,6 +24,7 @@ class Promise(NamedTuple):
     to: int
     root: bytes
     bodies: bool
+    time_ms: int
 
 
 @dataclass
@@ -127,7 +128,7 @@ def _promised(
         except TallyError:
             continue
         log = keys.device_from_text(device.text), made.epoch
-        promise = Promise(gateway, made.from_, made.to, made.root, made.bodies)
+        promise = Promise(gateway, made.from_, made.to, made.root, made.bodies, made.time_ms)
         truth.promises[log].add(promise)
         return
     raise Wrong(f"a custody receipt for {device.text} by nobody")

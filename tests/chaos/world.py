@@ -7,6 +7,7 @@ from pathlib import Path
 from chaos.parts import TALLY, Part
 from chaos.plan import BROKER, DRIVERS, GATEWAYS, VALIDATORS
 from chaos.relay import Relay
+from chaos.times import Clocks
 from support.circle import Member
 from support.devices import Device, Fleet, write_key
 from support.site import Site
@@ -63,22 +64,22 @@ class World:
             },
         }
         (folder / "public.json").write_text(json.dumps(public))
+        self.clocks = Clocks(folder)
         self.parts: dict[str, Part] = {
-            **{
-                name: Part(name, site.folder, *TALLY, "gateway", "run", "--config", str(site.path))
-                for name, site in self.gateways.items()
-            },
-            **{
-                one.name: Part(
-                    one.name, one.folder, *TALLY, "validator", "run", "--config", str(one.path)
-                )
-                for one in self.members
-            },
+            **{name: _machine(name, "gateway", site.path) for name, site in self.gateways.items()},
+            **{one.name: _machine(one.name, "validator", one.path) for one in self.members},
             **{
                 name: Part(name, folder / name, *DRIVER, str(folder / name), f"{seed} {name}")
                 for name in DRIVERS
             },
         }
+
+    def set_clock(self, name: str, offset_ms: int) -> None:
+        """A machine's wall clock, whether its program runs or not."""
+        clock = self.parts[name].clock
+        assert clock is not None
+        self.clocks.say(name, offset_ms)
+        clock.set(offset_ms)
 
     def share(self, name: str, *names: str) -> None:
         """Write who shares a broker's devices into a gateway's configuration."""
@@ -147,6 +148,10 @@ class World:
         self.relay.close()
         for one in self.members:
             one.close()
+
+
+def _machine(name: str, kind: str, path: Path) -> Part:
+    return Part(name, path.parent, *TALLY, kind, "run", "--config", str(path), clock=True)
 
 
 def _share(path: Path, names: tuple[str, ...]) -> None:
