@@ -131,6 +131,17 @@ def test_a_validator_gives_it_back(house: House) -> None:
     assert house.gate.status()["segments"] == COUNT
 
 
+def test_a_validator_whose_log_time_is_ahead_gives_it_back(house: House) -> None:
+    house.forward(house.notary.peer())
+    before = house.data(3)
+    service = house.notary.service
+    assert service is not None
+    # Its clock had leapt; log times never fall.
+    service.sequencer.log.time_ms += 5 * 3_600_000
+    assert house.asker.ask(house.damage(3))
+    assert house.data(3) == before
+
+
 def test_who_has_no_bodies_is_not_asked(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 

@@ -167,6 +167,17 @@ def test_the_device_is_asked_with_growing_waits(house: House) -> None:
     assert len(house.asked) == 5
 
 
+def test_a_clock_that_was_set_back_keeps_nobody_waiting(house: House) -> None:
+    house.flip("data", 7, 900)
+    house.scrub()
+    now_ms, year_ms = 1_000_000_000_000, 365 * 86_400_000
+    house.scrubber.ask(now_ms + year_ms)
+    house.scrubber.ask(now_ms)
+    assert len(house.asked) == 2
+    house.scrubber.ask(now_ms + 1)
+    assert len(house.asked) == 2
+
+
 def test_what_came_in_one_piece_may_come_again_in_many(tmp_path: Path) -> None:
     house = House(tmp_path, whole=True)
     before = house.rows()

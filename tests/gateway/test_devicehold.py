@@ -114,6 +114,15 @@ def test_it_is_said_until_it_is_known(house: House) -> None:
     assert house.told()["waiting"] == 0
 
 
+def test_a_clock_that_was_set_back_keeps_nobody_waiting(house: House) -> None:
+    house.begin()
+    (first,) = house.turn(heard=False)
+    house.now_ms -= DAY_MS
+    (again,) = house.turn(heard=False)
+    assert again.serial == first.serial
+    assert house.turn(heard=False) == []
+
+
 def test_it_is_renewed_while_it_goes_on(house: House) -> None:
     house.begin()
     (first,) = house.turn()

@@ -26,9 +26,16 @@ class Aside:
             (device, at)
             for device, at in reader.execute(
                 "SELECT t.device, a.at FROM set_aside a JOIN segments s USING (at) "
-                "JOIN tracks t USING (track) WHERE a.validator = ? AND a.retry_ms <= ? "
+                "JOIN tracks t USING (track) WHERE a.validator = ? "
+                "AND (a.retry_ms <= ? OR a.retry_ms > ?) "
                 "AND a.at NOT IN (SELECT at FROM damaged) ORDER BY a.at LIMIT ?",
-                (self._name, now_ms, limits.RETRY_ASIDE_AT_ONCE),
+                # What is further off than any wait was written before the clock was set back.
+                (
+                    self._name,
+                    now_ms,
+                    now_ms + limits.RETRY_ASIDE_MS_MAX,
+                    limits.RETRY_ASIDE_AT_ONCE,
+                ),
             )
         ]
 

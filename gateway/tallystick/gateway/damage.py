@@ -225,9 +225,10 @@ class Scrubber:
             due = reader.execute(
                 "SELECT d.asked, d.at, t.device, t.epoch, s.first, s.until, s.checkpoint "
                 "FROM damaged d "
-                "JOIN segments s USING (at) JOIN tracks t USING (track) WHERE d.ask_ms <= ? "
-                "ORDER BY d.at LIMIT ?",
-                (now_ms, limits.RETRY_ASIDE_AT_ONCE),
+                "JOIN segments s USING (at) JOIN tracks t USING (track) "
+                # No wait is that long: it was written before the clock was set back.
+                "WHERE d.ask_ms <= ? OR d.ask_ms > ? ORDER BY d.at LIMIT ?",
+                (now_ms, now_ms + limits.RETRY_ASIDE_MS_MAX, limits.RETRY_ASIDE_AT_ONCE),
             ).fetchall()
         finally:
             reader.close()

@@ -141,8 +141,9 @@ class Teller:
         try:
             rows = reader.execute(
                 "SELECT device, statement FROM device_holds WHERE known_ms IS NULL "
-                "AND sent_ms <= ? ORDER BY sent_ms LIMIT ?",
-                (now_ms - limits.HOLD_AGAIN_MS, limits.HOLDS_AT_ONCE),
+                # Sent later than now: before the clock was set back.
+                "AND (sent_ms <= ? OR sent_ms > ?) ORDER BY sent_ms LIMIT ?",
+                (now_ms - limits.HOLD_AGAIN_MS, now_ms, limits.HOLDS_AT_ONCE),
             ).fetchall()
         finally:
             reader.close()

@@ -144,6 +144,10 @@ class Log:
         """The log's time: the clock's, and never less than before."""
         return max(self._clock(), self.time_ms)
 
+    def clock_ms(self) -> int:
+        """The clock's, for what is young or old now: log time stays ahead when a clock leapt."""
+        return self._clock()
+
     def group(self, connection: Connection, now_ms: int | None = None) -> "Group":
         """Entries that are written together, after one time entry."""
         return Group(self, connection, self.now_ms() if now_ms is None else now_ms)

@@ -54,7 +54,7 @@ class SegmentDoor:
         return Response(found, media_type=routes.CBOR, headers={"Cache-Control": "no-store"})
 
     def _check(self, connection: Connection, received: SegmentRequest) -> None:
-        now_ms = self._sequencer.log.now_ms()
+        now_ms = self._sequencer.log.clock_ms()
         gateway = self._identity(connection, received.gateway, SUBJECT_GATEWAY, now_ms)
         device = self._identity(connection, received.device, SUBJECT_DEVICE, None)
         if gateway is None or device is None or gateway.iss != device.iss:
