@@ -298,6 +298,7 @@ def test_an_acknowledgement_belongs_to_its_connection(
             ]
         )
         gateway.broker.ack([Delivery(message, 5, 0, session)])
+        until(lambda: acked, "the client's thread")
     assert acked == [1, 4]
 
 

@@ -93,6 +93,19 @@ def test_a_broker_of_the_other_version_says_what_to_set(
     raw.close()
 
 
+def test_a_broker_that_hangs_up_on_mqtt_5_may_speak_3_1_1(tmp_path: Path) -> None:
+    # Seen of RabbitMQ 3.10.
+    raw = RawBroker(versions=(4,), curt=True)
+    site = speaking(Site(tmp_path / "gateway", ACME, raw.port), "5")
+    broker = Broker(site.config.broker, Inbox())
+    broker.start()
+    until(lambda: 'broker.protocol = "3.1.1"' in broker.error, "the advice")
+    broker.stop()
+    found = {one.name: one for one in check.check(site.config)}["broker"]
+    assert 'broker.protocol = "3.1.1"' in found.found
+    raw.close()
+
+
 def test_a_version_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Malformed, match=r"protocol"):
         _ = speaking(Site(tmp_path / "gateway", ACME, 1), "3.1").config
@@ -282,6 +295,7 @@ def test_a_refused_subscription_is_asked_for_again(
             assert asked == []  # not at once
             gateway.broker._asked_s -= limits.KEEPALIVE_S
             gateway.broker.watch()
+            until(lambda: asked, "the client's thread")
             assert asked == ["tallystick/1/+/up"]
         finally:
             gateway.stop()

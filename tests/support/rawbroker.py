@@ -15,11 +15,17 @@ QOS_1 = 0b0010
 
 
 class RawBroker:
-    """`versions`: the protocol levels that it takes (4 is 3.1.1); `mute`: it never answers."""
+    """`versions`: the protocol levels that it takes (4 is 3.1.1); `mute`: it never answers.
 
-    def __init__(self, versions: tuple[int, ...] = (4, FIVE), *, mute: bool = False) -> None:
+    `curt`: to another version it says nothing and hangs up, as RabbitMQ 3.10 does to MQTT 5.
+    """
+
+    def __init__(
+        self, versions: tuple[int, ...] = (4, FIVE), *, mute: bool = False, curt: bool = False
+    ) -> None:
         self._versions = versions
         self._mute = mute
+        self._curt = curt
         self._door = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._door.getsockname()[1]
         self._line: socket.socket | None = None
@@ -72,7 +78,8 @@ class RawBroker:
             if self._level in self._versions:
                 self._say(CONNACK, b"\0\0" + (b"\0" if self._level == FIVE else b""))
             else:
-                self._say(CONNACK, b"\0\x84\0" if self._level == FIVE else b"\0\x01")
+                if not self._curt:
+                    self._say(CONNACK, b"\0\x84\0" if self._level == FIVE else b"\0\x01")
                 self._line.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
         elif kind == SUBSCRIBE:
             properties = b"\0" if self._level == FIVE else b""

@@ -10,9 +10,14 @@ with brokers, and each is seen, counted and put right here:
   a repetition
 - the client's thread hangs: the watchdog replaces the client. An error inside TLS can hang it for
   ever while is_connected() stays true (paho issue 891)
+
+No other thread is ever inside the client: what the worker has for the broker lies in queues that
+the client's thread empties before it writes. So one that hangs with a lock of paho's holds nobody.
 """
 
+import threading
 import time
+from collections import deque
 from typing import Any
 
 import paho.mqtt.client as mqtt
@@ -21,7 +26,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from tallystick.evidence.keys import device_text
 from tallystick.gateway import limits
-from tallystick.gateway.brokerclient import Client, abandon, connect, make_client, refusal
+from tallystick.gateway.brokerclient import Client, connect, make_client, no_answer, refusal
 from tallystick.gateway.config import BrokerConfig
 from tallystick.gateway.inbox import Delivery, Inbox
 from tallystick.gateway.ingest import Message
@@ -42,8 +47,16 @@ class Broker:
         self._session = 0
         self._unacked: set[int] = set()  # numbers of this connection's messages
         self._asked_s = 0.0  # for the subscription
+        self._ask = False  # for it, again
+        # For the client's thread: (connection, numbers) to acknowledge, (topic, message) down.
+        self._acks: deque[tuple[int, list[int]]] = deque()
+        self._downs: deque[tuple[str, bytes]] = deque()
+        self._nudged = False  # it has yet to look into them
+        self._hung: list[threading.Thread] = []  # of clients that were given up
         self._beat_s = time.monotonic()
         self._stopping = False
+        self._left = False
+        self._answered = False  # whether this connection was, with whatever
         self.connected = False
         self.subscribed = False
         self.dropped = 0  # messages without QoS for which there was no room
@@ -63,6 +76,7 @@ class Broker:
         self._beat_s = time.monotonic()
         client = self._client = make_client(self._config)
         client.beat = lambda: self._beat_of(client)
+        client.before_writing = lambda: self._hand_over(client)
         client.on_publish = self._on_publish
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
@@ -85,29 +99,36 @@ class Broker:
                 and now_s - self._asked_s > limits.KEEPALIVE_S
             ):
                 # Refused, or not answered: an access list may be put right while we run.
-                self._subscribe(client)
+                self._ask = True
+                client.nudge()
             return
         _log.error("the MQTT client hangs and is replaced", silent_s=round(silent_s, 1))
         self.replaced += 1
         self.connected = self.subscribed = False
         self._session += 1  # what the old client still delivers is never acknowledged by the new
-        old = self._client
+        thread = client.thread
         self.start()
-        if old is not None:
-            abandon(old)
+        client.give_up()
+        self._hung = [*(one for one in self._hung if one.is_alive()), *([thread] if thread else [])]
+
+    @property
+    def hung(self) -> list[threading.Thread]:
+        """Threads of clients that were given up and did not end."""
+        return [one for one in self._hung if one.is_alive()]
 
     def stop(self) -> None:
         """Disconnect; the broker keeps the session and what is not acknowledged."""
         self._stopping = True
-        client, self._client = self._client, None
+        client = self._client
         if client is None:
             return
-        client.disconnect()
-        # loop_stop() joins a thread that may hang; so the wait is ours, and bounded.
+        client.nudge()
+        # Its thread may hang; so the wait is ours, and bounded.
         until_s = time.monotonic() + limits.STOP_S_MAX
         while self.connected and time.monotonic() < until_s:
             time.sleep(0.01)
-        abandon(client)
+        self._client = None
+        client.give_up()
         self.connected = False
 
     @property
@@ -130,27 +151,53 @@ class Broker:
 
         What is not acknowledged comes again and is answered as a repetition.
         """
-        client = self._client
         session = self._session
         mids = [one.mid for one in group if one.qos and one.session == session]
-        if client is not None and mids:
-            # First forgotten: with the acknowledgement the broker may use the number again.
-            self._unacked.difference_update(mids)
-            client.acknowledge(mids)
+        if mids:
+            self._acks.append((session, mids))
+            self._nudge()
 
     def publish(self, device: bytes, data: bytes) -> bool:
         """Send a message down; False when it could not even be queued. One thread calls this."""
-        client = self._client
-        if client is None or not self.connected:
+        if not self.connected or len(self._downs) >= limits.DOWN_QUEUED_MAX:
             self.down_dropped += 1
             return False
-        info = client.publish(f"{self._config.prefix}/{device_text(device)}/down", data, qos=QOS)
-        if info.rc not in {mqtt.MQTT_ERR_SUCCESS, mqtt.MQTT_ERR_NO_CONN}:
-            self.down_dropped += 1
-            return False
+        self._downs.append((f"{self._config.prefix}/{device_text(device)}/down", data))
+        self._nudge()
         return True
 
-    # --- callbacks: the client's thread ------------------------------------------------------
+    def _nudge(self) -> None:
+        client = self._client
+        if not self._nudged and client is not None:
+            self._nudged = True
+            client.nudge()
+
+    # --- the client's thread -----------------------------------------------------------------
+
+    def _hand_over(self, client: Client) -> None:
+        # A connection begins with the subscription; what waits for it is handed over with that.
+        if client is not self._client or not self.connected:
+            return
+        self._nudged = False  # first: who comes later wakes it again
+        if self._ask:
+            self._ask = False
+            self._subscribe(client)
+        mids: list[int] = []
+        for _ in range(len(self._acks)):
+            session, some = self._acks.popleft()
+            if session == self._session:
+                mids += some
+        if mids:
+            # First forgotten: with the acknowledgement the broker may use the number again.
+            self._unacked.difference_update(mids)
+            client.acknowledge(mids)
+        for _ in range(len(self._downs)):
+            info = client.publish(*self._downs.popleft(), qos=QOS)
+            if info.rc not in {mqtt.MQTT_ERR_SUCCESS, mqtt.MQTT_ERR_NO_CONN}:
+                self.down_dropped += 1
+        if self._stopping and not self._left:
+            self._left = True
+            client.disconnect()
 
     def _on_connect(
         self, client: mqtt.Client, _data: Any, flags: Any, reason: Any, _properties: Any
@@ -158,6 +205,7 @@ class Broker:
         if client is not self._client:
             return
         self._beat()
+        self._answered = True
         if reason.is_failure:
             self.error = refusal(self._config, reason)
             _log.error("the broker refused the connection", reason=str(reason), error=self.error)
@@ -200,9 +248,12 @@ class Broker:
         was, self.connected, self.subscribed = self.connected, False, False
         if not self._stopping:
             self.lost += was
-            if was or not self.error:
-                # Else why it was refused is known, and says more.
+            if was:
                 self.error = f"the connection was lost: {reason}"
+            elif not self._answered:
+                self.error = no_answer(self._config)
+            # Else why it was refused is known, and says more.
+            self._answered = False
             _log.warning("connection lost", reason=str(reason), client_id=self._config.client_id)
 
     def _on_subscribe(
@@ -227,7 +278,7 @@ class Broker:
             self.error = f"the broker takes no message down: {reason}; check its access list"
 
     def _on_message(self, client: mqtt.Client, _data: Any, received: mqtt.MQTTMessage) -> None:
-        if client is not self._client:
+        if client is not self._client or self._stopping:
             return
         try:
             topic = received.topic

@@ -4,8 +4,10 @@
 devices speak 3.1.1 to the same broker whatever a gateway speaks.
 """
 
+import contextlib
 import socket
 import ssl
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -24,14 +26,67 @@ _OTHER_VERSION = "Unsupported protocol version"
 
 
 class Client(mqtt.Client):
-    """paho calls loop_misc at the end of each turn of its thread, at least once a second."""
+    """paho's, which calls loop_write before it writes and loop_misc at the end of each turn.
+
+    paho takes locks in whatever thread calls it, and its own may hang with one of them. So other
+    threads call `nudge`, `thread` and `give_up` alone: they take no lock and wait for nothing.
+    """
 
     beat: Callable[[], None] = staticmethod(lambda: None)
+    # In the client's own thread: what others have for the broker is handed to paho here.
+    before_writing: Callable[[], None] = staticmethod(lambda: None)
+    _given_up = False
+
+    # --- any thread's ------------------------------------------------------------------------
+
+    @property
+    def thread(self) -> threading.Thread | None:
+        """Its own; None when it has ended."""
+        return self._thread
+
+    def nudge(self) -> None:
+        """Make its thread look for what is to be written, where it can."""
+        wake = self._sockpairW
+        if wake is not None:
+            # It does not block: when it is full, its thread is awake already.
+            with contextlib.suppress(OSError):
+                wake.send(b"0")
+
+    def give_up(self) -> None:
+        """End its connection, and its thread when that can; nothing is waited for.
+
+        A call that the thread is in returns, and one that comes to life connects no more: two
+        connections under one client id would end each other for ever.
+        """
+        self._given_up = True
+        # Its public ways to stop join the thread or take locks.
+        self._thread_terminate = True
+        sock = self.socket()
+        if sock is not None:
+            # Not closed: while the thread is in a call, its number may become another file's.
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # type: ignore[arg-type]  # TLS, too
+
+    # --- its own thread's --------------------------------------------------------------------
 
     def loop_misc(self) -> MQTTErrorCode:
         """As paho's, and a sign of life."""
         self.beat()
         return super().loop_misc()
+
+    def loop_write(self) -> MQTTErrorCode:
+        """As paho's, with what others have."""
+        self.before_writing()
+        return super().loop_write()
+
+    def reconnect(self) -> MQTTErrorCode:
+        """As paho's; OSError where it was given up, and nothing is sent."""
+        if not self._given_up:
+            done = super().reconnect()
+            if not self._given_up:
+                return done
+            self._sock_close()
+        raise ConnectionAbortedError
 
     def acknowledge(self, mids: list[int]) -> None:
         """As ack() for each (QoS 1), in one write: each of its own wakes paho's thread."""
@@ -90,22 +145,26 @@ def refusal(config: BrokerConfig, reason: Any) -> str:
     """What a refused connection says, and what to do where that is known."""
     said = f"the broker refused the connection: {reason}"
     if str(reason) == _OTHER_VERSION:
-        other = "5" if config.protocol == "3.1.1" else "3.1.1"
-        said += f'; it does not speak MQTT {config.protocol}: broker.protocol = "{other}"'
+        said += f"; it does not speak MQTT {config.protocol}: {_other(config)}"
     return said
+
+
+def no_answer(config: BrokerConfig) -> str:
+    """What a connection says that the broker ended before it answered: RabbitMQ 3.10 to MQTT 5."""
+    said = "the broker ended the connection without an answer"
+    if config.protocol == "5":
+        said += f"; where it does not speak MQTT 5: {_other(config)}"
+    return said
+
+
+def _other(config: BrokerConfig) -> str:
+    return f'broker.protocol = "{"5" if config.protocol == "3.1.1" else "3.1.1"}"'
 
 
 def _at_once(_client: mqtt.Client, _data: Any, sock: Any) -> None:
     # A receipt is a small packet after the small one that acknowledges its segment: it would wait
     # 40 ms for the broker to acknowledge that at the TCP level.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def abandon(client: mqtt.Client) -> None:
-    """Let a client's thread end when it can; never waits for it."""
-    # Its public way to stop joins the thread, which is what must not be waited for here.
-    client._thread_terminate = True  # noqa: SLF001
-    client.disconnect()
 
 
 def _password(config: BrokerConfig) -> str | None:

@@ -17,7 +17,7 @@ from tallystick.evidence.credential import Credential, verify_credential
 from tallystick.evidence.errors import Malformed, TallyError, TransportError
 from tallystick.evidence.peercircle import Decider
 from tallystick.gateway import checkfiles, limits, retention
-from tallystick.gateway.brokerclient import abandon, connect, make_client, refusal
+from tallystick.gateway.brokerclient import connect, make_client, no_answer, refusal
 from tallystick.gateway.config import BrokerConfig, Config
 from tallystick.gateway.folder import Folder
 from tallystick.gateway.http import Http
@@ -318,14 +318,17 @@ def _answers(config: BrokerConfig) -> str:
         answered.set()
 
     client.on_connect = on_connect
+    client.on_disconnect = lambda *_: answered.set()
     connect(client, probe, clean=True, once=True)
     try:
         if not answered.wait(BROKER_WAIT_S):
             raise TimeoutError(110, "does not answer", str(config))
+        if not said:
+            raise ConnectionAbortedError(103, no_answer(config), str(config))
         if said[0].is_failure:
             raise ConnectionRefusedError(111, refusal(config, said[0]), str(config))
     finally:
-        abandon(client)
+        client.give_up()
     return f"{config} answers, MQTT {config.protocol}"
 
 
