@@ -24,7 +24,7 @@ from tallystick.evidence.claim import Claim
 from tallystick.evidence.digest import sha256
 from tallystick.evidence.segment import Segment, Stretch
 from tallystick.evidence.tree import Tree
-from tallystick.gateway.batching import Builder, compress
+from tallystick.gateway.batching import Builder
 from tallystick.gateway.overtaking import Overtaking
 from tallystick.gateway.peers import Peer
 from tallystick.gateway.quotas import Holding
@@ -101,7 +101,6 @@ def drain(gate: MemoryGateway) -> tuple[float, int, int]:
         if built is None:
             break
         assert not built.damaged
-        compress(built.data)
         hurried = urgent is not None
         if hurried:
             ahead += 1

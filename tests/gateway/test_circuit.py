@@ -16,7 +16,7 @@ from support.notary import Notary
 from support.site import until
 from tallystick.gateway import circuit, limits
 from tallystick.gateway.backoff import Backoff
-from tallystick.gateway.batching import Built
+from tallystick.gateway.built import Built
 from tallystick.gateway.circuit import CLOSED, HALF_OPEN, OPEN, Circuit
 from tallystick.gateway.forward import Forwarder
 from tallystick.gateway.http import Http, Refusal, TimedOut, retry_after_s

@@ -8,8 +8,8 @@ from tallystick.evidence import record as records
 from tallystick.evidence import segment
 from tallystick.evidence.kinds import CLAIM, DECISION
 from tallystick.evidence.segment import verify_segment
-from tallystick.gateway.batching import compress, stored
 from tallystick.gateway.elide import _collapsed, for_sending
+from tallystick.gateway.packing import compress, stored
 
 ACME = Fleet("acme")
 PROFILE = bytes(32)

@@ -18,7 +18,7 @@ from tallystick.evidence.errors import TallyError
 from tallystick.evidence.keys import device_text
 from tallystick.evidence.quotarefusal import QuotaRefusal, parse
 from tallystick.gateway import limits
-from tallystick.gateway.batching import Built
+from tallystick.gateway.built import Built
 from tallystick.gateway.peers import Peer
 from tallystick.gateway.quotas import Holding, wall_ms
 from tallystick.gateway.store import set_meta
@@ -152,7 +152,7 @@ def refusal(
 
 
 def sent() -> Built:
-    return Built(0, 1, b"", digest=BATCH, devices={DEVICE.public_key().thumbprint()})
+    return Built(0, 1, b"", digest=BATCH, devices={DEVICE.public_key().thumbprint(): None})
 
 
 def test_a_refusal_is_obeyed_by_our_own_clock(sending: Sending, holding: Holding) -> None:

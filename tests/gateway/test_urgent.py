@@ -15,7 +15,7 @@ from support.site import until
 from support.validating import HANDOVER
 from tallystick.evidence import batch, checkpoint
 from tallystick.gateway import limits
-from tallystick.gateway.batching import Built
+from tallystick.gateway.built import Built
 from tallystick.gateway.forward import Forwarder
 from tallystick.gateway.http import Http, Refusal
 from tallystick.gateway.pace import Throttle

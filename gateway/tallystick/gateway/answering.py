@@ -8,7 +8,8 @@ from tallystick.evidence.notarised import Notarised
 from tallystick.gateway import delivered
 from tallystick.gateway.apply import add_refusals
 from tallystick.gateway.aside import Aside
-from tallystick.gateway.batching import Builder, Built
+from tallystick.gateway.batching import Builder
+from tallystick.gateway.built import Built
 from tallystick.gateway.down import Down
 from tallystick.gateway.overtaking import Overtaking
 from tallystick.gateway.peers import Peer

@@ -8,7 +8,8 @@ import sqlite3
 from collections.abc import Iterable
 
 from tallystick.gateway import limits
-from tallystick.gateway.batching import Builder, Built
+from tallystick.gateway.batching import Builder
+from tallystick.gateway.built import Built
 
 DAMAGED = "damaged"
 

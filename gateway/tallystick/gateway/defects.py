@@ -1,7 +1,7 @@
 """How often a batch made a validator fail: the first time may pass, and need not be the batch's."""
 
 from tallystick.gateway import limits
-from tallystick.gateway.batching import Built
+from tallystick.gateway.built import Built
 from tallystick.gateway.http import Refusal
 
 

@@ -22,7 +22,8 @@ from tallystick.gateway.answering import Answers
 from tallystick.gateway.apply import add_refusals
 from tallystick.gateway.aside import Aside
 from tallystick.gateway.backoff import Backoff
-from tallystick.gateway.batching import Builder, Built, DamagedLog, compress
+from tallystick.gateway.batching import Builder, DamagedLog
+from tallystick.gateway.built import Built
 from tallystick.gateway.circuit import HALF_OPEN, OPEN, Circuit
 from tallystick.gateway.defects import Defects
 from tallystick.gateway.down import Down
@@ -269,7 +270,7 @@ class Forwarder:
         return wait_s
 
     def _send(self, built: Built) -> None:
-        data = compress(built.data)
+        data = built.packed
         self._link.spend(len(data), time.monotonic())
         body = self._http.post("/v1/batches", data, HEADERS)
         steps.passed(steps.ANSWERED)

@@ -93,6 +93,10 @@ DOWN_QUEUED_MAX = 2_000
 # --- the way out ---------------------------------------------------------------------------
 BATCH_SEGMENTS = 256
 BATCH_BYTES = 2 << 20  # a batch closes at this size; one segment more never passes the wire limit
+BATCH_AGE_S = 0.2  # unless configured; see docs/operations.md
+BATCH_AGE_S_MAX = 30.0
+SHARED_BYTES_MAX = 16 << 20  # batches that several validators get alike
+SHARED_S_MAX = 10.0
 BATCH_RATIO_SAFE = 90  # above it a batch goes uncompressed: receivers refuse bombs at 100
 ZSTD_LEVEL = 1
 ANSWER_BYTES_MAX = 16 << 20

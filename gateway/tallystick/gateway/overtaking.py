@@ -13,7 +13,8 @@ import structlog
 
 from tallystick.evidence.digest import sha256
 from tallystick.gateway import limits
-from tallystick.gateway.batching import Builder, Built
+from tallystick.gateway.batching import Builder
+from tallystick.gateway.built import Built
 from tallystick.gateway.deviceway import way_to
 from tallystick.gateway.gatewaylog import tree_at
 from tallystick.gateway.quotas import Holding

@@ -12,7 +12,7 @@ from tallystick.evidence.errors import TallyError, Unverified
 from tallystick.evidence.limits import REFUSAL_MS_MAX
 from tallystick.evidence.quotarefusal import DEVICE, VerifiedQuotaRefusal, parse
 from tallystick.gateway import limits
-from tallystick.gateway.batching import Built
+from tallystick.gateway.built import Built
 from tallystick.gateway.peers import Peer
 from tallystick.gateway.store import Store
 

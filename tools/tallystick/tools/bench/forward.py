@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tallystick.gateway import config as configs
-from tallystick.gateway.batching import Builder, compress
+from tallystick.gateway.batching import Builder
 from tallystick.gateway.identity import open_signing
 from tallystick.gateway.limits import BATCH_SEGMENTS
 from tallystick.gateway.validatorconfig import Send
@@ -189,7 +189,7 @@ class Bench:
             builder = Builder("bare", content, signing, config.credential)
             at = 0
             while (built := builder.build(reader, at, BATCH_SEGMENTS)) is not None:
-                packed.append(compress(built.data))
+                packed.append(built.packed)
                 raw += len(built.data)
                 at = built.to
         finally:
