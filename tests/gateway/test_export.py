@@ -11,14 +11,22 @@ import pytest
 import structlog
 from click.testing import CliRunner, Result
 
-from support.devices import Device, Fleet
+from support.devices import Device, Fleet, key
+from support.keychanges import rotate
 from support.notary import Notary
 from support.site import Site, until
 from support.validating import HANDOVER
-from tallystick.evidence import evidencefile, root
+from tallystick.evidence import cbor, evidencefile, root
 from tallystick.evidence.errors import CouldNotCheck, Malformed
 from tallystick.evidence.keys import b64u, device_text
-from tallystick.gateway import exportedclaims, exporting, holds, importing
+from tallystick.gateway import (
+    exportedclaims,
+    exportedevidence,
+    exporting,
+    holds,
+    importing,
+    limits,
+)
 from tallystick.gateway.config import load
 from tallystick.gateway.exporting import Wanted
 from tallystick.gateway.service import Gateway
@@ -212,7 +220,37 @@ def judged(notary: Notary, site: Site) -> tuple[bytes, list[Device]]:
     return interaction, [giver, receiver]
 
 
-def test_evidence_of_an_interaction_is_verified_offline(tmp_path: Path) -> None:
+def _what_does_not_fit(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    # An interaction of more claims than a file has room for: what is left out is said.
+    whole = evidencefile.parse((house.folder / "case/interactions/000001.tally").read_bytes())
+    assert len(whole.halves) == 2
+    monkeypatch.setattr(limits, "EXPORT_EVIDENCE_BYTES", len(whole.halves[0].encode()))
+    found = house.export(to="short")
+    assert (found["interactions"], found["interactions_cut"], found["claims_lacking"]) == (1, 1, 2)
+    assert "1 evidence files lack some claims or verdicts" in found["output"]
+    line = json.loads((house.folder / "short" / "interactions.jsonl").read_text())
+    assert (line["cut"], line["claims"], line["lacking"]) == (True, 0, 2)
+    short = evidencefile.parse((house.folder / "short/interactions/000001.tally").read_bytes())
+    assert short.halves == []
+    assert "It was cut" in str(short.note)
+    monkeypatch.undo()
+    # Of what credentials leave, half after half is tried.
+    length = len((house.folder / "case/interactions/000001.tally").read_bytes())
+    monkeypatch.setattr(exportedevidence, "EVIDENCE_BYTES_MAX", length - 1)
+    monkeypatch.setattr(limits, "EXPORT_EVIDENCE_BYTES_MIN", 1)
+    assert house.export(to="less")["interactions_cut"] == 1
+    less = evidencefile.parse((house.folder / "less/interactions/000001.tally").read_bytes())
+    assert len(less.entries) > 0
+    monkeypatch.setattr(exportedevidence, "EVIDENCE_BYTES_MAX", 100)
+    found = house.export(to="never")
+    assert (found["interactions"], found["interactions_too_long"]) == (0, 1)
+    assert json.loads((house.folder / "never/interactions.jsonl").read_text())["file"] is None
+    monkeypatch.undo()
+
+
+def test_evidence_of_an_interaction_is_verified_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     notary = Notary(tmp_path / "notary", ACME).start()
     house = House(tmp_path, notary.toml)
     try:
@@ -242,12 +280,67 @@ key = "{root.format_root(notary.name, notary.key)}"
     report = check(file, policy, int(time.time()))
     assert {record.device for record in report.records} == {robot.id for robot in robots}
     assert [said.recomputed for one in report.party_sets for said in one.said] == [True]
+    _what_does_not_fit(house, monkeypatch)
     # And what proves each checkpoint of a device.
     heads = evidencefile.parse(
         (out / "devices" / device_text(robots[0].id) / "evidence" / "000001.tally").read_bytes()
     )
     assert heads.entries
     assert all(receipts for _, receipts in heads.entries)
+
+
+def test_a_head_of_a_key_that_nobody_vouches_for_is_named_and_the_rest_goes_out(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    robots = [ACME.device(name) for name in ("renewed", "known")]
+
+    def claims(robot: Device) -> Device:
+        robot.claim(
+            "order-1", "giver", "released", {"giver": [robot.id]}, HANDOVER.digest, item="pallet"
+        )
+        robot.seal()
+        return robot
+
+    house.give(*map(claims, robots))
+    before = robots[0].credential
+    renewed = rotate(robots[0], key("second key"))
+    claims(renewed)
+    given = [(renewed.id, data) for data in (renewed.hello(), renewed.segment(1))]
+    assert not importing.take_in(house.site.config, given).refused
+    with operator_write(house.site.config.store) as connection:
+        # What is kept of its credential knows nothing of its second key.
+        connection.execute(
+            "UPDATE devices SET credential = ? WHERE device = ?",
+            (cbor.encode(before), renewed.id),
+        )
+    found = house.export()
+    assert (found["code"], found["segments"]) == (0, 3)
+    assert (found["unvouched_segments"], found["unvouched"]) == (1, [2])
+    # The same device's claim by its first key is no worse for it.
+    assert found["interactions_unjudged"] == 1
+    assert "no root vouches for the key" in found["output"]
+    # Nor is it passed over in silence where no accepted root knows the device.
+    monkeypatch.setattr(exporting, "_identity", lambda *_: None)
+    assert sorted(house.export(to="again")["unvouched"]) == [0, 1, 2]
+
+
+def test_no_evidence_file_is_longer_than_readers_take(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    robot = robot_of(9)
+    house.give(robot)
+    head = len(robot.stretches[0].checkpoint)
+    monkeypatch.setattr(limits, "EXPORT_EVIDENCE_BYTES", 2 * head)
+    assert house.export()["evidence_files"] == 5
+    files = sorted((house.folder / "out" / "devices" / robot.text / "evidence").iterdir())
+    heads = [evidencefile.parse(file.read_bytes()).entries for file in files]
+    assert [len(entries) for entries in heads] == [2, 2, 2, 2, 1]
+    assert len({entry for entries in heads for entry, _ in entries}) == 9
+    # Where credentials alone are too long nothing is written that nobody would read.
+    monkeypatch.setattr(exportedevidence, "EVIDENCE_BYTES_MAX", 300)
+    found = house.export(to="none")
+    assert (found["evidence_files"], found["heads_left_out"]) == (0, 9)
+    assert "9 checkpoints are in no evidence file" in found["output"]
 
 
 def test_an_export_never_fills_the_disk(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,25 +5,24 @@ laid into a scratch file, by interaction, while the store is walked once. So mem
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tallystick.evidence import accepted, claim, cose, event, half, verdict
+from tallystick.evidence import accepted, claim, event, half
 from tallystick.evidence import checkpoint as checkpoints
 from tallystick.evidence import leaf as leaves_of
 from tallystick.evidence.checkpoint import Checkpoint
 from tallystick.evidence.credential import Identity
 from tallystick.evidence.errors import TallyError
-from tallystick.evidence.evidencefile import EvidenceFile
 from tallystick.evidence.half import Half
 from tallystick.evidence.ids import claim_reference, interaction_id
 from tallystick.evidence.kinds import ACCEPTED_HALF, CLAIM, EVENT
-from tallystick.evidence.limits import CHECKPOINT_BYTES_MAX, STATEMENT_BYTES_MAX
 from tallystick.evidence.record import kind_of
 from tallystick.evidence.segment import Segment
 from tallystick.evidence.tree import Tree, node_hash, proof_from_nodes
 from tallystick.gateway import limits
+from tallystick.gateway.exportedevidence import Credentials, Custody, Evidence, Receipts
 
 _SCRATCH = """
 CREATE TABLE halves (namespace TEXT, interaction BLOB, claim BLOB, own INTEGER, device BLOB,
@@ -35,9 +34,6 @@ CREATE TABLE verdicts (namespace TEXT, interaction BLOB, validator TEXT, entry I
   state TEXT, data BLOB, PRIMARY KEY (namespace, interaction, validator, entry)) WITHOUT ROWID;
 """
 
-Receipts = Callable[[bytes], list[bytes]]  # validators' receipts over a statement, by its digest
-Credentials = Callable[[bytes], list[bytes] | None]
-
 
 class Interaction(NamedTuple):
     """One evidence file, and what is known to lack in it."""
@@ -48,7 +44,8 @@ class Interaction(NamedTuple):
     claims: int
     lacking: int  # claims that a verdict names and that are not in it
     profile: bool  # whether the profile of each verdict is in it
-    data: bytes
+    cut: bool  # whether anything was left out for want of room
+    data: bytes | None  # None: nobody would read it, credentials alone are too long
 
 
 class Claims:
@@ -69,15 +66,20 @@ class Claims:
 
     # --- in ---------------------------------------------------------------------------------
 
-    def add(self, segment: Segment, base: Tree, identity: Identity) -> None:
-        """The claims, accepted halves and boots of one stored segment; base: the tree at first."""
+    def add(self, segment: Segment, base: Tree, identity: Identity | None) -> bool:
+        """The claims, accepted halves and boots of one stored segment; base: the tree at first.
+
+        False where they are left out: nobody vouches for the key that signed its head.
+        """
         wanted = list(_wanted(segment))
         if not wanted:
-            return
+            return True
         nodes = _Nodes(segment, base)
         head = segment.stretches[-1].checkpoint
         signed = checkpoints.parse(head)
-        digest = _credential_digest(identity, signed)
+        digest = None if identity is None else _credential_digest(identity, signed)
+        if digest is None:
+            return False
         for index, kind, record, salt in wanted:
             try:
                 if kind == ACCEPTED_HALF:
@@ -91,6 +93,7 @@ class Claims:
                     self._claim(claim.parse(record), signed, made, own=True)
             except (TallyError, KeyError):
                 continue  # not to be read, or longer than a half may be: its segment has it
+        return True
 
     def _accepted(self, data: bytes) -> None:
         got = half.parse(data)
@@ -140,7 +143,7 @@ class Claims:
         self,
         credentials: Credentials,
         receipts: Receipts,
-        custody: Callable[[bytes], bytes | None],
+        custody: Custody,
         profiles: dict[bytes, bytes],
         own: list[list[bytes]],
     ) -> Iterator[Interaction]:
@@ -153,39 +156,66 @@ class Claims:
             "ON v.namespace = h.namespace AND v.interaction = h.interaction ORDER BY 1, 2"
         )
         for namespace, interaction in found:
-            made = _File(receipts, custody)
-            claims = self._scratch.execute(
-                "SELECT claim, device, epoch, at, boot, half FROM halves "
-                "WHERE namespace = ? AND interaction = ? ORDER BY claim LIMIT ?",
-                (namespace, interaction, limits.EXPORT_HALVES_MAX),
-            ).fetchall()
-            for _, device, epoch, at, boot, data in claims:
-                made.half(device, half.parse(data))
-                row = self._scratch.execute(
-                    "SELECT half FROM boots WHERE device = ? AND epoch = ? AND boot = ? "
-                    "AND at < ? ORDER BY at DESC LIMIT 1",
-                    (device, epoch, boot, at),
-                ).fetchone()
-                if row is not None:
-                    made.half(device, half.parse(row[0]))
-            verdicts = self._scratch.execute(
-                "SELECT digest, state, data FROM verdicts WHERE namespace = ? AND interaction = ? "
-                "ORDER BY validator, entry LIMIT ?",
-                (namespace, interaction, limits.EXPORT_VERDICTS_MAX),
-            ).fetchall()
-            here = {row[0] for row in claims}
-            named: set[bytes] = set()
-            for digest, _, data in verdicts:
-                named |= made.verdict(digest, data, profiles)
-            yield Interaction(
-                namespace,
-                interaction,
-                [state for _, state, _ in verdicts],
-                len(claims),
-                len(named - here),
-                made.profiled,
-                made.encode(credentials, own, len(named - here)),
-            )
+            most = limits.EXPORT_EVIDENCE_BYTES
+            while True:
+                made = Evidence(receipts, custody)
+                one = self._file(made, namespace, interaction, profiles, most)
+                data = made.encode(credentials, own, one.lacking, cut=one.cut)
+                if data is not None or most < limits.EXPORT_EVIDENCE_BYTES_MIN:
+                    break
+                most //= 2  # credentials take the rest
+            yield one._replace(data=data)
+
+    def _file(
+        self,
+        made: Evidence,
+        namespace: str,
+        interaction: bytes,
+        profiles: dict[bytes, bytes],
+        bytes_max: int,
+    ) -> Interaction:
+        # Verdicts take half of the room at most, so that claims have some.
+        where = (namespace, interaction)
+        verdicts = self._scratch.execute(
+            "SELECT digest, state, data FROM verdicts WHERE namespace = ? AND interaction = ? "
+            "ORDER BY validator, entry LIMIT ?",
+            (*where, limits.EXPORT_VERDICTS_MAX + 1),
+        ).fetchall()
+        named: set[bytes] = set()
+        states = []
+        for digest, state, data in verdicts[: limits.EXPORT_VERDICTS_MAX]:
+            if made.size >= bytes_max // 2:
+                break
+            named |= made.verdict(digest, data, profiles)
+            states.append(state)
+        claims = self._scratch.execute(
+            "SELECT claim, device, epoch, at, boot, half FROM halves "
+            "WHERE namespace = ? AND interaction = ? ORDER BY claim LIMIT ?",
+            (*where, limits.EXPORT_HALVES_MAX + 1),
+        ).fetchall()
+        here = set()
+        for reference, device, epoch, at, boot, data in claims[: limits.EXPORT_HALVES_MAX]:
+            if made.size >= bytes_max:
+                break
+            self._half(made, device, epoch, at, boot, data)
+            here.add(reference)
+        cut = len(states) < len(verdicts) or len(here) < len(claims)
+        return Interaction(
+            *where, states, len(here), len(named - here), made.profiled, cut=cut, data=None
+        )
+
+    def _half(
+        self, made: Evidence, device: bytes, epoch: bytes, at: int, boot: int, data: bytes
+    ) -> None:
+        # A claim, and the boot event that shows its firmware.
+        made.half(device, half.parse(data))
+        row = self._scratch.execute(
+            "SELECT half FROM boots WHERE device = ? AND epoch = ? AND boot = ? "
+            "AND at < ? ORDER BY at DESC LIMIT 1",
+            (device, epoch, boot, at),
+        ).fetchone()
+        if row is not None:
+            made.half(device, half.parse(row[0]))
 
 
 def _wanted(segment: Segment) -> Iterator[tuple[int, int, bytes, bytes]]:
@@ -242,91 +272,14 @@ class _Nodes:
         return found
 
 
-def _credential_digest(identity: Identity, head: Checkpoint) -> bytes:
-    # The newest statement of the credential after which the head's key was the current one.
-    key = identity.own_key_of(head)
+def _credential_digest(identity: Identity, head: Checkpoint) -> bytes | None:
+    # The newest statement of the credential after which the head's key was the current one; None
+    # for a key that the credential does not know (any more).
+    try:
+        key = identity.own_key_of(head)
+    except TallyError:
+        return None
     for digest in reversed(identity.digests):
         if identity.key_at(digest) == key:
             return digest
     return identity.digests[-1]
-
-
-class _File:
-    # What goes into one evidence file, each part once.
-    def __init__(self, receipts: Receipts, custody: Callable[[bytes], bytes | None]) -> None:
-        self._receipts = receipts
-        self._custody = custody
-        self._devices: dict[bytes, None] = {}
-        self._halves: dict[bytes, Half] = {}
-        self._entries: dict[bytes, list[bytes]] = {}
-        self._named: dict[bytes, bytes] = {}
-        self._profiles: dict[bytes, bytes] = {}
-        self.profiled = True
-
-    def half(self, device: bytes, made: Half) -> None:
-        self._devices[device] = None
-        self._halves[made.encode()] = made
-        self.checkpoint(made.checkpoint)
-
-    def checkpoint(self, data: bytes) -> None:
-        sign1 = cose.parse(data, CHECKPOINT_BYTES_MAX)
-        self._entries[sign1.statement_bytes()] = self._receipts(sign1.digest())
-        named = checkpoints.parse(data).custody
-        receipt = None if named is None else self._custody(named)
-        if named is not None and receipt is not None:
-            self._named[named] = receipt
-
-    def receipt(self, data: bytes) -> None:
-        self._named[cose.parse(data, CHECKPOINT_BYTES_MAX).digest()] = data
-
-    def verdict(self, digest: bytes, data: bytes, profiles: dict[bytes, bytes]) -> set[bytes]:
-        finding = verdict.parse(data).finding
-        entry = cose.parse(data, STATEMENT_BYTES_MAX).statement_bytes()
-        self._entries[entry] = self._receipts(digest)
-        for devices in finding.parties.values():
-            self._devices.update(dict.fromkeys(devices))
-        if finding.profile in profiles:
-            self._profiles[finding.profile] = profiles[finding.profile]
-        else:
-            self.profiled = False
-        return {row.claim for row in finding.claims}
-
-    def encode(self, credentials: Credentials, own: list[list[bytes]], lacking: int) -> bytes:
-        known = [found for one in self._devices if (found := credentials(one)) is not None]
-        notes = ["Made by a gateway from its own store; no validator chose what is in it."]
-        if lacking:
-            notes.append(f"{lacking} claims that a verdict names are not in it.")
-        if not self.profiled:
-            notes.append("The profile of a verdict is not in it.")
-        return EvidenceFile(
-            [*known, *own],
-            [self._profiles[digest] for digest in sorted(self._profiles)],
-            list(self._halves.values()),
-            list(self._entries.items()),
-            list(self._named.values()),
-            [],
-            " ".join(notes),
-            [],
-        ).encode()
-
-
-class Heads:
-    """The evidence of a device's checkpoints: which validators receipted them, and custody."""
-
-    def __init__(self, receipts: Receipts, custody: Callable[[bytes], bytes | None]) -> None:
-        self._file = _File(receipts, custody)
-        self.count = 0
-
-    def add(self, head: bytes) -> None:
-        """One checkpoint, as it was signed."""
-        self._file.checkpoint(head)
-        self.count += 1
-
-    def also(self, receipts: list[bytes]) -> None:
-        """Custody receipts that no checkpoint names yet."""
-        for data in receipts:
-            self._file.receipt(data)
-
-    def encode(self, credential: list[bytes], own: list[list[bytes]]) -> bytes:
-        """The evidence file's bytes."""
-        return self._file.encode(lambda _device: None, [credential, *own], 0)

@@ -1,14 +1,12 @@
 """A folder of one exported device: its segments, and what proves them (exporting.py)."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from tallystick.evidence.credential import Credential, Identity
 from tallystick.evidence.digest import sha256
-from tallystick.gateway import limits
-from tallystick.gateway.exportedclaims import Heads
+from tallystick.gateway.exportedevidence import Custody, Heads, Receipts
 from tallystick.gateway.storedsegment import StoredSegment
 
 
@@ -28,8 +26,8 @@ class DeviceFolder:
         folder: Path,
         device: ExportedDevice,
         own: list[list[bytes]],
-        receipts: Callable[[bytes], list[bytes]],
-        custody: Callable[[bytes], bytes | None],
+        receipts: Receipts,
+        custody: Custody,
     ) -> None:
         self._folder = folder
         self._device = device
@@ -39,6 +37,7 @@ class DeviceFolder:
         self.heads = Heads(*self._proves)
         self.count = 0
         self.evidence = 0
+        self.left_out = 0  # heads whose evidence nobody would read: its credentials are too long
 
     def add(self, row: StoredSegment, data: bytes, time_ms: int, gone: list[str]) -> None:
         """One segment, as it goes out."""
@@ -50,7 +49,7 @@ class DeviceFolder:
         line |= {"taken_ms": time_ms, "sha256": sha256(data).hex(), "pruned": gone}
         line["as_stored"] = data == row.data
         lines.write(json.dumps(line) + "\n")
-        if self.heads.count == limits.EXPORT_HEADS_PER_FILE:
+        if self.heads.full:
             self._flush()
         self.heads.add(row.data[len(row.data) - row.tail :])
 
@@ -63,9 +62,12 @@ class DeviceFolder:
         return self._lines
 
     def _flush(self) -> None:
-        self.evidence += 1
         data = self.heads.encode(self._device.credential, self._own)
-        write_new(self._folder / "evidence" / f"{self.evidence:06}.tally", data)
+        if data is None:
+            self.left_out += self.heads.count
+        else:
+            self.evidence += 1
+            write_new(self._folder / "evidence" / f"{self.evidence:06}.tally", data)
         self.heads = Heads(*self._proves)
 
     def close(self) -> None:

@@ -72,6 +72,10 @@ class Exported:
     pruned: dict[str, int] = field(default_factory=dict)  # segments without bodies of a kind
     damaged: list[int] = field(default_factory=list)  # places in the log; at most so many are named
     damaged_segments: int = 0
+    # Segments with claims of which no evidence file has any: places, at most so many, and how many.
+    # No root that is accepted here vouches for the key that signed them.
+    unvouched: list[int] = field(default_factory=list)
+    unvouched_segments: int = 0
     begin_late: int = 0  # segments whose log before them is not in it, and no edge could be added
     edges_added: int = 0  # segments that are not byte for byte as stored: they carry their edge
     parked: int = 0  # segments that wait at the gateway for those before them
@@ -81,6 +85,10 @@ class Exported:
     interactions_without: list[str] = field(default_factory=list)  # asked for and not there
     claims_lacking: int = 0  # named by a verdict, and not in its evidence file
     profiles_lacking: int = 0
+    # For want of room: no reader takes an evidence file of more than 16 MiB.
+    interactions_cut: int = 0
+    interactions_too_long: int = 0  # of which there is no file: credentials alone are too long
+    heads_left_out: int = 0
     holds: list[str] = field(default_factory=list)  # in force here
 
 
@@ -269,15 +277,16 @@ class _Export:
                     continue
                 self._segment(writer, row, time_ms, gone, knows=reach == row.first)
                 reach = row.until
-                if device.identity is not None:
-                    parsed = segments.parse(row.data)
-                    claims.add(parsed, tree_from(row.first, row.edge), device.identity)
+                parsed = segments.parse(row.data)
+                if not claims.add(parsed, tree_from(row.first, row.edge), device.identity):
+                    self._unvouched(row.at)
             if writer.count > at:
                 writer.heads.also([data for data in custody if data is not None])
         writer.close()
         done = self._done
         done.devices += writer.count > 0
         done.evidence_files += writer.evidence
+        done.heads_left_out += writer.left_out
         (parked,) = self._connection.execute(
             "SELECT count(*) FROM parked WHERE device = ?", (device.id,)
         ).fetchone()
@@ -287,6 +296,11 @@ class _Export:
         self._done.damaged_segments += 1
         if len(self._done.damaged) < limits.QUARANTINE_SHOWN_MAX:
             self._done.damaged.append(at)
+
+    def _unvouched(self, at: int) -> None:
+        self._done.unvouched_segments += 1
+        if len(self._done.unvouched) < limits.QUARANTINE_SHOWN_MAX:
+            self._done.unvouched.append(at)
 
     def _segment(
         self, writer: DeviceFolder, row: StoredSegment, time_ms: int, gone: int, *, knows: bool
@@ -348,16 +362,21 @@ class _Export:
             for one in claims.files(
                 self._view.credential, self._receipts, self._custody, self._profiles, self._own
             ):
-                done.interactions += 1
-                done.claims_lacking += one.lacking
-                done.profiles_lacking += not one.profile
-                folder.mkdir(exist_ok=True)
-                file = folder / f"{done.interactions:06}.tally"
-                write_new(file, one.data)
                 name = f"{one.namespace}/{b64u(one.interaction)}"
                 asked.discard(name)
-                line: dict[str, Any] = {"file": file.name, "interaction": name}
+                line: dict[str, Any] = {"file": None, "interaction": name}
+                if one.data is None:
+                    done.interactions_too_long += 1
+                else:
+                    done.interactions += 1
+                    done.interactions_cut += one.cut
+                    folder.mkdir(exist_ok=True)
+                    line["file"] = f"{done.interactions:06}.tally"
+                    write_new(folder / line["file"], one.data)
+                done.claims_lacking += one.lacking
+                done.profiles_lacking += not one.profile
                 line["states"] = one.states
                 line |= {"claims": one.claims, "lacking": one.lacking, "profile": one.profile}
+                line["cut"] = one.cut
                 lines.write(json.dumps(line) + "\n")
         done.interactions_without = sorted(asked)

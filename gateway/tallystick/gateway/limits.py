@@ -160,6 +160,8 @@ QUARANTINE_SHOWN_MAX = 1_000
 
 # --- exports ---------------------------------------------------------------------------------
 EXPORT_HEADS_PER_FILE = 256  # checkpoints of one evidence file
+EXPORT_EVIDENCE_BYTES = 12 << 20  # of one file, credentials apart; readers take 16 MiB
+EXPORT_EVIDENCE_BYTES_MIN = 64 << 10
 EXPORT_HALVES_MAX = 1_024  # of one interaction
 EXPORT_VERDICTS_MAX = 1_024
 

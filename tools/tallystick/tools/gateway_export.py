@@ -126,6 +126,16 @@ def _missing(done: Exported) -> list[str]:
         (done.begin_late, "segments begin where nothing before them is in, and no edge is known"),
         (done.receipts_pruned, "validators' receipts are known by their digest only: pruned"),
         (done.interactions_unjudged, "interactions have claims and no verdict: no evidence file"),
+        (
+            done.unvouched_segments,
+            "segments' claims are in no evidence file: no root vouches for the key that signed",
+        ),
+        (done.interactions_cut, "evidence files lack some claims or verdicts: 16 MiB is the most"),
+        (
+            done.interactions_too_long,
+            "interactions have no evidence file: credentials alone are longer than one may be",
+        ),
+        (done.heads_left_out, "checkpoints are in no evidence file, as credentials are too long"),
         (done.claims_lacking, "claims that verdicts name are not in evidence files"),
         (done.profiles_lacking, "evidence files lack a profile: give it with --profile"),
     ):
