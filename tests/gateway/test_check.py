@@ -5,6 +5,7 @@ import json
 import re
 import socket
 import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,12 +14,14 @@ from click.testing import CliRunner
 
 from support.authority import Authority
 from support.devices import Fleet
-from support.site import Site
+from support.site import Radio, Site, until
 from tallystick.evidence.errors import Malformed
 from tallystick.gateway import checkfiles, limits
 from tallystick.gateway.check import Check, check
+from tallystick.gateway.service import Gateway
 from tallystick.gateway.store import VERSION, Store
 from tallystick.tools.main import cli
+from tallystick.tools.mosquitto import Mosquitto
 
 ACME = Fleet("acme")
 NAME = "gw-1.acme.example"
@@ -272,3 +275,57 @@ def test_a_star_stands_for_one_label(authority: Authority) -> None:
     assert checkfiles.serves(found, "gw-2.borealis.example")
     for other in ("borealis.example", "a.gw-2.borealis.example", "acme.example"):
         assert not checkfiles.serves(found, other)
+
+
+def test_a_look_takes_no_connection_and_no_session(tmp_path: Path, mosquitto: Mosquitto) -> None:
+    site = Site(tmp_path, ACME, mosquitto.port)
+    gateway = Gateway(site.config)
+    gateway.start()
+    try:
+        until(lambda: gateway.broker.subscribed, "the subscription")
+        session = gateway.broker._session
+        # It has not told yet that it is connected: the look waits for that.
+        said = threading.Timer(0.3, gateway._telling.turn)
+        said.start()
+        found = {item.name: item for item in check(site.config)}["broker"]
+        said.join()
+        assert "the running gateway is connected" in found.found, found
+        assert gateway.broker._session == session
+    finally:
+        gateway.stop()
+    robot = ACME.device()
+    robot.record(1)
+    with Radio(mosquitto.port, robot) as radio:
+        radio.up(robot.hello())
+    # It is stopped, and the broker keeps what came: that is there after a look, too.
+    assert {item.name: item for item in check(site.config)}["broker"].good
+    again = Gateway(site.config)
+    again.start()
+    try:
+        until(lambda: site.status()["devices"] == 1, "what waited at the broker")
+        assert again.broker.sessions_lost == 0
+    finally:
+        again.stop()
+
+
+@pytest.mark.parametrize(
+    ("fault", "advice"),
+    [
+        (OSError(28, "No space left on device"), "make room"),
+        (PermissionError(13, "no"), "writable"),
+    ],
+)
+def test_what_is_wrong_with_a_store_says_what_to_do(
+    place: Place, monkeypatch: pytest.MonkeyPatch, fault: OSError, advice: str
+) -> None:
+    def fails(_descriptor: int) -> None:
+        raise fault
+
+    with monkeypatch.context() as disk:
+        disk.setattr("os.fsync", fails)
+        found = place.look("")["store"]
+    assert not found.good and advice in found.what_to_do, found
+    place.site.config.store.write_text("nothing of ours")
+    found = place.look("")["store"]
+    assert "no database" in found.found or "not a database" in found.found
+    assert "is lost" in found.what_to_do

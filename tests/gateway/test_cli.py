@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,9 @@ from support.devices import Fleet
 from support.notary import Notary
 from support.site import Radio, Site, until
 from tallystick.evidence.errors import CouldNotCheck
+from tallystick.gateway.store import Store
 from tallystick.tools.gateway import gateway
+from tallystick.tools.main import main
 from tallystick.tools.mosquitto import Mosquitto
 
 ACME = Fleet("acme")
@@ -123,3 +126,32 @@ def test_run_until_a_signal(tmp_path: Path, mosquitto: Mosquitto, number: signal
     secret = (tmp_path / "key").read_bytes()[-60:-12]
     assert secret.hex() not in said
     assert json.loads(tally("status", "--config", str(site.path), "--json").output)["records"] == 4
+
+
+@pytest.mark.parametrize(
+    "command", [["gateway", "status"], ["gateway", "quarantine", "list"], ["hold", "--list"]]
+)
+def test_a_store_that_is_broken_inside_is_one_sentence(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: list[str],
+) -> None:
+    site = Site(tmp_path, ACME, 1)
+    Store(site.config.store).close()
+    # All but the first page, which says what it is and where its tables are.
+    data = site.config.store.read_bytes()
+    connection = sqlite3.connect(site.config.store)
+    pages = connection.execute("SELECT rootpage FROM sqlite_master WHERE rootpage").fetchall()
+    connection.close()
+    for (page,) in pages:
+        at = (page - 1) * 4096
+        data = data[:at] + b"\xff" * 4096 + data[at + 4096 :]
+    site.config.store.write_bytes(data)
+    monkeypatch.setattr(sys, "argv", ["tally", *command, "--config", str(site.path)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 1
+    said = capsys.readouterr().err
+    assert said.startswith("Error: the store cannot be read or written: "), said
+    assert said.count("\n") == 1

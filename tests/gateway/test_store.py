@@ -236,3 +236,20 @@ def test_a_store_that_cannot_be_opened_for_now_is_not_said_to_be_bad(tmp_path: P
     # service.run waits where it is sqlite3's own error, and ends where it is ours.
     ran = alone(_OPENED_ON_A_FULL_DISK, tmp_path)
     assert (ran.returncode, ran.stdout) == (0, "disk I/O error\nopened\n"), ran.stderr[-2000:]
+
+
+def test_a_store_that_is_made_during_a_look_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.sqlite"
+    asked: list[str] = []
+
+    def making(statement: str) -> None:
+        # Between what a look asks, another process makes the store.
+        asked.append(statement)
+        if len(asked) == 3:
+            Store(path).close()
+
+    looking = sqlite3.connect(path, isolation_level=None)
+    looking.set_trace_callback(making)
+    store._check_version(looking, path)
+    looking.close()
+    assert len(asked) == 3 and path.stat().st_size > 0

@@ -1,5 +1,6 @@
 """`tally gateway check`: everything that can be known before the gateway runs."""
 
+import errno
 import glob
 import os
 import stat
@@ -30,6 +31,7 @@ from tallystick.gateway.validatorconfig import Tls, ValidatorConfig
 from tallystick.hw.peersfolder import read_folder
 
 BROKER_WAIT_S = 5.0
+LOOK_S = 0.1
 _RENEW = "`tally gateway broker-config` writes them anew; keys and passwords for this user only"
 
 
@@ -56,7 +58,7 @@ def check(config: Config) -> list[Check]:
         Check("roots", good=True, found=", ".join(sorted(config.roots))),
         _try("enrolments", lambda: _enrolments(config, now_s), "replace or remove the bad file"),
         *([_peers_check(config)] if config.peer_files is not None else []),
-        _try("store", lambda: _store(config.store), "make the folder writable for this user"),
+        _store_check(config.store),
         _try("limits", lambda: _room(config), "make room, or put the store on a larger disk"),
         _try("retention", lambda: _retention(config), "name validators that have a table"),
         *([_serial_check(config)] if config.serial else []),
@@ -143,6 +145,20 @@ def _peer_files(config: Config) -> str:
         said = "; ".join(f"{name}: {why}" for name, why in plan.wrong.items())
         raise Malformed("bad-value", said)
     return ", ".join(sorted(plan.files)) or "nobody was imported"
+
+
+def _store_check(path: Path) -> Check:
+    try:
+        return Check("store", good=True, found=_store(path))
+    except OSError as error:
+        what = "make the folder writable for this user"
+        if error.errno == errno.ENOSPC:
+            what = "make room, or put the store on a larger disk; delete nothing of the store"
+        return Check("store", good=False, found=error.strerror or str(error), what_to_do=what)
+    except TallyError as error:
+        what = "one that cannot be read is lost: docs/operations.md says what then; one of a newer"
+        what += " tallystick wants that one"
+        return Check("store", good=False, found=error.message, what_to_do=what)
 
 
 def _store(path: Path) -> str:
@@ -287,9 +303,18 @@ def _serial(config: Config) -> str:
 
 
 def _broker(config: Config) -> str:
-    # Where a certificate's name is the client's, a second client would end its connection.
-    if _is_open(config.store) and status_of(config.store)["process"].get("connected"):
-        return f"{config.broker}: the running gateway is connected"
+    # A broker knows one connection of a name: ours would end that of a gateway that runs, and one
+    # that has only begun has not said yet that it is connected.
+    until_s = time.monotonic() + BROKER_WAIT_S
+    while _is_open(config.store):
+        state = status_of(config.store)["process"] if config.store.exists() else {}
+        if state.get("running") and state.get("connected"):
+            return f"{config.broker}: the running gateway is connected"
+        if time.monotonic() >= until_s:
+            why = state.get("error") or "it has not said why"
+            message = f"{config.broker}: who has the store open is not connected: {why}"
+            raise TransportError("no-uplink", message)
+        time.sleep(LOOK_S)
     return _answers(config.broker)
 
 
@@ -305,11 +330,9 @@ def _is_open(store: Path) -> bool:
 
 
 def _answers(config: BrokerConfig) -> str:
-    # Under another name than the gateway's: the same one would take its connection away.
-    probe = BrokerConfig(
-        **{**config.__dict__, "client_id": f"{config.client_id[:100]}-check-{os.getpid()}"}
-    )
-    client = make_client(probe, clean=True)
+    # As the gateway itself, whose certificate may name the client: its session stays, with what
+    # waits there. What comes is not acknowledged, and comes again.
+    client = make_client(config)
     answered = threading.Event()
     said: list[Any] = []
 
@@ -319,7 +342,7 @@ def _answers(config: BrokerConfig) -> str:
 
     client.on_connect = on_connect
     client.on_disconnect = lambda *_: answered.set()
-    connect(client, probe, clean=True, once=True)
+    connect(client, config, once=True)
     try:
         if not answered.wait(BROKER_WAIT_S):
             raise TimeoutError(110, "does not answer", str(config))

@@ -207,8 +207,9 @@ def _connect(path: Path, synchronous: int) -> sqlite3.Connection:
 def _check_version(connection: sqlite3.Connection, path: Path) -> None:
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        # In this order: a gateway may make its store between the two.
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
     except sqlite3.DatabaseError as error:
         connection.close()
         raise Malformed("bad-value", f"{path}: {error}") from error

@@ -131,3 +131,12 @@ def main() -> None:
         where = f"{error.filename}: " if error.filename else ""
         click.echo(f"Error: {where}{error.strerror or error}", err=True)
         sys.exit(1)
+    except _of_stores() as error:
+        click.echo(f"Error: the store cannot be read or written: {error}", err=True)
+        sys.exit(1)
+
+
+def _of_stores() -> tuple[type[Exception], ...]:
+    # Most commands import no SQLite. A broken page of a store is found in the middle of work.
+    loaded = sys.modules.get("sqlite3")
+    return () if loaded is None else (loaded.Error,)
