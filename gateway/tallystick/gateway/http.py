@@ -47,6 +47,10 @@ class _Problem(msgspec.Struct):
     refusals: tuple[str, ...] = ()
 
 
+# Made here: msgspec makes it at the first use else, and two threads at once end the process.
+_problems = msgspec.json.Decoder(_Problem)
+
+
 class Http:
     """A client of one validator; belongs to one thread."""
 
@@ -124,7 +128,7 @@ def retry_after_s(value: str | None, now_s: float) -> float:
 def refusal_of(status: int, body: bytes) -> Refusal:
     """What an answer that is not 200 says."""
     try:
-        problem = msgspec.json.decode(body, type=_Problem)
+        problem = _problems.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         problem = _Problem(title=f"answered {status}")
     size = problem.size if problem.size is None or problem.size >= 0 else None

@@ -30,6 +30,10 @@ class _Answer(msgspec.Struct):
     credentials: list[_Row]
 
 
+# Made here: msgspec makes it at the first use else, and two threads at once end the process.
+_answers = msgspec.json.Decoder(_Answer)
+
+
 class KeyChanges:
     """What a validator was told of devices' keys, and what it has still to be told."""
 
@@ -57,7 +61,7 @@ class KeyChanges:
         body = cbor.encode([cbor.decode(row[2]) for row in rows])
         try:
             data = self._http.post("/v1/credentials", body, {"Content-Type": CBOR})
-            answer = msgspec.json.decode(data, type=_Answer)
+            answer = _answers.decode(data)
         except Refusal as error:
             _log.warning("key changes are refused", validator=self._validator, error=error.message)
             return

@@ -30,6 +30,10 @@ class _Page(msgspec.Struct):
     next: int | None = None
 
 
+# Made here: msgspec makes it at the first use else, and two threads at once end the process.
+_pages = msgspec.json.Decoder(_Page)
+
+
 def keys_of(credential: tuple[bytes, ...]) -> list[PublicKey]:
     """The keys that a gateway had, by its own credential."""
     changes = [keychange.parse(data) for data in credential[1:]]
@@ -48,7 +52,7 @@ def check_signed(
     path = f"/v1/gateways/{device_text(keys[0].thumbprint())}/heads"
     for _ in range(limits.HEADS_PAGES_MAX):
         try:
-            page = msgspec.json.decode(http.get(f"{path}?after={after}"), type=_Page)
+            page = _pages.decode(http.get(f"{path}?after={after}"))
         except Refusal as error:
             if error.status >= _NO_ANSWER_YET or error.status == _TOO_MANY:
                 raise

@@ -36,6 +36,10 @@ class _Page(msgspec.Struct):
     next: int
 
 
+# Made here: msgspec makes it at the first use else, and two threads at once end the process.
+_pages = msgspec.json.Decoder(_Page)
+
+
 class VerdictPoller:
     """Asks one validator again and again; `run` returns when `stop` is set."""
 
@@ -113,7 +117,7 @@ class VerdictPoller:
         path = f"/v1/verdicts?after={self._after}&limit={limits.VERDICTS_PAGE_MAX}"
         body = self._http.get(f"{path}&wait={self._wait_s}" if self._wait_s else path)
         try:
-            page = msgspec.json.decode(body, type=_Page)
+            page = _pages.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Malformed("bad-value", f"verdicts of {self.name}: {error}") from error
         good: list[tuple[int, VerifiedVerdict, bytes]] = []

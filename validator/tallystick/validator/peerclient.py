@@ -1,6 +1,7 @@
 """Requests to another validator, bounded whatever it answers (docs/protocol.md, 8.2, 8.4)."""
 
 import ssl
+import threading
 from typing import Any, TypeVar
 
 import httpx2
@@ -16,6 +17,9 @@ from tallystick.validator.limits import (
 )
 
 T = TypeVar("T")
+# By type: msgspec makes one at a type's first use, and two threads at once end the process.
+_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
+_making = threading.Lock()
 
 
 class PeerClient:
@@ -32,7 +36,7 @@ class PeerClient:
     def get(self, path: str, shape: type[T], **query: object) -> T:
         """A JSON answer of this type."""
         try:
-            return msgspec.json.decode(self.bytes_of(path, **query), type=shape)
+            return _decoder(shape).decode(self.bytes_of(path, **query))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise TransportError("bad-value", f"{self._url}{path}: {error}") from error
 
@@ -70,3 +74,11 @@ class PeerClient:
     def close(self) -> None:
         """Close its connections."""
         self._client.close()
+
+
+def _decoder(shape: type[T]) -> "msgspec.json.Decoder[T]":
+    with _making:
+        found = _decoders.get(shape)
+        if found is None:
+            found = _decoders[shape] = msgspec.json.Decoder(shape)
+        return found

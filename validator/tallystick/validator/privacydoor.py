@@ -16,6 +16,8 @@ from tallystick.validator.problem import Problem
 from tallystick.validator.sequencer import Sequencer
 
 NO_CONTENT = 204
+# Made here: msgspec makes it at the first use else, and two threads at once end the process.
+_wanted = msgspec.json.Decoder(answers.HoldWanted)
 
 
 class PrivacyDoor:
@@ -86,7 +88,7 @@ def _name(request: Request) -> str:
 
 def _row(data: bytes) -> dict[str, Any]:
     try:
-        wanted = msgspec.json.decode(data, type=answers.HoldWanted)
+        wanted = _wanted.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Problem("bad-value", f"a hold: {error}") from None
     if [wanted.fleet, wanted.device, wanted.namespace].count(None) != 2:
