@@ -1,6 +1,7 @@
 """`tally gateway drain`: what a stopped gateway holds goes to its validators."""
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from support.notary import Notary
 from support.site import Site
 from tallystick.evidence.errors import CouldNotCheck
 from tallystick.gateway import importing
+from tallystick.gateway.draining import drain
 from tallystick.gateway.store import Store, StoreBusy
 from tallystick.tools.gateway import gateway
 
@@ -92,8 +94,26 @@ def test_a_running_or_foreign_gateway_is_left_alone(house: House) -> None:
 
 
 def test_without_validators_nothing_is_said_to_be_sent(house: House) -> None:
+    house.fill(count=1)
     text = house.site.path.read_text()
     house.site.path.write_text(text.replace(house.notary.toml, ""))
     shown = house.drain()
-    assert shown.exit_code == 0
+    assert shown.exit_code == 1
     assert "nothing was sent" in shown.output
+    assert json.loads(house.drain("--json").stdout) == {"done": False, "validators": []}
+
+
+def test_a_store_that_is_not_there_is_not_drained(house: House) -> None:
+    house.notary.start()
+    with pytest.raises(CouldNotCheck, match="no store"):
+        house.drain()
+    assert not list(house.site.folder.glob("gateway.sqlite*"))
+
+
+def test_how_far_it_is_is_told(house: House) -> None:
+    house.fill(count=3)
+    house.notary.start()
+    told: list[tuple[int, int]] = []
+    drain(house.site.config, threading.Event(), 60, lambda f: told.append((f[0].has, f[0].size)))
+    assert told[-1] == (3, 3)
+    assert told == sorted(told)

@@ -170,3 +170,11 @@ def test_the_source_is_any_iterator(house: House) -> None:
     pairs = ((robot.id, data) for data in [robot.hello(), *robot.segments()])
     done = importing.take_in(house.site.config, pairs)
     assert (done.messages, done.segments) == (4, 3)
+
+
+def test_how_many_were_taken_is_told(house: House) -> None:
+    robot = robot_of(100)
+    pairs = [(robot.id, data) for data in (robot.hello(), *robot.segments())]
+    told: list[int] = []
+    importing.take_in(house.site.config, pairs, lambda done, _: told.append(done))
+    assert told and told == sorted(set(told)) and told[-1] <= 101

@@ -142,6 +142,10 @@ def test_one_entry_is_shown_and_exported(house: House, tmp_path: Path) -> None:
     file = tmp_path / "out.segment"
     house.tally("export", "validator:notary:3", str(file))
     assert file.read_bytes() == house.unknown.segments()[1]
+    other = tmp_path / "other.segment"
+    said = house.tally("export", "validator:notary:3", str(other), "--json").output
+    assert json.loads(said)["bytes"] == other.stat().st_size
+    assert json.loads(house.tally("retry", "validator:notary:3", "--json").output) == {"retried": 1}
     with pytest.raises(Malformed, match="there already"):
         house.tally("export", "validator:notary:3", str(file))
     with pytest.raises(Malformed, match="nothing in quarantine"):

@@ -6,6 +6,7 @@ organisations are left out: they have their own time.
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tallystick.evidence.errors import CouldNotCheck
@@ -37,12 +38,27 @@ class Drained:
         return self.has == self.size and not self.held
 
 
-def drain(config: Config, stop: threading.Event, wait_s: float) -> list[Drained]:
+def _quiet(_found: list[Drained]) -> None:
+    pass
+
+
+def drain(
+    config: Config,
+    stop: threading.Event,
+    wait_s: float,
+    told: Callable[[list[Drained]], None] = _quiet,
+) -> list[Drained]:
     """Send until every validator of the file has everything, `stop` is set, or time is over.
 
+    told: how far it is, ten times a second.
+
     :raises StoreBusy: the gateway runs.
-    :raises CouldNotCheck: the store is another gateway's, or older than what was signed.
+    :raises CouldNotCheck: there is no store, it is another gateway's, or it is older than what was
+        signed.
     """
+    if not config.store.exists():
+        # One that is made here would be empty, and everything of it sent.
+        raise CouldNotCheck("bad-value", f"{config.store}: no store; has the gateway run yet?")
     now_s = int(time.time())
     peers = [peer_of(validator, config.roots, now_s) for validator in config.validators]
     signing = open_signing(config, now_s)
@@ -75,6 +91,7 @@ def drain(config: Config, stop: threading.Event, wait_s: float) -> list[Drained]
         until_s = time.monotonic() + wait_s
         while True:
             found = _look(store, forwarders)
+            told(found)
             late = time.monotonic() >= until_s
             if late or all(one.done for one in found) or stop.wait(_LOOK_S):
                 return found

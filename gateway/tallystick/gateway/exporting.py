@@ -109,7 +109,9 @@ def devices_named(config: Config, names: Sequence[str]) -> tuple[bytes, ...]:
     for name in names:
         if len(known.get(name, ())) != 1:
             many = "several devices are" if name in known else "no device here is"
-            raise Malformed("bad-value", f"{many} {name!r}; give an id of `tally gateway status`")
+            raise Malformed(
+                "bad-value", f"{many} {name!r}; ids stand on the page, and in `tally fleet list`"
+            )
     return tuple(sorted({next(iter(known[name])) for name in names}))
 
 

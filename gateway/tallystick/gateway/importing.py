@@ -6,7 +6,7 @@ the bytes that a damaged segment needs. The gateway itself does not run meanwhil
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from tallystick.evidence import custody
@@ -59,8 +59,18 @@ class _Link:
         return True
 
 
-def take_in(config: Config, messages: Iterable[tuple[bytes, bytes]]) -> Imported:
+def _quiet(_done: int, _total: int | None) -> None:
+    pass
+
+
+def take_in(
+    config: Config,
+    messages: Iterable[tuple[bytes, bytes]],
+    told: Callable[[int, int | None], None] = _quiet,
+) -> Imported:
     """Take (device, message) pairs into a gateway's store, as if each came from its device.
+
+    told: how many were taken, from time to time, of how many, which nobody knows before the end.
 
     :raises StoreBusy: the gateway runs.
     :raises CouldNotCheck: the store is another gateway's, fails, or has no room.
@@ -104,6 +114,7 @@ def take_in(config: Config, messages: Iterable[tuple[bytes, bytes]]) -> Imported
             inbox.put(Delivery(Message(topic, data), imported.messages, 0, 0), lambda: None)
             if len(inbox) >= _AT_ONCE:
                 _work(worker, inbox)
+                told(imported.messages, None)
         _work(worker, inbox)
         worker.close()
         after = _counts(store)

@@ -4,12 +4,11 @@ import json
 from pathlib import Path
 
 import click
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tallystick.gateway import backup as backups
 from tallystick.gateway import config as configs
 from tallystick.gateway.importing import take_in
-from tallystick.tools._screen import screen
+from tallystick.tools._progress import progress
 from tallystick.tools.gateway_common import CONFIG, JSON
 
 
@@ -35,14 +34,8 @@ def backup(path: Path, to: Path, as_json: bool) -> None:  # noqa: FBT001 - click
     No gateway goes on with a copy: `tally gateway restore` brings what it holds to another one.
     """
     store = configs.load(path).store
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=screen(stderr=True), transient=True) as progress:
-        bar = progress.add_task(str(to), total=None)
-
-        def copied(left: int, total: int) -> None:
-            progress.update(bar, total=total, completed=total - left)
-
-        segments = backups.backup(store, to, copied)
+    with progress(f"pages of {to}") as told:
+        segments = backups.backup(store, to, lambda left, total: told(total - left, total))
     size = to.stat().st_size
     if as_json:
         click.echo(json.dumps({"to": str(to), "segments": segments, "bytes": size}))
@@ -67,7 +60,8 @@ def restore(source: Path, path: Path, as_json: bool) -> None:  # noqa: FBT001 - 
     Each segment is verified and logged as if it came from its device, under the new gateway's key.
     Called again, or after devices sent a part of it, it adds what is lacking.
     """
-    done = take_in(configs.load(path), backups.messages(source))
+    with progress(f"messages of {source}") as told:
+        done = take_in(configs.load(path), backups.messages(source), told)
     refused = {reason: count for reason, count in done.refused.items() if reason != "replayed"}
     if as_json:
         click.echo(json.dumps({"segments": done.segments, "refused": done.refused}))

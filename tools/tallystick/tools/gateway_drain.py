@@ -8,8 +8,10 @@ import click
 
 from tallystick.gateway import config as configs
 from tallystick.gateway import logs
+from tallystick.gateway.draining import Drained
 from tallystick.gateway.draining import drain as drained
 from tallystick.tools._interrupt import until_signalled
+from tallystick.tools._progress import progress
 from tallystick.tools.gateway_common import CONFIG, JSON, plain
 
 
@@ -38,8 +40,16 @@ def drain(path: Path, wait_s: float, as_json: bool) -> None:  # noqa: FBT001 - c
     validator was sent everything; what one refused is set aside and counted.
     """
     logs.configure()
-    found = drained(configs.load(path), until_signalled(), wait_s)
-    done = all(one.done for one in found)
+    with progress("segments sent, of the slowest validator") as told:
+
+        def look(found: list[Drained]) -> None:
+            if found:
+                slowest = min(found, key=lambda one: one.has)
+                told(slowest.has, slowest.size)
+
+        found = drained(configs.load(path), until_signalled(), wait_s, look)
+    # Where nobody is configured nobody has what is here: a script must not take that for done.
+    done = bool(found) and all(one.done for one in found)
     if as_json:
         rows = [{**asdict(one), "done": one.done} for one in found]
         click.echo(json.dumps({"done": done, "validators": rows}))

@@ -5,14 +5,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tallystick.evidence.errors import Malformed
 from tallystick.evidence.keys import from_b64u
 from tallystick.gateway import config as configs
 from tallystick.gateway.exporting import Exported, Wanted, devices_named
 from tallystick.gateway.exporting import export as exported
-from tallystick.tools._screen import screen
+from tallystick.tools._progress import progress
 from tallystick.tools._times import parse_time_s
 from tallystick.tools.gateway_common import CONFIG, JSON, plain
 from tallystick.tools.provision import packaged_profiles
@@ -77,14 +76,8 @@ def export(
     )
     known = packaged_profiles([*packaged.NAMES, *files])
     profiles = {item.profile.digest: item.profile.encode() for item in known}
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=screen(stderr=True), transient=True) as progress:
-        bar = progress.add_task(str(to), total=None)
-
-        def looked(done: int, total: int) -> None:
-            progress.update(bar, total=total, completed=done)
-
-        done = exported(config, to, wanted, profiles, looked)
+    with progress(f"segments for {to}") as told:
+        done = exported(config, to, wanted, profiles, told)
     if as_json:
         click.echo(json.dumps({"to": str(to), **asdict(done)}))
     else:

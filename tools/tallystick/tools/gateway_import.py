@@ -14,6 +14,7 @@ from tallystick.gateway import config as configs
 from tallystick.gateway import logs
 from tallystick.gateway.importing import Imported, take_in
 from tallystick.tools._files import read_bytes
+from tallystick.tools._progress import progress
 from tallystick.tools.gateway_common import CONFIG, JSON
 
 SEGMENTS, CUSTODY, CREDENTIAL = "segments", "custody", "credential.cbor"
@@ -47,7 +48,8 @@ def import_(sources: tuple[Path, ...], path: Path, as_json: bool) -> None:  # no
     """
     logs.configure()
     sources = tuple(_expanded(sources))
-    done = take_in(configs.load(path), _messages(sources))
+    with progress("messages taken in") as told:
+        done = take_in(configs.load(path), _messages(sources), told)
     written = _write_receipts(sources, done)
     refused = {reason: count for reason, count in done.refused.items() if reason != REPLAYED}
     if as_json:

@@ -114,7 +114,8 @@ Examples:
 @click.argument("name", metavar="ID", required=False)
 @click.option("--all", "everything", is_flag=True, help="Of all that is in quarantine.")
 @CONFIG
-def retry(name: str | None, everything: bool, path: Path) -> None:  # noqa: FBT001 - click's way
+@JSON
+def retry(name: str | None, everything: bool, path: Path, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Have it tried at once: sent to its validator, asked of its device, or handled again.
 
     The gateway does it within seconds, or at its next start.
@@ -124,7 +125,7 @@ def retry(name: str | None, everything: bool, path: Path) -> None:  # noqa: FBT0
         raise click.UsageError(message)
     with operator_write(configs.load(path).store) as connection:
         count = quarantined.retry(connection, name)
-    click.echo(f"{count} to be tried again")
+    click.echo(json.dumps({"retried": count}) if as_json else f"{count} to be tried again")
 
 
 @quarantine.command(
@@ -136,7 +137,8 @@ Example:
 @click.argument("name", metavar="ID")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @CONFIG
-def export(name: str, file: Path, path: Path) -> None:
+@JSON
+def export(name: str, file: Path, path: Path, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Write an entry's bytes, as they are stored, into a new file; it stays where it is."""
     _, data = _read(path, name)
     try:
@@ -146,4 +148,7 @@ def export(name: str, file: Path, path: Path) -> None:
         raise Malformed("bad-value", f"{file} is there already") from error
     except OSError as error:
         raise CouldNotCheck("bad-value", f"{file}: {error.strerror}") from error
-    click.echo(f"{len(data):,} bytes; `tally inspect {file}` shows what can be read of them")
+    if as_json:
+        click.echo(json.dumps({"id": name, "file": str(file), "bytes": len(data)}))
+    else:
+        click.echo(f"{len(data):,} bytes; `tally inspect {file}` shows what can be read of them")
