@@ -26,7 +26,7 @@ SHOWN = ("apt-get", "useradd", "chown", "pip", "python3", "ln")
 CURL = """
 import ssl, sys, time, urllib.request as u
 context = ssl.create_default_context(cafile=sys.argv[sys.argv.index("--cacert") + 1])
-end_s = time.monotonic() + 60
+end_s = time.monotonic() + 120
 while True:
     try:
         print(u.urlopen(sys.argv[-1], context=context).read().decode())
@@ -124,7 +124,7 @@ class Machine:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=240,
             check=False,
         )
         logs = [f"--- {log.name}\n{log.read_text()}" for log in (self.folder / "run").glob("*.log")]

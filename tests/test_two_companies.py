@@ -100,12 +100,12 @@ class Companies:
     def close(self) -> None:
         self.stop.set()
         for thread in self.gateways:
-            thread.join(20)
+            thread.join(60)
         for service in self.validators:
             service.stop()
         if self.broker is not None:
             self.broker.terminate()
-            self.broker.wait(10)
+            self.broker.wait(60)
 
 
 @pytest.fixture
@@ -117,7 +117,6 @@ def companies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Compa
 
 
 @pytest.mark.usefixtures("mosquitto")
-@pytest.mark.timeout(120)
 def test_the_page_leads_to_a_common_verdict(companies: Companies) -> None:
     for kind, text in FENCE.findall(PAGE.read_text()):
         companies.run(kind, text)

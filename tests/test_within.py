@@ -13,7 +13,7 @@ def _within(limit_s: int, script: str) -> subprocess.CompletedProcess[str]:
         [WITHIN, str(limit_s), "sh", "-c", script],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=90,
         check=False,
     )
 

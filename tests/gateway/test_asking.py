@@ -91,7 +91,7 @@ class House:
 
     def close(self) -> None:
         self.stop.set()
-        self.thread.join(10)
+        self.thread.join(60)
         self.gate.store.close()
 
 

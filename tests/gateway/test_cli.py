@@ -113,7 +113,7 @@ def test_run_until_a_signal(tmp_path: Path, mosquitto: Mosquitto, number: signal
             until(stored, "the segment")
     finally:
         process.send_signal(number)
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=90)
     assert process.returncode == 0
     lines = [json.loads(line) for line in said.splitlines()]
     assert [line["event"] for line in lines if line["event"] in {"started", "stopped"}] == [

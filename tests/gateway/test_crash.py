@@ -48,7 +48,7 @@ class Process:
         """SIGTERM, and its exit code."""
         if not self.dead:
             self._process.send_signal(signal.SIGTERM)
-        code = self._process.wait(20)
+        code = self._process.wait(60)
         self.log.close()
         return code
 
@@ -108,7 +108,7 @@ def test_killed_at_every_point(point: str, tmp_path: Path, mosquitto: Mosquitto)
                 if confirmed(radio, site) < robot.size:
                     send_unconfirmed(radio, robot, site)
                     return False
-                row = httpx2.get(f"{notary.url}/v1/devices/{robot.text}")
+                row = httpx2.get(f"{notary.url}/v1/devices/{robot.text}", timeout=60)
                 # All but the epoch's first event are decisions.
                 return row.status_code == 200 and decisions(row.content) == robot.size - 1
 

@@ -255,7 +255,7 @@ def test_while_it_fails_it_says_so_and_goes_on_by_itself(disk: Disk, tmp_path: P
     assert gate.link.acked == []
     assert gate.link.down == []
     disk.heal()
-    working.join(20)
+    working.join(60)
     assert gate.worker.store_error == ""
     assert len(gate.link.acked) == 20
     assert promised(gate, robot) == robot.size
@@ -278,7 +278,7 @@ def test_a_start_on_a_full_disk_waits_for_room(disk: Disk, tmp_path: Path) -> No
     disk.heal()
     until(started.is_set, "the start")
     stop.set()
-    running.join(20)
+    running.join(60)
     assert not running.is_alive()
 
 

@@ -15,7 +15,7 @@ def put(house: House, statement: str) -> None:
     """Change the validator's store behind its back."""
     service = house.notary.service
     assert service is not None
-    service.sequencer.in_turn("test", lambda c: c.exec_driver_sql(statement)).result(5)
+    service.sequencer.in_turn("test", lambda c: c.exec_driver_sql(statement)).result(60)
 
 
 def refusals(house: House) -> dict[str, int]:

@@ -95,7 +95,7 @@ class Sending:
             made.wake()
             made.answered.set()
         for thread in self.threads:
-            thread.join(10)
+            thread.join(60)
         self.gate.store.close()
 
 
@@ -123,7 +123,9 @@ def robot_of(sending: Sending, count: int = 5, name: str = "robot-1") -> Device:
 
 
 def get(notary: Notary, path: str) -> dict[str, object]:
-    found: dict[str, object] = msgspec.json.decode(httpx2.get(notary.url + path).content)
+    found: dict[str, object] = msgspec.json.decode(
+        httpx2.get(notary.url + path, timeout=60).content
+    )
     return found
 
 

@@ -59,11 +59,15 @@ def told(tmp_path_factory: pytest.TempPathFactory, mosquitto: Mosquitto) -> Iter
             refused = 'tallystick_gateway_refused_total{reason="unknown-kind"} 1.0'
 
             def seen() -> str:
-                text = httpx2.get(url + "/metrics").text
+                text = httpx2.get(url + "/metrics", timeout=60).text
                 return text if done in text and refused in text else ""
 
             text = until(seen, "the batch")
-            assert httpx2.get(url + "/metrics").headers["content-type"].startswith("text/plain")
+            assert (
+                httpx2.get(url + "/metrics", timeout=60)
+                .headers["content-type"]
+                .startswith("text/plain")
+            )
             assert device.text not in text
             yield text
     finally:

@@ -307,7 +307,7 @@ def test_the_files_say_what_a_browser_may_do(gateway: Gateway) -> None:
         ("/ui/style.css", "text/css; charset=utf-8"),
         ("/v1/status", "application/json"),
     ):
-        answer = httpx2.get(gateway.page.url + path)
+        answer = httpx2.get(gateway.page.url + path, timeout=60)
         assert answer.headers["content-type"] == media
         policy = answer.headers["content-security-policy"]
         assert "default-src 'none'" in policy and "unsafe" not in policy and "*" not in policy
@@ -315,4 +315,4 @@ def test_the_files_say_what_a_browser_may_do(gateway: Gateway) -> None:
         assert not [name for name in answer.headers if name.startswith("access-control")]
     for method in ("POST", "PUT", "DELETE", "PATCH"):
         assert httpx2.request(method, gateway.page.url + "/v1/status").status_code == 405
-    assert httpx2.get(gateway.page.url + "/ui/../config.py").status_code == 404
+    assert httpx2.get(gateway.page.url + "/ui/../config.py", timeout=60).status_code == 404

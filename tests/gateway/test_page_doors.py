@@ -72,7 +72,7 @@ def gateway(world: World) -> Iterator[Gateway]:
 @pytest.fixture(scope="module")
 def client(world: World, gateway: Gateway) -> Iterator[httpx2.Client]:
     assert gateway.page is not None
-    with httpx2.Client(base_url=gateway.page.url, verify=world.trust) as made:
+    with httpx2.Client(base_url=gateway.page.url, verify=world.trust, timeout=60) as made:
         until(lambda: gateway.page and gateway.page.watch.newest, "a look")
         yield made
 
@@ -266,10 +266,10 @@ def test_run_prints_where_the_page_is(tmp_path: Path, mosquitto: Mosquitto) -> N
             for line in running.stdout
             if (found := re.search(r"http://127\.0\.0\.1:[0-9]+", line))
         )
-        assert httpx2.get(url + "/healthz").status_code == 200
+        assert httpx2.get(url + "/healthz", timeout=60).status_code == 200
     finally:
         running.send_signal(signal.SIGTERM)
-        assert running.wait(20) == 0
+        assert running.wait(60) == 0
 
 
 def test_who_does_not_shake_hands_is_dropped(

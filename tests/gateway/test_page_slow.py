@@ -46,26 +46,26 @@ def plain(
 
 
 def test_slow_and_huge_headers_are_dropped(plain: Callable[..., tuple[Gateway, Page]]) -> None:
-    _, page = plain(HEADER_READ_S_MAX=0.5)
+    _, page = plain(HEADER_READ_S_MAX=1.5)
     with connect(page.url) as silent, connect(page.url) as trickling:
         trickling.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
         begin_s = time.monotonic()
 
         def trickle() -> None:
             with contextlib.suppress(OSError):
-                while time.monotonic() - begin_s < 10:
+                while time.monotonic() - begin_s < 50:
                     trickling.sendall(b"X: y\r\n")
                     time.sleep(0.05)
 
         threading.Thread(target=trickle, daemon=True).start()
         assert ended(silent) == b""
         assert b"200 OK" not in ended(trickling)
-        assert time.monotonic() - begin_s < 9
+        assert time.monotonic() - begin_s < 45
     with connect(page.url) as huge:
         with contextlib.suppress(OSError):
             huge.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 1_000_000)
         assert b"200 OK" not in ended(huge)
-    assert httpx2.get(page.url + "/v1/status").status_code == 200
+    assert httpx2.get(page.url + "/v1/status", timeout=60).status_code == 200
 
 
 def test_a_body_without_end_keeps_no_place(plain: Callable[..., tuple[Gateway, Page]]) -> None:
@@ -102,9 +102,9 @@ def test_many_connections_leave_the_others_theirs(
             stream.sendall(b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert stream.recv(1024).startswith(b"HTTP/1.1 200")
             streams.append(stream)
-        with httpx2.stream("GET", page.url + "/v1/events") as refused:
+        with httpx2.stream("GET", page.url + "/v1/events", timeout=60) as refused:
             assert refused.status_code == 503
-        assert httpx2.get(page.url + "/v1/status").status_code == 200
+        assert httpx2.get(page.url + "/v1/status", timeout=60).status_code == 200
         idle = [stack.enter_context(connect(page.url)) for _ in range(20)]
         statuses = []
         for one in idle:
@@ -114,7 +114,7 @@ def test_many_connections_leave_the_others_theirs(
         assert b"503" in statuses
         assert gateway.running and not gateway.worker.store_error
     until(lambda: page.door.streams == 0, "the end of the streams")
-    until(lambda: httpx2.get(page.url + "/healthz").status_code == 200, "room again")
+    until(lambda: httpx2.get(page.url + "/healthz", timeout=60).status_code == 200, "room again")
 
 
 def test_however_many_look_the_store_is_read_as_often(
@@ -159,7 +159,7 @@ def test_a_page_that_ends_takes_no_gateway_with_it(
     page.server._server.should_exit = True
     page.watch.stop()
     for thread in page.threads:
-        thread.join(20)
+        thread.join(60)
     with capture_logs() as said:
         page.look_after()
         page.look_after()

@@ -181,7 +181,7 @@ def test_a_full_disk_drops_nothing_by_halves(north: North, monkeypatch: pytest.M
     assert north.worker.parked_dropped == 0
     with north.store._turn:
         main.execute("DROP TRIGGER fails")
-    working.join(20)
+    working.join(60)
     assert (north.worker.store_error, north.parked()) == ("", (0, 0))
     assert north.worker.parked_dropped == SEGMENTS - 2
 
@@ -245,5 +245,5 @@ def test_what_is_heard_on_a_port_of_ours_is_ours(tmp_path: Path) -> None:
                 left = site.status()["parked_segments"]
                 return (gateway.worker.parked_dropped, left) == (SEGMENTS - 1, SEGMENTS - 1)
 
-            until(only_one_went, "a look after both", 10)
+            until(only_one_went, "a look after both")
             assert gateway.worker.core.moved(Sharing(NORTH, NAMES).elsewhere) == [heard.id]

@@ -40,7 +40,7 @@ def test_a_full_inbox_makes_the_sender_wait() -> None:
     assert waiting.is_alive()
     assert beats
     assert [d.mid for d in inbox.take(0)] == [1]
-    waiting.join(5)
+    waiting.join(60)
     assert [d.mid for d in inbox.take(1)] == [2]
     # A message larger than the whole inbox goes through alone.
     assert inbox.put(delivery(500), lambda: None)
@@ -53,7 +53,7 @@ def test_a_closed_inbox_lets_everybody_go() -> None:
     waiting = threading.Thread(target=inbox.put, args=(delivery(10), lambda: None), daemon=True)
     waiting.start()
     inbox.close()
-    waiting.join(5)
+    waiting.join(60)
     assert not waiting.is_alive()
     assert not inbox.put(delivery(1), lambda: None)
 

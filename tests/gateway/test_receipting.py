@@ -52,7 +52,7 @@ def receipted(gateway: MemoryGateway, robot: Device) -> int:
 
 
 def until_receipted(gateway: MemoryGateway, robots: list[Device]) -> None:
-    end_s = time.monotonic() + 20
+    end_s = time.monotonic() + 60
     while any(receipted(gateway, robot) < robot.size for robot in robots):
         assert time.monotonic() < end_s
         gateway.worker.turn(0.05)
@@ -73,10 +73,9 @@ def test_a_slow_key_does_not_stop_the_intake(
     for robot in made:
         robot.record(2)
         gateway.send(robot, robot.segments()[-1])
-    began_s = time.monotonic()
     gateway.worker.turn(0)
     assert len(gateway.link.acked) == 2 * DEVICES
-    assert time.monotonic() - began_s < 0.6
+    assert key.signed < DEVICES
     until_receipted(gateway, made)
     # What came meanwhile joined the receipts that were owed.
     assert key.signed < 2 * DEVICES

@@ -180,7 +180,7 @@ def test_sighup_of_the_process(tmp_path: Path) -> None:
         assert process.poll() is None
     finally:
         process.send_signal(signal.SIGTERM)
-        out = process.communicate(timeout=20)[0]
+        out = process.communicate(timeout=90)[0]
     assert process.returncode == 0
     assert b"the old configuration stays in force" in out
     assert json.dumps(site.name) in good

@@ -34,7 +34,7 @@ from tallystick.tools.gateway import gateway as command
 from tallystick.tools.mosquitto import Mosquitto
 
 ACME = Fleet("acme")
-WAIT_S = 40.0
+WAIT_S = 90.0
 
 
 @pytest.fixture(autouse=True)

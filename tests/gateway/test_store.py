@@ -148,7 +148,7 @@ def test_a_full_disk_acknowledges_nothing_and_recovers(
     assert gate.link.down == []
     with gate.store._turn:
         main.execute("PRAGMA max_page_count=1000000")
-    working.join(20)
+    working.join(60)
     assert gate.worker.store_error == ""
     assert len(gate.link.acked) == 40
     assert gate.custody(robot)[-1].to == robot.size

@@ -83,7 +83,7 @@ class Site:
         if self.forwarder is not None:
             self.forwarder.wake()
         for thread in self.threads:
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive()
         self.gate.store.close()
 
@@ -155,6 +155,6 @@ def test_an_older_validator_is_asked_as_it_knows(site: Site, notary: Notary) -> 
         url = f"http://127.0.0.1:{older.server_address[1]}"
         config = ValidatorConfig(name="notary", url=url, key=("notary", notary.key), send="full")
         site.ask(Peer(config, "notary", notary.key), poll_s=1.0)
-        until(lambda: len(asked) >= 3, "questions", 20)
+        until(lambda: len(asked) >= 3, "questions")
         older.shutdown()
     assert ["wait=1" in path for path in asked[:3]] == [True, False, False]

@@ -10,7 +10,7 @@ from tallystick.evidence.errors import KeyDriverError, Unverified
 from tallystick.hw.signer import Signer
 
 MESSAGE = b"a decision's checkpoint"
-WAIT_S = 30
+WAIT_S = 60
 HEX = "0123456789abcdef"
 
 

@@ -156,7 +156,7 @@ def test_unplugged_in_the_middle_and_back(key: AteccKey, chip: VirtualAtecc608) 
     with pytest.raises(KeyDriverError) as raised:
         poll_to_the_end(key)
     assert reason_of(raised) in ("no-chip", "chip-lost")
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 30
     with pytest.raises(KeyDriverError) as raised:
         key.poll()
     assert reason_of(raised) == "not-signing"

@@ -175,12 +175,13 @@ def test_signing_waits_for_nobody(own_tpm: Swtpm) -> None:
         before = time.perf_counter()
         key.begin(MESSAGE)
         assert not any(key.poll() for _ in range(1000))
-        assert time.perf_counter() - before < 1
+        # Less than it would wait for one answer.
+        assert time.perf_counter() - before < 15
         refused("busy", key.begin, b"another")
         refused("not-ready", key.signature)
     finally:
         own_tpm.resume()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not key.poll():
         assert time.monotonic() < deadline
         time.sleep(0.001)
@@ -210,7 +211,7 @@ def test_a_tpm_that_never_answers_ends_in_an_error(
         for _ in range(tpm2_context.JOBS_MAX):
             refused("busy", key.self_test)
         monkeypatch.setattr(tpm2_context, "ANSWER_S_MAX", 30)
-        at_once = time.monotonic() + 1
+        at_once = time.monotonic() + 15
         refused("busy", key.sign, MESSAGE)
         assert time.monotonic() < at_once
     finally:
@@ -234,7 +235,7 @@ def test_a_forgotten_key_leaves_no_thread(tpm: Swtpm) -> None:
     key.sign(MESSAGE)
     del key
     gc.collect()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while [t for t in threading.enumerate() if t.name == "tpm2 " + tpm.tcti]:
         assert time.monotonic() < deadline
         time.sleep(0.01)

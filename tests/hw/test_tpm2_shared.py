@@ -80,7 +80,7 @@ def test_a_forked_child_has_a_connection_of_its_own(tpm: Swtpm) -> None:
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         check=False,
-        timeout=30,
+        timeout=90,
     )
     assert (done.returncode, done.stderr) == (0, b"")
 

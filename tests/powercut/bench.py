@@ -27,7 +27,7 @@ FLASHES: tuple[Shape, ...] = ((512, 49152, 32), (1024, 65536, 32), (4096, 131072
 HERE = Path(__file__).parent
 HEAP = "8m"
 # A command that says nothing for so long hangs.
-SILENCE_S = 20
+SILENCE_S = 90
 ASKED = "svcu"
 KINDS = ASKED + "nahkomfxbpde"
 
@@ -152,7 +152,7 @@ class Bench:
                 raise BoardError(f"the board said nothing for {SILENCE_S} s: {said!r}")
             data = os.read(pipe.fileno(), 65536)
             if not data:
-                self._process.wait(10)
+                self._process.wait(60)
                 code = self._process.returncode
                 raise BoardError(f"the board ended with code {code}: {bytes(self._taken)!r}")
             self._taken += data

@@ -14,7 +14,7 @@ MINUTE_MS = 60000
 STEPS = 30
 # What a chip may take, in real time: time that passes at a word must not run ahead of it.
 PAUSE_S = 0.001
-WAIT_S = 30
+WAIT_S = 60
 HEX = "0123456789abcdef"
 
 

@@ -36,7 +36,7 @@ class Reluctant:
 def main(port: str, size: int) -> None:
     uplink = Mqtt({"uplink": "mqtt://127.0.0.1:" + port, "prefix": "t", "tls": None}, "robot")
     uplink.connect()
-    end = time.time() + 20
+    end = time.time() + 60
     while not uplink.connected and time.time() < end:
         uplink.step()
     sock = Reluctant(uplink._sock)

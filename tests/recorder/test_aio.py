@@ -21,6 +21,9 @@ from tallystick.tools.micropython import MicroPython
 ROBOT = Path(__file__).parent / "aio_robot.py"
 # Of another task: a step of a signature, of a half's verification, or a scheduler that is busy.
 PAUSE_MS_MAX = 400
+# Of the loop, while one sync lasts; who waited for it would turn no more.
+TURNS = 20
+SYNC_S_MAX = 10.0
 EXPECTED = "True ('active', True, 'truncated') True True"
 
 
@@ -70,12 +73,21 @@ def test_on_micropython(
 
 
 class SlowFiles(Files):
-    """Each sync takes its time, as a worn SD card's does."""
+    """Each sync takes until the loop has turned some more, as a worn SD card's would."""
 
-    sync_s = 0.15
+    loop_turns = 0
+    watching = False
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(folder)
+        self.went_on: list[bool] = []
 
     def sync(self, handle: BinaryIO) -> None:
-        time.sleep(self.sync_s)
+        wanted, end_s = self.loop_turns + TURNS, time.monotonic() + SYNC_S_MAX
+        while self.watching and self.loop_turns < wanted and time.monotonic() < end_s:
+            time.sleep(0.001)
+        if self.watching:
+            self.went_on.append(self.loop_turns >= wanted)
         super().sync(handle)
 
 
@@ -83,10 +95,10 @@ class SlowFiles(Files):
 def test_where_a_thread_seals_the_loop_waits_for_no_flash(tmp_path: Path, call: str) -> None:
     config = Fleet(tmp_path / "fleet").device("one", checkpoint_s=0.01)
 
-    async def run() -> float:
-        files = SlowFiles(config["journal"])
+    files = SlowFiles(config["journal"])
+
+    async def run() -> None:
         tally = await AsyncRecorder.open(config, files=files)
-        longest = 0.0
 
         async def work() -> None:
             if call == "claim":
@@ -101,17 +113,18 @@ def test_where_a_thread_seals_the_loop_waits_for_no_flash(tmp_path: Path, call: 
                 tally.decision("m@1")
                 await getattr(tally, call)()
 
+        files.watching = True
         task = asyncio.create_task(work())
         while not task.done():
-            before = time.monotonic()
             tally.decision("m@1", {"n": 1})
+            files.loop_turns += 1
             await asyncio.sleep(0.001)
-            longest = max(longest, time.monotonic() - before)
+        files.watching = False
         await task
         await tally.close()
-        return longest
 
-    assert asyncio.run(run()) < SlowFiles.sync_s * 0.7
+    asyncio.run(run())
+    assert files.went_on and all(files.went_on)
 
 
 def test_off_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

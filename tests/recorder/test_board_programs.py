@@ -24,6 +24,7 @@ BOARDS = [name for name in boards.names() if boards.load(name).runtime == "micro
 SENSOR_PINS = {"esp32": 34, "esp32-s3": 4}
 TURNS = 110
 JOIN_MS_MAX = 30
+WATCHDOG_MS = 8000
 # Loops that are 5 ms long here, and little to spare before the watchdog begins.
 RUN = """
 import sys
@@ -99,7 +100,7 @@ def test_a_board_decides_with_and_without_its_network(
     assert health["dropped"] == 0 and health["flash_ok"] and health["key_ok"]
     # The watchdog began after a while, and was fed each turn from then on.
     assert feeds[0] >= 50 and len(feeds) > TURNS // 2
-    assert max(late - early for early, late in pairwise(feeds)) < 1000
+    assert max(late - early for early, late in pairwise(feeds)) < WATCHDOG_MS
     boot = next(one for one in records if isinstance(one, Event) and one.event == "boot")
     assert boot.details["cause"] == "watchdog" and boot.details["key"] == ["file", "software"]
     assert boot.details["runtime"][2] == f"A board {board.micropython.machine[0]}"  # type: ignore[union-attr]
@@ -112,13 +113,12 @@ def test_a_board_decides_with_and_without_its_network(
     assert left and not any(left)
 
 
-def check_joins(joins: list[tuple[int, str, str, bool]]) -> None:
+def check_joins(joins: list[tuple[int, int, str, str, bool]]) -> None:
     """Tried again where it failed, with time in between, and never where there was a network."""
-    times = [at for at, *_ in joins]
-    assert {(ssid, word) for _, ssid, word, _ in joins} == {("dock", "not-a-secret")}
+    looks = [look for look, *_ in joins]
+    assert {(ssid, word) for _, _, ssid, word, _ in joins} == {("dock", "not-a-secret")}
     assert not any(connected for *_, connected in joins)
-    first, second = board_api.AWAY_MS
-    # Where the machine is busy there is time for two only.
-    assert sum(first[0] <= at < first[1] for at in times) >= 2
-    assert sum(second[0] <= at < second[1] for at in times) >= 2
-    assert len(joins) < 2 * (first[1] + second[1] - second[0]) / JOIN_MS_MAX
+    for begin, end in board_api.AWAY:
+        assert sum(begin <= look < end for look in looks) >= 2
+    # However slow the machine is.
+    assert len(joins) <= joins[-1][1] / JOIN_MS_MAX + 2

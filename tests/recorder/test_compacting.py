@@ -34,7 +34,7 @@ def work(tally: Any, rounds: int = 60) -> None:
 def settle(tally: Any, link: RealGateway) -> None:
     """Until all is in custody, or 10 s have passed."""
     tally.flush()
-    end_s = time.monotonic() + 10
+    end_s = time.monotonic() + 60
     while tally.backlog() and time.monotonic() < end_s:
         tally.poll(1)
         link.exchange()
@@ -256,7 +256,7 @@ def test_a_thread_compacts_while_others_record(tmp_path: Path) -> None:
     assert set(tally.health.faults) <= {"uplink:no-link", "journal:full"}
     assert tally._ledger.journal.used <= 65536
     link.plug()
-    end_s = time.monotonic() + 10
+    end_s = time.monotonic() + 60
     while tally.backlog() and time.monotonic() < end_s:
         link.exchange()
         time.sleep(0.002)

@@ -537,7 +537,7 @@ def test_background_thread(fleet: Fleet) -> None:
     tally = Recorder.open(config, uplink=link)
     for number in range(500):
         tally.decision("m", {"n": number}, output=None, urgent=number % 100 == 0)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while tally.backlog() and time.monotonic() < deadline:
         for message in link.take():
             for answer in station.answer(message):

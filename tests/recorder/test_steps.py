@@ -26,7 +26,7 @@ POLL_CALLS_MAX = 3000
 CALL_CALLS_MAX = 4000
 # A signature is cut into so many at least.
 SIGNATURE_STEPS_MIN = 30
-WAIT_S = 20
+WAIT_S = 60
 
 
 class PureKey:

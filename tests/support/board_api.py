@@ -11,12 +11,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# Milliseconds after the start between which there is no network, and what connect() does by turns.
-AWAY_MS: "list[tuple[int, int]]" = [(0, 150), (300, 450)]
+# Looks, of which a program takes one a turn, between which there is no network.
+AWAY: "list[tuple[int, int]]" = [(0, 40), (60, 100)]
 began = 0
 # What was asked of it.
 pins: "list[int]" = []
-joins: "list[tuple[int, str, str, bool]]" = []
+# At which look, after how many milliseconds, with which words, and whether it was connected.
+joins: "list[tuple[int, int, str, str, bool]]" = []
 feeds: "list[int]" = []
 left: "list[bool]" = []
 
@@ -89,27 +90,31 @@ class WLAN:
     def __init__(self, interface: int) -> None:
         assert interface == 0
         self._on = self._joined = False
+        self._looks = -1
 
     def active(self, on: bool) -> None:
         self._on = on
 
     def _there(self) -> bool:
-        now = passed_ms()
-        return not any(begin <= now < end for begin, end in AWAY_MS)
+        return not any(begin <= self._looks < end for begin, end in AWAY)
 
     def connect(self, ssid: str, key: str) -> None:
         assert self._on
-        joins.append((passed_ms(), ssid, key, self.isconnected()))
+        joins.append((self._looks, passed_ms(), ssid, key, self._connected()))
         if len(joins) == 1:
             raise OSError("Wifi Internal State Error")
         self._joined = True
 
     def disconnect(self) -> None:
-        left.append(self.isconnected())
+        left.append(self._connected())
         self._joined = False
 
-    def isconnected(self) -> bool:
+    def _connected(self) -> bool:
         return self._joined and self._there()
+
+    def isconnected(self) -> bool:
+        self._looks += 1
+        return self._connected()
 
 
 def install(platform: str, machine: str) -> None:

@@ -17,7 +17,7 @@ from tallystick.tools.fleetdir import Fleet, Member
 from tallystick.tools.main import cli
 from tallystick.tools.mosquitto import Mosquitto, free_port
 
-S_MAX = 20.0
+S_MAX = 60.0
 
 
 def run(*words: object) -> Result:

@@ -18,7 +18,7 @@ FLAGS = (
     *("--disable-dev-shm-usage", "--hide-scrollbars", "--remote-debugging-pipe"),
     *("--force-color-profile=srgb", "--font-render-hinting=none", "--disable-default-apps"),
 )
-ANSWER_S_MAX = 30.0
+ANSWER_S_MAX = 90.0
 
 
 class Page:
@@ -139,7 +139,7 @@ def browser(profile: Path) -> Iterator[Page]:
         os.close(ours[1])
         os.close(theirs[0])
         try:
-            process.wait(10)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -18,7 +18,7 @@ from tallystick.validator.place import Server, parse_place
 from tallystick.validator.sequencer import Sequencer
 from tallystick.validator.workers import Worker
 
-S_MAX = 30.0
+S_MAX = 90.0
 KEPT = ("key", "note.key", "credential.cbor")
 
 

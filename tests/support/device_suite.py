@@ -24,7 +24,7 @@ DEVICE_TESTS = Path(__file__).parent.parent / "device"
 RUNTIMES = ("cpython", "micropython64", "micropython32", "newest", "oldest")
 HEAP_32 = "64k"
 HEAP_32_BYTES = 65536
-FILE_TIMEOUT_S = 100
+FILE_TIMEOUT_S = 240
 _RESULT = re.compile(r"^#RESULT (\w+) (ok|failed) (-?\d+)$", re.MULTILINE)
 
 

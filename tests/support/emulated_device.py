@@ -25,7 +25,7 @@ import pytest
 from tallystick.tools.micropython import MicroPython
 
 AGENT = Path(__file__).with_name("emulated_agent.py")
-READY_TIMEOUT_S = 30
+READY_TIMEOUT_S = 90
 CHUNK_BYTES = 4096
 PENDING_BYTES_MAX = 65536
 CAUGHT_S = 1.0

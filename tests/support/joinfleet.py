@@ -54,7 +54,7 @@ class JoinFleet:
             yield gateway
         finally:
             stop.set()
-            watch.join(20)
+            watch.join(60)
             gateway.stop()
 
 

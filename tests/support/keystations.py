@@ -43,7 +43,7 @@ SERIAL = "0123A1B2C3D4E5F6EE"
 FLEET = "acme"
 ROOT = ex.Signer(ES256, "a fleet root of the key stations")
 NOW_S = 1_800_000_000
-WAIT_S = 20
+WAIT_S = 60
 
 _KEPT = tempfile.TemporaryDirectory(prefix="tally-key-stations-")
 

@@ -10,7 +10,7 @@ def connect(url: str, receive_bytes: int = 0) -> socket.socket:
     made = socket.socket()
     if receive_bytes:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-    made.settimeout(20)
+    made.settimeout(60)
     made.connect(("127.0.0.1", port))
     return made
 

@@ -17,7 +17,7 @@ from tallystick.evidence.decision import Decision
 from tallystick.evidence.keys import device_text
 from tallystick.tools.mosquitto import Mosquitto, free_port
 
-ANSWER_S = 20
+ANSWER_S = 60
 PREFIX = "tallystick/1"
 GATEWAY = "gateway"
 

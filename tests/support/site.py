@@ -19,7 +19,7 @@ from tallystick.gateway.config import Config, load
 from tallystick.gateway.service import Gateway
 from tallystick.gateway.status import status
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 def until(true: Callable[[], Any], what: str = "it", wait_s: float = WAIT_S) -> Any:

@@ -119,7 +119,7 @@ class Device:
     def __exit__(self, *_: object) -> None:
         self.path.unlink()
         self._stop.set()
-        self._thread.join(10)
+        self._thread.join(60)
         # Pulled out: who has it open gets errors from now on.
         os.close(self._slave)
         os.close(self._master)
@@ -145,7 +145,7 @@ class Device:
         return data
 
     def _ask(self, command: bytes) -> bytes:
-        with socket.create_connection((HOST, self._tpm.port), timeout=30) as link:
+        with socket.create_connection((HOST, self._tpm.port), timeout=90) as link:
             link.sendall(command)
             data = b""
             while len(data) < 6 or len(data) < int.from_bytes(data[2:6], "big"):

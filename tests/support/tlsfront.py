@@ -34,7 +34,7 @@ class TlsFront:
         # An accept that waits is not ended by closing the socket.
         with contextlib.suppress(OSError):
             socket.create_connection(("127.0.0.1", self.port), 1).close()
-        self._thread.join(5)
+        self._thread.join(60)
         self._listening.close()
 
     def _accept(self) -> None:
@@ -44,11 +44,11 @@ class TlsFront:
 
     def _serve(self, plain: socket.socket) -> None:
         with contextlib.suppress(OSError, ssl.SSLError), plain:
-            plain.settimeout(10)
+            plain.settimeout(60)
             secured = self._context.wrap_socket(plain, server_side=True)
             (((_, name),),) = (secured.getpeercert() or {})["subject"]  # type: ignore[misc,str-unpack]
             self.names.append(str(name))
-            with secured, socket.create_connection(("127.0.0.1", self._to), 10) as behind:
+            with secured, socket.create_connection(("127.0.0.1", self._to), 60) as behind:
                 self._pass(secured, behind)
 
     @staticmethod

@@ -11,7 +11,7 @@ from tallystick.tools.softhsm import SoftHsm
 
 # In no error, repr or log.
 PIN = "canary-pin-0815"
-WAIT_S = 20
+WAIT_S = 60
 
 # A program that makes a key: its URI, when (seconds since 1970), the PIN.
 MAKE = """

@@ -29,7 +29,7 @@ def main() -> None:
         command = whole(lambda: os.read(0, 4096))
         with counted.open("ab") as file:
             file.write(b".")
-        with socket.create_connection(("127.0.0.1", port), timeout=30) as link:
+        with socket.create_connection(("127.0.0.1", port), timeout=90) as link:
             link.sendall(command)
             answer = whole(lambda: link.recv(4096))
         sys.stdout.buffer.write(answer)

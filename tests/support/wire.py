@@ -91,7 +91,7 @@ class Wire:
 
     def __exit__(self, *_what: object) -> None:
         self._stop.set()
-        self._thread.join(5)
+        self._thread.join(60)
         self.unplug()
 
     def plug(self) -> None:

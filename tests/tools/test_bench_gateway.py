@@ -47,6 +47,7 @@ from tallystick.tools.mosquitto import Mosquitto
 
 SVG = "{http://www.w3.org/2000/svg}"
 ONE_PEER = {"libsodium": PEERS["libsodium"]}
+WAITED_S = 0.3
 
 
 @pytest.fixture
@@ -98,6 +99,7 @@ def test_a_line_says_whether_it_waits_for_the_disk() -> None:
 def test_a_clock_tells_sql_from_python_and_leaves_waiting_out() -> None:
     database = sqlite3.connect(":memory:")
     clock = gateway_time.Clock()
+    began_s = time.thread_time()
     before = signal.getsignal(signal.SIGALRM)
     try:
         clock.begin()
@@ -109,7 +111,8 @@ def test_a_clock_tells_sql_from_python_and_leaves_waiting_out() -> None:
                 "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 40000) "
                 "SELECT sum(i) FROM n"
             ).fetchall()
-        time.sleep(0.3)
+        spent_s = time.thread_time() - began_s
+        time.sleep(WAITED_S)
         clock.end()
     finally:
         signal.signal(signal.SIGALRM, before)
@@ -118,7 +121,7 @@ def test_a_clock_tells_sql_from_python_and_leaves_waiting_out() -> None:
     assert told[gateway_time.SQLITE] > 0.01
     # This file is nobody's product: what its own lines take is Python.
     assert told[gateway_time.PYTHON] > 0.03
-    assert sum(told.values()) < 0.3
+    assert sum(told.values()) < spent_s + WAITED_S / 2
     found = gateway_time.shares(told)
     assert sum(found.values()) == pytest.approx(1, abs=0.001)
     assert gateway_time.shares(dict.fromkeys(gateway_time.NAMES, 0.0))[gateway_time.HASHING] == 0
@@ -301,7 +304,7 @@ def test_the_processor_time_of_children_counts(tmp_path: Path) -> None:
     parent = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {spin!r}])\n"
     with Running(tmp_path) as running:
         running.start("parent", [sys.executable, "-c", f"{parent}time.sleep(60)"])
-        until = time.monotonic() + 20
+        until = time.monotonic() + 90
         while running.cpu_s("parent") < 0.4 and time.monotonic() < until:
             time.sleep(0.02)
         assert running.cpu_s("parent") >= 0.4

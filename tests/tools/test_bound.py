@@ -14,7 +14,7 @@ import pytest
 from tallystick.tools import _bound
 from tallystick.tools._bound import bound
 
-GONE_S = 10
+GONE_S = 60
 COMMAND = ["sleep", "60"]
 STARTS = {
     "swtpm": "from tallystick.tools.swtpm import Swtpm as Server",

@@ -91,7 +91,7 @@ def test_it_asks_its_page_whether_it_lives(
         check = next(line for line in lines() if line.startswith("HEALTHCHECK"))
         _, flag, code = json.loads(check.split("CMD", 1)[1])
         words = [sys.executable, flag, code.replace("8472", door.url.rpartition(":")[2])]
-        done = subprocess.run(words, capture_output=True, timeout=30, check=False)
+        done = subprocess.run(words, capture_output=True, timeout=90, check=False)
         assert (done.returncode == 0) == healthy, done.stderr
     finally:
         door.stop()

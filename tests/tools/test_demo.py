@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from support.site import until
 from tallystick.tools.demo import judge, play, scene
 from tallystick.tools.main import cli
 from tallystick.validator import config
 
 COMMAND = [sys.executable, "-c", "from tallystick.tools.main import main; main()", "demo"]
+# On a machine of its own; beside other tests it may take a few times as long.
 SECONDS_MAX = 60
+BUSY = 5
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -41,14 +44,14 @@ def group_is_gone(group: int) -> bool:
     return False
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(BUSY * SECONDS_MAX + 60)
 def test_the_demo_ends_as_the_script_expects(tmp_path: Path) -> None:
     process = start(tmp_path, "--json")
-    out, err = process.communicate(timeout=SECONDS_MAX * 2)
+    out, err = process.communicate(timeout=BUSY * SECONDS_MAX)
     assert process.returncode == 0, err
     result = json.loads(out.splitlines()[-1])
     assert result["as_expected"]
-    assert result["seconds"] < SECONDS_MAX
+    assert result["seconds"] < BUSY * SECONDS_MAX
     assert result["validators"] == [
         {"name": name, "conflicting": 1, "matched": 38, "one_sided": 1}
         for name in ("acme", "borealis", "assure")
@@ -57,7 +60,7 @@ def test_the_demo_ends_as_the_script_expects(tmp_path: Path) -> None:
     assert "logs cosigned: acme by assure/validator, borealis/validator; borealis by" in err
     assert "Traceback" not in err
     assert "secret" not in err.lower()
-    assert group_is_gone(process.pid)
+    until(lambda: group_is_gone(process.pid), "the end of all")
     assert list((tmp_path / "tmp").iterdir()) == []
 
     folder = tmp_path / "tally-demo"
@@ -80,17 +83,18 @@ def test_the_validators_follow_one_another(tmp_path: Path) -> None:
         assert logs == {f"{name}/validator" for name in peers}
 
 
-@pytest.mark.timeout(90)
-@pytest.mark.parametrize("after_s", [1.5, 4.0])
+@pytest.mark.parametrize("after_s", [0.0, 0.5, 3.0])
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, after_s: float) -> None:
     process = start(tmp_path)
+    # It has begun; before that Python itself says what it imported.
+    until(lambda: any((tmp_path / "tmp").iterdir()), "its folder")
     time.sleep(after_s)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=45)
+    _, err = process.communicate(timeout=90)
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert err.splitlines()[-1] == "interrupted"
-    assert group_is_gone(process.pid)
+    until(lambda: group_is_gone(process.pid), "the end of all")
     assert list((tmp_path / "tmp").iterdir()) == []
 
 

@@ -22,7 +22,7 @@ from tallystick.tools.main import cli
 from tallystick.tools.mosquitto import Mosquitto
 from tallystick.tools.softhsm import SoftHsm
 
-WAIT_S = 40.0
+WAIT_S = 90.0
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ while True:
         print("in custody:", tally.health.custody)
     time.sleep(0.002)
 """
-WAIT_S = 40.0
+WAIT_S = 90.0
 
 
 class Tls:

@@ -26,7 +26,7 @@ from tallystick.tools.softhsm import SoftHsm
 from tallystick.validator import config as validator_config
 from tallystick.validator import service as validator_service
 
-WAIT_S = 40
+WAIT_S = 90
 
 
 def tally(*arguments: object) -> str:

@@ -82,4 +82,4 @@ def test_a_signal_in_the_middle_of_a_wait_is_heard(number: signal.Signals) -> No
     event = on_hangup() if number == signal.SIGHUP else until_signalled()
     with event._cond:  # type: ignore[attr-defined]
         signal.raise_signal(number)
-    assert event.wait(10)
+    assert event.wait(60)

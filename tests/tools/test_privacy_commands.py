@@ -48,7 +48,9 @@ class Site:
         gateway = Gateway(enrols)
         gateway.take(*self.robot.segments(), *self.peer.segments())
         data = gateway.batch(devices=[self.robot, self.peer])
-        answer = httpx2.post(f"{self.url}/v1/batches", content=compress(data), headers=ZSTD)
+        answer = httpx2.post(
+            f"{self.url}/v1/batches", content=compress(data), headers=ZSTD, timeout=60
+        )
         assert answer.status_code == 200, answer.text
 
     def erase(self, *args: object, code: int = 0) -> Result:
@@ -61,7 +63,7 @@ class Site:
 
     def evidence(self, index: int) -> httpx2.Response:
         path = f"/v1/evidence/records/{self.robot.text}/{b64u(self.robot.epoch)}/{index}"
-        return httpx2.get(self.url + path, headers={"Authorization": f"Bearer {TOKEN}"})
+        return httpx2.get(self.url + path, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60)
 
 
 @pytest.fixture(scope="module")

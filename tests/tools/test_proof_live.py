@@ -64,7 +64,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         gateway = Gateway(fleet)
         gateway.take(*receiver.segments(), *device.segments())
         data = gateway.batch(devices=[giver, receiver])
-        answer = httpx2.post(f"{url}/v1/batches", content=compress(data), headers=ZSTD)
+        answer = httpx2.post(f"{url}/v1/batches", content=compress(data), headers=ZSTD, timeout=60)
         assert answer.status_code == 200, answer.text
     policy = folder / "policy.toml"
     policy.write_text(policy_of(services, fleet))

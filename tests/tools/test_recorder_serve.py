@@ -45,7 +45,7 @@ STARTED: list[subprocess.Popen[str]] = []
 class Client:
     def __init__(self, path: Path) -> None:
         self.link = socket.socket(socket.AF_UNIX)
-        self.link.settimeout(20)
+        self.link.settimeout(60)
         self.link.connect(str(path))
         self.file = self.link.makefile("rb")
 
@@ -155,7 +155,7 @@ def test_an_answered_decision_survives_the_end_of_the_service(tmp_path: Path, fl
         again = client.ask("event", {"name": "app.moved", "details": {"by_m": "0.5"}})["ok"]
         assert again["index"] == said["index"] + 1 and again["epoch"] == said["epoch"]
     process.kill()
-    process.communicate(timeout=20)
+    process.communicate(timeout=90)
     records = delivered(fleet, config)
     (found,) = decisions(records)
     assert records[said["index"]] == found.encode()
@@ -171,7 +171,7 @@ def test_an_answered_decision_survives_the_end_of_the_service(tmp_path: Path, fl
     # What a killed service leaves is taken away by the next one.
     process, path = start(tmp_path, config)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     assert not path.exists()
 
 
@@ -296,7 +296,7 @@ def test_a_full_journal_and_a_dead_key_are_answered(tmp_path: Path, fleet: Fleet
             assert said["reason"] == "key-late" and said["recorded"] is True
             assert "ok" in client.ask("decision", GRIP)
         stop.set()
-        thread.join(20)
+        thread.join(60)
         tally.close()
 
 
@@ -364,7 +364,7 @@ def test_many_lines_from_many_clients_are_all_recorded(tmp_path: Path, fleet: Fl
         for one in programs:
             one.start()
         for one in programs:
-            one.join(30)
+            one.join(60)
     assert len(seen) == len(set(seen)) == 1000
     records = delivered(fleet, config)
     assert all(isinstance(record.parse(records[index]), Decision) for index in seen)
@@ -423,7 +423,7 @@ def test_the_examples_of_the_help_work(tmp_path: Path, fleet: Fleet) -> None:
                 [*command, code.replace("/run/tallystick/recorder.sock", str(path))],
                 capture_output=True,
                 text=True,
-                timeout=30,
+                timeout=90,
                 check=False,
             )
             assert done.stdout.startswith('{"ok":{'), done.stderr
@@ -460,7 +460,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def run_example(program: Path, path: Path, **how: Any) -> tuple[int, list[dict[str, Any]]]:
     done = subprocess.run(
-        [program, path], stdout=subprocess.PIPE, text=True, timeout=30, check=False, **how
+        [program, path], stdout=subprocess.PIPE, text=True, timeout=90, check=False, **how
     )
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines() if line]
 
@@ -472,7 +472,7 @@ def test_the_example_in_c(tmp_path: Path, fleet: Fleet, example: Path) -> None:
     assert code == 0
     assert (first["ok"]["signed"], second["ok"]["signed"]) == (False, True)
     process.terminate()
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=90)
     assert process.returncode == 0 and "0 dropped" in err
     assert run_example(example, path, stderr=subprocess.DEVNULL) == (1, [])
     assert [found.inputs for found in decisions(delivered(fleet, config))] == [
@@ -501,6 +501,6 @@ def test_another_user_records_and_never_sees_the_key(
         assert code == codes[0], (args, said)
         assert [("ok" in one) for one in said[:1]] == [one for one in codes[1:] if one is not None]
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=90)
         assert process.returncode == 0
     assert (fleet.folder / "one" / "key").stat().st_mode & 0o077 == 0

@@ -17,6 +17,8 @@ COMMAND = [sys.executable, "-c", "from tallystick.tools.main import main; main()
 DATA = Path(os.environ.get("TALLYSTICK_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 TOLERANCE = Decimal("0.25")
 ROBOTS = 3
+# A quarter of it on two cores that do nothing else.
+S_MAX = 400
 
 
 def made_set(folder: Path, seed: int = 4711) -> None:
@@ -98,7 +100,7 @@ def check(data: Path, folder: Path, robots: int, timeout_s: int, *options: str) 
 
 def verified(path: Path, policy: Path) -> str:
     command = [*COMMAND[:-1], "verify", str(path), "--policy", str(policy)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=S_MAX)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -109,7 +111,7 @@ def test_half_seconds_are_exact() -> None:
         assert mrclam_robot.half_second(text) == bucket
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("mosquitto", "micropython64")
 def test_a_made_set_comes_out_exactly(tmp_path: Path) -> None:
     data = tmp_path / "data"
@@ -117,28 +119,28 @@ def test_a_made_set_comes_out_exactly(tmp_path: Path) -> None:
     made_set(data)
     expected = counted(data, ROBOTS)
     assert min(expected.values()) > 0, "the made set must hold every outcome"
-    check(data, tmp_path, ROBOTS, 170)
+    check(data, tmp_path, ROBOTS, S_MAX)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("mosquitto", "micropython64", "postgresql")
 def test_validators_on_postgresql_are_exact_when_some_of_them_are_killed(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     made_set(data, seed=7)
-    check(data, tmp_path, ROBOTS, 230, "--workers", "2", "--kill")
+    check(data, tmp_path, ROBOTS, S_MAX, "--workers", "2", "--kill")
     # A sequencer was killed, and the other process took its place.
     log = (tmp_path / "work" / "logs" / "validator-utias-standby.log").read_text()
     assert "validator utias listens on" in log
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("mosquitto", "micropython64", "softhsm", "swtpm")
 def test_robots_with_an_atecc608_a_tpm_and_a_token_go_side_by_side(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     made_set(data, seed=2)  # in which the conflicts name all three robots
-    check(data, tmp_path, ROBOTS, 230, "--keys", "hardware")
+    check(data, tmp_path, ROBOTS, S_MAX, "--keys", "hardware")
     said = ""
     for path in (tmp_path / "conflicts").glob("*.tally"):
         said += verified(path, tmp_path / "work" / "policy.toml")
@@ -153,7 +155,7 @@ def test_robots_with_an_atecc608_a_tpm_and_a_token_go_side_by_side(tmp_path: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("mosquitto", "micropython64")
 @pytest.mark.skipif(not DATA.is_dir(), reason="the real data are not beside the project")
 def test_the_real_set_comes_out_exactly_with_the_gateway_killed_ten_times(tmp_path: Path) -> None:
@@ -164,7 +166,7 @@ def test_the_real_set_comes_out_exactly_with_the_gateway_killed_ten_times(tmp_pa
         "conflicting": 28,
         "one_sided": 4_010,
     }
-    check(DATA / "mrclam1", tmp_path, 5, 580, "--kill-gateway", "10")
+    check(DATA / "mrclam1", tmp_path, 5, 2 * S_MAX, "--kill-gateway", "10")
     # Killed at least now and then after it had begun, and started each time.
     log = (tmp_path / "work" / "logs" / "gateway.log").read_text()
     assert 2 <= log.count('"event": "started"') <= 11

@@ -46,7 +46,7 @@ for ranges in readings(sys.argv[1], tree.sonars):
 
 def run(*command: "str | Path", code: int = 0, cwd: Path = TOP) -> subprocess.CompletedProcess[str]:
     words = [str(word) for word in command]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=170, cwd=cwd)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=500, cwd=cwd)
     assert done.returncode == code, done.stdout + done.stderr
     return done
 
@@ -284,7 +284,7 @@ def replayed(data: Path, folder: Path, *options: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("mosquitto", "micropython64", "micropython32")
 def test_a_made_set_is_decided_verified_and_recomputed(tmp_path: Path) -> None:
     rows = made_rows(100)
@@ -319,7 +319,7 @@ def test_a_made_set_is_decided_verified_and_recomputed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("mosquitto", "micropython64", "micropython32")
 @needs_data
 def test_the_real_set_is_decided_and_verified_exactly(tmp_path: Path) -> None:

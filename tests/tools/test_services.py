@@ -28,7 +28,7 @@ UNITS = [
     TOP / "gateway/systemd/tally-gateway.service",
     TOP / "validator/systemd/tally-validator.service",
 ]
-WAIT_S = 40.0
+WAIT_S = 90.0
 ACME = Fleet("acme")
 
 

@@ -22,7 +22,7 @@ def main() -> None:
     steps.on_step(hook)
     sequencer.start()
     line = Witness(sequencer).add(sys.stdin.buffer.read())
-    sys.stdout.write(line.result(20) if isinstance(line, Future) else line)
+    sys.stdout.write(line.result(60) if isinstance(line, Future) else line)
     sequencer.stop()
 
 

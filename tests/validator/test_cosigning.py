@@ -349,9 +349,9 @@ def test_readers_get_a_cosigned_checkpoint_as_long_as_it_is_young(
 
     def grow() -> int:
         work = room.sequencer.hand_in("grow", lambda: room.sequencer.ingest.transaction(log_time))
-        work.result(20)
+        work.result(60)
         published = room.sequencer.hand_in("publish", room.sequencer.log.publish)
-        return published.result(20).size
+        return published.result(60).size
 
     def log_time(work: Work) -> None:
         work.group.add(TimeEntry(work.group.time_ms))

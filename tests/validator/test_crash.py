@@ -217,7 +217,7 @@ def test_a_full_disk_answers_503_and_recovers(room: Room, fleet: Fleet) -> None:
     assert sequencer.log.tree.size == size
     with sequencer.store._base.writer.connect() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count = 1000000")
-    answer = batchanswer.parse(sequencer.submit(compress(data)).result(10))
+    answer = batchanswer.parse(sequencer.submit(compress(data)).result(60))
     assert answer.refused == []
     assert sequencer.failure is None
     assert not isinstance(error, OperationalError)
@@ -239,12 +239,12 @@ running = threading.Thread(
 )
 running.start()
 for _ in range(4):
-    tries.acquire(timeout=20)
+    tries.acquire(timeout=60)
 print(running.is_alive(), ready.is_set())
 resource.setrlimit(resource.RLIMIT_FSIZE, bounds)
-print(ready.wait(20))
+print(ready.wait(60))
 stop.set()
-running.join(20)
+running.join(60)
 """
 
 

@@ -167,7 +167,7 @@ def test_no_page_of_another_site_can_do_anything(running: Service) -> None:
     assert {route.method for route in routes.ROUTES} == {"GET", "POST", "PUT", "DELETE"}
     page = {"Origin": "https://page.example", "Sec-Fetch-Site": "cross-site"}
     filled = {"name": "x", "namespace": "x", "id": "A" * 22, "device": "A" * 43}
-    size = httpx2.get(f"{running.url}/v1/status").json()["size"]
+    size = httpx2.get(f"{running.url}/v1/status", timeout=60).json()["size"]
     for route in routes.ROUTES:
         if route.method == "GET":
             continue
@@ -192,10 +192,13 @@ def test_no_page_of_another_site_can_do_anything(running: Service) -> None:
     good = publication.encode([Fleet("acme").device().credential])
     for media in SIMPLE:
         answer = httpx2.post(
-            f"{running.url}/v1/credentials", content=good, headers=page | {"Content-Type": media}
+            f"{running.url}/v1/credentials",
+            content=good,
+            headers=page | {"Content-Type": media},
+            timeout=60,
         )
         assert (answer.status_code, answer.json()["reason"]) == (415, "bad-header")
-    assert httpx2.get(f"{running.url}/v1/status").json()["size"] == size
+    assert httpx2.get(f"{running.url}/v1/status", timeout=60).json()["size"] == size
 
 
 def test_many_connections_keep_nobody_out_for_long(
@@ -205,20 +208,20 @@ def test_many_connections_keep_nobody_out_for_long(
     door = crowded.door
 
     def ready() -> int:
-        return httpx2.get(f"{crowded.url}/readyz").status_code
+        return httpx2.get(f"{crowded.url}/readyz", timeout=60).status_code
 
     assert ready() == 200
     monkeypatch.setattr(door, "bounds", replace(door.bounds, header_s_max=60.0))
     with ExitStack() as held:
         for _ in range(20):
-            held.enter_context(socket.create_connection((host, int(port)), 20))
+            held.enter_context(socket.create_connection((host, int(port)), 60))
         until(lambda: len(door.connections) >= 20, "the flood")
         assert ready() == 503
     until(lambda: ready() == 200, "a place, since they went")
     monkeypatch.setattr(door, "bounds", replace(door.bounds, header_s_max=0.2))
     with ExitStack() as held:
         sockets = [
-            held.enter_context(socket.create_connection((host, int(port)), 20)) for _ in range(20)
+            held.enter_context(socket.create_connection((host, int(port)), 60)) for _ in range(20)
         ]
         # Cut off, because their headers do not come.
         assert [one.recv(1) for one in sockets] == [b""] * 20
@@ -228,7 +231,7 @@ def test_many_connections_keep_nobody_out_for_long(
 @pytest.mark.parametrize("header", ["X: " + "a" * 40_000, "X: a\r\n" * 6_000])
 def test_headers_without_end_are_refused(running: Service, header: str) -> None:
     host, port = running.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), 5) as connection:
+    with socket.create_connection((host, int(port)), 60) as connection:
         connection.sendall(f"GET /readyz HTTP/1.1\r\nHost: x\r\n{header}".encode())
         assert connection.recv(64).startswith(b"HTTP/1.1 400")
-    assert httpx2.get(f"{running.url}/readyz").status_code == 200
+    assert httpx2.get(f"{running.url}/readyz", timeout=60).status_code == 200

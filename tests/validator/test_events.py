@@ -101,7 +101,7 @@ def test_events_come_resume_and_are_chosen(world: World) -> None:
     listening = threading.Thread(target=lambda: heard.extend(world.events(1, first["entry"])))
     listening.start()
     world.hand_over("order-2", 0, 2)
-    listening.join(20)
+    listening.join(60)
     (second,) = heard
     world.hand_over("order-3", 0, 1)
     (third,) = world.events(1, second["entry"])
@@ -126,7 +126,7 @@ def test_who_waits_for_verdicts_is_told_and_nobody_looks(
 
     def ask() -> None:
         query = {"after": newest, "wait": 20}
-        heard.append(world.http.get("/v1/verdicts", params=query, timeout=30).json())
+        heard.append(world.http.get("/v1/verdicts", params=query, timeout=90).json())
 
     threads = [
         threading.Thread(target=ask),
@@ -135,15 +135,15 @@ def test_who_waits_for_verdicts_is_told_and_nobody_looks(
     for thread in threads:
         thread.start()
     told = world.service.sequencer.log.on_verdicts.__self__  # type: ignore[attr-defined]
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while told._waiting < len(threads):
         assert time.monotonic() < end
         time.sleep(0.01)
     began = time.monotonic()
     world.hand_over("order-waited-for", 0, 1)
     for thread in threads:
-        thread.join(30)
-    assert time.monotonic() - began < 15
+        thread.join(60)
+    assert time.monotonic() - began < 19
     (answer,) = heard
     assert answer["verdicts"] == streamed
     assert len(streamed) == 1
@@ -153,7 +153,7 @@ def test_nobody_waits_longer_than_is_said_or_asked(world: World) -> None:
     query = {"after": world.http.get("/v1/verdicts").json()["next"]}
     began = time.monotonic()
     assert world.http.get("/v1/verdicts", params={**query, "wait": 1}).json()["verdicts"] == []
-    assert 0.9 < time.monotonic() - began < 15
+    assert 0.9 < time.monotonic() - began < 19
     for wrong in ("21", "-1", "0.5"):
         answer = world.http.get("/v1/verdicts", params={**query, "wait": wrong})
         assert (answer.status_code, answer.json()["reason"]) == (400, "bad-value"), wrong

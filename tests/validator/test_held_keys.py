@@ -25,7 +25,7 @@ from tallystick.validator.problem import Problem
 from tallystick.validator.sequencer import Sequencer
 
 ACME = Fleet("acme")
-WAIT_S = 20
+WAIT_S = 60
 
 
 @pytest.fixture

@@ -375,14 +375,16 @@ def test_open_reads_are_for_loopback_only(tmp_path: Path) -> None:
     url = service.start()
     try:
         path = f"{url}/v1/evidence/nowhere/{'A' * 22}"
-        assert httpx2.get(path).status_code == 404
+        assert httpx2.get(path, timeout=60).status_code == 404
         # A proxy on this machine speaks for somebody else.
         for name in ("X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"):
-            assert httpx2.get(path, headers={name: "192.0.2.1"}).status_code == 401
+            assert httpx2.get(path, headers={name: "192.0.2.1"}, timeout=60).status_code == 401
         # So does a browser on this machine, for a page whose name leads here.
-        assert httpx2.get(path, headers={"Host": "page.example"}).status_code == 401
-        assert httpx2.get(path, headers={"Host": "localhost:8470"}).status_code == 404
-        assert httpx2.get(path, headers={"Authorization": "Bearer no"}).status_code == 401
+        assert httpx2.get(path, headers={"Host": "page.example"}, timeout=60).status_code == 401
+        assert httpx2.get(path, headers={"Host": "localhost:8470"}, timeout=60).status_code == 404
+        assert (
+            httpx2.get(path, headers={"Authorization": "Bearer no"}, timeout=60).status_code == 401
+        )
     finally:
         service.stop()
 
@@ -522,13 +524,13 @@ def test_a_body_that_goes_on_after_its_answer_ends_the_connection(
         (b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
         (b"Content-Length: 1000000000\r\n\r\n", b"x"),
     ):
-        with socket.create_connection((host, int(port)), timeout=5) as connection:
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
             connection.sendall(head + more + part)
             assert _answered(connection).startswith(b"HTTP/1.1 200")
             with pytest.raises(ConnectionError):
                 _send_on(connection, part)
     # One that ends in time is answered again on the same connection.
-    with socket.create_connection((host, int(port)), timeout=5) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         for _ in range(2):
             connection.sendall(head + b"Content-Length: 2\r\n\r\nx")
             assert _answered(connection).startswith(b"HTTP/1.1 200")
@@ -577,10 +579,10 @@ def test_headers_that_do_not_come_close_the_connection(
     monkeypatch.setattr(door, "bounds", replace(door.bounds, header_s_max=0.3))
     host, port = world.service.url.removeprefix("http://").split(":")
     for sent in (b"", b"GET / HTTP/1.1\r\nHost: x\r\n"):
-        with socket.create_connection((host, int(port)), timeout=5) as connection:
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
             connection.sendall(sent)
             assert connection.recv(1000) == b""
-    with socket.create_connection((host, int(port)), timeout=5) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nX: " + b"a" * 40_000)
         assert b"400" in connection.recv(1000)
 

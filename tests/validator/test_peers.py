@@ -281,7 +281,7 @@ def test_a_revocation_comes_in_while_somebody_else_floods_the_door(
     device = fleet.device("a")
     body = publication.encode([device.credential])
     with httpx2.Client(
-        base_url=one.url, transport=httpx2.HTTPTransport(local_address="127.0.0.2")
+        base_url=one.url, transport=httpx2.HTTPTransport(local_address="127.0.0.2"), timeout=60
     ) as flood:
         codes = [
             flood.post("/v1/credentials", content=body, headers={"Content-Type": CBOR}).status_code

@@ -359,7 +359,7 @@ def test_a_transaction_that_was_open_at_the_take_over_ends_before_it(postgres: P
         thread.start()
         set_meta(connection, "last", "words")
         assert not taken.wait(0.2)
-    thread.join(20)
+    thread.join(60)
     try:
         with stores[0].read() as connection:
             assert get_meta(connection, "last") == "words"

@@ -31,14 +31,14 @@ def test_it_serves_and_ends_cleanly(tmp_path: Path, fleet: Fleet, ending: signal
         assert running.stderr is not None
         line = running.stderr.readline()
         url = line.split()[-1]
-        assert httpx2.get(f"{url}/readyz").status_code == 200
+        assert httpx2.get(f"{url}/readyz", timeout=60).status_code == 200
         second = _run(path)
-        _, told = second.communicate(timeout=30)
+        _, told = second.communicate(timeout=90)
         assert second.returncode == 1
         assert "open in another process" in told
         assert "Traceback" not in told
         running.send_signal(ending)
-        _, told = running.communicate(timeout=30)
+        _, told = running.communicate(timeout=90)
         assert running.returncode == 0
         assert "Traceback" not in told
         assert TOKEN not in line + told
@@ -53,7 +53,7 @@ def test_a_taken_port_is_one_sentence(tmp_path: Path, fleet: Fleet) -> None:
         port = taken.getsockname()[1]
         path = write_config(tmp_path / "v", [fleet], bind=f'"127.0.0.1:{port}"')
         ran = _run(path)
-        _, told = ran.communicate(timeout=30)
+        _, told = ran.communicate(timeout=90)
     assert ran.returncode == 1
     assert f"bind 127.0.0.1:{port}" in told
     assert "Traceback" not in told

@@ -132,7 +132,7 @@ class Dripping:
         self.asked = threading.Event()
         self.ending = threading.Event()
         self._listening = socket.create_server(("127.0.0.1", 0))
-        self._listening.settimeout(20)
+        self._listening.settimeout(60)
         self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -160,6 +160,6 @@ def test_a_witness_that_answers_without_end_does_not_hold_up_the_start(
     try:
         peer = PeerConfig(name="slow", url=dripping.url, note_key=WITNESS_KEY)
         room.sequencer.published.ask_all([peer])
-        assert dripping.asked.wait(10) and not dripping.ending.is_set()
+        assert dripping.asked.wait(60) and not dripping.ending.is_set()
     finally:
         dripping.close()

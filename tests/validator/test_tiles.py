@@ -44,7 +44,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def test_the_served_tiles_are_those_of_the_checkpoint(service: Service) -> None:
-    with httpx2.Client(base_url=service.url, timeout=20) as http:
+    with httpx2.Client(base_url=service.url, timeout=60) as http:
         head = note.parse(http.get("/checkpoint").text)
         assert head.size > 512
         entries: list[bytes] = []
@@ -89,7 +89,7 @@ def test_bundles_are_compressed_for_who_asks(
     service: Service, accepts: str, *, packed: bool
 ) -> None:
     path = "/" + Tile(None, 0).path
-    with httpx2.Client(base_url=service.url, timeout=20) as http:
+    with httpx2.Client(base_url=service.url, timeout=60) as http:
         plain = http.get(path, headers={"Accept-Encoding": "identity"})
         answer = http.get(path, headers={"Accept-Encoding": accepts})
         assert answer.content == plain.content
@@ -98,7 +98,7 @@ def test_bundles_are_compressed_for_who_asks(
 
 
 def test_no_tile_is_beyond_the_published_checkpoint(service: Service) -> None:
-    with httpx2.Client(base_url=service.url, timeout=20) as http:
+    with httpx2.Client(base_url=service.url, timeout=60) as http:
         size = note.parse(http.get("/checkpoint").text).size
         last = size - 512
         for path in (

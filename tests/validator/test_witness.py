@@ -221,7 +221,7 @@ def change_time(witness: Witnessing, log: OtherLog, by_s: int) -> None:
         with sequencer.store.write() as connection:
             connection.execute(later.values(time_s=table.c.time_s + by_s))
 
-    sequencer.hand_in("test", change).result(10)
+    sequencer.hand_in("test", change).result(60)
 
 
 def test_the_same_again_costs_no_signature_until_it_is_old(witness: Witnessing) -> None:

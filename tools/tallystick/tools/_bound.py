@@ -5,7 +5,7 @@ import subprocess
 import threading
 from functools import cache
 
-PROBE_TIMEOUT_S = 5
+PROBE_TIMEOUT_S = 60
 
 
 def bound(command: list[str]) -> list[str]:

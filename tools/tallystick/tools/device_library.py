@@ -22,7 +22,7 @@ PACKAGES = ("evidence", "recorder", "hw")
 # A module that says this in its first lines stays off the device: its libraries exist on CPython
 # only. Its importer chooses by interpreter.
 CPYTHON_ONLY = "# CPython only"
-COMPILE_TIMEOUT_S = 60
+COMPILE_TIMEOUT_S = 240
 DOWNLOAD_TIMEOUT_S = 180
 
 # micropython-lib's pieces that an ordinary package client can get: name to its distribution, its

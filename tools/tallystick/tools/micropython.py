@@ -16,7 +16,7 @@ from tallystick.tools._cache import ToolMissing, folder_once
 
 SUITE = "trixie"
 VERSION_MIN = (1, 22)
-RUN_TIMEOUT_S = 60
+RUN_TIMEOUT_S = 240
 PACKAGES = (
     "micropython",
     "libc6",

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from tallystick.evidence.errors import TallyError
 
-START_S_MAX = 20.0
-STOP_S_MAX = 10.0
+START_S_MAX = 60.0
+STOP_S_MAX = 30.0
 
 
 class Service:

@@ -21,7 +21,7 @@ LIBRARIES = (
 )
 CONFIG_VARIABLE = "SOFTHSM2_CONF"
 SO_PIN = "security-officer"
-TIMEOUT_S = 30
+TIMEOUT_S = 120
 
 
 def find() -> tuple[str, str]:

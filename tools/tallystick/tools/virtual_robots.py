@@ -11,7 +11,7 @@ from tallystick.evidence.errors import KeyDriverError, TransportError
 from tallystick.hw.atecc608_setup import provision
 from tallystick.hw.virtual_atecc608 import VirtualAtecc608
 
-START_S_MAX = 20.0
+START_S_MAX = 60.0
 POLL_S = 0.05
 
 

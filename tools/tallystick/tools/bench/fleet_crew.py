@@ -13,7 +13,7 @@ from tallystick.tools._interrupt import uninterrupted
 from tallystick.tools.bench.result import BenchFailed
 
 PROCESSES = 4
-STOP_S_MAX = 10.0
+STOP_S_MAX = 30.0
 LAST_WORDS_BYTES = 2_000
 _MODULE = "tallystick.tools.bench.fleet_devices"
 

@@ -15,7 +15,7 @@ from tallystick.tools.device_library import compiled, micropython_lib, sources
 from tallystick.tools.micropython import MicroPython
 
 HEAP_KIB = 1024
-RUN_S_MAX = 60
+RUN_S_MAX = 240
 _SCRIPT = """
 import gc, sys
 def used():

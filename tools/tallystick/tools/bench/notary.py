@@ -23,7 +23,7 @@ from tallystick.validator.place import Server
 from tallystick.validator.portions import RECONCILE
 from tallystick.validator.workers import living
 
-START_S_MAX = 30.0
+START_S_MAX = 90.0
 LOOK_S = 0.05
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 STORES = (SQLITE, POSTGRESQL)

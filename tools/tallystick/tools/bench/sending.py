@@ -13,7 +13,7 @@ from tallystick.tools.api import ValidatorApi
 from tallystick.tools.bench.result import BenchFailed
 
 HEADERS = {"Content-Type": COSE, "Content-Encoding": "zstd"}
-START_S_MAX = 30.0
+START_S_MAX = 90.0
 LOOK_S = 0.05
 
 

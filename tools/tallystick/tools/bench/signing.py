@@ -45,7 +45,7 @@ CHECKPOINTS_MIN = 3
 # Who makes more than the key can cover waits while so many checkpoints wait for it: the recorder
 # itself takes 64, and drops what comes then.
 PENDING_HOLD = 4
-LATE_S_MAX = 30
+LATE_S_MAX = 90
 PAUSE_S = 0.001
 
 

@@ -38,7 +38,7 @@ ALONE_JOURNAL_BYTES = 1 << 26
 LINKED_JOURNAL_BYTES = 1 << 20
 MODULES = ("steady_robot",)
 # Also for a broker that is restarted meanwhile, on a busy machine.
-START_S_MAX = 90.0
+START_S_MAX = 180.0
 # A decision takes 2 ms in a heap that is nearly full, and more where others compute too.
 DECISION_S_MAX = 0.02
 DAY = dt.timedelta(days=1)

@@ -29,7 +29,7 @@ from tallystick.tools.replay.processes import Processes
 
 SERVERS = 3
 ANSWER_S_MAX = 60.0
-START_S_MAX = 30.0
+START_S_MAX = 90.0
 # What one of our robots writes for a decision, a claim and the checkpoint's body; its message.
 JOURNAL_BYTES = 476
 MESSAGE_BYTES = 560

@@ -30,7 +30,7 @@ from tallystick.tools.running import Service, Services
 from tallystick.validator import config as validator_config
 from tallystick.validator import service as validator_service
 
-START_S_MAX = 20.0
+START_S_MAX = 60.0
 LOOK_S = 0.2
 ROBOTS = ("robot-1", "robot-2")
 FOLDER = Path("tally-dev")

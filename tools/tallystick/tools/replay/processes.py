@@ -10,7 +10,7 @@ from pathlib import Path
 from tallystick.evidence.errors import TallyError
 from tallystick.tools._interrupt import uninterrupted
 
-STOP_S_MAX = 15.0
+STOP_S_MAX = 45.0
 LAST_WORDS_BYTES = 2_000
 
 

@@ -9,7 +9,7 @@ from tallystick.tools import device_library, micropython
 from tallystick.tools.api import ValidatorApi
 from tallystick.tools.replay.processes import Processes
 
-START_S_MAX = 30
+START_S_MAX = 120
 POLL_S = 0.2
 
 
