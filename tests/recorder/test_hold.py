@@ -10,6 +10,7 @@ from tallystick.evidence import event
 from tallystick.evidence.custody import CustodyReceipt
 from tallystick.evidence.devicehold import DeviceHold
 from tallystick.evidence.eventdetails import check_details
+from tallystick.recorder import freeing, held
 from tallystick.recorder.frames import RECORD_MAJOR
 from tallystick.recorder.walking import Walker
 
@@ -88,7 +89,11 @@ class Site:
         return dict(self.tally.health.refused)
 
     def told(self) -> list[tuple[str, int]]:
-        """(state, serial) of each `hold` event in the journal, as a gateway would read them."""
+        """(state, serial) of each `hold` event in the journal."""
+        return [(one["state"], one["serial"]) for one in self.details()]
+
+    def details(self) -> list[dict[str, Any]]:
+        """What each `hold` event in the journal says, as a gateway would read them."""
         found = []
         self.tally._ledger.seal()
         self.robot.work()
@@ -103,7 +108,7 @@ class Site:
                     said = event.parse(content)
                     if said.event == "hold":
                         check_details("hold", said.details)
-                        found.append((said.details["state"], said.details["serial"]))
+                        found.append(said.details)
             walker.close()
         return found
 
@@ -232,3 +237,68 @@ def test_a_new_epoch_is_held_too(site: Site) -> None:
     assert site.log.holds[0][1] == 1
     site.reopen()
     assert site.log.holds[0][1] == 1
+
+
+def test_what_is_left_of_an_epoch_that_was_left_goes_with_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tallystick.recorder import epochs
+
+    site = Site(tmp_path, monkeypatch, journal_bytes=65536)
+    site.hold(1)
+    site.record(60)
+    ledger = site.tally._ledger
+    left = ledger.log.epoch
+    old = [file.name for file in ledger.journal.list]
+    assert len(old) > 1
+    epochs.begin(ledger, "rollback", None)
+    site.settle()
+    # Full: until a file of the present epoch would go, too.
+    while ledger.journal.list[0].epoch == left:
+        site.robot.record("decision", 300)
+        site.robot.work()
+    broken = site.details()
+    assert {one["state"] for one in broken} == {"broken"}
+    assert [one.get("to") for one in broken][: len(old)] == [None] * len(old)
+    assert len(broken) <= len(old) + 1
+
+
+def test_without_a_hold_such_files_go_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tallystick.recorder import epochs
+
+    site = Site(tmp_path, monkeypatch, journal_bytes=65536)
+    site.hold(1)
+    site.hold(2, None)
+    site.record(60)
+    ledger = site.tally._ledger
+    left = ledger.log.epoch
+    site.robot.link.plugged = False
+    epochs.begin(ledger, "rollback", None)
+    while ledger.journal.list[0].epoch == left:
+        site.robot.record("decision", 300)
+        site.robot.work()
+    assert [state for state, _ in site.told()] == []
+
+
+def test_a_hold_that_ends_while_a_file_is_let_go_is_not_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(tmp_path, monkeypatch, journal_bytes=65536)
+    site.hold(1)
+    site.record(60)
+    ledger = site.tally._ledger
+    log, journal = ledger.log, ledger.journal
+    assert len(journal.list) > 1 and log.custody[0] >= journal.list[1].first
+    # A message reads the journal; meanwhile a receipt ends the hold, and frees all that is known.
+    site.tally._downlink._work = iter(())
+    work = held.give_way(site.tally)
+    next(work)
+    kid, serial, _ = log.holds[0]
+    held.mark(log, kid, serial, 0)
+    freeing.release(journal, log.epoch, log.custody[0], 1 << 32)
+    site.tally._downlink._work = None
+    with pytest.raises(StopIteration):
+        next(work)
+    assert ("broken", 1) not in site.told()

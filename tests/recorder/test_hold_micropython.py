@@ -255,6 +255,35 @@ def test_a_hold_on_a_board(
             board.stop()
 
 
+def test_files_of_an_epoch_that_was_left_are_held_too(
+    tmp_path: Path, micropython32: MicroPython
+) -> None:
+    site = Site(tmp_path, micropython32)
+    try:
+        board = site.boot(HEAP_32)
+        board.record(8)
+        site.tells(board, "begun", 1, site.hold(1, site.station.time_ms + DAY_MS))
+        board.record_until(lambda: site.files() >= 2)
+        board.record(24)
+        board.close()
+        # Its newest file is damaged behind what says of the hold: the epoch is left.
+        newest = max(site.journal.glob("*.tally"))
+        data = bytearray(newest.read_bytes())
+        data[len(data) // 2] ^= 1
+        newest.write_bytes(data)
+        left = set(site.journal.glob("*.tally"))
+        board = site.boot(HEAP_32)
+        board.record_until(lambda: not left & set(site.journal.glob("*.tally")))
+        assert len(site.station.records) == 2
+        site.tells(board, "broken", 1)
+        assert site.told().count(("broken", 1)) == len(left)
+        assert board.health()["faults"] == {"journal:damaged": 1}
+        board.close()
+    finally:
+        for board in site.boards:
+            board.stop()
+
+
 def test_a_heap_that_is_too_small_is_a_fault_and_nothing_else(
     tmp_path: Path, micropython32: MicroPython
 ) -> None:

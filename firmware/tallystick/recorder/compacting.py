@@ -98,6 +98,10 @@ def _working(tally: "Recorder") -> "Work":
     file = journal.list[0]
     if len(journal.list) > 1 and file.epoch != ledger.log.epoch:
         _remove_left(ledger)
+        if ledger.log.holds:
+            from tallystick.recorder.held import broke  # noqa: PLC0415  # seldom
+
+            broke(ledger)
         return True
     if ledger.log.holds:
         from tallystick.recorder.held import give_way  # noqa: PLC0415  # seldom

@@ -125,6 +125,13 @@ def keeps(ledger: "Ledger", time_ms: int) -> bool:
     return kept
 
 
+def broke(ledger: "Ledger") -> None:
+    """A file of an epoch that was left went from a full journal: say so where that was held."""
+    holds = in_force(ledger.log)
+    if holds:
+        _tell(ledger, "broken", holds[0])
+
+
 def give_way(tally: "Recorder") -> "Generator[None, None, bool]":
     """The journal is full: free the oldest file that is in custody, and say so; False for none.
 
@@ -144,13 +151,14 @@ def give_way(tally: "Recorder") -> "Generator[None, None, bool]":
         file = journal.list[0]
         while not _let_go(tally, file.number):
             yield
-        known = journal.list[1].first
         with ledger.lock:
-            # A receipt may have come meanwhile that ended the hold.
-            if journal.list[0] is file:
-                journal.files.remove(file.name)
-                journal.list.pop(0)
-                journal.used -= file.size
+            # A receipt may have come meanwhile that ended the hold: then nothing is broken.
+            if len(journal.list) < 2 or journal.list[0] is not file or not in_force(log):
+                return True
+            known = journal.list[1].first
+            journal.files.remove(file.name)
+            journal.list.pop(0)
+            journal.used -= file.size
     elif ledger.fault_events.get(BROKEN, -1) >= known:
         return False
     # Of the file that is in custody in part, what is in custody goes with what is not.
