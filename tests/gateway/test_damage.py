@@ -257,10 +257,10 @@ def test_the_whole_way(house: House, tmp_path: Path) -> None:
         assert len(house.asked) == 2
         house.gate.give(house.robot, *house.robot.segments())
         assert house.damaged() == []
-        forwarder._aside_s = 0.0
+        forwarder._choice.aside_s = 0.0
         for _ in range(20):
             forwarder.turn()
-            forwarder._aside_s = 0.0
+            forwarder._choice.aside_s = 0.0
         assert house.gate.status()["quarantine"] == {
             "set_aside": 0,
             "damaged": 0,

@@ -50,7 +50,7 @@ class House:
 
     def turns(self, count: int = 12) -> None:
         for _ in range(count):
-            self.forwarder._aside_s = 0.0
+            self.forwarder._choice.aside_s = 0.0
             self.forwarder.turn()
 
     def learn(self) -> None:

@@ -41,10 +41,13 @@ class Answers:
         self._ahead = ahead
         self._down = down
         self._receipts = Receipts(peer.iss, peer.key)
+        # Whether the last one took everything in its turn, and gave each receipt that was due.
+        self.as_expected = False
 
     def accept(self, built: Built, answer: BatchAnswer, before: int) -> int:
         """Keep what it says; the cursor after it, which was `before`."""
         now_ms = wall_ms()
+        self.as_expected = False
         good, notarised, wrong = self._check_receipts(built, answer)
         refused = dict(answer.refused)
         if built.ahead is not None:
@@ -99,7 +102,10 @@ class Answers:
         self._holding.answered(built.held, drained)
         done = range(built.first, cursor) if in_turn else built.sent
         self._builder.edged = {at for at in self._builder.edged if at not in done}
-        self._ahead.answered(built, {digest for digest, _ in good})
+        receipted = {digest for digest, _ in good}
+        self._ahead.answered(built, receipted)
+        clean = cursor == built.to and not (answer.refused or built.damaged)
+        self.as_expected = in_turn and clean and receipted.issuperset(built.custody)
         self._ahead.passed(cursor)
         for at, reason in refused.items():
             _log.warning("a segment is set aside", validator=self.name, at=at, reason=reason)

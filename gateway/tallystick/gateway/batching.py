@@ -79,7 +79,7 @@ class Builder:
         """
         connection.execute("BEGIN")
         try:
-            built = Built(cursor, cursor, b"", after=after)
+            built = Built(cursor, cursor, b"", built_s=time.monotonic(), after=after)
             if not self._shared.several(self._send):
                 return self._finish(connection, self._part(connection, built, segments_max))
             return self._build_shared(connection, built, segments_max)

@@ -39,9 +39,14 @@ class Built:
     late: bytes | None = None  # the device whose segments it brings that were left out before
     sent: set[int] = field(default_factory=set)  # which ones
     ahead: dict[int, bytes] | None = None  # it brings these before their turn: place, checkpoint
+    built_s: float = 0.0  # when, by the monotonic clock
     full: bool = False  # there was no room for one segment more
     plain: bool = True  # nothing in it is particular to one validator, but what goes along
     after: "Built | None" = None  # it is to go after this one, which is under way
+
+    def seen(self) -> list[bytes]:
+        """The devices that it brings something of, or leaves out because they must wait."""
+        return [*self.devices, *(device for device, _ in self.held)]
 
     @property
     def data(self) -> bytes:

@@ -7,15 +7,17 @@ organisations are left out: they have their own time.
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tallystick.evidence.errors import CouldNotCheck
 from tallystick.gateway import limits
+from tallystick.gateway.built import Part
 from tallystick.gateway.config import Config
 from tallystick.gateway.down import Down
 from tallystick.gateway.forward import Forwarder
 from tallystick.gateway.identity import open_signing, peer_of
 from tallystick.gateway.inbox import Inbox
+from tallystick.gateway.shared import Shared
 from tallystick.gateway.store import Store, meta
 
 _LOOK_S = 0.1
@@ -74,15 +76,19 @@ def drain(
         with store.write() as connection:
             if meta(connection, "gateway") not in {None, signing.gateway}:
                 raise CouldNotCheck("wrong-key", f"{store.path} belongs to another gateway")
+        shared: Shared[Part] = Shared()
         for peer in peers:
+            # Nothing comes in any more that a batch could wait for.
+            at_once = replace(peer, config=replace(peer.config, batch_age_s=0.0))
             made = Forwarder(
-                peer,
+                at_once,
                 store,
                 signing,
                 config.credential,
                 Down(Inbox()),
                 over,
                 config.retry_s_max,
+                shared=shared,
             )
             forwarders.append(made)
             thread = threading.Thread(target=made.run, name=f"to {made.name}", daemon=True)

@@ -2,15 +2,16 @@
 
 Each validator has a thread, a cursor and a client of its own: one that is away delays nobody else.
 The cursor moves only with the validator's answer, in one transaction with the receipts; a batch
-that is sent twice gets the same answer (F13), so a crash between costs a repetition. Urgent
-segments go ahead of a backlog, every other batch at most (overtaking.py). What fails opens a
-circuit (circuit.py): then a validator that hangs costs one small request a period.
+that is sent twice gets the same answer (F13), so a crash between costs a repetition. What goes next
+is chosen elsewhere (choosing.py), and built while the answer to the one before is awaited. What
+fails opens a circuit (circuit.py): then a validator that hangs costs one small request a period.
 """
 
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import structlog
 
@@ -22,9 +23,10 @@ from tallystick.gateway.answering import Answers
 from tallystick.gateway.apply import add_refusals
 from tallystick.gateway.aside import Aside
 from tallystick.gateway.backoff import Backoff
-from tallystick.gateway.batching import Builder, DamagedLog
-from tallystick.gateway.built import Built
-from tallystick.gateway.circuit import HALF_OPEN, OPEN, Circuit
+from tallystick.gateway.batching import Builder, DamagedLog, log_size
+from tallystick.gateway.built import Built, Part
+from tallystick.gateway.choosing import Choice
+from tallystick.gateway.circuit import CLOSED, HALF_OPEN, OPEN, Circuit
 from tallystick.gateway.defects import Defects
 from tallystick.gateway.down import Down
 from tallystick.gateway.http import COSE, Http, Refusal, TimedOut
@@ -34,6 +36,7 @@ from tallystick.gateway.pace import Throttle
 from tallystick.gateway.peers import Peer
 from tallystick.gateway.putback import check_signed
 from tallystick.gateway.quotas import Holding, wall_ms
+from tallystick.gateway.shared import Shared
 from tallystick.gateway.signing import Signing
 from tallystick.gateway.store import Store
 from tallystick.gateway.urgency import Urgent
@@ -58,6 +61,7 @@ class Forwarder:
         retry_s_max: float = limits.RETRY_S_MAX,
         http: Http | None = None,
         urgent: Urgent | None = None,
+        shared: Shared[Part] | None = None,
     ) -> None:
         # Called with the place of a stored segment whose bytes are wrong, -1: the log's nodes.
         self.on_damage: Callable[[int], None] = lambda _at: None
@@ -68,7 +72,9 @@ class Forwarder:
         self._news = threading.Event()
         self._reader = store.reader()
         self._http = http or Http(peer.config.url, peer.config.tls)
-        self._builder = Builder(self.name, peer.config.send, signing, credential)
+        self._shared: Shared[Part] = Shared() if shared is None else shared
+        self._shared.join(peer.config.send)
+        self._builder = Builder(self.name, peer.config.send, signing, credential, self._shared)
         self._key_changes = KeyChanges(self.name, store, self._http)
         self.circuit = Circuit(wall_ms(), Backoff(retry_s_max))
         self._link = Throttle(peer.config.bytes_s_max)
@@ -84,18 +90,28 @@ class Forwarder:
         self._builder.holds = self._holding.holds
         self._builder.root_of = delivered.signed_root(self._reader, self.name)
         self._aside = Aside(self.name, self._builder)
-        self._aside_s = 0.0
         self._ahead = Overtaking(self.name, self._reader, self._builder, self._holding, urgent)
-        self._hurried = False  # the batch before this one brought what is urgent
+        self._choice = Choice(
+            store,
+            self._reader,
+            self._builder,
+            self._holding,
+            self._aside,
+            self._ahead,
+            peer.config.batch_age_s,
+        )
+        self._choice.on_damage = self._damaged
         self._answers = Answers(
             peer, store, self._builder, self._holding, self._aside, self._ahead, down
         )
         self._defects = Defects()
-        self._late_turn = False
         self._credential = credential
         self._compared = False
         # Set once when this validator shows that the store is older than what was signed.
         self.put_back: CouldNotCheck | None = None
+
+    def _damaged(self, at: int) -> None:
+        self.on_damage(at)
 
     def wake(self) -> None:
         """There is something new in the log, or it is time to stop."""
@@ -116,6 +132,8 @@ class Forwarder:
         """Give the connections back; whoever calls `turn` by itself calls this."""
         self._http.close()
         self._reader.close()
+        self._choice.close()
+        self._shared.leave(self._send_as)
 
     def _wait(self, wait_s: float) -> None:
         # After a failure news must not shorten the wait, or a busy site would hammer.
@@ -142,7 +160,7 @@ class Forwarder:
             self._prepare()
             if self._pending is None:
                 self._probe()
-                return self._holding.next_s(limits.FORWARD_WAIT_S)
+                return self._holding.next_s(min(self._choice.waits_s, limits.FORWARD_WAIT_S))
             wait_s = self._link_s(self._pending)
             if wait_s > 0:
                 # News may be urgent, so it is looked at; anything else waits on.
@@ -163,20 +181,12 @@ class Forwarder:
     def _prepare(self) -> None:
         # What goes next. What is built stays as it is, unless something urgent goes before it.
         if self._pending is not None:
-            if self._pending.ahead is None and not self._hurried:
-                self._pending = self._urgent() or self._pending
+            if self._pending.ahead is None and not self._choice.hurried:
+                urgent = self._choice.urgent(self.cursor, self._most)
+                self._pending = urgent or self._pending
             return
-        self._send_aside()
-        self._pending = self._next()
-        for at in self._pending.damaged if self._pending else ():
-            self.on_damage(at)
+        self._pending = self._choice.next(self.cursor, self._most)
         steps.passed(steps.BATCHED)
-
-    def _urgent(self) -> Built | None:
-        built = self._ahead.build(self._reader, self.cursor, self._most)
-        for at in self._ahead.damaged:
-            self.on_damage(at)
-        return built
 
     @property
     def _most(self) -> int:
@@ -210,41 +220,6 @@ class Forwarder:
         self._compared = True
         self._note_error(None)  # what kept it from asking is over
 
-    def _send_aside(self) -> None:
-        # What was set aside and is due goes with what was held back.
-        now_s = time.monotonic()
-        if now_s - self._aside_s < limits.RETRY_LOOK_S:
-            return
-        self._aside_s = now_s
-        due = self._aside.due(self._reader, wall_ms())
-        if due:
-            with self._store.write_aside() as connection:
-                self._holding.note(connection, due)
-                self._aside.under_way(connection, due, wall_ms())
-            self._holding.answered(due, None)
-
-    def _next(self) -> Built | None:
-        if not self._hurried:
-            # Every other batch at most, so what is urgent does not keep the others waiting.
-            urgent = self._urgent()
-            if urgent is not None:
-                return urgent
-        # In turn, where a device's held segments are due: neither keeps the other waiting.
-        self._late_turn = not self._late_turn
-        for late in (self._late_turn, not self._late_turn):
-            if not late:
-                built = self._builder.build(self._reader, self.cursor, self._most)
-            else:
-                device = self._holding.due()
-                if device is None:
-                    continue
-                built = self._builder.build_late(self._reader, device, self._most)
-                if built is None:
-                    self._holding.answered([], device)
-            if built is not None:
-                return built
-        return None
-
     def _failed(self, message: str, error: Exception) -> float:
         if isinstance(error, TallyError) and not isinstance(error, CouldNotCheck):
             after_s = error.retry_after_s if isinstance(error, Refusal) else 0.0
@@ -272,7 +247,8 @@ class Forwarder:
     def _send(self, built: Built) -> None:
         data = built.packed
         self._link.spend(len(data), time.monotonic())
-        body = self._http.post("/v1/batches", data, HEADERS)
+        with self._under_way(built):
+            body = self._http.post("/v1/batches", data, HEADERS)
         steps.passed(steps.ANSWERED)
         answer = batchanswer.parse(body)
         self._pending = None
@@ -281,12 +257,20 @@ class Forwarder:
             self._ahead.moved(self._reader, answer.size)
             return
         self.cursor = self._answers.accept(built, answer, self.cursor)
+        self._choice.answered(built, expected=self._answers.as_expected)
         self._defects.over(built)
-        self._hurried = built.ahead is not None
         self.circuit.worked(wall_ms())
         self._segments_max = min(2 * self._segments_max, limits.BATCH_SEGMENTS)
         steps.passed(steps.MARKED)
         self.answered.set()
+
+    def _under_way(self, built: Built) -> AbstractContextManager[None]:
+        # One that just failed, or is shown little yet, is not worth building ahead for.
+        well = self.circuit.state == CLOSED and not self.circuit.failures
+        if well and self._segments_max == limits.BATCH_SEGMENTS:
+            return self._choice.awaiting(built)
+        self._choice.drop()
+        return nullcontext()
 
     # --- answers ----------------------------------------------------------------------------
 
@@ -324,7 +308,7 @@ class Forwarder:
             )
 
     def _go_to(self, error: Refusal, pending: Built | None) -> float:
-        size = min(error.size or 0, self._log_size())
+        size = min(error.size or 0, log_size(self._reader))
         if pending is not None and pending.ahead is not None and size >= self.cursor:
             # It knows more of the log than was noted before a crash, or less.
             if size != self._ahead.size:
@@ -382,10 +366,6 @@ class Forwarder:
     def _forget_told(self) -> None:
         with self._store.write_aside() as connection:
             connection.execute("DELETE FROM told WHERE validator = ?", (self.name,))
-
-    def _log_size(self) -> int:
-        (size,) = self._reader.execute("SELECT coalesce(max(at) + 1, 0) FROM segments").fetchone()
-        return int(size)
 
     def _note_error(self, message: str | None) -> None:
         told = (None, None) if message is None else (message[:200], wall_ms())

@@ -79,6 +79,10 @@ class Overtaking:
         self._left.update(built.damaged)
         return built if built.ahead else None
 
+    def wanted(self, cursor: int) -> bool:
+        """Whether something urgent waits from here on, near or far."""
+        return any(self._waits(at) for at in self._urgent.beyond(cursor))
+
     def _waits(self, at: int) -> bool:
         elided = self._builder.elided
         return at not in self._builder.given and at not in self._left and at not in elided

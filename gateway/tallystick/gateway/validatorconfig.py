@@ -6,6 +6,7 @@ url = "https://validator.insurer.example"
 key = "insurer+pAEBIAY..."              # or: credential = "trusted/insurer.cbor"
 send = "full"                           # or "claims", "hashes"
 bytes_s_max = 250_000                   # of the link to it; no limit unless given
+batch_age_s = 0.2                       # how long segments wait for more; 0: they go at once
 ca = "insurer-ca.pem"                   # who signed its certificate; else the system's
 cert = "insurer-client.pem"             # what it asks of us, where it does
 cert_key = "insurer-client.key"
@@ -39,6 +40,7 @@ class ValidatorTable(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     credential: str | None = None
     send: Send | None = None
     bytes_s_max: int | None = None
+    batch_age_s: float = limits.BATCH_AGE_S
     ca: str | None = None
     cert: str | None = None
     cert_key: str | None = None
@@ -78,6 +80,8 @@ class ValidatorConfig:
     credential: tuple[bytes, ...] | None = None
     send: Send = "full"
     bytes_s_max: int | None = None
+    # 0: a batch goes as soon as there is something to send.
+    batch_age_s: float = 0.0
     tls: Tls | None = None
 
 
@@ -104,6 +108,11 @@ def resolve(raw: ValidatorTable, folder: Path, fleet: str) -> ValidatorConfig:
             "bad-value",
             f"validators.{raw.name}.bytes_s_max: at least {limits.LINK_BYTES_S_MIN} bytes a second",
         )
+    if not 0 <= raw.batch_age_s <= limits.BATCH_AGE_S_MAX:
+        raise Malformed(
+            "bad-value",
+            f"validators.{raw.name}.batch_age_s: 0 to {limits.BATCH_AGE_S_MAX:g} seconds",
+        )
     key = None if raw.key is None else root.parse_root(raw.key)
     credential = None if raw.credential is None else read_credential(folder / raw.credential)
     return ValidatorConfig(
@@ -113,6 +122,7 @@ def resolve(raw: ValidatorTable, folder: Path, fleet: str) -> ValidatorConfig:
         credential=credential,
         send=raw.send or default_send(_organisation(key, credential), fleet),
         bytes_s_max=rate,
+        batch_age_s=raw.batch_age_s,
         tls=_tls(raw, url.scheme, folder),
     )
 
