@@ -4,6 +4,7 @@ tests/gateway/test_page_slow.py, test_joindoor.py and tests/validator/test_doors
 """
 
 import asyncio
+import datetime as dt
 import gc
 import logging
 import socket
@@ -17,6 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from support.authority import Authority
 from support.site import until
@@ -220,3 +224,34 @@ def test_what_cannot_be_served_is_said(tmp_path: Path, app: App) -> None:
         HttpDoor(BOUNDS, "door").listen("127.0.0.1", int(made.url.rpartition(":")[2]))
     made.stop()
     assert HttpDoor(BOUNDS, "door").listen("::1", 0).startswith("http://[::1]:")
+
+
+def test_another_certificate_is_shown_to_who_comes_then(app: App, tmp_path: Path) -> None:
+    door = HttpDoor(BOUNDS, "door", *Authority(tmp_path / "ec").server())
+    host, port = door.listen("127.0.0.1", 0).removeprefix("https://").split(":")
+    door.serve(app)
+
+    def shown() -> bytes:
+        return ssl.get_server_certificate((host, int(port)), timeout=60).encode()
+
+    try:
+        first = shown()
+        # Of another kind of key, which would stand beside the first in one context.
+        rsa_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        pem = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
+        key = tmp_path / "rsa.key"
+        key.write_bytes(rsa_key.private_bytes(*pem, serialization.NoEncryption()))
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "other")])
+        now = dt.datetime.now(dt.timezone.utc)
+        made = x509.CertificateBuilder(name, name, rsa_key.public_key(), 7, now, now)
+        cert = tmp_path / "rsa.pem"
+        signed = made.sign(rsa_key, hashes.SHA256())
+        cert.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+        door.renew(cert, key)
+        assert shown() == cert.read_bytes()
+        assert shown() != first
+        with pytest.raises(ssl.SSLError):
+            door.renew(cert, Authority(tmp_path / "other").server()[1])
+        assert shown() == cert.read_bytes()
+    finally:
+        door.stop()

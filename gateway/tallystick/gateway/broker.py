@@ -111,6 +111,20 @@ class Broker:
         client.give_up()
         self._hung = [*(one for one in self._hung if one.is_alive()), *([thread] if thread else [])]
 
+    def renew(self, config: BrokerConfig) -> None:
+        """Connect anew by another configuration, whose files are read again.
+
+        Malformed, and nothing is new, where one of them cannot be used.
+        """
+        make_client(config)
+        old, self._config = self._client, config
+        if old is None or self._stopping:
+            return
+        self.connected = self.subscribed = False
+        self._session += 1
+        self.start()
+        old.give_up()
+
     @property
     def hung(self) -> list[threading.Thread]:
         """Threads of clients that were given up and did not end."""

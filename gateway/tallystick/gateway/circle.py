@@ -70,6 +70,11 @@ class Circle:
             self._files.configure(self._configured)
             self._apply(self._files.plan)
 
+    def renew(self) -> None:
+        """End the ways to their validators; the next turn makes them anew."""
+        while self.ways:
+            self.ways.popitem()[1].stop()
+
     def _now_s(self) -> int:
         return self._clock() // 1000
 

@@ -245,6 +245,11 @@ class JoinDoor:
         """In which it serves."""
         return self._door.thread
 
+    def renew(self) -> None:
+        """Read its certificate again, where it has one."""
+        if self._config.cert is not None and self._config.key is not None:
+            self._door.renew(self._config.cert, self._config.key)
+
     def count(self, reason: str, message: str) -> None:
         """Count a refusal, in memory."""
         with self._turn:

@@ -121,6 +121,10 @@ class Door:
         # A path with one slash more is none of ours; a redirect would go where Host says.
         self.app.router.redirect_slashes = False
 
+    def reconfigure(self, config: PageConfig) -> None:
+        """Another token and other names; who watches goes on watching."""
+        self._guard = Guard(config)
+
     def tell(self) -> None:
         """There is a new look; in the loop's thread."""
         looked, self._looked = self._looked, asyncio.Event()

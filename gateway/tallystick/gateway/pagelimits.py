@@ -13,7 +13,6 @@ WATCHED_S = 30.0  # a question counts as somebody who looks for so long
 LOOK_SHARE = 0.1  # of the time that may go into looks: a very large store is seen less often
 COUNT_SHARE = 0.01  # of the time that may go into each count that reads a whole table
 EXPIRIES_SHOWN_MAX = 20
-FILES_LOOK_S = 60.0  # certificates are read again so often
 VERDICTS_LOOKED_MAX = 20_000  # at the start, for the conflicts of the last day
 CONFLICTS_MAX = 100
 CONFLICTS_KEPT_MS = 86_400_000

@@ -59,6 +59,14 @@ class Page:
         _log.info("page", gateway=self._name, url=self.url)
         return self.url
 
+    def reconfigure(self, page: PageConfig) -> None:
+        """Another token, names, thresholds or certificate; the address stays."""
+        if page.cert is not None and page.key is not None:
+            self.server.renew(page.cert, page.key)
+        self._config = page
+        self.door.reconfigure(page)
+        self.watch.reconfigure(page.thresholds)
+
     def look_after(self) -> None:
         """Say once when a thread of the page ended: custody goes on without a page."""
         dead = [thread.name for thread in self.threads if not thread.is_alive()]

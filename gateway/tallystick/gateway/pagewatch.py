@@ -98,7 +98,7 @@ class Watch:
         self._conflicts = pagereads.Conflicts()
         self._counts = pagereads.Counts()
         self._files: list[Expiry] = []
-        self._files_s = float("-inf")
+        self._files_known = False
         self._since: dict[str, int] = {}
         self._process = Since()
         self._samples: deque[Sample] = deque(maxlen=pagelimits.HISTORY_STEPS_MAX)
@@ -108,6 +108,11 @@ class Watch:
         self._asked_s = float("-inf")
         self._wanted = threading.Event()
         self._stop = threading.Event()
+
+    def reconfigure(self, thresholds: conditions.Thresholds) -> None:
+        """Other thresholds; what ends is read anew at the next look."""
+        self._thresholds = thresholds
+        self._files_known = False
 
     # --- when to look ------------------------------------------------------------------------
 
@@ -223,7 +228,7 @@ class Watch:
             devices=rows,
             validators=validators,
             conflicts=_called(conflicts, rows),
-            expiries=self._expiries(rows, mono_s),
+            expiries=self._expiries(rows),
             quarantine=quarantine,
             refused=refused,
         )
@@ -262,10 +267,11 @@ class Watch:
             forks=forks,
         )
 
-    def _expiries(self, rows: list[Device], mono_s: float) -> list[Expiry]:
-        if mono_s - self._files_s >= pagelimits.FILES_LOOK_S:
+    def _expiries(self, rows: list[Device]) -> list[Expiry]:
+        # Of the files that were read: a new one in its place is in force after a SIGHUP.
+        if not self._files_known:
             self._files = expiries.of_config(self.live.config())
-            self._files_s = mono_s
+            self._files_known = True
         ends = [*self._files, *expiries.of_peers(self.live.peers()), *expiries.of_devices(rows)]
         return sorted(ends, key=lambda one: one.until_ms)
 

@@ -1,7 +1,8 @@
 """The configuration read again while the gateway runs (SIGHUP; docs/durability.md, section 7).
 
 All of a new file comes into force, or nothing of it does: a file that cannot be read, or that
-changes what only a restart can change, leaves everything as it was.
+changes what only a restart can change, leaves everything as it was. Certificates, keys and the
+broker's password are read anew where their files changed.
 """
 
 import sqlite3
@@ -12,20 +13,31 @@ from pathlib import Path
 
 import structlog
 
+from tallystick.evidence.credential import Credential, verify_credential
 from tallystick.evidence.errors import Malformed, TallyError
-from tallystick.gateway import configlines
+from tallystick.evidence.keys import PublicKey
+from tallystick.gateway import configlines, namedfiles
 from tallystick.gateway.config import Config, load
 from tallystick.gateway.identity import own_identity, peer_of
 from tallystick.gateway.peers import Peer
 
 _log = structlog.get_logger("tallystick.gateway.reloading")
-# What a running gateway takes over. The rest names keys, addresses and files that are open.
+# What a running gateway takes over. The rest names keys, addresses and files that are open, or
+# sizes of what is made at the start.
 LIVE = frozenset(
     {
         *("retention", "roots", "store_bytes_max", "retry_s_max", "verdicts_poll_s"),
-        *("validators", "shared_by"),
+        *("validators", "shared_by", "peer_send", "enrolments", "credential"),
     }
 )
+# Of these tables in part: where the broker is, and how this gateway shows who it is there; who may
+# see the page, by which certificate, and when its sentence speaks.
+LIVE_OF = {
+    "broker": {"host", "port", "tls", "protocol", "username", "password_file", "ca", "cert", "key"},
+    "page": {"cert", "key", "token", "names", "thresholds"},
+}
+# Two of the page's together are one setting of the file.
+_CALLED = {"page.host": "page.bind", "page.port": "page.bind"}
 
 
 def changes(old: Config, new: Config) -> set[str]:
@@ -35,6 +47,31 @@ def changes(old: Config, new: Config) -> set[str]:
         for field in fields(Config)
         if field.compare and getattr(old, field.name) != getattr(new, field.name)
     }
+
+
+def fixed(old: Config, new: Config) -> list[str]:
+    """The settings in which they differ and which only a restart changes, as the file says them."""
+    found = changes(old, new) - LIVE - LIVE_OF.keys()
+    for table, live in LIVE_OF.items():
+        before, after = getattr(old, table), getattr(new, table)
+        if before is None or after is None:
+            found |= {table} if before is not after else set()
+            continue
+        names = {one.name for one in fields(before) if not _same(before, after, one.name)} - live
+        found |= {_CALLED.get(f"{table}.{name}", f"{table}.{name}") for name in names}
+    if old.page and new.page and (old.page.cert is None) != (new.page.cert is None):
+        # A door speaks TLS or not for as long as it is there.
+        found.add("page.cert")
+    return sorted(found)
+
+
+def _same(before: object, after: object, name: str) -> bool:
+    return bool(getattr(before, name) == getattr(after, name))
+
+
+def _key(config: Config) -> PublicKey:
+    # That of a credential which has ended, too.
+    return verify_credential(Credential(list(config.credential)), config.roots, None).key
 
 
 class Reloading:
@@ -48,6 +85,7 @@ class Reloading:
     ) -> None:
         """config: as the file says it; apply: brings another one into force, with its peers."""
         self._config = config
+        self._contents = namedfiles.contents(config)
         self._apply = apply
         self._read = read
         self.error = ""
@@ -73,17 +111,27 @@ class Reloading:
         if path is None:
             raise Malformed("bad-value", "this gateway was not configured by a file")
         new = self._read(path)
-        changed = changes(self._config, new)
-        fixed = sorted(changed - LIVE)
-        if fixed:
-            where = configlines.of_setting(path.read_bytes(), fixed[0])
+        wanted = fixed(self._config, new)
+        if wanted:
+            where = configlines.of_setting(path.read_bytes(), wanted[0])
             raise Malformed(
-                "bad-value", f"{path}: {', '.join(fixed)}{where}: only a restart changes this"
+                "bad-value", f"{path}: {', '.join(wanted)}{where}: only a restart changes this"
             )
         now_s = int(time.time())
-        own_identity(new, now_s)
+        if own_identity(new, now_s).key != _key(self._config):
+            where = configlines.of_setting(path.read_bytes(), "credential")
+            message = f"{path}: credential{where}: only a restart changes the key"
+            raise Malformed("bad-value", message)
         peers = [peer_of(validator, new.roots, now_s) for validator in new.validators]
+        contents = namedfiles.contents(new)
+        fresh = {part for part in contents if contents[part] != self._contents.get(part)}
+        try:
+            namedfiles.check(new, fresh, now_s)
+        except TallyError as error:
+            hint = configlines.hint(path.read_bytes(), error.message)
+            raise Malformed(error.reason, f"{path}: {error.message}{hint}") from error
+        changed = changes(self._config, new) | fresh
         if changed:
             self._apply(new, peers, changed)
-            self._config = new
+            self._config, self._contents = new, contents
         return changed

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from tallystick.evidence.errors import TransportError, Unverified
-from tallystick.gateway import limits
+from tallystick.gateway import limits, namedfiles
 from tallystick.gateway.ahead import Ahead
 from tallystick.gateway.apply import Applier
 from tallystick.gateway.asideduties import scrubber_of
@@ -190,15 +190,35 @@ class Gateway:
         return not self._stop.is_set()
 
     def _reconfigure(self, config: Config, peers: list[Peer], changed: set[str]) -> None:
+        if changed & {"broker", namedfiles.BROKER}:
+            # First, as the one that may refuse.
+            self.broker.renew(config.broker)
         # The live dictionary of roots stays the one that everybody holds.
         self.config = replace(config, roots=self.config.roots)
         self.worker.gauge.bytes_max = config.store_bytes_max
         self.pruner.retention = config.retention
         self.broker.sharing.replace(config.shared_by)
         self.worker.look_at_parked()
+        if "enrolments" in changed:
+            self._folder = Folder(config.enrolments)
+        if self.joining is not None and namedfiles.JOIN in changed:
+            self.joining.door.renew()
+        if self.page is not None and config.page is not None:
+            self.page.reconfigure(config.page)
+        self._rewire(config, peers, changed)
+
+    def _rewire(self, config: Config, peers: list[Peer], changed: set[str]) -> None:
         self.circle.configure(config, roots_changed="roots" in changed)
-        keep = not changed & {"retry_s_max", "verdicts_poll_s"}
-        kept = [way for way in self._configured if keep and way.peer in peers]
+        fresh = changed & {"retry_s_max", "verdicts_poll_s", "credential"}
+        if fresh:
+            self.circle.renew()
+        kept = [
+            way
+            for way in self._configured
+            if not fresh
+            and way.peer in peers
+            and namedfiles.of_validator(way.peer.config.name) not in changed
+        ]
         gone = [way for way in self._configured if way not in kept]
         for way in gone:
             way.stop()

@@ -9,6 +9,7 @@ gateways and validators have such doors, and neither imports the other.
 import asyncio
 import contextlib
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -330,6 +331,24 @@ class HttpDoor:
         with contextlib.suppress(RuntimeError):
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(what)
+
+    def renew(self, cert: Path, key: Path) -> None:
+        """Show another certificate to who connects from now on. OSError, ssl.SSLError, ValueError.
+
+        For a door that has one; connections that are open keep theirs.
+        """
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(cert, key)
+        self._cert, self._key = cert, key
+        served = None if self._server is None else self._server.config.ssl
+        if served is None:
+            return
+
+        def instead(one: Any, _name: str | None, _context: ssl.SSLContext) -> None:
+            # Loaded into the context of before, a key of another type would stand beside the old.
+            one.context = context
+
+        served.sni_callback = instead
 
     def begin_stop(self) -> None:
         """Take nobody new; `stop` waits."""

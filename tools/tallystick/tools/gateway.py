@@ -1,5 +1,6 @@
 """`tally gateway`: run a gateway, check its configuration, show what it did."""
 
+import faulthandler
 import json
 import sys
 import time
@@ -66,17 +67,48 @@ def run(path: Path) -> None:
     """
     config = configs.load(path)
     logs.configure()
+    # What hangs is ended by the watchdog's SIGABRT: where each thread was is worth knowing.
+    faulthandler.enable()
     stop = until_signalled()
-    manager = Notifier()
-
-    def ready(running: service.Gateway) -> None:
-        page = "" if running.page is None else f", page {running.page.url}"
-        manager.ready(f"gateway {config.name}{page}")
-
+    told = _Told()
     try:
-        service.run(config, stop, ready, manager.alive, on_hangup())
+        service.run(config, stop, told.ready, told.alive, on_hangup())
     finally:
-        manager.stopping()
+        told.stopping()
+
+
+class _Told:
+    """What systemd is told of a gateway: that it is ready, that it lives, what its state is."""
+
+    def __init__(self) -> None:
+        self._manager = Notifier()
+        self._gateway: service.Gateway | None = None
+        self._said = ""
+
+    def ready(self, gateway: service.Gateway) -> None:
+        """It has started."""
+        self._gateway = gateway
+        self._said = self._state(gateway)
+        self._manager.ready(self._said)
+
+    def alive(self) -> None:
+        """Everything that must run runs."""
+        self._manager.alive()
+        said = "" if self._gateway is None else self._state(self._gateway)
+        if said != self._said:
+            self._said = said
+            self._manager.status(said)
+
+    def stopping(self) -> None:
+        """It is about to end."""
+        self._manager.stopping()
+
+    def _state(self, gateway: service.Gateway) -> str:
+        error = gateway.reloading.error
+        if error:
+            return f"the file on disk is not in force: {error}"
+        page = "" if gateway.page is None else f", page {gateway.page.url}"
+        return f"gateway {gateway.config.name}{page}"
 
 
 @gateway.command(
