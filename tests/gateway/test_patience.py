@@ -14,6 +14,7 @@ from tallystick.gateway import config as configs
 from tallystick.gateway import draining, limits
 from tallystick.gateway.forward import Forwarder
 from tallystick.gateway.patience import Patience
+from tallystick.gateway.store import Store
 from tallystick.gateway.validatorconfig import ValidatorConfig
 
 ACME = Fleet("acme")
@@ -153,5 +154,7 @@ def test_a_drain_waits_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         return Forwarder(peer, *arguments, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(draining, "Forwarder", made)
-    draining.drain(site_of(tmp_path, "batch_age_s = 30").config, threading.Event(), 0.0)
+    site = site_of(tmp_path, "batch_age_s = 30")
+    Store(site.config.store).close()
+    draining.drain(site.config, threading.Event(), 0.0)
     assert [one.batch_age_s for one in seen] == [0.0]
