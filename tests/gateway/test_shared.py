@@ -9,11 +9,12 @@ import pytest
 
 from support.devices import Fleet
 from support.gateways import MemoryGateway
-from support.site import until
+from support.site import Site, until
 from tallystick.evidence import batch
 from tallystick.gateway import limits
 from tallystick.gateway.batching import Builder
 from tallystick.gateway.built import Built, Part
+from tallystick.gateway.service import Gateway
 from tallystick.gateway.shared import Shared
 
 ACME = Fleet("acme")
@@ -174,3 +175,20 @@ def test_who_wants_the_same_at_the_same_time_waits_for_it(two: Two) -> None:
     thread.join()
     assert made[0].to == MOST
     assert two.shared._making == {}
+
+
+def test_a_gateway_s_forwarders_share(tmp_path: Path) -> None:
+    lines = [
+        f'[[validators]]\nname = "{name}"\nurl = "http://127.0.0.1:1"\nkey = "{ACME.root_line}"'
+        for name in ("one", "other")
+    ]
+    gateway = Gateway(Site(tmp_path, ACME, 1, validators="\n".join(lines)).config)
+    try:
+        one, other = gateway.forwarders
+        assert one._shared is other._shared
+        assert one._shared.several("full")
+        one.close()
+        assert not other._shared.several("full")
+    finally:
+        other.close()
+        gateway.stop()

@@ -128,6 +128,7 @@ class Circle:
                         url=url,
                         key=(identity.iss, identity.key),
                         send=self._config.peer_send,
+                        batch_age_s=limits.BATCH_AGE_S,
                     )
                     found[name] = Peer(config, identity.iss, identity.key)
         return found

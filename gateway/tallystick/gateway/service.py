@@ -15,6 +15,7 @@ from tallystick.gateway.ahead import Ahead
 from tallystick.gateway.apply import Applier
 from tallystick.gateway.asideduties import scrubber_of
 from tallystick.gateway.broker import Broker
+from tallystick.gateway.built import Part
 from tallystick.gateway.circle import Circle
 from tallystick.gateway.config import Config
 from tallystick.gateway.down import Down
@@ -28,6 +29,7 @@ from tallystick.gateway.peers import Peer
 from tallystick.gateway.pruning import Pruner
 from tallystick.gateway.reloading import Reloading
 from tallystick.gateway.serialhub import SerialHub
+from tallystick.gateway.shared import Shared
 from tallystick.gateway.sharing import Sharing
 from tallystick.gateway.signing import Signing
 from tallystick.gateway.store import Store
@@ -70,6 +72,7 @@ class Gateway:
             self.inbox = Inbox(config.inbox_bytes_max)
             self.ahead = Ahead(self.inbox, config.verify_workers, config.name)
             self._urgent = Urgent()
+            self._shared: Shared[Part] = Shared()
             self.down = Down(self.inbox)
             self.broker = Broker(config.broker, self.inbox, Sharing(config.name, config.shared_by))
             self.serial = SerialHub(config.serial, config.broker.prefix, self.inbox)
@@ -138,6 +141,7 @@ class Gateway:
             retry_s_max=config.retry_s_max,
             verdicts_poll_s=config.verdicts_poll_s,
             urgent=self._urgent,
+            shared=self._shared,
         )
         way.forwarder.on_damage = self.scrubber.suspect
         return way

@@ -3,9 +3,11 @@
 import threading
 
 from tallystick.gateway import limits
+from tallystick.gateway.built import Part
 from tallystick.gateway.down import Down
 from tallystick.gateway.forward import Forwarder
 from tallystick.gateway.peers import Peer
+from tallystick.gateway.shared import Shared
 from tallystick.gateway.signing import Signing
 from tallystick.gateway.store import Store
 from tallystick.gateway.urgency import Urgent
@@ -28,10 +30,11 @@ class Way:
         retry_s_max: float = limits.RETRY_S_MAX,
         verdicts_poll_s: float = limits.VERDICTS_POLL_S,
         urgent: Urgent | None = None,
+        shared: Shared[Part] | None = None,
     ) -> None:
         self.peer = peer
         self.forwarder = Forwarder(
-            peer, store, signing, credential, down, stop, retry_s_max, urgent=urgent
+            peer, store, signing, credential, down, stop, retry_s_max, urgent=urgent, shared=shared
         )
         self.poller = VerdictPoller(
             peer, store, down, stop, self.forwarder.answered, verdicts_poll_s, retry_s_max
