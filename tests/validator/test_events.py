@@ -14,6 +14,7 @@ import httpx2
 import pytest
 
 from support.devices import Fleet
+from support.site import until
 from support.validating import Gateway, compress, handover, load
 from tallystick.evidence import receipt, verdict
 from tallystick.evidence.keys import from_b64u
@@ -157,6 +158,29 @@ def test_nobody_waits_longer_than_is_said_or_asked(world: World) -> None:
     for wrong in ("21", "-1", "0.5"):
         answer = world.http.get("/v1/verdicts", params={**query, "wait": wrong})
         assert (answer.status_code, answer.json()["reason"]) == (400, "bad-value"), wrong
+
+
+def test_streams_take_no_place_of_who_waits(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "STREAMS_MAX", 1)
+    query = {"after": world.http.get("/v1/verdicts").json()["next"], "wait": 1}
+
+    def waited_s() -> float:
+        began = time.monotonic()
+        assert world.http.get("/v1/verdicts", params=query).json()["verdicts"] == []
+        return time.monotonic() - began
+
+    told = world.service.sequencer.log.on_verdicts.__self__  # type: ignore[attr-defined]
+    until(lambda: not told.open and not told._waiting, "the streams of the tests before to end")
+    with world.http.stream("GET", "/v1/verdicts/events", params={"after": query["after"]}) as first:
+        lines = first.iter_lines()
+        next(lines)
+        until(lambda: told._waiting == 1, "the stream to wait")
+        assert waited_s() > 0.9
+        assert told._pages == 0
+    # More than so many are answered at once.
+    monkeypatch.setattr(feed, "VERDICTS_WAITS_MAX", 0)
+    query["wait"] = 20
+    assert waited_s() < 19
 
 
 def test_the_snippet_of_the_documents_follows_verdicts(world: World) -> None:

@@ -59,6 +59,16 @@ def test_an_error_is_sqlalchemys(room: Room) -> None:
     wrong = Prepared(sa.select(sa.column("x")).select_from(sa.table("no_such_table")))
     with pytest.raises(DBAPIError), room.sequencer.store.write() as connection:
         wrong.rows(connection)
+    # It is the cause that is told: on a server a second try says of the transaction that it failed.
+    where = sa.column("x") == sa.bindparam("of", type_=sa.Text)
+    named = Prepared(sa.select(sa.column("x")).select_from(sa.table("no_such_table")).where(where))
+    with pytest.raises(DBAPIError) as caught, room.sequencer.store.write() as connection:
+        named.rows(connection, of="a canary")
+    assert "no_such_table" in str(caught.value.orig)
+    assert not caught.value.connection_invalidated
+    if "postgresql" in str(room.store):
+        assert getattr(caught.value.orig, "sqlstate", None) == "42P01"
+        assert "a canary" not in str(caught.value)
     twice = [{"log": 7, "at": 1, "reason": "r"}] * 2
     with pytest.raises(DBAPIError), room.sequencer.store.write() as connection:
         insert_rows(connection, REFUSED, twice)
@@ -79,7 +89,10 @@ def test_a_session_that_ended_is_seen(room: Room) -> None:
         known.rows(connection, log=7)
 
     with pytest.raises(DBAPIError), room.sequencer.store.write() as connection:
-        ended(connection)
+        with pytest.raises(DBAPIError) as caught:
+            ended(connection)
+        assert caught.value.connection_invalidated
+        raise caught.value
     assert room.sequencer.store.lost
 
 

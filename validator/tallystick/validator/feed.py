@@ -26,6 +26,7 @@ from tallystick.validator.limits import (
     STREAM_LOOK_S,
     STREAM_S_MAX,
     STREAMS_MAX,
+    VERDICTS_WAITS_MAX,
 )
 from tallystick.validator.problem import Problem
 
@@ -47,7 +48,8 @@ class Feed:
         self.ask = ask
         self.ending = ending
         self.open = 0
-        self._waiting = 0
+        self._waiting = 0  # of any kind
+        self._pages = 0  # questions that wait for their page
         self._size = 0
         self._grown = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -91,9 +93,14 @@ class Feed:
         """A page of verdicts; where it is empty, once more as soon as there are new ones."""
         self.begin()
         found = await self.ask(page)
-        if found.verdicts or not wait_s or self._waiting >= STREAMS_MAX:
+        # A bound of its own: however many streams are open, gateways need not poll.
+        if found.verdicts or not wait_s or self._pages >= VERDICTS_WAITS_MAX:
             return found
-        await self.beyond(found.size, wait_s)
+        self._pages += 1
+        try:
+            await self.beyond(found.size, wait_s)
+        finally:
+            self._pages -= 1
         return await self.ask(page)
 
     async def _look(self) -> None:

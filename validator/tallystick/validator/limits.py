@@ -174,6 +174,7 @@ BUNDLE_ENTRIES_READ = 16  # entries held at once for an answer: at most 1 MiB
 STREAMS_MAX = 64  # of the connections, so that as many and more are left for answers
 STREAM_LOOK_S = 0.25  # whether the service ends
 STREAM_ALIVE_S = 15.0
+VERDICTS_WAITS_MAX = 96  # of the connections, that wait so at once; more are answered at once
 VERDICTS_WAIT_S_MAX = 20  # whole seconds, for who asks for verdicts that are not there yet
 STREAM_S_MAX = 3_600.0  # then the client comes back, and a balancer may send it elsewhere
 

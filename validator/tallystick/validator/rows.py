@@ -96,9 +96,8 @@ class Prepared:
             cursor.execute(compiled.text, given)
             found = list(cursor.fetchall())
             cursor.close()
-        except connection.dialect.loaded_dbapi.Error:
-            # Once more, SQLAlchemy's way: it names the error, and lets a broken connection go.
-            found = list(connection.exec_driver_sql(compiled.text, given))
+        except connection.dialect.loaded_dbapi.Error as error:
+            raise _named_by_sqlalchemy(connection, compiled.text, given, error) from error
         return found
 
     def found(self, connection: Connection, **values: object) -> list[Any]:
@@ -116,6 +115,25 @@ class Prepared:
         if compiled is None:
             compiled = self._compiled[name] = _Compiled(self._statement, connection.dialect)
         return compiled
+
+
+def _named_by_sqlalchemy(
+    connection: Connection, text: str, given: Any, error: Exception
+) -> BaseException:
+    # What SQLAlchemy would raise of it. The statement is not tried once more for that: a server has
+    # aborted the transaction, and would name that instead of the cause.
+    dialect = connection.dialect
+    if dialect.is_disconnect(error, connection.connection.dbapi_connection, None):  # type: ignore[arg-type]
+        # But for this: only SQLAlchemy lets a broken connection go.
+        connection.exec_driver_sql(text, given)
+    return sa.exc.DBAPIError.instance(
+        text,
+        given,
+        error,
+        dialect.loaded_dbapi.Error,
+        hide_parameters=connection.engine.hide_parameters,
+        dialect=dialect,
+    )
 
 
 class Among:
