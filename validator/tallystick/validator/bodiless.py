@@ -14,7 +14,7 @@ from tallystick.evidence.ids import claim_reference
 from tallystick.validator import schema
 from tallystick.validator.devicelog import DeviceLog, Held
 from tallystick.validator.rows import Among
-from tallystick.validator.work import CHUNK, Work
+from tallystick.validator.work import Work
 
 
 def note(work: Work, log: DeviceLog, held: Held, head: VerifiedCheckpoint) -> None:
@@ -25,37 +25,23 @@ def note(work: Work, log: DeviceLog, held: Held, head: VerifiedCheckpoint) -> No
         for (at, level, leaf), item in zip(held.leaves(), items, strict=True)
         if level == 0 and not isinstance(item, bytes)
     }
-    table = schema.relying
-    connection = work.written(table)
+    if not found:
+        return
     references = list(found)
-    for first in range(0, len(references), CHUNK):
-        chunk = references[first : first + CHUNK]
-        work.dirty.update(
-            connection.execute(
-                sa.select(table.c.party_set).where(table.c.claim.in_(chunk))
-            ).scalars()
-        )
-        known = set(
-            work.written(schema.bodiless)
-            .execute(sa.select(schema.bodiless.c.claim).where(schema.bodiless.c.claim.in_(chunk)))
-            .scalars()
-        ) | set(
-            work.written(schema.claims)
-            .execute(sa.select(schema.claims.c.claim).where(schema.claims.c.claim.in_(chunk)))
-            .scalars()
-        )
-        for reference in chunk:
-            if reference not in known:
-                at, leaf = found[reference]
-                work.insert(
-                    schema.bodiless,
-                    claim=reference,
-                    log=log.log,
-                    at=at,
-                    leaf=leaf,
-                    device=log.device,
-                    checkpoint=head.digest,
-                )
+    connection = work.written(schema.relying, schema.bodiless, schema.claims)
+    work.dirty.update(row.party_set for row in _RELYING.found(connection, references))
+    known = {row.claim for one in (_BODILESS, _CLAIMS) for row in one.found(connection, references)}
+    for reference, (at, leaf) in found.items():
+        if reference not in known:
+            work.insert(
+                schema.bodiless,
+                claim=reference,
+                log=log.log,
+                at=at,
+                leaf=leaf,
+                device=log.device,
+                checkpoint=head.digest,
+            )
 
 
 def relied(work: Work, references: Sequence[bytes], number: int) -> None:
@@ -116,3 +102,15 @@ _RELIED_ON = Among(
         .where(schema.relying.c.party_set.in_(wanted))
     ),
 )
+
+
+def _by_claim(column: Any, table: sa.Table) -> Among:
+    return Among(
+        table.c.claim.type, lambda wanted: sa.select(column).where(table.c.claim.in_(wanted))
+    )
+
+
+# Of nearly every stretch that comes without its decisions: what runs so often is compiled once.
+_RELYING = _by_claim(schema.relying.c.party_set, schema.relying)
+_BODILESS = _by_claim(schema.bodiless.c.claim, schema.bodiless)
+_CLAIMS = _by_claim(schema.claims.c.claim, schema.claims)
