@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ from support.devices import Device, Fleet
 from support.notary import Notary
 from support.site import Radio, Site, until
 from support.watching import DAY_S, Looking, on_time, tagged, wall_ms
-from tallystick.gateway import conditions, readiness
+from tallystick.gateway import conditions, pageguide, pagelimits, readiness
+from tallystick.gateway import pagewords as words
 from tallystick.gateway.conditions import Thresholds
-from tallystick.gateway.pagedevices import Clock, Piece, gaps_of, skew_of
+from tallystick.gateway.pagedevices import Clock, Piece, gaps_of, skew_of, tag_of
 from tallystick.gateway.pagestate import Device as PageDevice
 from tallystick.gateway.pagestate import Skew
 from tallystick.gateway.service import Gateway
@@ -24,6 +27,7 @@ from tallystick.tools.mosquitto import Mosquitto
 
 ACME, OTHER = Fleet("acme"), Fleet("borealis")
 DOCS = Path(__file__).parents[2] / "docs"
+SENTENCES = Path(conditions.__file__).read_text()
 
 
 @contextmanager
@@ -376,7 +380,56 @@ def test_gaps_are_counted_by_index() -> None:
 
 def test_the_ten_are_those_of_the_documentation() -> None:
     assert len(conditions.ORDER) == 10
+    assert [one.name for one in pageguide.GUIDES.guides] == list(conditions.ORDER)
     text = (DOCS / "operations.md").read_text()
     section = text.split("## The page and what its sentence means")[1].split("\n## ")[0]
-    rows = re.findall(r"^\| `([a-z-]+)` \|", section, re.MULTILINE)
-    assert rows == list(conditions.ORDER)
+    assert re.findall(r"\[([a-z-]+)\]\(#\1\)", section) == list(conditions.ORDER)
+    # The page's steps are those of the documentation, word for word.
+    section = text.split("## What to do about each condition\n")[1].split("\n## ")[0]
+    assert section.partition("\n\n### ")[2].strip() == pageguide.text().removeprefix("### ").strip()
+
+
+def test_what_to_do_names_commands_and_settings_that_there_are() -> None:
+    commands = (DOCS / "commands.md").read_text()
+    said = re.findall(r"`([^`]+)`", pageguide.text()) + re.findall(r"`([^`]+)`", SENTENCES)
+    named = [one for one in said if one.startswith("tally ")]
+    assert len(named) > 20
+    for one in named:
+        words = list(takewhile(lambda word: re.fullmatch(r"[a-z-]+", word), one.split()))
+        command = next(
+            (n for n in range(len(words), 0, -1) if f"\n## `{' '.join(words[:n])}`\n" in commands),
+            0,
+        )
+        assert command > 1, one
+        page = commands.split(f"\n## `{' '.join(words[:command])}`\n")[1].split("\n## ")[0]
+        for option in re.findall(r"--[a-z-]+", one):
+            assert f"{option} " in page or f"{option}\n" in page, one
+    settings = {"broker_away_s", "silent_intervals", "clock_off_s", "expiring_days", "lag_s"}
+    assert settings == {field.name for field in fields(Thresholds)} <= set(said)
+
+
+def test_no_name_acts_on_the_sentence_that_it_stands_in() -> None:
+    assert words.shown("agv\u202e7\n\x1b[2J\u200b", 64) == "agv\ufffd7\ufffd\ufffd[2J\ufffd"
+    assert words.shown("x" * 65, 64) == "x" * 63 + "…" and words.shown("x" * 64, 64) == "x" * 64
+    assert words.shown("Förder-7 仓库 🤖", 64) == "Förder-7 仓库 🤖"
+    long = tag_of({"asset_tag": "y" * 5_000})
+    assert long is not None and len(long) == pagelimits.TAG_CHARS_MAX
+    assert words.quoted("x: [Errno 111] Connection refused") == "x: Connection refused"
+
+
+def test_a_key_and_a_file_that_are_none_of_the_ten_are_told(looking: Looking) -> None:
+    gateway = looking.gateway
+    gateway.signing.error = "key: the token is not there"
+    try:
+        status = looking.look().status
+        assert not status.well and status.conditions == []
+        assert status.sentence == "This gateway's key does not answer, so no receipt is signed."
+        assert "the token is not there" in status.beside[0]
+        gateway.reloading.error = "gateway.toml, line 7: unknown"
+        status = looking.look().status
+        assert len(status.beside) == 2 and "line 7" in status.beside[1]
+        gateway.signing.error = ""
+        assert looking.look().status.sentence.startswith("The newest configuration file is not")
+    finally:
+        gateway.signing.error = gateway.reloading.error = ""
+    assert looking.look().status.well

@@ -1,7 +1,6 @@
 """The gateway's page in a real Chromium: what holds, devices, validators, conflicts, a device."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from support import chromium
+from support import chromium, pictured
 from support.chromium import Page, browser
 from support.devices import Device, Fleet
 from support.notary import Notary
@@ -17,15 +16,13 @@ from support.site import Radio, Site, until
 from support.validating import handover
 from support.watching import DAY_S, Looking, on_time, tagged
 from tallystick.evidence.enrolment import CUSTODY_SECURE_ELEMENT
-from tallystick.gateway import pagelimits
+from tallystick.gateway import conditions, pageguide, pagelimits
 from tallystick.gateway.service import Gateway
 from tallystick.tools.mosquitto import Mosquitto
 
 pytestmark = pytest.mark.skipif(chromium.PROGRAM is None, reason="chromium is not installed")
 ACME = Fleet("acme")
 PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
-# Set to write the pictures of docs/ anew.
-WRITE = os.environ.get("TALLY_WRITE_PICTURES") == "1"
 SCRIPT = "<img src=x onerror=\"document.title='broken in'\">"
 MANY = 120
 READY = "document.title.startsWith({title})"
@@ -130,13 +127,6 @@ def rows(page: Page) -> int:
     return int(page.do("document.querySelectorAll('#main tbody th a[href^=\"#/device\"]').length"))
 
 
-def picture(page: Page, name: str) -> None:
-    if WRITE:
-        page.do("window.scrollTo(0, 0)")
-        page.picture(PICTURES / f"gateway-{name}.png")
-    assert (PICTURES / f"gateway-{name}.png").stat().st_size > 5_000
-
-
 def test_what_holds_comes_by_itself(world: World, page: Page) -> None:
     page.until("document.getElementById('state').textContent === 'live'")
     # A conflict is the validators' finding and no trouble of this gateway; a lag is.
@@ -150,16 +140,15 @@ def test_what_holds_comes_by_itself(world: World, page: Page) -> None:
     text = page.text()
     assert "contradicted its own log" in text
     assert "also quarantine not empty, validator lagging" in text
-    assert "device forked since" in text and "compromised" in text
-    assert page.do("document.querySelector('.conditions a').textContent") == "agv-12"
+    assert "device forked, act now since" in text and "compromised" in text
+    assert "Of this device nothing is certain from the contradiction on." in text
+    assert page.do("document.querySelector('.conditions a').hash") == "#/guide/device-forked"
+    assert page.do("document.querySelector('.conditions a[title]').textContent") == "agv-12"
     page.until("document.querySelector('#main tbody th a').textContent === 'agv-12'")
     page.until("document.querySelectorAll('figure canvas').length === 2")
     page.do("document.getElementById('only').click()")
     page.until("document.body.innerText.includes('1 to 1 of 1')")
     page.until("document.body.innerText.includes('1 conflicting')")
-    page.size(1000, 1640)
-    picture(page, "conditions")
-    page.size(1000, 900)
 
 
 def test_devices_are_paged_and_found(world: World, page: Page) -> None:
@@ -208,7 +197,6 @@ def test_a_device_is_shown(world: World, page: Page) -> None:
     text = go(page, f"#/device/{world.agv.text}", "Device agv-12")
     assert "Suspect: fork. Both branches are kept." in text and "Contradictions" in text
     assert "secure-element is claimed and does not count" in text
-    picture(page, "device")
     assert "no such device" in go(page, "#/device/" + "A" * 43, "That did not work")
     assert "There is no such page" in go(page, "#/constructor", "There is no")
     page.said.clear()
@@ -237,7 +225,6 @@ def test_it_fits_a_phone(world: World, page: Page) -> None:
         page.until("document.documentElement.scrollWidth <= 390")
     go(page, "#/", "Gateway")
     page.until("document.querySelectorAll('#main tbody th a').length > 0")
-    picture(page, "phone")
     page.size(1000, 900)
 
 
@@ -259,15 +246,63 @@ def test_keyboard_and_screen_reader_have_what_they_need(gateway: Gateway, page: 
     assert seen["unnamed"] == seen["uncaptioned"] == seen["unscoped"] == 0
     # A plot's numbers are there as text; its drawing is hidden from who cannot see it.
     assert all(" now, at most " in text and hidden == "true" for text, hidden in seen["plots"])
-    reached = []
-    for _ in range(5):
-        for kind in ("keyDown", "keyUp"):
-            page.call("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab",
-                      windowsVirtualKeyCode=9)  # fmt: skip
-        reached.append(page.do("document.activeElement.id || document.activeElement.textContent"))
-    assert reached == ["To the content", "tallystick", "q", "only", "Next"] or (
-        reached[:4] == ["To the content", "tallystick", "q", "agv-12"]
-    )
+    page.do("document.body.focus()")
+    expected = ["To the content", "tallystick", "q", "What to do, step by step"]
+    assert [tab(page) for _ in expected] == expected
+    # Who can only see where a keyboard is sees it.
+    outline = "getComputedStyle(document.activeElement).outlineStyle"
+    assert page.do(outline) != "none"
+
+
+def tab(page: Page) -> str:
+    for kind in ("keyDown", "keyUp"):
+        page.call(
+            "Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9
+        )
+    return str(page.do("document.activeElement.id || document.activeElement.textContent"))
+
+
+def test_who_reads_by_keyboard_stays_where_it_was(page: Page) -> None:
+    go(page, "#/", "Gateway")
+    page.until("document.querySelectorAll('#main tbody th a[href^=\"#/device\"]').length > 0")
+    page.do("document.querySelector('#main tbody th a').focus()")
+    focused = "document.activeElement.getAttribute('href')"
+    where = page.do(focused)
+    assert where.startswith("#/device/")
+    # The table is made anew, since some device was seen a second longer ago.
+    page.do("document.querySelector('#main tbody').dataset.old = 'old'")
+    search = "document.getElementById('search').requestSubmit()"  # looks at once
+    page.until(f"{search}, document.querySelector('#main tbody[data-old]') === null")
+    assert page.do(focused) == where
+
+
+def test_what_to_do_stands_on_the_page(page: Page) -> None:
+    for one in pageguide.GUIDES.guides:
+        text = go(page, f"#/guide/{one.name}", f"What to do: {one.name.replace('-', ' ')}")
+        assert page.do("document.querySelectorAll('#main ol li').length") == len(one.steps)
+        assert one.costs.replace("`", "") in text and f"section {one.name}" in text
+    text = go(page, "#/guide", "What to do about each condition")
+    assert page.do("document.querySelectorAll('#main h2').length") == len(conditions.ORDER)
+    assert "There is no such page" in go(page, "#/guide/nothing", "There is no")
+
+
+def test_the_pictures_show_what_the_page_shows(world: World, page: Page) -> None:
+    kept = json.loads((PICTURES / "gateway-page.json").read_text())
+    views = {
+        "home": ("#/", "Gateway"),
+        "guide": ("#/guide/validator-lagging", "What to do"),
+        "device": (f"#/device/{world.agv.text}", "Device agv-12"),
+    }
+    for name, (where, title) in views.items():
+        go(page, where, title)
+        page.until("document.querySelectorAll('#main h2, #main dt').length > 0")
+        shown = pictured.shape(page)
+        # Details are the fleet's own words.
+        own = {"manufacturer", "site"}
+        kept[name]["labels"] = [one for one in kept[name]["labels"] if one not in own]
+        assert shown == kept[name], "run scripts/page-pictures, and look at them"
+    names = {path.name for path in PICTURES.glob("gateway-*.png")}
+    assert names == {f"gateway-{name}.png" for name in pictured.PICTURES}
 
 
 def test_nothing_foreign_and_nothing_inline_runs(gateway: Gateway, page: Page) -> None:

@@ -4,12 +4,14 @@ Each says what holds, since when, and what to do. The order is that of ORDER: wh
 taking of records first, what can wait last. docs/operations.md has the same table (tested).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 
-from tallystick.gateway import pagelimits
-from tallystick.gateway.pagestate import Condition, Device, Named, Snapshot
+from msgspec.structs import replace
+
+from tallystick.gateway import pageguide
+from tallystick.gateway import pagewords as words
+from tallystick.gateway.pagestate import Condition, Device, Snapshot
 
 STORE_FULL = "store-full"
 DISK_FILLING = "disk-filling"
@@ -25,8 +27,6 @@ DEVICE_SILENT = "device-silent"
 STEP_TOLD_MS = 3_600_000
 # The gateway's own clock is the likelier cause when so many devices say so, and most of them.
 OWN_CLOCK_DEVICES_MIN = 3
-DAY_MS = 86_400_000
-NAMED_MAX = 3
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,40 @@ class Thresholds:
 def holding(now: Snapshot, limit: Thresholds) -> list[Condition]:
     """Those of the ten that hold, in their order."""
     found = (ORDER[name](now, limit) for name in ORDER)
-    return [condition for condition in found if condition is not None]
+    return [
+        replace(one, costs=pageguide.BY_NAME[one.name].costs) for one in found if one is not None
+    ]
+
+
+def beside(now: Snapshot) -> list[str]:
+    """What is not well and none of the ten: a key that does not answer, a file not in force."""
+    found = []
+    if now.process.key_error:
+        found.append(
+            f"This gateway's key does not answer ({words.quoted(now.process.key_error)}), so no "
+            "receipt is signed: robots free nothing. See that its chip or token is plugged in and "
+            "unlocked; `tally gateway check` tries it."
+        )
+    if now.process.config_error:
+        found.append(
+            "The newest configuration file is not in force "
+            f"({words.quoted(now.process.config_error)}). The one before it is: correct the "
+            "file, then `systemctl reload tally-gateway`."
+        )
+    return found
 
 
 def sentence(now: Snapshot, found: Sequence[Condition]) -> str:
     """One sentence: all is well, or what holds."""
+    if not found and now.process.key_error:
+        return "This gateway's key does not answer, so no receipt is signed."
+    if not found and now.process.config_error:
+        return "The newest configuration file is not in force; else all is well."
     if not found:
         waits = max((one.lag + one.held for one in now.validators), default=0)
         devices, validators = len(now.devices), len(now.validators)
-        told = f"{_count(devices, 'device')} and {_count(validators, 'validator')}"
-        return f"All is well: {told}, {_count(waits, 'segment')} on the way."
+        told = f"{words.count(devices, 'device')} and {words.count(validators, 'validator')}"
+        return f"All is well: {told}, {words.count(waits, 'segment')} on the way."
     first = found[0].sentence
     if len(found) == 1:
         return first
@@ -68,20 +92,22 @@ def _store_full(now: Snapshot, _limit: Thresholds) -> Condition | None:
         return Condition(
             name=STORE_FULL,
             grave=True,
-            sentence=f"The store fails ({now.process.store_error}), so nothing is taken.",
+            sentence=f"The store fails ({words.quoted(now.process.store_error)}), so nothing is "
+            "taken.",
             since_ms=now.process.store_error_since_ms,
-            what_to_do="Make room on the disk, or repair it. Devices keep what is not "
-            "acknowledged; the gateway goes on by itself.",
+            what_to_do="Make room on the disk, or repair it (`tally doctor` says which). The "
+            "gateway goes on by itself.",
         )
     if now.disk.level not in {"stopped", "full"}:
         return None
     return Condition(
         name=STORE_FULL,
         grave=True,
-        sentence=f"The store is full ({now.disk.percent():.0f} %), so nothing is taken.",
+        sentence=f"The store is full ({now.disk.percent():.0f} % of {_room(now)}), so nothing is "
+        "taken.",
         since_ms=now.disk.since_ms,
-        what_to_do="Make room, or let validators catch up so that what they have may go. "
-        "Nothing that was not delivered is ever removed.",
+        what_to_do=f"{_more_room(now)}, or let validators catch up so that what they have may "
+        "go. Nothing that was not delivered is ever removed.",
     )
 
 
@@ -91,10 +117,10 @@ def _disk_filling(now: Snapshot, _limit: Thresholds) -> Condition | None:
     return Condition(
         name=DISK_FILLING,
         grave=False,
-        sentence=f"The store fills its room: {now.disk.percent():.0f} % is used.",
+        sentence=f"The store fills its room: {now.disk.percent():.0f} % is used of {_room(now)}.",
         since_ms=now.disk.since_ms,
-        what_to_do="Make room before 95 %, when nothing is taken any more: a larger disk, or "
-        "validators that catch up.",
+        what_to_do=f"{_more_room(now)} before 95 %, or let validators catch up so that what they "
+        "have may go.",
     )
 
 
@@ -103,14 +129,14 @@ def _broker_away(now: Snapshot, limit: Thresholds) -> Condition | None:
     away_ms = now.time_ms - process.connected_since_ms
     if process.connected or away_ms < limit.broker_away_s * 1000:
         return None
-    why = f": {process.broker_error}" if process.broker_error else ""
+    why = f": {words.quoted(process.broker_error)}" if process.broker_error else ""
     return Condition(
         name=BROKER_AWAY,
         grave=True,
         sentence=f"The broker {process.broker} is away{why}.",
         since_ms=process.connected_since_ms,
         what_to_do="Start the broker, or correct [broker]; `tally gateway check` says what it "
-        "answers. Devices keep their records meanwhile.",
+        "answers.",
     )
 
 
@@ -122,11 +148,12 @@ def _device_forked(now: Snapshot, _limit: Thresholds) -> Condition | None:
     return Condition(
         name=DEVICE_FORKED,
         grave=True,
-        sentence=f"{_named(found)} contradicted {_its(found)} own log: forked, or put back.",
-        since_ms=_least(one.suspect_ms for one in found),
-        what_to_do="Look at the device: a copied key, or a restored image. Both branches are "
-        "kept. If the key is out, `tally fleet revoke --reason compromised`.",
-        devices=_about(found),
+        sentence=f"{words.named(found)} contradicted {words.its(found)} own log: forked, or put "
+        "back.",
+        since_ms=words.least(one.suspect_ms for one in found),
+        what_to_do="Look at the device before anything else: was an image put back, or a key "
+        "copied? If the key is out, `tally fleet revoke --reason compromised`.",
+        devices=words.about(found),
     )
 
 
@@ -136,14 +163,15 @@ def _quarantine(now: Snapshot, _limit: Thresholds) -> Condition | None:
     count = sum(one.count for one in now.quarantine)
     most = max(now.quarantine, key=lambda one: one.count)
     verb = "was" if count == 1 else "were"
+    mostly = ", most" if len(now.quarantine) > 1 else ""
     return Condition(
         name=QUARANTINE,
         grave=False,
-        sentence=f"{_count(count, 'segment')} {verb} set aside, most by {most.where} "
+        sentence=f"{words.count(count, 'segment')} {verb} set aside{mostly} by {most.where} "
         f"({most.reason}).",
-        since_ms=_least(one.since_ms for one in now.quarantine),
-        what_to_do="Look at the reasons below; nothing of it was deleted. What damaged it must "
-        "be found; then it can be tried again (`tally gateway quarantine`).",
+        since_ms=words.least(one.since_ms for one in now.quarantine),
+        what_to_do="Look at the reasons under `Set aside` and find the cause; then have it tried "
+        "again (`tally gateway quarantine`).",
     )
 
 
@@ -157,9 +185,9 @@ def _validator_refusing(now: Snapshot, _limit: Thresholds) -> Condition | None:
         name=VALIDATOR_REFUSING,
         grave=True,
         sentence=f"Validator {first.name} refuses what is sent: {first.refuses}{others}.",
-        since_ms=_least(one.answered_ms or one.error_ms for one in found),
+        since_ms=words.least(one.answered_ms or one.error_ms for one in found),
         what_to_do="Ask its operator: an unknown root, a quota, or a gateway that is not "
-        "enrolled there. Its records wait here and are sent again.",
+        "enrolled there. What waits is sent again by itself.",
     )
 
 
@@ -172,10 +200,10 @@ def _clock_off(now: Snapshot, limit: Thresholds) -> Condition | None:
             name=CLOCK_OFF,
             grave=False,
             sentence=f"This gateway's clock was set {ahead} by "
-            f"{_span(abs(process.clock_stepped_ms))} while it ran.",
+            f"{words.span(abs(process.clock_stepped_ms))} while it ran.",
             since_ms=stepped_at,
-            what_to_do="Let the machine follow a time server (chrony, systemd-timesyncd). Custody "
-            "receipts carry this clock's time.",
+            what_to_do="Let the machine follow a time server (`chrony`, `systemd-timesyncd`). "
+            "Custody receipts carry this clock's time.",
         )
     found = [one for one in now.devices if _off_ms(one, limit) != 0]
     if not found:
@@ -187,23 +215,23 @@ def _clock_off(now: Snapshot, limit: Thresholds) -> Condition | None:
     off_ms = _off_ms(worst, limit)
     way = "ahead of" if off_ms > 0 else "behind"
     if ours:
-        text = f"Most devices' clocks are {way} this gateway's, by up to {_span(abs(off_ms))}."
+        text = f"Most devices' clocks are {way} this gateway's, by up to {words.span(abs(off_ms))}."
         do = "This gateway's own clock is the likelier cause: let it follow a time server."
     else:
-        text = f"{_named(found)}: the clock is {_span(abs(off_ms))} {way} this gateway's."
-        do = "Set the device's clock. Its order does not suffer: boot, uptime and index give it."
+        text = f"{words.named(found)}: the clock is {words.span(abs(off_ms))} {way} this gateway's."
+        do = "Set the device's clock, or let it follow a time server."
     return Condition(
         name=CLOCK_OFF,
         grave=False,
         sentence=text,
         since_ms=None,
         what_to_do=do,
-        devices=_about(found),
+        devices=words.about(found),
     )
 
 
 def _expiring(now: Snapshot, limit: Thresholds) -> Condition | None:
-    ends_ms = now.time_ms + limit.expiring_days * DAY_MS
+    ends_ms = now.time_ms + limit.expiring_days * words.DAY_MS
     found = sorted(
         (one for one in now.expiries if one.until_ms <= ends_ms), key=lambda one: one.until_ms
     )
@@ -213,17 +241,18 @@ def _expiring(now: Snapshot, limit: Thresholds) -> Condition | None:
     ending = {one.device for one in found}
     over = first.until_ms <= now.time_ms
     when = "expired on" if over else "expires on"
-    others = f", and {len(found) - 1} more by then" if len(found) > 1 else ""
+    within = f"within {limit.expiring_days:g} days"
+    others = f", and {len(found) - 1} more {within}" if len(found) > 1 else ""
     if others and over:
         others = f", and {len(found) - 1} more did or soon will"
     return Condition(
         name=EXPIRING,
         grave=over,
-        sentence=f"{first.what} {when} {_day(first.until_ms)}{others}.",
-        since_ms=None,
-        what_to_do="Renew it: certificates by another file in their place, enrolments with "
-        "`tally fleet enroll`. After its end nothing of it is taken.",
-        devices=_about([one for one in now.devices if one.id in ending]),
+        sentence=f"{first.what} {when} {words.day(first.until_ms)}{others}.",
+        since_ms=first.until_ms - (0 if over else round(limit.expiring_days * words.DAY_MS)),
+        what_to_do="Renew it: a certificate by another file in its place and a reload, an enrolment with "
+        "`tally fleet enroll`.",
+        devices=words.about([one for one in now.devices if one.id in ending]),
     )
 
 
@@ -239,14 +268,14 @@ def _validator_lagging(now: Snapshot, limit: Thresholds) -> Condition | None:
     first = max(found, key=lambda one: one.lag + one.held)
     why = f" ({first.error})" if first.error else ""
     others = f"; {len(found) - 1} more lag" if len(found) > 1 else ""
-    waiting = _count(first.lag + first.held, "segment")
+    waiting = words.count(first.lag + first.held, "segment")
     return Condition(
         name=VALIDATOR_LAGGING,
         grave=False,
         sentence=f"Validator {first.name} lags: {waiting} wait for it{why}{others}.",
-        since_ms=_least(one.waits_since_ms for one in found),
-        what_to_do="Nothing is lost: its records wait here until it takes them. See that it runs "
-        "and that the line is fast enough; the disk must hold what waits.",
+        since_ms=words.least(one.waits_since_ms for one in found),
+        what_to_do="See that it runs, and that the line to it is fast enough; the disk must hold "
+        "what waits.",
     )
 
 
@@ -256,16 +285,20 @@ def _device_silent(now: Snapshot, limit: Thresholds) -> Condition | None:
     found = [one for one in now.devices if _due_ms(one, now, limit) < now.time_ms]
     if not found:
         return None
-    last = _least(one.seen_ms for one in found)
+    last = words.least(one.seen_ms for one in found)
+    if len(found) == 1 and last is not None:
+        past, every = words.span(now.time_ms - last), words.span(found[0].interval_s * 1000)
+        text = f"has been silent for {past}, and must report every {every}"
+    else:
+        text = f"have been silent for over {limit.silent_intervals:g} times as long as they may"
     return Condition(
         name=DEVICE_SILENT,
         grave=False,
-        sentence=f"{_named(found)} {'has' if len(found) == 1 else 'have'} been silent for over "
-        f"{limit.silent_intervals:g} of the intervals that {_its(found)} enrolment declares.",
+        sentence=f"{words.named(found)} {text}.",
         since_ms=last,
-        what_to_do="Look at its power, its link and `tally.health` on the device. One that is "
-        "out of service is revoked with `tally fleet revoke --reason retired`.",
-        devices=_about(found),
+        what_to_do="Look at its power, then its link, then `tally.health` on the device. Revoke "
+        "one that is out of service (`tally fleet revoke --reason retired`).",
+        devices=words.about(found),
     )
 
 
@@ -292,14 +325,21 @@ def trouble(one: Device, now: Snapshot, limit: Thresholds) -> list[str]:
         found.append("silent")
     if _off_ms(one, limit):
         found.append("clock off")
-    if one.valid_until_s * 1000 <= now.time_ms + limit.expiring_days * DAY_MS:
+    if one.valid_until_s * 1000 <= now.time_ms + limit.expiring_days * words.DAY_MS:
         found.append("expiring")
     if one.status != "active":
         found.append(one.status)
     return found
 
 
-# --- words --------------------------------------------------------------------------------------
+def _room(now: Snapshot) -> str:
+    return f"{now.disk.allowed_bytes / 1e9:.1f} GB"
+
+
+def _more_room(now: Snapshot) -> str:
+    if now.disk.bound == "disk":
+        return "Make room on the disk, or take a larger one"
+    return "Raise `store_bytes_max`, if the disk has the room"
 
 
 def _due_ms(one: Device, now: Snapshot, limit: Thresholds) -> float:
@@ -319,42 +359,3 @@ def _off_ms(one: Device, limit: Thresholds) -> int:
     if off_ms <= limit.clock_off_s * 1000 or (skew.offset_ms < 0 and not skew.steady):
         return 0
     return off_ms if skew.offset_ms > 0 else -off_ms
-
-
-def _named(devices: Sequence[Device]) -> str:
-    names = [_name(one) for one in devices[:NAMED_MAX]]
-    more = len(devices) - len(names)
-    if more:
-        return f"{', '.join(names)} and {more:,} more devices"
-    return ("Device " if len(names) == 1 else "Devices ") + ", ".join(names)
-
-
-def _its(devices: Sequence[Device]) -> str:
-    return "its" if len(devices) == 1 else "their"
-
-
-def _about(devices: Sequence[Device]) -> list[Named]:
-    return [Named(one.id, _name(one)) for one in devices[: pagelimits.ABOUT_MAX]]
-
-
-def _name(one: Device) -> str:
-    return one.tag or f"{one.id[:8]}…"
-
-
-def _least(times: Iterable[int | None]) -> int | None:
-    return min((time_ms for time_ms in times if time_ms is not None), default=None)
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
-
-
-def _day(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, tz=timezone.utc).strftime("%Y-%m-%d")
-
-
-def _span(ms: float) -> str:
-    for unit, name in ((DAY_MS, "days"), (3_600_000, "hours"), (60_000, "minutes")):
-        if ms >= 2 * unit:
-            return f"{ms / unit:.0f} {name}"
-    return f"{ms / 1000:.0f} s"

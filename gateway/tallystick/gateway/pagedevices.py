@@ -12,7 +12,7 @@ from tallystick.evidence.credential import Credential, Identity, verify_credenti
 from tallystick.evidence.enrolment import CUSTODIES, CUSTODY_SECURE_ELEMENT
 from tallystick.evidence.errors import TallyError
 from tallystick.evidence.keys import PublicKey, device_text
-from tallystick.gateway import devicehold, pagelimits
+from tallystick.gateway import devicehold, pagelimits, pagewords
 from tallystick.gateway.pagereads import Paced
 from tallystick.gateway.pagestate import Device, Skew
 
@@ -271,5 +271,5 @@ def tag_of(details: dict[str, Any]) -> str | None:
     for name in ("asset_tag", "name", "serial"):
         value = details.get(name)
         if isinstance(value, str) and value:
-            return value
+            return pagewords.shown(value, pagelimits.TAG_CHARS_MAX)
     return None

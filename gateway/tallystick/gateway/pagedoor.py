@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from tallystick.evidence.errors import Malformed, TallyError
 from tallystick.evidence.keys import device_from_text
-from tallystick.gateway import metrics, pagelimits, pageone, pageroutes, readiness
+from tallystick.gateway import metrics, pageguide, pagelimits, pageone, pageroutes, readiness
 from tallystick.gateway.joindoor import sender_of
 from tallystick.gateway.pace import Bounded, Bucket
 from tallystick.gateway.pageconfig import PageConfig
@@ -107,6 +107,7 @@ class Door:
         self._guard = Guard(config)
         self._watch = watch
         self._document = msgspec.json.encode(pageroutes.openapi(version))
+        self._guide = msgspec.json.encode(pageguide.GUIDES)
         self._registry = metrics.registry(watch)
         self._looked = asyncio.Event()
         self.streams = 0
@@ -219,6 +220,10 @@ class Door:
         """GET /v1/history."""
         self._newest()
         return _json(msgspec.json.encode(self._watch.history()))
+
+    async def guide(self, _: Request) -> Response:
+        """GET /v1/guide."""
+        return _json(self._guide)
 
     async def metrics(self, _: Request) -> Response:
         """GET /metrics."""

@@ -25,6 +25,9 @@ PARTS_MAX = 200  # rows of each list on a device's page
 HISTORY_STEP_S = 10.0
 HISTORY_STEPS_MAX = 2_160  # six hours
 REASONS_MAX = 200
+HOLDS_SHOWN_MAX = 50
+TAG_CHARS_MAX = 64  # of a tag as the page calls a device; its own page has all of it
+QUOTED_CHARS_MAX = 200  # of others' words in a sentence of ours
 
 # --- its door (A21) ----------------------------------------------------------------------
 CONNECTIONS_MAX = 128

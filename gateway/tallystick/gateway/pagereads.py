@@ -11,11 +11,19 @@ from urllib.parse import quote
 from tallystick.evidence import verdict as verdicts
 from tallystick.evidence.errors import TallyError
 from tallystick.evidence.keys import b64u, device_text
-from tallystick.gateway import pagelimits
-from tallystick.gateway.pagestate import Conflict, Named, Quarantined, Refused, Validator
+from tallystick.gateway import holds, pagelimits, pagewords
+from tallystick.gateway.pagestate import (
+    Conflict,
+    Hold,
+    Named,
+    Quarantined,
+    Refused,
+    Validator,
+)
 
 T = TypeVar("T")
 CONFLICTING = "conflicting"
+_BY_VALIDATOR = "validator "
 # How forward.py ends the text of a validator's refusal; a line that failed has no such end.
 _REFUSAL = re.compile(r"\(([a-z]+(-[a-z0-9]+)*)\)\Z")
 _NOW_ERRORS = "SELECT name, cursor, batches, answered_ms, error, error_ms FROM validators"
@@ -113,9 +121,9 @@ def validators(
                 batches=batches,
                 receipts=receipts.get(name, 0),
                 answered_ms=answered_ms,
-                error=error,
+                error=None if error is None else pagewords.quoted(error),
                 error_ms=error_ms,
-                refuses=refuses,
+                refuses=None if refuses is None else pagewords.quoted(refuses),
                 set_aside=aside.get(name, 0),
                 verdicts=states.get(name, {}),
             )
@@ -151,9 +159,9 @@ def quarantine(connection: sqlite3.Connection) -> list[Quarantined]:
     """What was set aside and waits there, by who and why."""
     rows = [
         *connection.execute(
-            "SELECT 'validator ' || validator, reason, count(*), min(time_ms) FROM set_aside "
+            "SELECT ? || validator, reason, count(*), min(time_ms) FROM set_aside "
             "GROUP BY validator, reason ORDER BY 1, 2 LIMIT ?",
-            (pagelimits.REASONS_MAX,),
+            (_BY_VALIDATOR, pagelimits.REASONS_MAX),
         ),
         *connection.execute(
             "SELECT 'this store', 'damaged', count(*), min(found_ms) FROM damaged "
@@ -168,6 +176,30 @@ def quarantine(connection: sqlite3.Connection) -> list[Quarantined]:
         Quarantined(where=where, reason=reason, count=count, since_ms=since_ms)
         for where, reason, count, since_ms in rows
     ]
+
+
+def holds_in_force(connection: sqlite3.Connection) -> list[Hold]:
+    """Holds in force, the oldest first."""
+    rows = connection.execute(
+        "SELECT name, why, since_ms, devices FROM holds WHERE ended_ms IS NULL "
+        "ORDER BY since_ms LIMIT ?",
+        (pagelimits.HOLDS_SHOWN_MAX,),
+    )
+    return [
+        Hold(
+            name=name,
+            why=why,
+            since_ms=since_ms,
+            devices=None if devices == holds.ALL else len(devices.split()),
+        )
+        for name, why, since_ms, devices in rows
+    ]
+
+
+def of_served(found: list[Quarantined], urls: dict[str, str]) -> list[Quarantined]:
+    """Without what validators set aside that are served no more: nobody waits for it."""
+    served = {f"{_BY_VALIDATOR}{name}" for name in urls}
+    return [one for one in found if one.where in served or not one.where.startswith(_BY_VALIDATOR)]
 
 
 class Conflicts:

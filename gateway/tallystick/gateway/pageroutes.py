@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from tallystick.gateway import pagelimits
+from tallystick.gateway.pageguide import Guides
 from tallystick.gateway.pagestate import Devices, History, OneDevice, Problem, Status
 
 HTML = "text/html"
@@ -71,6 +72,13 @@ ROUTES = (
         name="events",
         says="`status` events: what /v1/status says, at most once a second.",
         answer=EVENTS,
+    ),
+    Route(
+        path="/v1/guide",
+        name="guide",
+        says="What to do about each condition.",
+        answer=Guides,
+        open=True,
     ),
     Route(path="/metrics", name="metrics", says="Prometheus metrics.", answer=METRICS),
     Route(

@@ -161,6 +161,15 @@ class Refused(Struct, frozen=True, kw_only=True):
     message: str
 
 
+class Hold(Struct, frozen=True, kw_only=True):
+    """A hold in force: `devices` is how many it asks to keep theirs too, None for all."""
+
+    name: str
+    why: str
+    since_ms: int
+    devices: int | None
+
+
 class Totals(Struct, frozen=True, kw_only=True):
     """What is here."""
 
@@ -190,6 +199,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     expiries: list[Expiry]
     quarantine: list[Quarantined]
     refused: list[Refused]
+    holds: list[Hold]
 
 
 class Condition(Struct, frozen=True, kw_only=True):
@@ -201,6 +211,10 @@ class Condition(Struct, frozen=True, kw_only=True):
     since_ms: int | None
     what_to_do: str
     devices: list[Named] = field(default_factory=list)
+    # What it costs as long as it holds (pageguide.py).
+    costs: str = ""
+    # `since_ms` is when this process first saw it; it may have begun before.
+    noticed: bool = False
 
 
 class Sample(Struct, frozen=True, array_like=True):
@@ -230,6 +244,9 @@ class Status(Struct, frozen=True, kw_only=True):
     expiries: list[Expiry]
     quarantine: list[Quarantined]
     refused: list[Refused]
+    holds: list[Hold]
+    # What is not well and none of the ten, as sentences.
+    beside: list[str]
     sample: Sample | None
 
 

@@ -21,6 +21,7 @@ from tallystick.gateway import conditions, expiries, pagelimits, pagereads
 from tallystick.gateway.capacity import Capacity
 from tallystick.gateway.config import Config
 from tallystick.gateway.pagedevices import Fleet, log_size
+from tallystick.gateway.pagesince import Since
 from tallystick.gateway.pagestate import (
     Condition,
     Conflict,
@@ -29,7 +30,6 @@ from tallystick.gateway.pagestate import (
     Expiry,
     History,
     Named,
-    Process,
     Sample,
     Snapshot,
     Status,
@@ -38,7 +38,6 @@ from tallystick.gateway.pagestate import (
 )
 
 _log = structlog.get_logger("tallystick.gateway.page")
-CLOCK_STEP_MS_MIN = 2_000  # a smaller one may be a machine that was busy between two clocks
 
 
 class Live(Protocol):
@@ -166,9 +165,11 @@ class Watch:
         shown = {name: value for name, value in asdict(snapshot).items() if name != "devices"}
         # Of a thousand devices only the next ones are told.
         shown["expiries"] = snapshot.expiries[: pagelimits.EXPIRIES_SHOWN_MAX]
+        beside = conditions.beside(snapshot)
         status = Status(
             sentence=conditions.sentence(snapshot, found),
-            well=not found,
+            well=not found and not beside,
+            beside=beside,
             conditions=found,
             sample=sample,
             **shown,
@@ -200,8 +201,9 @@ class Watch:
                 validators = pagereads.validators(connection, urls, size, counts, now_ms)
                 validators = _with_circuits(validators, self.live.circuits())
                 conflicts = self._conflicts.read(connection, urls, now_ms)
-                quarantine = counts.quarantine.get(connection)
+                quarantine = pagereads.of_served(counts.quarantine.get(connection), urls)
                 refused = counts.refused.get(connection)
+                holds = pagereads.holds_in_force(connection)
                 totals = self._totals(connection, size)
                 gateway, name = connection.execute(
                     "SELECT (SELECT value FROM meta WHERE name = 'gateway'), "
@@ -231,6 +233,7 @@ class Watch:
             expiries=self._expiries(rows),
             quarantine=quarantine,
             refused=refused,
+            holds=holds,
         )
 
     def _blind(self, now_ms: int, mono_s: float, error: str) -> Snapshot:
@@ -282,7 +285,9 @@ class Watch:
         for one in found:
             self._since.setdefault(one.name, now_ms)
         return [
-            one if one.since_ms is not None else replace(one, since_ms=self._since[one.name])
+            one
+            if one.since_ms is not None
+            else replace(one, since_ms=self._since[one.name], noticed=True)
             for one in found
         ]
 
@@ -314,59 +319,6 @@ class Watch:
         """What a short query on the same connection gives."""
         with self._turn:
             return query(self._reader())
-
-
-class Since:
-    """Dates what the process tells of itself."""
-
-    def __init__(self) -> None:
-        self._began: tuple[int, float] | None = None
-        self._connected: tuple[bool, int] | None = None
-        self._store_error_ms: int | None = None
-        self._stepped: tuple[int, int | None] = (0, None)
-
-    def of(self, state: dict[str, Any], now_ms: int, mono_s: float, broker: str) -> Process:
-        """The process now."""
-        began_ms, began_s = self._began = self._began or (now_ms, mono_s)
-        if self._connected is None or self._connected[0] != state["connected"]:
-            self._connected = (state["connected"], now_ms)
-        if not state["store_error"]:
-            self._store_error_ms = None
-        elif self._store_error_ms is None:
-            self._store_error_ms = now_ms
-        self._note_step(now_ms - began_ms - round((mono_s - began_s) * 1000), now_ms)
-        return Process(
-            started_ms=began_ms,
-            connected=self._connected[0],
-            connected_since_ms=self._connected[1],
-            broker=broker,
-            broker_error=state["broker_error"],
-            store_error=state["store_error"],
-            store_error_since_ms=self._store_error_ms,
-            key_error=state["key_error"],
-            not_taken=state["not_taken"],
-            not_sent_down=state["not_sent_down"],
-            clients_replaced=state["clients_replaced"],
-            connections_lost=state["connections_lost"],
-            sessions_lost=state["sessions_lost"],
-            duplicates=state["duplicates"],
-            parked_dropped=state["parked_dropped"],
-            verified_ahead=state["verify"]["used"],
-            verified_late=state["verify"]["late"],
-            verifiers_replaced=state["verify"]["replaced"],
-            config_error=state["config_error"],
-            clock_stepped_ms=self._stepped[0],
-            clock_stepped_at_ms=self._stepped[1],
-        )
-
-    _drift_ms = 0
-
-    def _note_step(self, drift_ms: int, now_ms: int) -> None:
-        # Slow drift is a time server at work; a step is a jump between two looks.
-        step_ms = drift_ms - self._drift_ms
-        self._drift_ms = drift_ms
-        if abs(step_ms) >= CLOCK_STEP_MS_MIN:
-            self._stepped = (step_ms, now_ms)
 
 
 def _awake_s() -> float:

@@ -6,9 +6,11 @@ const state = document.getElementById("state");
 const sentence = document.getElementById("sentence");
 const ROWS = 20;
 const DEVICES_MS = 5000;
+const STALE_MS = 20000; // the gateway speaks at least every 15 s
 let shown = 0;
 let page = null;
 let now = null;
+let heardAt = 0;
 
 function node(name, attributes = {}, ...children) {
   const made = document.createElement(name);
@@ -21,10 +23,15 @@ const time = (ms) => new Date(ms).toISOString().replace("T", " ").slice(0, 19) +
 const brief = (id) => id.slice(0, 8) + "…";
 const to = (...parts) => "#/" + parts.map(encodeURIComponent).join("/");
 const count = (value) => value.toLocaleString("en");
+const counted = (value, what) => `${count(value)} ${what}${value === 1 ? "" : "s"}`;
 const device = (id, text) => node("a", { href: to("device", id), title: id }, text || brief(id));
 const words = (name) => name.replaceAll("-", " ").replaceAll("_", " ");
+const minutes = (ms) => (ms < 120000 ? "less than two minutes" : span(Math.floor(ms / 60000) * 60000));
 // Ages are by the gateway's clock: this machine's may be another.
-const ago = (ms) => (ms === null ? "never" : `${span((now ? now.time_ms : ms) - ms)} ago`);
+const ago = (ms) => {
+  const past = ms === null ? null : (now ? now.time_ms : ms) - ms;
+  return past === null ? "never" : past < 1000 ? "now" : `${span(past)} ago`;
+};
 const bytes = (size) => {
   for (const [unit, name] of [[2 ** 40, "TiB"], [2 ** 30, "GiB"], [2 ** 20, "MiB"], [2 ** 10, "KiB"]]) {
     if (size >= unit) return `${(size / unit).toFixed(1)} ${name}`;
@@ -83,8 +90,11 @@ function table(caption, columns, rows) {
 function part(holder, key, make) {
   const mark = JSON.stringify(key);
   if (holder.dataset.mark === mark) return;
+  const at = holder.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
   holder.dataset.mark = mark;
   holder.replaceChildren(...make());
+  // Who went through it by keyboard is where it was.
+  if (at !== null) [...holder.querySelectorAll("a")].find((one) => one.getAttribute("href") === at)?.focus({ preventScroll: true });
 }
 
 // Commands stand between backticks in our own sentences.
@@ -92,22 +102,37 @@ const marked = (text) => text.split("`").map((one, at) => (at % 2 ? node("code",
 
 // --- what holds ------------------------------------------------------------------------------
 
+const guideTo = (name) => node("a", { href: to("guide", name) }, "What to do, step by step");
+
 function conditions(status) {
-  const list = node("ul", { class: "conditions", "aria-label": "Conditions that hold" });
+  const made = [];
   for (const one of status.conditions) {
     const about = node("p");
     one.devices.forEach(({ id, name }, at) => about.append(at ? ", " : "Devices: ", device(id, name)));
-    list.append(node("li", { class: one.grave ? "grave" : "mild" },
-      node("p", {}, node("strong", {}, words(one.name)), one.since_ms === null ? "" : ` since ${time(one.since_ms)}`),
-      node("p", {}, one.sentence), node("p", { class: "soft" }, ...marked(one.what_to_do)), one.devices.length ? about : ""));
+    const since = one.since_ms === null ? "" : ` ${one.noticed ? "noticed" : "since"} ${time(one.since_ms)}, ${minutes(now.time_ms - one.since_ms)} ago`;
+    made.push(node("li", { class: one.grave ? "grave" : "mild" },
+      node("p", {}, node("strong", {}, words(one.name)), ", ", node("span", { class: `state ${one.grave ? "bad" : "wait"}` }, one.grave ? "act now" : "look soon"), since),
+      node("p", {}, status.conditions.length > 1 ? `${one.sentence} ` : "", one.costs), node("p", {}, ...marked(one.what_to_do), " ", guideTo(one.name)), one.devices.length ? about : ""));
   }
-  return status.conditions.length ? [list] : [];
+  for (const text of status.beside) made.push(node("li", { class: "mild" }, node("p", {}, ...marked(text))));
+  return made.length ? [node("ul", { class: "conditions", "aria-label": "What holds" }, ...made)] : [];
 }
 
 function tell(status) {
   now = status;
-  if (sentence.textContent !== status.sentence) sentence.textContent = status.sentence;
-  sentence.className = status.well ? "well" : status.conditions.some((one) => one.grave) ? "grave" : "warn";
+  heardAt = Date.now();
+  headline(status.sentence, status.well ? "well" : status.conditions.some((one) => one.grave) ? "grave" : "warn");
+}
+
+function headline(text, kind) {
+  if (sentence.textContent !== text) sentence.textContent = text;
+  sentence.className = kind;
+}
+
+// Nobody may read "all is well" of a gateway that says nothing any more.
+function doubt() {
+  if (now === null || Date.now() - heardAt < STALE_MS) return;
+  headline(`Nothing was heard of this gateway for ${span(Date.now() - heardAt)}: what is shown here is of ${time(now.time_ms)}.`, "grave");
 }
 
 // --- plots -----------------------------------------------------------------------------------
@@ -204,28 +229,48 @@ function devicesPart() {
   return { parts: [node("h2", { id: "devices" }, "Devices"), tools, holder], look, tick, turn };
 }
 
+function validatorState(one) {
+  const how = { open: "tried seldom", "half-open": "tried now" }[one.circuit];
+  const circuit = how ? `; circuit ${one.circuit} (${how}) since ${time(one.circuit_since_ms)}` : "";
+  if (one.refuses !== null) return node("span", { class: "state bad" }, `refuses: ${one.refuses}${circuit}`);
+  if (one.error !== null) return node("span", { class: "state wait" }, one.error + circuit);
+  return node("span", { class: `state ${circuit ? "wait" : "good"}` }, (one.answered_ms === null ? "not asked yet" : "answers") + circuit);
+}
+
+function validatorLag(one) {
+  if (!(one.lag + one.held)) return "nothing waits";
+  const held = one.held ? `, ${count(one.held)} of them for a quota` : "";
+  return `${counted(one.lag + one.held, "segment")}${held}, the oldest for ${one.waits_since_ms === null ? "a time not known" : span(now.time_ms - one.waits_since_ms)}`;
+}
+
 function validators(status) {
   const rows = status.validators.map((one) => [
-    node("a", { href: one.url, rel: "noopener noreferrer" }, one.name),
-    one.refuses !== null ? node("span", { class: "state bad" }, `refuses: ${one.refuses}`)
-      : one.error !== null ? node("span", { class: "state wait" }, one.circuit === "closed" ? one.error : `${one.error}; circuit ${one.circuit}`) : node("span", { class: "state good" }, "answers"),
-    one.lag + one.held ? `${count(one.lag + one.held)} segments` : "nothing waits", count(one.receipts),
+    node("a", { href: one.url, rel: "noopener noreferrer" }, one.name), validatorState(one), validatorLag(one), count(one.receipts),
     Object.entries(one.verdicts).map(([name, number]) => `${count(number)} ${words(name)}`).join(", ") || "none",
     count(one.set_aside), ago(one.answered_ms)]);
   if (!rows.length) return [node("p", { class: "soft" }, "None is configured.")];
-  return [table("How far each is behind this gateway's log.", [["validator", false], ["state", false], ["lag", false],
-    ["receipts", true], ["verdicts", false], ["set aside", true], ["answered", false]], rows)];
+  return [table("What each has and says. Lag: segments that wait for it.", [["validator", false], ["state", false], ["lag", false],
+    ["receipts", true], ["verdicts in force", false], ["set aside", true], ["last took", false]], rows)];
 }
 
+// What several validators say of one interaction is one line.
 function conflicts(found) {
   if (!found.length) return [node("p", { class: "soft" }, "None.")];
-  const list = node("ul", { class: "rows" });
+  const lines = new Map();
   for (const one of found) {
+    const of = `${one.namespace} ${one.interaction} ${one.why}`;
+    lines.set(of, [...(lines.get(of) || []), one]);
+  }
+  const list = node("ul", { class: "rows" });
+  for (const told of lines.values()) {
+    const one = told[0];
     const parties = node("span", { class: "soft" }, " of ");
     one.devices.forEach(({ id, name }, at) => parties.append(at ? ", " : "", device(id, name)));
+    const who = node("div", { class: "soft" }, `${time(one.time_ms)}, says `);
+    told.forEach(({ link, validator }, at) => who.append(at ? ", " : "", node("a", { href: link, rel: "noopener noreferrer" }, validator)));
+    who.append(`: ${one.why || "no check is named"}`);
     list.append(node("li", {}, node("span", { class: "state bad" }, "conflicting "),
-      node("a", { href: one.link, rel: "noopener noreferrer" }, `${one.namespace} / ${brief(one.interaction)}`), parties,
-      node("div", { class: "soft" }, `${time(one.time_ms)}, says ${one.validator}: ${one.why || "no check is named"}`)));
+      node("a", { href: one.link, rel: "noopener noreferrer" }, `${one.namespace} / ${brief(one.interaction)}`), parties, who));
   }
   return [list];
 }
@@ -236,21 +281,28 @@ function listed(rows, none) {
 }
 
 const aside = (status) => listed(status.quarantine.map((one) => [
-  `${count(one.count)} by ${one.where}: ${one.reason}`, node("span", { class: "soft" }, `, since ${time(one.since_ms)}`)]), "Nothing is set aside.");
-const refused = (rows) => listed(rows.map((one) => [node("strong", {}, one.reason), ` ${count(one.count)} times, the last at ${time(one.last_ms)}`,
+  `${counted(one.count, "segment")} by ${one.where}: ${one.reason}`, node("span", { class: "soft" }, `, since ${time(one.since_ms)}`)]), "Nothing is set aside.");
+const refused = (rows) => listed(rows.map((one) => [node("strong", {}, one.reason), ` ${counted(one.count, "time")}, the last at ${time(one.last_ms)}`,
   node("div", { class: "soft" }, one.message)]), "Nothing was refused.");
+const holds = (status) => listed(status.holds.map((one) => [node("strong", {}, one.name),
+  `, ${one.devices === null ? "asked of all devices too" : one.devices ? `asked of ${counted(one.devices, "device")} too` : "of this gateway alone"}`,
+  node("span", { class: "soft" }, `, since ${time(one.since_ms)}`), node("div", { class: "soft" }, one.why)]), "None: what is delivered may be pruned.");
 const ends = (status) => listed(status.expiries.slice(0, 5).map((one) => [
   `${one.what} ends on ${time(one.until_ms).slice(0, 10)}`]), "Nothing ends.");
 
 function here(status) {
   const { process, disk, totals } = status;
   return [facts([
-    ["broker", `${process.broker}, ${process.connected ? "connected" : "not connected"} since ${time(process.connected_since_ms)}, lost ${count(process.connections_lost)} times`],
+    ["broker", `${process.broker}, ${process.connected ? "connected" : "not connected"} since ${time(process.connected_since_ms)}, lost ${counted(process.connections_lost, "time")}`],
+    ["messages twice", `${count(process.duplicates)} on one connection; ${counted(process.sessions_lost, "session")} that the broker forgot; ${counted(process.clients_replaced, "hanging client")} replaced`],
     ["store", `${bytes(disk.used_bytes)} of ${bytes(disk.allowed_bytes)} (${(100 * disk.used_bytes / disk.allowed_bytes).toFixed(1)} %)`],
-    ["in custody", `${count(totals.records)} records in ${count(totals.segments)} segments of ${count(totals.devices)} devices`],
-    ["parked", `${count(totals.parked_segments)} segments that came early, ${bytes(totals.parked_bytes)}`],
+    ["in custody", `${counted(totals.records, "record")} in ${counted(totals.segments, "segment")} of ${counted(totals.devices, "device")}`],
+    ["custody receipts", count(totals.custody_receipts)],
+    ["parked", `${counted(totals.parked_segments, "segment")} that came early, ${bytes(totals.parked_bytes)}; ${count(process.parked_dropped)} left to other gateways`],
+    ["verified ahead", `${counted(process.verified_ahead, "segment")} in time, ${count(process.verified_late)} late, ${count(process.verifiers_replaced)} processes replaced`],
     ["no room for", `${count(process.not_taken)} messages up, ${count(process.not_sent_down)} down`],
-    ["configuration", process.config_error || "in force as the file says it"],
+    ["configuration", process.config_error ? node("span", { class: "state bad" }, process.config_error) : "in force as the file says it"],
+    ["key", process.key_error ? node("span", { class: "state bad" }, process.key_error) : "signs"],
     ["gateway", node("span", { class: "id" }, status.gateway)],
     ["program", `tallystick ${status.version}, since ${time(process.started_ms)}`],
   ])];
@@ -260,10 +312,11 @@ async function home() {
   const { samples } = await ask("/v1/history");
   const status = await ask("/v1/status");
   const made = {};
-  for (const name of ["holds", "validators", "conflicts", "aside", "refused", "ends", "here"]) made[name] = node("div");
+  for (const name of ["conditions", "validators", "conflicts", "aside", "refused", "holds", "ends", "here"]) made[name] = node("div");
   const rates = node("figure"), backlog = node("figure");
   const list = devicesPart();
   let drawn = -1;
+  let holding = null;
   function draw() {
     if (drawn === samples.length) return;
     drawn = samples.length;
@@ -274,25 +327,28 @@ async function home() {
     tell(one);
     const last = samples[samples.length - 1];
     if (one.sample && (!last || one.sample[0] > last[0])) samples.push(one.sample);
-    part(made.holds, one.conditions, () => { list.look(); return conditions(one); });
-    part(made.validators, [one.validators, one.validators.map((row) => ago(row.answered_ms))], () => validators(one));
+    part(made.conditions, [one.conditions, one.beside, one.conditions.map((held) => held.since_ms && minutes(one.time_ms - held.since_ms))], () => conditions(one));
+    const held = one.conditions.map(({ name, devices }) => [name, devices]).toString();
+    if (held !== holding) { holding = held; list.look(); }
+    part(made.validators, [one.validators, one.validators.map((row) => [ago(row.answered_ms), ago(row.waits_since_ms)])], () => validators(one));
     part(made.conflicts, one.conflicts, () => conflicts(one.conflicts));
     part(made.aside, one.quarantine, () => aside(one));
     part(made.refused, one.refused, () => refused(one.refused));
+    part(made.holds, one.holds, () => holds(one));
     part(made.ends, one.expiries.slice(0, 5), () => ends(one));
     part(made.here, [one.process, one.disk, one.totals], () => here(one));
     list.tick();
-    if (made.holds.isConnected) draw();
+    if (made.here.isConnected) draw();
   }
   update(status);
   return {
     title: `Gateway ${status.name}`, update, search: () => list.turn(0),
     redraw() { drawn = -1; draw(); },
-    parts: [made.holds, ...list.parts, node("h2", {}, "Validators"), made.validators,
+    parts: [made.conditions, ...list.parts, node("h2", {}, "Validators"), made.validators,
       node("h2", {}, "Conflicts of the last day"), made.conflicts,
       node("h2", {}, "Throughput and backlog, times in UTC"), node("div", { class: "plots" }, rates, backlog),
       node("h2", {}, "Set aside"), made.aside, node("h2", {}, "Refused at the door"), made.refused,
-      node("h2", {}, "What ends next"), made.ends, node("h2", {}, "This gateway"), made.here],
+      node("h2", {}, "Holds in force"), made.holds, node("h2", {}, "What ends next"), made.ends, node("h2", {}, "This gateway"), made.here],
   };
 }
 
@@ -316,6 +372,8 @@ async function oneDevice(id) {
   };
 }
 
+const GUIDE_OF = { forked: "device-forked", "put back": "device-forked", silent: "device-silent", "clock off": "clock-off", expiring: "expiring" };
+
 function deviceParts(found) {
   const one = found.device;
   const row = deviceRow(one);
@@ -331,6 +389,8 @@ function deviceParts(found) {
     ["enrolled until", one.valid_until_s ? time(one.valid_until_s * 1000).slice(0, 10) : "not known"],
   ])];
   if (one.suspect !== null) parts.push(node("p", { class: "state bad" }, `Suspect: ${one.suspect}. Both branches are kept.`));
+  const guides = new Set(one.trouble.map((what) => GUIDE_OF[what]).filter(Boolean));
+  for (const name of guides) parts.push(node("p", {}, `${words(name)}: `, guideTo(name)));
   const logs = found.logs.map((log) => {
     const pieces = log.pieces.map(([from, until]) => `${count(from)} to ${count(until)}`).join(", ") || "nothing placed yet";
     const far = Object.entries(log.validators).map(([name, size]) => `${name} has ${count(size)}`).join(", ");
@@ -347,6 +407,21 @@ function deviceParts(found) {
   return parts;
 }
 
+// --- what to do ------------------------------------------------------------------------------
+
+async function guide(name) {
+  const { guides } = await ask("/v1/guide");
+  const found = guides.filter((one) => !name || one.name === name);
+  if (!found.length) return { title: "There is no such page", parts: [] };
+  const parts = found.flatMap((one) => [
+    ...(name ? [] : [node("h2", {}, node("a", { href: to("guide", one.name) }, words(one.name)))]),
+    facts([["holds when", node("span", {}, ...marked(one.holds))], ["costs", node("span", {}, ...marked(one.costs))]]),
+    node("ol", {}, ...one.steps.map((step) => node("li", {}, ...marked(step))))]);
+  const where = node("p", { class: "soft" }, "The same stands in docs/operations.md", name ? `, section ${name}. ` : ".");
+  if (name) where.append(node("a", { href: "#/guide" }, "All ten conditions"));
+  return { title: name ? `What to do: ${words(name)}` : "What to do about each condition", parts: [...parts, where] };
+}
+
 // --- where we are, and what comes ------------------------------------------------------------
 
 function say(text) { if (state.textContent !== text) state.textContent = text; }
@@ -357,7 +432,7 @@ async function show() {
     try { return decodeURIComponent(text); } catch { return text; }
   });
   if (where === "main" && page) { main.focus(); return; }
-  const pages = { "": home, main: home, device: () => oneDevice(rest[0] || "") };
+  const pages = { "": home, main: home, device: () => oneDevice(rest[0] || ""), guide: () => guide(rest[0]) };
   let made;
   try {
     made = Object.hasOwn(pages, where) ? await pages[where]() : { title: "There is no such page", parts: [] };
@@ -420,5 +495,6 @@ document.getElementById("token").addEventListener("change", () => { show(); list
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (page && page.redraw) page.redraw(); });
 addEventListener("resize", () => { if (page && page.redraw) page.redraw(); });
 addEventListener("hashchange", show);
+setInterval(doubt, 1000);
 show();
 listen();
