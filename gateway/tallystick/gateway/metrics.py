@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from tallystick.gateway import circuit as circuits
 from tallystick.gateway import conditions
-from tallystick.gateway.pagestate import Validator
+from tallystick.gateway.pagestate import Process, Validator
 from tallystick.gateway.pagewatch import Look, Watch
 
 __all__ = ["CONTENT_TYPE", "registry", "text"]
@@ -64,6 +64,41 @@ def _process(look: Look) -> Iterator[Metric]:
     info = InfoMetricFamily(PREFIX + "build", "This program.")
     info.add_metric([], {"version": now.version, "gateway": now.name})
     yield info
+    yield from _broker(process)
+    yield _gauge(
+        "key_answers", "Whether the gateway's key signs receipts.", float(not process.key_error)
+    )
+    yield _gauge(
+        "configuration_in_force",
+        "Whether the newest configuration file is the one in force.",
+        float(not process.config_error),
+    )
+    yield _counter(
+        "segments_verified_ahead",
+        "Segments of which a verifying process had found all in time.",
+        process.verified_ahead,
+    )
+    yield _counter(
+        "segments_verified_late",
+        "Segments given to a verifying process whose findings were not there in time.",
+        process.verified_late,
+    )
+    yield _counter(
+        "verifiers_replaced",
+        "Verifying processes that ended or did not answer.",
+        process.verifiers_replaced,
+    )
+    refused = CounterMetricFamily(
+        PREFIX + "refused",
+        "What was refused at the doors, by reason (docs/protocol.md, 1.7).",
+        labels=["reason"],
+    )
+    for one in now.refused:
+        refused.add_metric([one.reason], one.count)
+    yield refused
+
+
+def _broker(process: Process) -> Iterator[Metric]:
     yield _gauge(
         "broker_connected", "Whether the gateway hears its broker.", float(process.connected)
     )
@@ -86,21 +121,6 @@ def _process(look: Look) -> Iterator[Metric]:
         process.connections_lost,
     )
     yield _counter(
-        "segments_verified_ahead",
-        "Segments of which a verifying process had found all in time.",
-        process.verified_ahead,
-    )
-    yield _counter(
-        "segments_verified_late",
-        "Segments given to a verifying process whose findings were not there in time.",
-        process.verified_late,
-    )
-    yield _counter(
-        "verifiers_replaced",
-        "Verifying processes that ended or did not answer.",
-        process.verifiers_replaced,
-    )
-    yield _counter(
         "sessions_lost",
         "Sessions that the broker lost, with what waited in them.",
         process.sessions_lost,
@@ -115,14 +135,6 @@ def _process(look: Look) -> Iterator[Metric]:
         "Messages that the broker sent twice on one connection.",
         process.duplicates,
     )
-    refused = CounterMetricFamily(
-        PREFIX + "refused",
-        "What was refused at the doors, by reason (docs/protocol.md, 1.7).",
-        labels=["reason"],
-    )
-    for one in now.refused:
-        refused.add_metric([one.reason], one.count)
-    yield refused
 
 
 def _store(look: Look) -> Iterator[Metric]:
