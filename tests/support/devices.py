@@ -81,6 +81,7 @@ class Fleet:
         valid_s: tuple[int, int] = VALID_S,
         details: dict[str, Any] | None = None,
         held: tuple[int, list[Any]] = (enrolment.CUSTODY_SOFTWARE, []),
+        interval_s: int = 60,
     ) -> list[bytes]:
         """A credential: one enrolment."""
         public, possession = enrolment.request(signer, self.name)
@@ -91,7 +92,7 @@ class Fleet:
             *held,
             details or {},
             [],
-            60,
+            interval_s,
             list(valid_s),
             possession,
         )

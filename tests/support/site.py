@@ -72,6 +72,7 @@ url = "mqtt://127.0.0.1:{broker_port}"
         )
         (folder / "enrolments").mkdir(exist_ok=True)
         self.folder = folder
+        self.reload = threading.Event()  # as SIGHUP sets it
 
     @property
     def config(self) -> Config:
@@ -93,7 +94,12 @@ url = "mqtt://127.0.0.1:{broker_port}"
         config = replace(self.config, **changed)
         gateway = Gateway(config)
         stop = threading.Event()
-        watch = threading.Thread(target=gateway.watch, args=(stop,), daemon=True)
+        watch = threading.Thread(
+            target=gateway.watch,
+            args=(stop,),
+            kwargs={"reload": self.reload},
+            daemon=True,
+        )
         try:
             gateway.start()
             watch.start()
