@@ -269,10 +269,11 @@ def _validator_lagging(now: Snapshot, limit: Thresholds) -> Condition | None:
     why = f" ({first.error})" if first.error else ""
     others = f"; {len(found) - 1} more lag" if len(found) > 1 else ""
     waiting = words.count(first.lag + first.held, "segment")
+    wait = "waits" if first.lag + first.held == 1 else "wait"
     return Condition(
         name=VALIDATOR_LAGGING,
         grave=False,
-        sentence=f"Validator {first.name} lags: {waiting} wait for it{why}{others}.",
+        sentence=f"Validator {first.name} lags: {waiting} {wait} for it{why}{others}.",
         since_ms=words.least(one.waits_since_ms for one in found),
         what_to_do="See that it runs, and that the line to it is fast enough; the disk must hold "
         "what waits.",
