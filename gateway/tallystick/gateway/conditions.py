@@ -250,8 +250,8 @@ def _expiring(now: Snapshot, limit: Thresholds) -> Condition | None:
         grave=over,
         sentence=f"{first.what} {when} {words.day(first.until_ms)}{others}.",
         since_ms=first.until_ms - (0 if over else round(limit.expiring_days * words.DAY_MS)),
-        what_to_do="Renew it: a certificate by another file in its place and a reload, an enrolment with "
-        "`tally fleet enroll`.",
+        what_to_do="Renew it: a certificate by another file in its place and a reload, an "
+        "enrolment with `tally fleet enroll`.",
         devices=words.about([one for one in now.devices if one.id in ending]),
     )
 
