@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from support.devices import Device, Fleet
 from support.gateways import MemoryGateway
+from support.site import Site
 from tallystick.gateway import capacity, limits
 from tallystick.gateway.capacity import Gauge, Usage
+from tallystick.gateway.service import Gateway
 
 ACME = Fleet("acme")
 MAX = 1_000_000_000
@@ -200,3 +202,22 @@ def poison(gate: MemoryGateway) -> list[tuple[object, ...]]:
     found = rows.fetchall()
     reader.close()
     return found
+
+
+def test_a_level_that_could_not_be_written_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(tmp_path, ACME, 1)
+    gateway = Gateway(site.config)
+    try:
+        gateway._telling.turn()
+        assert site.status()["process"]["store"]["level"] == "ok"
+        used = gateway.store.usage().used
+        # The disk is full now, and with it the place where the gateway would say so.
+        monkeypatch.setattr(
+            "tallystick.gateway.status.measure", lambda *_: Usage(used, 0, disk_free=0)
+        )
+        assert site.status()["process"]["store"]["level"] == "full"
+    finally:
+        gateway.stop()
+    assert site.status()["process"]["store"]["level"] == "full"

@@ -327,3 +327,20 @@ def test_validators(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     finally:
         notary.stop()
     assert levels(validators.look(replace(config, validators=(item,)))) == {"validator notary": BAD}
+
+
+@pytest.mark.parametrize(
+    ("fault", "advice"), [(OSError(28, "full"), "make room"), (PermissionError(13, "no"), "a user")]
+)
+def test_a_disk_that_takes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: OSError, advice: str
+) -> None:
+    def fails(_descriptor: int) -> None:
+        raise fault
+
+    with monkeypatch.context() as disk:
+        disk.setattr("os.fsync", fails)
+        room, speed = machine.disk(tmp_path)
+    # How full it is is said all the same.
+    assert (room.name, speed.name, speed.level) == ("disk", "fsync", BAD)
+    assert "MiB free" in room.found and advice in speed.what_to_do

@@ -11,8 +11,9 @@ from tallystick.evidence import quotarefusal
 from tallystick.evidence.keys import b64u, device_text
 from tallystick.gateway import devicehold, holds, quarantine
 from tallystick.gateway.asking import repaired
+from tallystick.gateway.capacity import LEVELS, Gauge
 from tallystick.gateway.config import Config
-from tallystick.gateway.store import meta, open_reader
+from tallystick.gateway.store import measure, meta, open_reader
 
 REFUSALS_SHOWN_MAX = 200
 JOIN_VERSION = 2
@@ -25,7 +26,22 @@ def status(config: Config) -> dict[str, Any]:
 
     :returns: what JSON can hold; sizes in bytes, times in milliseconds since 1970.
     """
-    return status_of(config.store)
+    found = status_of(config.store)
+    told = found["process"].get("store")
+    if told:
+        found["process"]["store"] = _worse(told, config)
+    return found
+
+
+def _worse(told: dict[str, Any], config: Config) -> dict[str, Any]:
+    # A gateway whose disk is full cannot write that it is.
+    connection = open_reader(config.store)
+    try:
+        usage = measure(connection, config.store)
+    finally:
+        connection.close()
+    now = Gauge(config.store_bytes_max).read(usage, time.time_ns() // 1_000_000)
+    return now.told() if LEVELS.index(now.level) > LEVELS.index(told["level"]) else told
 
 
 def status_of(path: Path) -> dict[str, Any]:

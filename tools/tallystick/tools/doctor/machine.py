@@ -1,5 +1,6 @@
 """The machine: its clock, the room on its disk, and how long a COMMIT waits for that disk."""
 
+import errno
 import os
 import shutil
 import statistics
@@ -56,7 +57,13 @@ def fsync_s(folder: Path, count: int = FSYNC_COUNT) -> list[float]:
 
 
 def _speed(folder: Path) -> Finding:
-    took = fsync_s(folder)
+    try:
+        took = fsync_s(folder)
+    except OSError as error:
+        what = "make room; nothing is taken while a COMMIT fails"
+        if error.errno != errno.ENOSPC:
+            what = "run this as a user who may write there, and look at the file system"
+        return bad("fsync", f"{folder}: {error.strerror}", what)
     middle = statistics.median(took)
     said = f"{middle * 1000:.2f} ms for one, {max(took) * 1000:.2f} ms at worst, of {len(took)}"
     kind = file_system(folder)
