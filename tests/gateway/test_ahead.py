@@ -340,6 +340,24 @@ def test_the_process_has_no_secret_and_is_killed_before_the_gateway(
     assert b"PATH=" in environment
 
 
+def test_nothing_is_imported_from_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("tallystick", "msgspec", "signal", "contextlib"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from here')\n")
+    monkeypatch.chdir(tmp_path)
+    process = Process()
+    try:
+        robot = ACME.device()
+        robot.record(3)
+        public = robot.signer.public_key()
+        process.ask([Asked([(public.alg, public.raw)], robot.segment())])
+        (found,) = process.answer()
+        assert found is not None
+    finally:
+        process.end()
+
+
 def test_no_process_runs_at_leisure_or_where_none_is_wanted(tmp_path: Path) -> None:
     for workers, messages in ((1, limits.AHEAD_START_MESSAGES - 1), (0, 200)):
         inbox = Inbox()

@@ -1,4 +1,4 @@
-"""A verifying process: `python -m tallystick.gateway.verifier`, a child of the gateway.
+"""A verifying process: a child of the gateway that runs `main` (verifying.py starts it).
 
 It reads segments from its standard input and writes what it found of them to its standard output,
 in order, until the input ends. It has no store, no key of the gateway's and no configuration, and
@@ -73,7 +73,3 @@ def main() -> None:
     except BrokenPipeError:
         # Nobody reads any more; closing standard output must not complain of it again.
         sys.stderr.close()
-
-
-if __name__ == "__main__":
-    main()

@@ -12,7 +12,12 @@ from tallystick.gateway.verifier import HEAD_BYTES, Asked, answer_of, question
 
 # What a Python process needs, of the gateway's environment; its secrets are not among it.
 _PASSED_ON = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LANG", "LC_ALL", "TZ", "TMPDIR")
-_MODULE = "tallystick.gateway.verifier"
+# Nothing is imported from the working folder, whoever may write there. PYTHONSAFEPATH says so from
+# Python 3.11 on, and `-I` would not look where we are installed.
+_BOOT = (
+    "import sys; sys.path[:] = [one for one in sys.path if one]; "
+    "from tallystick.gateway.verifier import main; main()"
+)
 _MS_PER_S = 1000
 _GOT_BYTES_MAX = limits.AHEAD_PORTIONS_MAX * (HEAD_BYTES + limits.AHEAD_ANSWER_BYTES_MAX)
 _READ_BYTES = 1 << 18
@@ -30,11 +35,9 @@ class Process:
     """A child without our store, keys and configuration; one thread uses it."""
 
     def __init__(self) -> None:
-        # Python from 3.11 on does not look for modules in the working folder then.
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-        environment["PYTHONSAFEPATH"] = "1"
         self._process = subprocess.Popen(  # noqa: S603 - this very program
-            [sys.executable, "-m", _MODULE],
+            [sys.executable, "-c", _BOOT],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
