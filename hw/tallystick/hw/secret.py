@@ -61,7 +61,7 @@ def from_environment(name: str = ENVIRONMENT) -> "str | None":
 
 
 def environment_without() -> "dict[str, str]":
-    """This process's environment without secrets and the way to them, for one that needs none."""
+    """The environment without secrets and the way to them, for a process that needs none."""
     return {
         name: text
         for name, text in os.environ.items()
