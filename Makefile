@@ -64,7 +64,7 @@ backlog: .venv ## Fill a gateway with a million segments under 128 MB, and drain
 	@PYTHONPATH=firmware:gateway:hw:validator:tools:tests $(BIN)/python tests/gateway/backlog.py \
 	  $${TMPDIR:-/tmp}/tally-backlog 1000000 128
 
-release: .venv ## Build wheel, sdist and SBOM into dist/, and ask for known weaknesses
+release: hardware ## Build wheel, sdist and SBOM into dist/, and ask for known weaknesses
 	@$(BIN)/python scripts/release $(RELEASE_ARGS)
 
 clean: ## Remove what the other targets made
