@@ -210,6 +210,52 @@ def test_a_message_that_comes_twice_is_counted_and_acknowledged_once(
     broker.stop()
 
 
+def test_what_waits_goes_down_once_a_connection_is_made_whole(
+    raw: RawBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """paho goes through what is not acknowledged meanwhile, in a table that must not grow then."""
+    monkeypatch.setattr(limits, "RECONNECT_S_MIN", 0.1)
+    broker = Broker(BrokerConfig(port=raw.port, client_id="gw"), Inbox())
+    broker.start()
+    until(lambda: broker.subscribed, "the subscription")
+    client = broker._client
+    assert client is not None
+    for _ in range(3):
+        assert broker.publish(bytes(32), b"one")
+    until(lambda: len(client._out_messages) == 3, "what is not acknowledged")
+    raw.hang_up()
+    until(lambda: broker.lost == 1, "the loss")
+    for _ in range(3):
+        broker._downs.append(("tallystick/1/x/down", b"two"))
+    until(lambda: broker.subscribed, "the connection")
+    until(lambda: len(client._out_messages) == 6, "the others")
+    assert client.thread is not None and client.thread.is_alive()
+    broker.stop()
+
+
+def test_a_client_whose_thread_ended_is_replaced_at_once(
+    raw: RawBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda *_: None)
+    broker = Broker(BrokerConfig(port=raw.port, client_id="gw"), Inbox())
+    broker.start()
+    until(lambda: broker.subscribed, "the subscription")
+    broker.watch()
+    client = broker._client
+    assert client is not None and broker.replaced == 0
+
+    def defect() -> None:
+        raise ZeroDivisionError
+
+    client.beat = defect
+    until(lambda: client.thread is None, "its end")
+    broker.watch()
+    assert broker.replaced == 1
+    until(lambda: broker.subscribed, "the connection")
+    assert broker.hung == []
+    broker.stop()
+
+
 def test_a_callback_that_stands_still_is_found_and_the_message_comes_again(
     tmp_path: Path, mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ client acknowledged.
 import contextlib
 import socket
 import threading
+from collections.abc import Iterator
 
 CONNECT, CONNACK, PUBLISH, PUBACK, SUBSCRIBE, SUBACK, DISCONNECT = 1, 2, 3, 4, 8, 9, 14
 FIVE = 5
@@ -26,6 +27,8 @@ class RawBroker:
         self._versions = versions
         self._mute = mute
         self._curt = curt
+        self._hears = threading.Event()
+        self._hears.set()
         self._door = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._door.getsockname()[1]
         self._line: socket.socket | None = None
@@ -40,6 +43,19 @@ class RawBroker:
         self._door.close()
         if self._line is not None:
             self._line.close()
+
+    def hang_up(self) -> None:
+        """The line breaks; who connects again is welcome."""
+        self._line.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
+
+    @contextlib.contextmanager
+    def deaf(self) -> Iterator[None]:
+        """It reads nothing meanwhile."""
+        self._hears.clear()
+        try:
+            yield
+        finally:
+            self._hears.set()
 
     def publish(self, topic: str, payload: bytes, mid: int, *, dup: bool = False) -> None:
         """One message down to the client, with QoS 1."""
@@ -59,6 +75,7 @@ class RawBroker:
 
     def _serve(self, stream: object) -> None:
         while True:
+            self._hears.wait()
             first = stream.read(1)[0]  # type: ignore[attr-defined]
             length = shift = 0
             while True:

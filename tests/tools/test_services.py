@@ -18,6 +18,7 @@ from support.site import Radio, Site, until
 from support.validating import load, write_config
 from tallystick.gateway import limits
 from tallystick.gateway.service import Gateway
+from tallystick.gateway.watchdog import Hanging
 from tallystick.tools._notify import STATUS_CHARS_MAX, Notifier
 from tallystick.tools.main import cli
 from tallystick.tools.mosquitto import Mosquitto
@@ -166,7 +167,15 @@ def test_a_gateway_lives_while_its_worker_turns_and_its_store_only_fails(
     site = Site(tmp_path, ACME, mosquitto.port)
     gateway = Gateway(site.config)
     stop, lives = threading.Event(), threading.Semaphore(0)
-    watch = threading.Thread(target=gateway.watch, args=(stop, lives.release))
+    hangs: list[Hanging] = []
+
+    def watched() -> None:
+        try:
+            gateway.watch(stop, lives.release)
+        except Hanging as error:
+            hangs.append(error)
+
+    watch = threading.Thread(target=watched)
     gateway.start()
     try:
         until(lambda: gateway.broker.subscribed, "the subscription")
@@ -194,6 +203,8 @@ def test_a_gateway_lives_while_its_worker_turns_and_its_store_only_fails(
             while lives.acquire(blocking=False):
                 pass
             assert not lives.acquire(timeout=0.2)
+            until(lambda: hangs, "the watchdog")
+            assert "dock-north: ingest hangs since" in hangs[0].message
     finally:
         stop.set()
         watch.join(WAIT_S)

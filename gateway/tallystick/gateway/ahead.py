@@ -19,7 +19,7 @@ import structlog
 from tallystick.evidence.credential import Identity
 from tallystick.evidence.folded import Folded
 from tallystick.evidence.limits import SEGMENT_BYTES_MAX
-from tallystick.gateway import limits
+from tallystick.gateway import limits, lives
 from tallystick.gateway.inbox import Delivery, Inbox
 from tallystick.gateway.verifier import Asked
 from tallystick.gateway.verifying import Ended, Process
@@ -49,7 +49,7 @@ class Ahead:
         self._inbox = inbox
         self._workers = workers_by_default() if workers is None else workers
         self._name = name
-        self._stop = threading.Event()
+        self._stop = lives.Event()
         self._again_s = 0.0  # when threads are tried again, after the system had none
         self._claims: dict[int, _Claim] = {}
         self._keys: dict[bytes, list[tuple[int, bytes]]] = {}

@@ -86,13 +86,14 @@ class Broker:
         connect(client, self._config)
 
     def watch(self) -> None:
-        """Replace the client when its thread shows no life; called every second or so."""
+        """Replace the client when its thread shows no life or ended; called every second or so."""
         now_s = time.monotonic()
         silent_s = now_s - self._beat_s
         client = self._client
         if self._stopping or client is None:
             return
-        if silent_s < limits.WATCHDOG_S:
+        thread = client.thread
+        if silent_s < limits.WATCHDOG_S and thread is not None:
             if (
                 self.connected
                 and not self.subscribed
@@ -102,11 +103,11 @@ class Broker:
                 self._ask = True
                 client.nudge()
             return
-        _log.error("the MQTT client hangs and is replaced", silent_s=round(silent_s, 1))
+        what = "ended" if thread is None else "hangs"
+        _log.error(f"the MQTT client {what} and is replaced", silent_s=round(silent_s, 1))
         self.replaced += 1
         self.connected = self.subscribed = False
         self._session += 1  # what the old client still delivers is never acknowledged by the new
-        thread = client.thread
         self.start()
         client.give_up()
         self._hung = [*(one for one in self._hung if one.is_alive()), *([thread] if thread else [])]
@@ -206,7 +207,11 @@ class Broker:
             self._unacked.difference_update(mids)
             client.acknowledge(mids)
         for _ in range(len(self._downs)):
-            info = client.publish(*self._downs.popleft(), qos=QOS)
+            info = client.publish(*self._downs[0], qos=QOS)
+            if client is not self._client:
+                return  # it hung in there; the next one has sent it
+            # Only now: what hangs with a client is the next one's to send.
+            self._downs.popleft()
             if info.rc not in {mqtt.MQTT_ERR_SUCCESS, mqtt.MQTT_ERR_NO_CONN}:
                 self.down_dropped += 1
         if self._stopping and not self._left:

@@ -36,6 +36,7 @@ class Client(mqtt.Client):
     # In the client's own thread: what others have for the broker is handed to paho here.
     before_writing: Callable[[], None] = staticmethod(lambda: None)
     _given_up = False
+    _reading = False
 
     # --- any thread's ------------------------------------------------------------------------
 
@@ -74,9 +75,20 @@ class Client(mqtt.Client):
         self.beat()
         return super().loop_misc()
 
+    def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
+        """As paho's."""
+        self._reading = True
+        try:
+            return super().loop_read(max_packets)
+        finally:
+            self._reading = False
+
     def loop_write(self) -> MQTTErrorCode:
         """As paho's, with what others have."""
-        self.before_writing()
+        # paho writes while it reads, too: at a CONNACK, for each message in a table that must not
+        # grow meanwhile.
+        if not self._reading:
+            self.before_writing()
         return super().loop_write()
 
     def reconnect(self) -> MQTTErrorCode:

@@ -18,7 +18,7 @@ import structlog
 from tallystick.evidence import batchanswer
 from tallystick.evidence.errors import CouldNotCheck, TallyError
 from tallystick.evidence.keys import from_b64u
-from tallystick.gateway import delivered, limits, steps
+from tallystick.gateway import delivered, limits, lives, steps
 from tallystick.gateway.answering import Answers
 from tallystick.gateway.apply import add_refusals
 from tallystick.gateway.aside import Aside
@@ -69,7 +69,7 @@ class Forwarder:
         self._send_as = peer.config.send
         self._store = store
         self._stop = stop
-        self._news = threading.Event()
+        self._news = lives.Event()
         self._reader = store.reader()
         self._http = http or Http(peer.config.url, peer.config.tls)
         self._shared: Shared[Part] = Shared() if shared is None else shared
@@ -84,7 +84,7 @@ class Forwarder:
             self._builder.bytes_max = min(limits.BATCH_BYTES, link_bytes)
         self._segments_max = limits.BATCH_SEGMENTS
         self._pending: Built | None = None
-        self.answered = threading.Event()  # there may be verdicts now
+        self.answered = lives.Event()  # there may be verdicts now
         self.cursor = delivered.register(store, peer)
         self._holding = Holding(peer, signing.gateway, store)
         self._builder.holds = self._holding.holds

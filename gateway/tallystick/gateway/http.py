@@ -8,7 +8,7 @@ import httpx2
 import msgspec
 
 from tallystick.evidence.errors import TallyError, TransportError
-from tallystick.gateway import limits
+from tallystick.gateway import limits, lives
 from tallystick.gateway.validatorconfig import Tls
 from tallystick.hw.answertime import AnswerTime
 
@@ -70,6 +70,7 @@ class Http:
         return self._request("GET", path, b"", {})
 
     def _request(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> bytes:
+        lives.moved()  # each request has its own time
         parts = []
         size = 0
         try:

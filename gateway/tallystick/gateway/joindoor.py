@@ -250,6 +250,10 @@ class JoinDoor:
         if self._config.cert is not None and self._config.key is not None:
             self._door.renew(self._config.cert, self._config.key)
 
+    def call(self, what: Callable[[], None]) -> None:
+        """Do something in its thread."""
+        self._door.call(what)
+
     def count(self, reason: str, message: str) -> None:
         """Count a refusal, in memory."""
         with self._turn:

@@ -276,11 +276,11 @@ def _conflict(
         why = error.message
     return Conflict(
         validator=name,
-        namespace=pagewords.quoted(namespace),
+        namespace=namespace,
         interaction=b64u(id_),
         entry=entry,
         time_ms=time_ms,
         link=f"{url}/#/interaction/{quote(namespace, safe='')}/{b64u(id_)}",
-        why=pagewords.quoted(why),
+        why=why,
         devices=devices,
     )

@@ -77,6 +77,11 @@ class Page:
     def _told(self) -> None:
         self.server.call(self.door.tell)
 
+    def give_up(self) -> None:
+        """Let its address go and wait for nothing: a thread of it hangs."""
+        self.server.give_up()
+        self.watch.stop()
+
     def stop(self) -> None:
         """End the streams, then the server, then the looks."""
         self.server.call(self.door.end)

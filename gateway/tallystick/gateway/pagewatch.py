@@ -17,7 +17,7 @@ from msgspec.structs import asdict, replace
 
 from tallystick.evidence.errors import CouldNotCheck, TallyError
 from tallystick.evidence.keys import PublicKey, device_text
-from tallystick.gateway import conditions, expiries, pagelimits, pagereads
+from tallystick.gateway import conditions, expiries, lives, pagelimits, pagereads
 from tallystick.gateway.capacity import Capacity
 from tallystick.gateway.config import Config
 from tallystick.gateway.pagedevices import Fleet, log_size
@@ -105,8 +105,8 @@ class Watch:
         self.newest: Look | None = None
         self.told: Callable[[], None] = lambda: None
         self._asked_s = float("-inf")
-        self._wanted = threading.Event()
-        self._stop = threading.Event()
+        self._wanted = lives.Event()
+        self._stop = lives.Event()
 
     def reconfigure(self, thresholds: conditions.Thresholds) -> None:
         """Other thresholds; what ends is read anew at the next look."""

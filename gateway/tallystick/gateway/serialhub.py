@@ -9,7 +9,6 @@ import contextlib
 import glob
 import os
 import select
-import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +17,7 @@ import structlog
 
 from tallystick.evidence.errors import TransportError
 from tallystick.evidence.keys import device_text
-from tallystick.gateway import limits
+from tallystick.gateway import limits, lives
 from tallystick.gateway.config import SerialConfig
 from tallystick.gateway.inbox import Delivery, Inbox
 from tallystick.gateway.ingest import Message
@@ -36,7 +35,7 @@ class SerialHub:
         self._inbox = inbox
         self._ports: dict[str, SerialPort] = {}
         self._gone: dict[str, dict[str, Any]] = {}  # what is to be said of ports that are not open
-        self._stopping = threading.Event()
+        self._stopping = lives.Event()
         self._scanned_s = -limits.SERIAL_RESCAN_S
         # A byte in it ends the wait for ports.
         self._woken, self._wake = os.pipe()

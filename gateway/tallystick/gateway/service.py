@@ -5,12 +5,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import structlog
 
-from tallystick.evidence.errors import TransportError, Unverified
-from tallystick.gateway import limits, namedfiles
+from tallystick.evidence.errors import TransportError
+from tallystick.gateway import limits, lives, namedfiles
 from tallystick.gateway.ahead import Ahead
 from tallystick.gateway.apply import Applier
 from tallystick.gateway.asideduties import scrubber_of
@@ -18,6 +17,7 @@ from tallystick.gateway.broker import Broker
 from tallystick.gateway.built import Part
 from tallystick.gateway.circle import Circle
 from tallystick.gateway.config import Config
+from tallystick.gateway.doors import joining_of, page_of
 from tallystick.gateway.down import Down
 from tallystick.gateway.folder import Folder
 from tallystick.gateway.forward import Forwarder
@@ -36,12 +36,10 @@ from tallystick.gateway.store import Store
 from tallystick.gateway.telling import Telling
 from tallystick.gateway.urgency import Urgent
 from tallystick.gateway.view import StoreView
+from tallystick.gateway.watchdog import Hang, Hanging, Watchdog
+from tallystick.gateway.watched import PageCare, watched
 from tallystick.gateway.way import Way
 from tallystick.gateway.worker import Worker
-
-if TYPE_CHECKING:
-    from tallystick.gateway.joining import Joining
-    from tallystick.gateway.pageserver import Page
 
 _log = structlog.get_logger("tallystick.gateway")
 
@@ -58,7 +56,8 @@ class Gateway:
         self.reloading = Reloading(config, self._reconfigure)
         config = replace(config, roots=dict(config.roots))
         self.config = config
-        self._stop = threading.Event()
+        self._stop = lives.Event()
+        self._watchdog: Watchdog | None = None
         now_s = int(time.time())
         peers = [peer_of(validator, config.roots, now_s) for validator in config.validators]
         self.signing: Signing = open_signing(config, now_s)
@@ -77,7 +76,7 @@ class Gateway:
             self.broker = Broker(config.broker, self.inbox, Sharing(config.name, config.shared_by))
             self.serial = SerialHub(config.serial, config.broker.prefix, self.inbox)
             self.scrubber = scrubber_of(self, self._stop)
-            self._configured = [self._way(peer, threading.Event()) for peer in peers]
+            self._configured = [self._way(peer, lives.Event()) for peer in peers]
             self.worker = Worker(
                 self.store,
                 self._core,
@@ -94,8 +93,9 @@ class Gateway:
             self.worker.elsewhere = self._elsewhere
             self.circle = Circle(config, self.store, self._way, self.worker.forget_identities)
             self.circle.open()
-            self.joining = self._joining()
-            self.page = self._page()
+            self.joining = joining_of(self)
+            self.page = page_of(self)
+            self.page_care = PageCare(self)
             self.pruner = Pruner(
                 self.store,
                 config.retention,
@@ -109,6 +109,7 @@ class Gateway:
             raise
         self._folder = Folder(config.enrolments)
         self._threads: list[threading.Thread] = []
+        self.intake: threading.Thread | None = None
         self._telling = Telling(self)
         self._telling.remember()
 
@@ -124,7 +125,7 @@ class Gateway:
 
     @property
     def threads(self) -> list[threading.Thread]:
-        """All that must run, the MQTT client's apart."""
+        """All that must run, the MQTT client's and the page's apart."""
         ways = [thread for way in self.ways for thread in way.threads]
         return [*self._threads, *self.ahead.threads, *ways]
 
@@ -158,35 +159,6 @@ class Gateway:
             parked_device_bytes_max=self.config.parked_device_bytes_max,
             parked_bytes_max=self.config.parked_bytes_max,
         )
-
-    def _joining(self) -> "Joining | None":
-        config = self.config
-        if config.join is None:
-            return None
-        if config.fleet not in config.roots:
-            raise Unverified("wrong-key", f"join: `roots` must have the root of {config.fleet}")
-        # Imported where it is used: most gateways have no door.
-        from tallystick.gateway.joining import Joining  # noqa: PLC0415
-
-        made = Joining(
-            config.join,
-            self.store,
-            (config.fleet, config.roots[config.fleet]),
-            self.signing.gateway,
-            config.name,
-            self.worker.add_credential,
-        )
-        made.joins.full = lambda: self.worker.capacity.level == "full"
-        return made
-
-    def _page(self) -> "Page | None":
-        if self.config.page is None:
-            return None
-        # Imported where it is used, as above.
-        from tallystick.gateway.live import GatewayLive  # noqa: PLC0415
-        from tallystick.gateway.pageserver import Page  # noqa: PLC0415
-
-        return Page(self.config, self.config.page, self.store, GatewayLive(self))
 
     @property
     def running(self) -> bool:
@@ -232,7 +204,7 @@ class Gateway:
         self._configured = kept
         known = [way.peer for way in kept]
         for peer in [peer for peer in peers if peer not in known]:
-            way = self._way(peer, threading.Event())
+            way = self._way(peer, lives.Event())
             self._configured = [*self._configured, way]
             way.start()
 
@@ -255,6 +227,7 @@ class Gateway:
             )
             thread.start()
             self._threads.append(thread)
+        self.intake = self._threads[0]
         for way in self.ways:
             way.start()
         self._read_folder()
@@ -278,15 +251,27 @@ class Gateway:
         stop: threading.Event,
         alive: Callable[[], None] = _nothing,
         reload: threading.Event | None = None,
+        ends: Callable[[Hang], None] = lambda _: None,
     ) -> None:
         """Watch until `stop`: the client's life, the enrolments folder, the threads.
 
         `alive` is called each second while everything that must run runs. Whenever `reload` is
-        set the configuration is read again.
+        set the configuration is read again. Where a thread hangs and nobody can help it, `ends`
+        is called by another thread, and Hanging is raised if this one still can.
         """
         read_s = time.monotonic()
+        watching = threading.current_thread()
+        watchdog = self._watchdog = Watchdog(
+            self.config.name, lambda: watched(self, watching), ends
+        )
+        watchdog.start()
         while not stop.wait(limits.WATCHDOG_TICK_S):
+            lives.moved()
+            if watchdog.found is not None:
+                raise Hanging(watchdog.found)
             self.broker.watch()
+            if len(self.broker.hung) >= limits.CLIENTS_HUNG_MAX:
+                watchdog.give_up(self.broker.hung[0], limits.WATCHDOG_S)
             if reload is not None and reload.is_set():
                 reload.clear()
                 self.reloading.turn()
@@ -297,8 +282,7 @@ class Gateway:
                     raise forwarder.put_back
             if self.joining is not None:
                 self.joining.watch()
-            if self.page is not None:
-                self.page.look_after()
+            self.page_care.turn(watchdog.hanging)
             if time.monotonic() - read_s >= limits.ENROLMENTS_RESCAN_S:
                 read_s = time.monotonic()
                 self._read_folder()
@@ -314,6 +298,7 @@ class Gateway:
 
     def stop(self) -> None:
         """Stop everything in order; what is not acknowledged stays with the broker."""
+        lives.moved()
         self._stop.set()
         if self.page is not None:
             self.page.stop()
@@ -340,6 +325,9 @@ class Gateway:
         self._telling.turn()
         self.signing.close()
         self.store.close()
+        if self._watchdog is not None:
+            # Not before: an end that does not come is a hang, too.
+            self._watchdog.stop()
         _log.info("stopped", gateway=self.config.name)
 
 
@@ -360,12 +348,15 @@ def run(
     ready: Callable[[Gateway], None] = lambda _: None,
     alive: Callable[[], None] = _nothing,
     reload: threading.Event | None = None,
+    ends: Callable[[Hang], None] = lambda _: None,
 ) -> None:
     """Run a gateway until `stop` is set; a TallyError when it cannot start or must not go on.
 
     Several may run in one process, each with its own configuration and store. `ready` is called
     when it has started, `alive` each second while everything that must run runs. Whenever `reload`
-    is set, by SIGHUP say, the configuration is read again.
+    is set, by SIGHUP say, the configuration is read again. `ends` is called, by any thread, when
+    one hangs and nobody can help it; it ends the process, or Hanging is raised where that can be,
+    and then nothing was stopped.
     """
     gateway = _opened(config, stop)
     if gateway is None:
@@ -373,6 +364,10 @@ def run(
     try:
         gateway.start()
         ready(gateway)
-        gateway.watch(stop, alive, reload)
-    finally:
+        gateway.watch(stop, alive, reload, ends)
+    except Hanging:
+        raise  # to stop would wait for the thread that hangs
+    except BaseException:
         gateway.stop()
+        raise
+    gateway.stop()

@@ -355,6 +355,15 @@ class HttpDoor:
         if self._server is not None:
             self._server.should_exit = True
 
+    def give_up(self) -> None:
+        """Let the address and all connections go and wait for nothing: the thread hangs."""
+        self.begin_stop()
+        open_now = [one.transport.get_extra_info("socket") for one in self.connections]
+        for one in [self._socket, *open_now]:
+            # Not closed: while the thread is in a call, its number may become another file's.
+            with contextlib.suppress(OSError, AttributeError):
+                one.shutdown(socket.SHUT_RDWR)
+
     def stop(self) -> None:
         """Answer what is being answered, within its time, then close."""
         self.begin_stop()

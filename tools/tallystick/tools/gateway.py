@@ -4,6 +4,7 @@ import faulthandler
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tallystick.gateway import check as checks
 from tallystick.gateway import config as configs
 from tallystick.gateway import logs, service
 from tallystick.gateway import status as statuses
+from tallystick.tools._ending import end_at_once, standstill_ends
 from tallystick.tools._interrupt import on_hangup, until_signalled
 from tallystick.tools._notify import Notifier
 from tallystick.tools._screen import screen
@@ -63,24 +65,28 @@ Example:
 def run(path: Path) -> None:
     """Take devices' records into custody and forward them, until Ctrl-C or SIGTERM.
 
-    SIGHUP reads the file again: what can change without a restart changes, or nothing does.
+    SIGHUP reads the file again: what can change without a restart changes, or nothing does. Exit
+    code 70 when a thread hangs that cannot be repaired: start it again, nothing is lost.
     """
     config = configs.load(path)
     logs.configure()
     # What hangs is ended by the watchdog's SIGABRT: where each thread was is worth knowing.
     faulthandler.enable()
     stop = until_signalled()
-    told = _Told()
-    try:
-        service.run(config, stop, told.ready, told.alive, on_hangup())
-    finally:
-        told.stopping()
+    with standstill_ends() as turns:
+        told = _Told(turns)
+        try:
+            service.run(config, stop, told.ready, told.alive, on_hangup(), end_at_once)
+        finally:
+            told.stopping()
 
 
 class _Told:
     """What systemd is told of a gateway: that it is ready, that it lives, what its state is."""
 
-    def __init__(self) -> None:
+    def __init__(self, turns: Callable[[], None]) -> None:
+        """turns: called as often as it lives."""
+        self._turns = turns
         self._manager = Notifier()
         self._gateway: service.Gateway | None = None
         self._said = ""
@@ -93,6 +99,7 @@ class _Told:
 
     def alive(self) -> None:
         """Everything that must run runs."""
+        self._turns()
         self._manager.alive()
         said = "" if self._gateway is None else self._state(self._gateway)
         if said != self._said:

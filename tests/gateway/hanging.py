@@ -1,0 +1,42 @@
+"""`tally gateway run` whose ingest worker hangs with the next group, once a file is there.
+
+python hanging.py gateway.toml HOW FILE
+
+HOW: lock: it waits for a lock that nobody gives back, in the middle of a transaction. gil: it is in
+a call into a library that never returns and keeps Python's own lock.
+"""
+
+import ctypes
+import sys
+import threading
+from pathlib import Path
+
+from tallystick.gateway import limits, steps
+from tallystick.tools.main import main
+
+MOST_S = 1.5
+
+
+def hang() -> None:
+    how, file = sys.argv[2], Path(sys.argv[3])
+    lock = threading.Lock()
+    lock.acquire()
+
+    def step(at: str) -> None:
+        if at == steps.APPLIED and file.exists():
+            if how == "gil":
+                ctypes.PyDLL(None).sleep(600)
+            lock.acquire()
+
+    steps.on_step(step)
+    limits.WATCHDOG_TICK_S = 0.05
+    limits.LAST_WORD_S_MAX = 0.3
+    limits.WORKER_BEAT_S_MAX = MOST_S
+    if how == "gil":
+        limits.STANDSTILL_S_MAX = 3 * MOST_S  # of which a start may take one
+
+
+if __name__ == "__main__":
+    hang()
+    sys.argv[1:] = ["gateway", "run", "--config", sys.argv[1]]
+    main()
