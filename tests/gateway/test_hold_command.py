@@ -41,12 +41,19 @@ def test_a_hold_begins_is_shown_and_ends(site: Site) -> None:
         ("case-7", "claim [7]"),
         ("case-8", ""),
     ]
-    assert "claim [7]" in run(site, "--list").output
+    shown = run(site, "--list").output
+    assert "claim [7]" in shown
+    # "0 have not said yet" alone would be read as if all knew.
+    assert "no device was told yet" in shown
     status = CliRunner().invoke(gateway, ["status", "--config", str(site.path)]).output
     assert "on hold: case-7 (claim [7]), case-8" in status
     assert "1 others" in run(site, "case-7", "--end").output
     assert "pruning goes on" in run(site, "case-8", "--end").output
     assert all(row["ended_ms"] for row in listed(site))
+    assert "told yet" not in run(site, "--list").output
+    run(site, "case-9", "--gateway-only")
+    assert "told yet" not in run(site, "--list").output
+    run(site, "case-9", "--end")
     assert (
         "on hold" not in CliRunner().invoke(gateway, ["status", "--config", str(site.path)]).output
     )

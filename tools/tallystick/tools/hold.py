@@ -114,6 +114,9 @@ def _list(store: Path, *, as_json: bool) -> None:
         f"{told['held']:,} devices hold, {told['waiting']:,} have not said yet that they know, "
         f"{told['released']:,} were released"
     )
+    begun = any(row["ended_ms"] is None and row["devices"] for row in found)
+    if begun and not told["held"] + told["waiting"]:
+        click.echo("no device was told yet: the running gateway does that, within a minute")
     for row in told["waiting_for"]:
         click.echo(f"not heard of yet, to {row['to']}: {row['device']}")
 
