@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from chaos.gatewaychecks import check_custody, check_gateway_log, check_receipts
 from chaos.interactions import check_claims, check_findings
 from chaos.parts import Wrong
-from chaos.plan import DRIVERS, GATEWAYS, VALIDATORS
+from chaos.plan import DRIVERS, GATEWAYS, SPARE, VALIDATORS
 from chaos.reading import (
     Gateway,
     Held,
@@ -24,9 +25,9 @@ from chaos.reading import (
     read_notary,
 )
 from chaos.times import Said, check_log_times, check_promises
-from chaos.trees import Frontier, Tree, root_by_path
+from chaos.trees import Frontier, Tree
 from chaos.truth import Device, Promise, Truth, read_truth
-from tallystick.evidence import cbor, keys, note, receipt, record
+from tallystick.evidence import keys, note, record
 
 DECISION, EVENT = 0, 2
 # What a SIGKILL may take of one device: what it had not written yet.
@@ -94,7 +95,11 @@ def read(folder: Path) -> State:
         truth,
         {text: read_journal(one.folder / "journal") for text, one in truth.devices.items()},
         [read_notary(name, folder / name / "validator.sqlite") for name in VALIDATORS],
-        [read_gateway(name, folder / name / "gateway.sqlite") for name in GATEWAYS],
+        [
+            read_gateway(name, path)
+            for name in (*GATEWAYS, SPARE)
+            if (path := folder / name / "gateway.sqlite").exists()
+        ],
         Said(folder),
         public["notes"],
         public["gateways"],
@@ -130,9 +135,9 @@ def judge_notary(notary: Notary, state: State, report: Report) -> None:
 def judge_gateway(gateway: Gateway, state: State, report: Report) -> None:
     """One gateway's store."""
     _check_content(gateway, state.truth)
-    _check_custody(gateway, state.truth)
-    _check_gateway_log(gateway, state.notaries, state.keys[gateway.name])
-    report.receipts += _check_receipts(gateway, state.notaries)
+    check_custody(gateway, state.truth)
+    check_gateway_log(gateway, state.notaries, state.keys[gateway.name])
+    report.receipts += check_receipts(gateway, state.notaries)
 
 
 def _count(report: Report, truth: Truth, notaries: list[Notary]) -> None:
@@ -195,21 +200,6 @@ def _check_log(notary: Notary, notes: Path, key: str) -> None:
             raise Wrong(f"{notary.name}: it published size {published.size}, and has shrunk")
         if published.size and tree.root(published.size) != published.root:
             raise Wrong(f"{notary.name}: it published another root of size {published.size}")
-
-
-def _check_receipts(gateway: Gateway, notaries: list[Notary]) -> int:
-    """What validators answered is in their logs, at that index and no other."""
-    trees = {notary.name: Tree(notary.leaves) for notary in notaries}
-    logs = {notary.name: notary for notary in notaries}
-    for name, statement, data in gateway.receipts:
-        given = receipt.parse(data)
-        notary = logs[name]
-        if given.size > trees[name].size or notary.statements[given.index] != statement:
-            raise Wrong(f"{name}: index {given.index}, of a receipt, is another statement's")
-        found = root_by_path(notary.leaves[given.index], given.index, given.size, given.path)
-        if found != trees[name].root(given.size):
-            raise Wrong(f"{name}: the receipt of index {given.index} is not of its log")
-    return len(gateway.receipts)
 
 
 # --- devices' logs -------------------------------------------------------------------------
@@ -369,31 +359,3 @@ def _check_lives(name: str, device: Device, found: set[int]) -> int:
     if strange:
         raise Wrong(f"{name}: {device.text} never made decisions {sorted(strange)}")
     return missing
-
-
-# --- gateways ------------------------------------------------------------------------------
-
-
-def _check_custody(gateway: Gateway, truth: Truth) -> None:
-    for log, promises in truth.promises.items():
-        for promise in promises:
-            here = (log, promise.to, promise.root) in gateway.heads
-            if promise.gateway == gateway.name and not here:
-                raise Wrong(
-                    f"{gateway.name}: it gave a custody receipt for {log[1].hex()} up to "
-                    f"{promise.to}, and does not have it"
-                )
-
-
-def _check_gateway_log(gateway: Gateway, notaries: list[Notary], key: str) -> None:
-    tree = Tree(gateway.leaves)
-    own = keys.from_cose_key(cbor.decode(bytes.fromhex(key))).thumbprint()
-    for notary in notaries:
-        sizes = []
-        for other, size, root in notary.gateway_heads:
-            if other == own:
-                sizes.append(size)
-                if size > tree.size or tree.root(size) != root:
-                    raise Wrong(f"{gateway.name}: {notary.name} heard another log of size {size}")
-        if max(sizes, default=0) != tree.size:
-            raise Wrong(f"{gateway.name}: {notary.name} heard {max(sizes, default=0)} segments")

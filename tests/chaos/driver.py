@@ -1,4 +1,4 @@
-"""A process with many devices: chaos.driver FOLDER SEED. Recorders, journals and MQTT are real.
+"""A process with many devices: chaos.driver FOLDER SEED PACE. Recorders, journals, MQTT are real.
 
 `devices.json` in its folder has their configurations. Commands are JSON objects, one a line, on
 stdin; once in a while it says on stdout how it is. What was done and what went over the wire is
@@ -23,7 +23,7 @@ from tallystick.recorder.mqtt_paho import Mqtt
 TURN_S = 0.1
 SAYS_S = 1.0
 POLL_MS = 20
-# Between decisions of one device, and between handovers of all of them.
+# Between decisions of one device, and between handovers of all of them, at a pace of 1.
 DECISION_S = (1.5, 5.0)
 HANDOVER_S = (5.0, 10.0)
 URGENT_SHARE = 0.02
@@ -81,7 +81,8 @@ class Robot:
 class Driver:
     """All of one process."""
 
-    def __init__(self, folder: Path, seed: str) -> None:
+    def __init__(self, folder: Path, seed: str, pace: float) -> None:
+        self.pace = pace
         self.chance = random.Random(seed + str(time.time_ns()))
         self.lives = Lives(folder)
         begun = self.lives.next_numbers()
@@ -112,11 +113,11 @@ class Driver:
         now_s = time.monotonic()
         for robot in self.robots:
             if not self.calm and now_s >= robot.due_s:
-                robot.due_s = now_s + self.chance.uniform(*DECISION_S)
+                robot.due_s = now_s + self.chance.uniform(*DECISION_S) / self.pace
                 self.decide(robot)
             robot.tally.poll(POLL_MS)
         if not self.calm and now_s >= self.handover_s:
-            self.handover_s = now_s + self.chance.uniform(*HANDOVER_S)
+            self.handover_s = now_s + self.chance.uniform(*HANDOVER_S) / self.pace
             # A small journal may give a claim up too, and tell it; the others never do.
             kept = [robot for robot in self.robots if not robot.large]
             self.hand_over(*self.chance.sample(kept, 2))
@@ -196,4 +197,4 @@ class Driver:
 
 if __name__ == "__main__":
     os.environ.pop("TALLY", None)
-    Driver(Path(sys.argv[1]), sys.argv[2]).run()
+    Driver(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])).run()

@@ -46,8 +46,8 @@ class Part:
         self._door = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._door.bind(f"\0{self._address}")
 
-    def start(self) -> None:
-        """Begin; `look` tells when it is ready."""
+    def start(self, *, lives: bool = True) -> None:
+        """Begin; `look` tells when it is ready. lives: whether it must not end by itself."""
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(str(Path(path).resolve()) for path in sys.path),
             "NOTIFY_SOCKET": f"@{self._address}",
@@ -56,7 +56,7 @@ class Part:
             **({} if self.clock is None else self.clock.environment),
         }
         self._heard()
-        self.wanted, self.ready = True, False
+        self.wanted, self.ready = lives, False
         self.starts += 1
         # Not the log's own file: its disk may be full, and a journal of a system has another one.
         self._process = subprocess.Popen(
@@ -97,6 +97,20 @@ class Part:
         if self.wanted and process is not None and process.poll() is not None:
             message = f"{self.name} ended by itself with {process.returncode}: {self.last_words()}"
             raise Wrong(message)
+
+    def ended(self, *, well: bool = True) -> bool:
+        """Whether it ended by itself, which it was to; Wrong where it ended otherwise."""
+        process = self._process
+        if process is None:
+            return True
+        if process.poll() is None:
+            return False
+        if (process.returncode == 0) is not well:
+            message = f"{self.name} ended with {process.returncode}: {self.last_words()}"
+            raise Wrong(message)
+        self._reap(process)
+        self._process = None
+        return True
 
     def last_words(self) -> str:
         """The end of its log."""

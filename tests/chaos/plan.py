@@ -4,6 +4,7 @@ import random
 from dataclasses import dataclass
 
 GATEWAYS = ("gateway-a", "gateway-b")
+SPARE = "gateway-c"  # it takes a gateway's place once
 VALIDATORS = ("notary-1", "notary-2", "notary-3")
 DRIVERS = ("robots-0", "robots-1", "robots-2", "robots-3")
 BROKER = "broker"
@@ -24,10 +25,18 @@ CLOCK = "clock"  # a wall clock is put elsewhere while it is read: some devices'
 RESET = "reset"  # SIGKILL, and the machine comes back with another clock
 MOVE = "move"  # the other gateway takes all devices over, and this one is killed and comes back
 SPOILT = "spoilt"  # a gateway is told to read a configuration that is none
-KINDS = (KILL, CUT, STALL, PAUSE, FULL, CLOCK, RESET, MOVE, SPOILT)
+WIPE = "wipe"  # SIGKILL of the broker, and what it had saved is lost
+PUT_BACK = "put-back"  # a validator comes back with the store of a while ago, and must refuse
+REPLACE = "replace"  # a gateway goes for good and sends what it has; a new one takes its place
+HOLD = "hold"  # some devices are held at a gateway for a while
+KINDS = (
+    *(KILL, CUT, STALL, PAUSE, FULL, CLOCK, RESET, MOVE, SPOILT),
+    *(WIPE, PUT_BACK, REPLACE, HOLD),
+)
 
-# Of each kind: how often, who may be hit, and from how many to how many seconds it lasts.
-_WEIGHTS = (14, 5, 3, 2, 3, 4, 2, 2, 1)
+# Of each kind: how often (one of 0 comes once), who may be hit, and from how many to how many
+# seconds it lasts.
+_WEIGHTS = (14, 5, 3, 2, 3, 4, 2, 2, 1, 1, 1, 0, 1)
 _TARGETS = {
     KILL: PROCESSES,
     CUT: LINKS,
@@ -38,6 +47,10 @@ _TARGETS = {
     RESET: MACHINES,
     MOVE: GATEWAYS,
     SPOILT: GATEWAYS,
+    WIPE: (BROKER,),
+    PUT_BACK: VALIDATORS,
+    REPLACE: (GATEWAYS[1],),
+    HOLD: (GATEWAYS[0],),
 }
 _LASTS_S = {
     KILL: (0.2, 5.0),
@@ -49,6 +62,10 @@ _LASTS_S = {
     RESET: (0.2, 5.0),
     MOVE: (4.0, 9.0),
     SPOILT: (0.5, 1.5),
+    WIPE: (0.5, 4.0),
+    PUT_BACK: (5.0, 8.0),
+    REPLACE: (0.0, 0.0),
+    HOLD: (10.0, 30.0),
 }
 # What comes first, in an order of the seed's, so that a short run has all of it.
 _ONCE = (
@@ -56,8 +73,10 @@ _ONCE = (
     (CUT, "robots-1>broker"), (CUT, "gateway-a>broker"), (CUT, "gateway-b>notary-2"),
     (STALL, "robots-2>broker"), (STALL, "gateway-b>broker"), (STALL, "gateway-a>notary-1"),
     (FULL, "gateway-a"), (FULL, "gateway-b"), (FULL, "notary-3"),
-    (CLOCK, "robots-0"), (CLOCK, "robots-3"), *((CLOCK, name) for name in MACHINES),
+    (CLOCK, "robots-0"), (CLOCK, "robots-3"),
+    (CLOCK, "gateway-a"), (CLOCK, "notary-2"), (CLOCK, "notary-3"),
     (RESET, "gateway-b"), (RESET, "notary-1"),
+    (WIPE, BROKER), (PUT_BACK, "notary-2"), (REPLACE, "gateway-b"), (HOLD, "gateway-a"),
     (MOVE, "gateway-a"), (MOVE, "gateway-b"),
     (PAUSE, "gateway-a"), (PAUSE, "notary-1"),
     (SPOILT, "gateway-b"),
@@ -71,6 +90,8 @@ MACHINE_JUMPS_MS = (
     *(-365 * DAY_MS, 400 * DAY_MS, -30 * HOUR_MS, 26 * HOUR_MS, -5 * HOUR_MS, 3 * HOUR_MS),
     *(-HOUR_MS, HOUR_MS, -90_000, 65_000, -7_000, 4_000, -800, 0),
 )
+# How long faults begin in the run of `make test`.
+SUITE_S = 140.0
 # Between faults, and before whoever was hit is hit again.
 GAP_S = (0.5, 5.5)
 REST_S = 4.0
@@ -121,8 +142,11 @@ def plan(seed: int, seconds: float) -> list[Fault]:
 
 
 def _hit(kind: str, target: str) -> tuple[str, ...]:
-    # For a move the other gateway must be there.
-    return GATEWAYS if kind == MOVE else (target,)
+    if kind == HOLD:
+        return (HOLD,)  # whatever happens to the gateway meanwhile
+    # For a move the other gateway must be there, and witnesses for one that is put back.
+    together = {MOVE: GATEWAYS, REPLACE: GATEWAYS, PUT_BACK: VALIDATORS}
+    return together.get(kind, (target,))
 
 
 def _next(

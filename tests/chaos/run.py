@@ -8,7 +8,6 @@ import functools
 import heapq
 import itertools
 import resource
-import signal
 import sys
 import tempfile
 import time
@@ -19,41 +18,20 @@ from pathlib import Path
 
 import httpx2
 
-from chaos import relay
 from chaos.checker import Report, check
+from chaos.deeds import START_S_MAX, Deeds
 from chaos.looking import cursors, reconciled, sent_all
 from chaos.parts import Part, Wrong, wait_until
-from chaos.plan import (
-    BROKER,
-    CLOCK,
-    CUT,
-    DRIVERS,
-    FULL,
-    GATEWAYS,
-    KILL,
-    MOVE,
-    PAUSE,
-    RESET,
-    SPOILT,
-    STALL,
-    VALIDATORS,
-    Fault,
-    other_gateway,
-    plan,
-)
+from chaos.plan import DRIVERS, SPARE, VALIDATORS, Fault, plan
 from chaos.world import DEVICES, World, new_seed
 
-# Bounds of waiting: a loaded machine is slow, which is no fault of the code.
-START_S_MAX = 120.0
-# Devices that found no broker for long try again after up to a minute.
+# Bound of waiting: a loaded machine is slow, which is no fault of the code.
+# Without anything changing: devices that found no broker for long try again after up to a minute.
 DRAIN_S_MAX = 300.0
+DRAIN_LOOK_S = 0.5
 TURN_S = 0.05
 # A device tells a clock that was put elsewhere at most each 10 s.
 SETTLE_S = 12.0
-# How long both gateways serve the same devices when one has come back.
-OVERLAP_S = 1.5
-# One device of so many of a process has another clock then.
-CLOCKS_EVERY = 3
 # How often a published checkpoint is kept, for the checker.
 NOTE_S = 5.0
 NOTE_S_MAX = 1.0
@@ -100,12 +78,14 @@ class Run:
         seed: int,
         seconds: float,
         devices: int = DEVICES,
+        pace: float = 1.0,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.seconds = seconds
         self.say = say
         self.done = Done(seed)
-        self.world = World(folder, seed, devices)
+        self.world = World(folder, seed, devices, pace)
+        self.deeds = Deeds(self.world, self._after, self.done.kills)
         self.folder = folder
         # Checkpoints that validators published, each as it was got.
         self.notes = folder / "notes"
@@ -131,6 +111,7 @@ class Run:
                 self.say(line)
             raise
         finally:
+            self.deeds.close()
             self.world.close()
         self.done.report = check(self.folder)
         self.done.cpu_s = _cpu_s() - cpu_s
@@ -140,8 +121,9 @@ class Run:
     def _start(self) -> None:
         self.world.relay.start()
         self.world.broker.start()
-        for part in self.world.parts.values():
-            part.start()
+        for name, part in self.world.parts.items():
+            if name != SPARE:
+                part.start()
         wait_until(self._all_ready, START_S_MAX, "the start")
         self.say(f"chaos: seed {self.done.seed}, everything runs; faults for {self.seconds:.0f} s")
 
@@ -170,20 +152,25 @@ class Run:
         wait_until(self._all_ready, START_S_MAX, "the end of the last start")
         for name in DRIVERS:
             self._part(name).tell(calm=True)
-        try:
-            wait_until(self._settled, DRAIN_S_MAX, "the end of all that was under way", 0.5)
-        except Wrong as error:
-            raise Wrong(f"{error}: {self._late()}") from error
+        went_s, state = begun_s, ""
+        while not self._settled():
+            # However long it takes a busy machine, it goes on.
+            if (now := self._state()) != state:
+                went_s, state = time.monotonic(), now
+            if time.monotonic() - went_s > DRAIN_S_MAX:
+                raise Wrong(f"what was under way does not end: {self._late()}")
+            time.sleep(DRAIN_LOOK_S)
         self.done.drained_s = time.monotonic() - begun_s
         for number, name in enumerate(VALIDATORS):
             wait_until(functools.partial(self._keep_note, number), START_S_MAX, f"{name}'s word")
 
     def _stop(self) -> None:
         self.done.records = sum(self._part(name).said["next"] for name in DRIVERS)
-        for name in (*DRIVERS, *GATEWAYS, *VALIDATORS):
-            self._part(name).stop()
-            self.done.kills[_kind(name)] += self._part(name).kills
-            self.done.parts_s[_kind(name)] += self._part(name).cpu_s
+        # Devices first: what they still say is heard.
+        for part in sorted(self.world.parts.values(), key=lambda part: part.name not in DRIVERS):
+            part.stop()
+            self.done.kills[_kind(part.name)] += part.kills
+            self.done.parts_s[_kind(part.name)] += part.cpu_s
         self.world.broker.stop()
 
     # --- faults ----------------------------------------------------------------------------
@@ -198,98 +185,12 @@ class Run:
         self._at(self._turn_s + for_s, action)
 
     def _part(self, name: str) -> Part:
-        return self.world.parts[name]
+        return self.deeds.part(name)
 
     def _begin(self, fault: Fault) -> None:
         self.say(str(fault))
         self.done.faults[fault.kind] += 1
-        {
-            KILL: self._kill,
-            CUT: self._cut,
-            STALL: self._stall,
-            PAUSE: self._pause,
-            FULL: self._full,
-            CLOCK: self._clock,
-            RESET: self._reset,
-            MOVE: self._move,
-            SPOILT: self._spoilt,
-        }[fault.kind](fault)
-
-    def _kill(self, fault: Fault) -> None:
-        if fault.target == BROKER:
-            self.world.broker.kill()
-            self.done.kills[BROKER] += 1
-            self._after(fault.for_s, self.world.broker.start)
-        else:
-            self._part(fault.target).kill()
-            self._after(fault.for_s, self._part(fault.target).start)
-
-    def _cut(self, fault: Fault) -> None:
-        self.world.relay.set(fault.target, relay.CUT)
-        self._after(fault.for_s, lambda: self.world.relay.set(fault.target, relay.GOOD))
-
-    def _stall(self, fault: Fault) -> None:
-        self.world.relay.set(fault.target, relay.STALLED)
-        self._after(fault.for_s, lambda: self.world.relay.set(fault.target, relay.GOOD))
-
-    def _pause(self, fault: Fault) -> None:
-        part = self._part(fault.target)
-        part.signal(signal.SIGSTOP)
-        self._after(fault.for_s, lambda: part.signal(signal.SIGCONT))
-
-    def _full(self, fault: Fault) -> None:
-        part = self._part(fault.target)
-        part.fill(full=True)
-        self._after(fault.for_s, lambda: part.fill(full=False))
-
-    def _clock(self, fault: Fault) -> None:
-        if fault.target in DRIVERS:
-            self._part(fault.target).tell(clock=fault.clock_ms, every=CLOCKS_EVERY)
-        else:
-            self.world.set_clock(fault.target, fault.clock_ms or 0)
-
-    def _reset(self, fault: Fault) -> None:
-        self._part(fault.target).kill()
-        self.world.set_clock(fault.target, fault.clock_ms or 0)
-        self._after(fault.for_s, self._part(fault.target).start)
-
-    def _move(self, fault: Fault) -> None:
-        stays = other_gateway(fault.target)
-        self._share(stays, stays)
-        self._part(fault.target).kill()
-        self._after(fault.for_s, self._part(fault.target).start)
-        self._after(fault.for_s + OVERLAP_S, lambda: self._share(stays, *GATEWAYS))
-
-    def _share(self, name: str, *names: str) -> None:
-        self.world.share(name, *names)
-        self._reload(name)
-
-    def _reload(self, name: str) -> None:
-        self._ready(name).signal(signal.SIGHUP)
-
-    def _ready(self, name: str) -> Part:
-        """The part, once it is ready: before that a signal would end it, as any program."""
-        part = self._part(name)
-
-        def ready() -> bool:
-            part.look()
-            return part.ready
-
-        wait_until(ready, START_S_MAX, f"the start of {name}", TURN_S)
-        return part
-
-    def _spoilt(self, fault: Fault) -> None:
-        path = self.world.gateways[fault.target].path
-        good = path.read_text()
-        self._ready(fault.target)
-        path.write_text(good.replace("[broker]", "[brokr]"))
-        self._reload(fault.target)
-
-        def mend() -> None:
-            path.write_text(good)
-            self._reload(fault.target)
-
-        self._after(fault.for_s, mend)
+        self.deeds.begin(fault)
 
     # --- looking on ------------------------------------------------------------------------
 
@@ -299,7 +200,7 @@ class Run:
 
     def _all_ready(self) -> bool:
         self._look()
-        return all(part.ready for part in self.world.parts.values())
+        return all(part.ready for part in self.world.parts.values() if part.starts)
 
     def _note(self) -> None:
         self._keep_note(int(self._turn_s / NOTE_S) % len(VALIDATORS))
@@ -338,7 +239,9 @@ class Run:
         parts = [self._part(name) for name in DRIVERS]
         if not all(part.said.get("drained") for part in parts):
             return False
-        stores = [site.folder / "gateway.sqlite" for site in self.world.gateways.values()]
+        if not self.deeds.drained:
+            return False
+        stores = [path for path in self._gateway_stores().values() if path.exists()]
         logs = [one.folder / "validator.sqlite" for one in self.world.members]
         return all(sent_all(path) for path in stores) and all(reconciled(path) for path in logs)
 
@@ -348,12 +251,12 @@ class Run:
             word: sum(one.get(word, 0) for one in said)
             for word in ("next", "backlog", "connected", "given_up")
         }
-        away = [part.name for part in self.world.parts.values() if not part.ready]
-        ways = {
-            name: cursors(site.folder / "gateway.sqlite")
-            for name, site in self.world.gateways.items()
-        }
+        away = [part.name for part in self.world.parts.values() if part.starts and not part.ready]
+        ways = {name: cursors(path) for name, path in self._gateway_stores().items()}
         return f"{words}, not ready {away}, gateways {ways}"
+
+    def _gateway_stores(self) -> dict[str, Path]:
+        return {name: site.folder / "gateway.sqlite" for name, site in self.world.gateways.items()}
 
     def _late(self) -> str:
         said = [self._part(name).said for name in DRIVERS]
@@ -367,7 +270,7 @@ def _cpu_s() -> float:
 
 
 def _kind(name: str) -> str:
-    return name.rstrip("0123456789-").removesuffix("-a").removesuffix("-b")
+    return name.rstrip("0123456789-").removesuffix("-a").removesuffix("-b").removesuffix("-c")
 
 
 def main() -> int:
@@ -376,6 +279,9 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--devices", type=int, default=DEVICES)
+    parser.add_argument(
+        "--pace", type=float, default=1.0, help="of devices; less on a busy machine"
+    )
     parser.add_argument("--folder", type=Path)
     given = parser.parse_args()
     folder = given.folder or Path(tempfile.mkdtemp(prefix="tally-chaos."))
@@ -387,7 +293,7 @@ def main() -> int:
 
     say(f"chaos: seed {seed}, in {folder}")
     try:
-        done = Run(folder / "run", seed, given.minutes * 60, given.devices, say).run()
+        done = Run(folder / "run", seed, given.minutes * 60, given.devices, given.pace, say).run()
     except Wrong as error:
         say(f"chaos: WRONG, seed {seed}, all files in {folder}: {error}")
         return 1

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from chaos.parts import Wrong
-from chaos.plan import GATEWAYS, VALIDATORS
+from chaos.plan import MACHINES, SPARE
 
 if TYPE_CHECKING:
     from chaos.reading import Notary
@@ -55,7 +55,7 @@ class Said:
             settings[setting.name].append(setting)
         # By name, from when to when by that clock: one for each setting.
         self._spans: dict[str, list[tuple[int, int]]] = {}
-        for name in (*GATEWAYS, *VALIDATORS):
+        for name in (*MACHINES, SPARE):
             made = [Setting(name, began_ms, 0), *settings[name]]
             ends_ms = [one.at_ms for one in made[1:]] + [ended_ms]
             self._spans[name] = [

@@ -5,7 +5,7 @@ import secrets
 from pathlib import Path
 
 from chaos.parts import TALLY, Part
-from chaos.plan import BROKER, DRIVERS, GATEWAYS, VALIDATORS
+from chaos.plan import BROKER, DRIVERS, GATEWAYS, SPARE, VALIDATORS
 from chaos.relay import Relay
 from chaos.times import Clocks
 from support.circle import Member
@@ -35,7 +35,7 @@ DRIVER = ("-m", "chaos.driver")
 class World:
     """All that is there before anything runs."""
 
-    def __init__(self, folder: Path, seed: int, devices: int = DEVICES) -> None:
+    def __init__(self, folder: Path, seed: int, devices: int = DEVICES, pace: float = 1.0) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.fleet = Fleet(FLEET)
@@ -46,7 +46,9 @@ class World:
             for other in self.members:
                 if other is not one:
                     one.know(other, PEER_POLL_S)
-        self.gateways = {name: self._gateway(name) for name in GATEWAYS}
+        self.gateways = {name: self._gateway(name, name) for name in GATEWAYS}
+        # It has the lines of the one whose place it takes.
+        self.gateways[SPARE] = self._gateway(SPARE, GATEWAYS[1])
         # The same ids in every run of a seed, so the same gateway for each.
         self.devices: dict[str, list[Device]] = {
             name: [
@@ -69,7 +71,9 @@ class World:
             **{name: _machine(name, "gateway", site.path) for name, site in self.gateways.items()},
             **{one.name: _machine(one.name, "validator", one.path) for one in self.members},
             **{
-                name: Part(name, folder / name, *DRIVER, str(folder / name), f"{seed} {name}")
+                name: Part(
+                    name, folder / name, *DRIVER, str(folder / name), f"{seed} {name}", str(pace)
+                )
                 for name in DRIVERS
             },
         }
@@ -85,20 +89,24 @@ class World:
         """Write who shares a broker's devices into a gateway's configuration."""
         _share(self.gateways[name].path, names)
 
-    def _gateway(self, name: str) -> Site:
+    def _gateway(self, name: str, place: str) -> Site:
         tables = ""
         for one in self.members:
             signer, _ = Fleet(one.name).member("validator", SUBJECT_VALIDATOR)
             key = format_root(one.name, signer.public_key())
-            port = self.relay.add(f"{name}>{one.name}", one.port, VALIDATOR_S)
+            port = self._line(place, one.name, one.port, VALIDATOR_S)
             tables += (
                 f'[[validators]]\nname = "{one.name}"\nurl = "http://127.0.0.1:{port}"\n'
                 f'key = "{key}"\nsend = "full"\n'
             )
-        port = self.relay.add(f"{name}>{BROKER}", self.broker.port)
+        port = self._line(place, BROKER, self.broker.port)
         made = Site(self.folder / name, self.fleet, port, name, tables, LIMITS)
-        _share(made.path, GATEWAYS)
+        _share(made.path, GATEWAYS if name in GATEWAYS else (*GATEWAYS, name))
         return made
+
+    def _line(self, name: str, to: str, port: int, delay_s: float = 0.0) -> int:
+        known = self.relay.links.get(f"{name}>{to}")
+        return self.relay.add(f"{name}>{to}", port, delay_s) if known is None else known.port
 
     def _devices(self, driver: str, devices: list[Device]) -> None:
         port = self.relay.add(f"{driver}>{BROKER}", self.broker.port)

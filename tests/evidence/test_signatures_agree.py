@@ -1,10 +1,14 @@
 """The libraries of CPython and the pure code of MicroPython accept and refuse the same.
 
+Long messages have a library of their own; here it decides on every message, too.
+
 Where standards leave room (cofactor, low-order R, second forms) both must decide alike, or a
 device and a validator would disagree on one statement.
 """
 
+from collections.abc import Callable
 from hashlib import sha256, sha512
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -12,8 +16,8 @@ from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
 from tallystick.evidence import _ed25519 as ed
+from tallystick.evidence import _libraries, _p256form, keys
 from tallystick.evidence import _p256 as ec
-from tallystick.evidence import _p256form, keys
 from tallystick.evidence._sha512 import sha512 as stepped_sha512
 from tallystick.evidence.errors import Malformed, Unverified
 from tallystick.evidence.steps import finish
@@ -23,23 +27,29 @@ EcPoint = tuple[int, int, int]
 
 
 def decide(alg: int, raw: bytes, signature: bytes, message: bytes) -> bool:
-    """What both say; fails where they differ."""
+    """What all say; fails where they differ."""
     key = keys.from_raw(alg, raw)
-    answers = []
-    for pure in (False, True):
-        try:
-            if pure:
-                keys.check_signature_form(alg, signature)
-                steps = keys.pure_verifier(alg, raw, signature, message)
-                while not steps.step():
-                    pass
-            else:
-                key.verify(signature, message)
-            answers.append(True)
-        except Unverified:
-            answers.append(False)
-    assert answers[0] == answers[1], (alg, raw.hex(), signature.hex(), message.hex(), answers)
+    with patch.object(_libraries, "LONG_BYTES_MIN", 0):
+        answers = [says(lambda: key.verify(signature, message))]
+    answers.append(says(lambda: key.verify(signature, message)))
+    answers.append(says(lambda: purely(alg, raw, signature, message)))
+    assert len(set(answers)) == 1, (alg, raw.hex(), signature.hex(), message.hex(), answers)
     return answers[0]
+
+
+def says(verify: Callable[[], None]) -> bool:
+    try:
+        verify()
+    except Unverified:
+        return False
+    return True
+
+
+def purely(alg: int, raw: bytes, signature: bytes, message: bytes) -> None:
+    keys.check_signature_form(alg, signature)
+    steps = keys.pure_verifier(alg, raw, signature, message)
+    while not steps.step():
+        pass
 
 
 # --- Ed25519 ---------------------------------------------------------------------------------
@@ -106,6 +116,18 @@ def test_low_order_commitments_are_refused_in_every_encoding() -> None:
                 message = b"message %d" % turn
                 s = ed_challenge(r, raw, message) * ED_SECRET % ed.L
                 assert not decide(keys.EDDSA, raw, r + s.to_bytes(32, "little"), message)
+
+
+def test_a_long_message_is_verified_by_its_own_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = SigningKey(bytes(range(32)))
+    public = keys.from_raw(keys.EDDSA, bytes(key.verify_key))
+    long = bytes(_libraries.LONG_BYTES_MIN)
+    signature = bytes(key.sign(long).signature)
+    monkeypatch.setattr(_libraries, "crypto_sign_open", None)
+    public.verify(signature, long)
+    for wrong in (long + b"\x00", b"\x01" + long[1:]):
+        with pytest.raises(Unverified):
+            public.verify(signature, wrong)
 
 
 def test_s_in_its_other_forms_is_refused() -> None:

@@ -232,7 +232,11 @@ def test_what_a_store_may_take_and_what_may_go(
     assert "nobody; then decisions after 720 h" in found["retention"].found
     found = place.look('[retention]\nvalidators = ["insurer"]\n')
     assert not found["retention"].good
-    assert "no table is of insurer" in found["retention"].found
+    assert "no table and no peer is of insurer" in found["retention"].found
+    # A folder for peers, which every configuration that was made for one names, hides no mistake.
+    place.plain = 'peer_files = "peers"\n' + place.plain
+    found = place.look('[retention]\nvalidators = ["insurer"]\n')
+    assert "no table and no peer is of insurer" in found["retention"].found
     monkeypatch.setattr(limits, "DISK_RESERVE_BYTES", 1 << 60)
     found = place.look("")
     assert not found["limits"].good

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from support.notary import Notary
 from support.site import until
 from tallystick.evidence import peerfile
 from tallystick.evidence.enrolment import SUBJECT_VALIDATOR
+from tallystick.gateway import check
 from tallystick.gateway import config as configs
 from tallystick.gateway.circle import Circle
 from tallystick.gateway.config import Config
 from tallystick.gateway.quotas import wall_ms
+from tallystick.gateway.retention import Retention
 from tallystick.gateway.validatorconfig import ValidatorConfig
 from tallystick.gateway.way import Way
 
@@ -107,6 +110,8 @@ def test_an_import_is_served_at_once_and_a_removal_ends_it(site: Site, tmp_path:
         assert site.circle.turn()
         (name,) = site.circle.ways
         assert name.startswith("notary.")
+        named = replace(site.config, retention=Retention(validators=(name,)))
+        assert f"not at {name};" in check._retention(named)
         until(lambda: rows(site)[name]["cursor"] == 1, "the segment at the new validator")
         assert rows(site)[name]["receipts"] == 1
         assert not site.circle.turn()

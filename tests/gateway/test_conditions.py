@@ -404,6 +404,12 @@ def test_what_to_do_names_commands_and_settings_that_there_are() -> None:
         page = commands.split(f"\n## `{' '.join(words[:command])}`\n")[1].split("\n## ")[0]
         for option in re.findall(r"--[a-z-]+", one):
             assert f"{option} " in page or f"{option}\n" in page, one
+    reasons = set(
+        re.findall(r"^\| `([a-z-]+)` \|", (DOCS / "protocol.md").read_text(), re.MULTILINE)
+    )
+    hyphened = {one for one in said if re.fullmatch(r"[a-z]+(-[a-z]+)+", one)}
+    assert hyphened <= reasons | set(conditions.ORDER) | {"systemd-timesyncd"}
+    assert {"not-enrolled", "over-quota", "internal-error"} <= hyphened
     settings = {"broker_away_s", "silent_intervals", "clock_off_s", "expiring_days", "lag_s"}
     assert settings == {field.name for field in fields(Thresholds)} <= set(said)
 

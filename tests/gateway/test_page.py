@@ -24,6 +24,7 @@ pytestmark = pytest.mark.skipif(chromium.PROGRAM is None, reason="chromium is no
 ACME = Fleet("acme")
 PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 SCRIPT = "<img src=x onerror=\"document.title='broken in'\">"
+TURNED = "\N{RIGHT-TO-LEFT OVERRIDE}scitoboR"
 MANY = 120
 READY = "document.title.startsWith({title})"
 HOME = READY.format(title="'Gateway '")
@@ -46,7 +47,7 @@ class World:
         )
         self.site.with_prefix("page")
         self.truck = tagged(ACME, "truck", "truck-7", manufacturer="Acme Robotics")
-        self.arm = tagged(ACME, "arm", SCRIPT)
+        self.arm = tagged(ACME, "arm", SCRIPT, manufacturer=f"Acme{TURNED}")
         self.agv = self.chip()
         self.quiet = [tagged(ACME, f"quiet-{n}", f"shelf-{n:03}") for n in range(MANY)]
         for device in (self.truck, self.arm, self.agv, *self.quiet):
@@ -206,6 +207,8 @@ def test_a_script_for_a_tag_is_text(world: World, page: Page) -> None:
     text = go(page, f"#/device/{world.arm.text}", f"Device {SCRIPT}")
     page.until("document.querySelector('h1').textContent.includes('onerror')")
     assert text.count(SCRIPT) >= 1
+    # What turns the direction of writing is shown, and turns nothing.
+    assert "Acme\N{REPLACEMENT CHARACTER}scitoboR" in text and TURNED[0] not in text
     go(page, "#/", "Gateway")
     find(page, "onerror")
     page.until("document.body.innerText.includes('1 to 1 of 1')")
@@ -303,6 +306,17 @@ def test_the_pictures_show_what_the_page_shows(world: World, page: Page) -> None
         assert shown == kept[name], "run scripts/page-pictures, and look at them"
     names = {path.name for path in PICTURES.glob("gateway-*.png")}
     assert names == {f"gateway-{name}.png" for name in pictured.PICTURES}
+
+
+def test_a_gateway_that_says_nothing_any_more_is_not_well(page: Page) -> None:
+    go(page, "#/", "Gateway")
+    said = page.do(
+        "heardAt -= 60000; doubt();"
+        "[sentence.textContent, sentence.className, sentence.getAttribute('role')]"
+    )
+    assert said[0].startswith("Nothing was heard of this gateway for 60 s: what is shown here is ")
+    assert said[1:] == ["grave", "status"]
+    page.until("sentence.textContent.includes('agv-12')")  # it speaks again
 
 
 def test_nothing_foreign_and_nothing_inline_runs(gateway: Gateway, page: Page) -> None:

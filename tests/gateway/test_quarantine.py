@@ -154,6 +154,22 @@ def test_one_entry_is_shown_and_exported(house: House, tmp_path: Path) -> None:
     assert house.tally("retry", "validator:notary:3", "--all").exit_code == 2
 
 
+def test_what_a_list_has_no_room_for_is_there_by_its_id(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.fill()
+    monkeypatch.setattr(limits, "QUARANTINE_SHOWN_MAX", 1)
+    said = house.tally("list").output
+    assert "validator:notary:3" not in said
+    assert "1 more; `retry --all` takes them all" in said
+    assert json.loads(house.tally("show", "validator:notary:3", "--json").output)["place"] == 3
+    assert "1 to be tried" in house.tally("retry", "validator:notary:3").output
+    # What is only written like an id is none.
+    for wrong in ("validator:notary:03", "validator:3", "poison:3", "damaged:-1", "3", "damaged:"):
+        with pytest.raises(Malformed, match="nothing in quarantine"):
+            house.tally("show", wrong)
+
+
 def test_poison_is_listed_and_tried_when_asked(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ from tallystick.gateway.http import Http
 from tallystick.gateway.identity import open_signing, own_identity, peer_of
 from tallystick.gateway.joinconfig import JoinConfig
 from tallystick.gateway.pageconfig import PageConfig
+from tallystick.gateway.peers import imported_name
 from tallystick.gateway.status import status_of
 from tallystick.gateway.store import VERSION, open_reader
 from tallystick.gateway.validatorconfig import Tls, ValidatorConfig
@@ -262,14 +263,23 @@ def _room(config: Config) -> str:
     return f"{allowed >> 20} MiB for the store, by {bound}"
 
 
+def _imported(config: Config) -> set[str]:
+    # The names of imported organisations' validators.
+    if config.peer_files is None or not config.peer_files.is_dir():
+        return set()
+    plan = Decider(config.roots).decide(read_folder(config.peer_files), {})
+    files = plan.files.values()
+    return {imported_name(file.iss, one) for file in files for one in file.validator_ids}
+
+
 def _retention(config: Config) -> str:
     kept = config.retention
     names = ", ".join(kept.validators) or "nobody"
-    known = {validator.name for validator in config.validators}
-    # An imported organisation's validators are known when it runs.
-    if config.peer_files is None and not known.issuperset(kept.validators):
+    known = {validator.name for validator in config.validators} | _imported(config)
+    if not known.issuperset(kept.validators):
+        # Nothing would ever go: nobody of this name receipts anything.
         away = ", ".join(sorted(set(kept.validators) - known))
-        raise Malformed("bad-value", f"retention.validators: no table is of {away}")
+        raise Malformed("bad-value", f"retention.validators: no table and no peer is of {away}")
     ages = ", ".join(
         f"{name} after {kept.ages_ms[kind] // 3_600_000} h"
         for name, kind in retention.KINDS.items()

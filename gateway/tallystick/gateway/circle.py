@@ -13,11 +13,10 @@ from typing import Any
 import structlog
 
 from tallystick.evidence.errors import TallyError
-from tallystick.evidence.keys import device_text
 from tallystick.evidence.peercircle import Plan
 from tallystick.gateway import limits, lives
 from tallystick.gateway.config import Config
-from tallystick.gateway.peers import Peer
+from tallystick.gateway.peers import Peer, imported_name
 from tallystick.gateway.quotas import wall_ms
 from tallystick.gateway.store import Store
 from tallystick.gateway.validatorconfig import ValidatorConfig
@@ -25,7 +24,6 @@ from tallystick.gateway.way import Way
 from tallystick.hw.peersfolder import PeersFolder, become
 
 _log = structlog.get_logger("tallystick.gateway.circle")
-ID_CHARS = 8
 
 
 class Circle:
@@ -117,8 +115,7 @@ class Circle:
         found: dict[str, Peer] = {}
         for file in self._files.plan.valid(now_s):
             for (url, _), identity in zip(file.validators, file.validator_ids, strict=True):
-                # Of its id, so that another order in a newer file moves no cursor.
-                name = f"{file.iss}.{device_text(identity.id)[:ID_CHARS]}"
+                name = imported_name(file.iss, identity)
                 first, last = identity.enrolment.validity
                 if url in taken or identity.status != "active" or not first <= now_s <= last:
                     continue

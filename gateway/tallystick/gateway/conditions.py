@@ -119,8 +119,7 @@ def _disk_filling(now: Snapshot, _limit: Thresholds) -> Condition | None:
         grave=False,
         sentence=f"The store fills its room: {now.disk.percent():.0f} % is used of {_room(now)}.",
         since_ms=now.disk.since_ms,
-        what_to_do=f"{_more_room(now)} before 95 %, or let validators catch up so that what they "
-        "have may go.",
+        what_to_do=f"{_more_room(now)}, or let validators catch up so that what they have may go.",
     )
 
 
@@ -334,7 +333,7 @@ def trouble(one: Device, now: Snapshot, limit: Thresholds) -> list[str]:
 
 
 def _room(now: Snapshot) -> str:
-    return f"{now.disk.allowed_bytes / 1e9:.1f} GB"
+    return words.size(now.disk.allowed_bytes)
 
 
 def _more_room(now: Snapshot) -> str:

@@ -27,6 +27,7 @@ HISTORY_STEPS_MAX = 2_160  # six hours
 REASONS_MAX = 200
 HOLDS_SHOWN_MAX = 50
 TAG_CHARS_MAX = 64  # of a tag as the page calls a device; its own page has all of it
+DETAIL_CHARS_MAX = 1_024  # of what a fleet signed of a device
 QUOTED_CHARS_MAX = 200  # of others' words in a sentence of ours
 
 # --- its door (A21) ----------------------------------------------------------------------

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from tallystick.evidence import keycustody
 from tallystick.evidence.credential import Identity
 from tallystick.evidence.enrolment import CUSTODIES
-from tallystick.gateway import pagelimits
+from tallystick.gateway import pagelimits, pagewords
 from tallystick.gateway.pagedevices import Known
 from tallystick.gateway.pagestate import Conflict, Device, ForkRow, LogRow, OneDevice, Refused
 
@@ -45,7 +45,11 @@ def _details(known: Known) -> dict[str, str]:
     if known.identity is None:
         return {"not accepted": known.why_not}
     given = known.identity.enrolment.details
-    return {name: str(value) for name, value in sorted(given.items())}
+    most = pagelimits.DETAIL_CHARS_MAX
+    return {
+        pagewords.shown(name, most): pagewords.shown(str(value), most)
+        for name, value in sorted(given.items())
+    }
 
 
 def _keys(identity: Identity) -> list[str]:

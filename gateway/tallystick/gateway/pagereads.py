@@ -276,11 +276,11 @@ def _conflict(
         why = error.message
     return Conflict(
         validator=name,
-        namespace=namespace,
+        namespace=pagewords.quoted(namespace),
         interaction=b64u(id_),
         entry=entry,
         time_ms=time_ms,
         link=f"{url}/#/interaction/{quote(namespace, safe='')}/{b64u(id_)}",
-        why=why,
+        why=pagewords.quoted(why),
         devices=devices,
     )

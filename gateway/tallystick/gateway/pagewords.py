@@ -59,6 +59,14 @@ def count(number: int, what: str) -> str:
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
+def size(number: int) -> str:
+    """In the unit that says it in few digits."""
+    for unit, what in ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB")):
+        if number >= unit:
+            return f"{number / unit:.1f} {what}"
+    return f"{number / 1024:.1f} KiB"
+
+
 def day(time_ms: int) -> str:
     """As 2026-05-03, in UTC."""
     return datetime.fromtimestamp(time_ms / 1000, tz=timezone.utc).strftime("%Y-%m-%d")

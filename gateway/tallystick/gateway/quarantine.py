@@ -4,6 +4,7 @@ An entry's id says what it is: `validator:NAME:PLACE`, `damaged:PLACE`, `poison:
 being those of the gateway's own log.
 """
 
+import re
 import sqlite3
 from typing import Any
 
@@ -11,6 +12,7 @@ from tallystick.evidence.errors import Malformed
 from tallystick.evidence.keys import device_text
 from tallystick.gateway import limits
 
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 _SEGMENT = (
     "SELECT t.device, t.epoch, s.first, s.until, s.time_ms, length(s.data) FROM segments s "
     "JOIN tracks t USING (track) WHERE s.at = ?"
@@ -36,26 +38,48 @@ def entries(connection: sqlite3.Connection) -> list[dict[str, Any]]:
     :returns: id, state, reason, device, since_ms, tries, next_ms (null: when its bytes are here),
         and what else is known of it.
     """
-    most = limits.QUARANTINE_SHOWN_MAX
-    found: list[dict[str, Any]] = []
+    return [*_damaged(connection), *_set_aside(connection), *_poison(connection)]
+
+
+# Each of these: all of its state, or what is at one place, of one validator, of one number.
+
+
+def _damaged(connection: sqlite3.Connection, place: int | None = None) -> list[dict[str, Any]]:
+    found = []
     for at, found_ms, asked, ask_ms in connection.execute(
-        "SELECT at, found_ms, asked, ask_ms FROM damaged ORDER BY at LIMIT ?", (most,)
+        "SELECT at, found_ms, asked, ask_ms FROM damaged WHERE :at IS NULL OR at = :at "
+        "ORDER BY at LIMIT :most",
+        {"at": place, "most": limits.QUARANTINE_SHOWN_MAX},
     ).fetchall():
         reason = "the stored bytes are not those that were taken"
         row = _row(f"damaged:{at}", "damaged", reason, found_ms, asked, ask_ms)
         found.append({**row, **_segment(connection, at)})
+    return found
+
+
+def _set_aside(
+    connection: sqlite3.Connection, validator: str | None = None, place: int | None = None
+) -> list[dict[str, Any]]:
+    found = []
     for name, at, reason, time_ms, tries, retry_ms, damaged in connection.execute(
         "SELECT a.validator, a.at, a.reason, a.time_ms, a.tries, a.retry_ms, d.at IS NOT NULL "
-        "FROM set_aside a LEFT JOIN damaged d USING (at) ORDER BY a.validator, a.at LIMIT ?",
-        (most,),
+        "FROM set_aside a LEFT JOIN damaged d USING (at) "
+        "WHERE :at IS NULL OR (a.validator = :name AND a.at = :at) "
+        "ORDER BY a.validator, a.at LIMIT :most",
+        {"name": validator, "at": place, "most": limits.QUARANTINE_SHOWN_MAX},
     ).fetchall():
         next_ms = None if damaged else retry_ms
         row = _row(f"validator:{name}:{at}", "set-aside", reason, time_ms, tries, next_ms)
         found.append({**row, "validator": name, **_segment(connection, at)})
+    return found
+
+
+def _poison(connection: sqlite3.Connection, which: int | None = None) -> list[dict[str, Any]]:
+    found = []
     for number, device, size, what, count, first_ms, retry in connection.execute(
         "SELECT number, device, length(data), message, count, first_ms, retry FROM poison "
-        "ORDER BY number LIMIT ?",
-        (most,),
+        "WHERE :number IS NULL OR number = :number ORDER BY number LIMIT :most",
+        {"number": which, "most": limits.QUARANTINE_SHOWN_MAX},
     ).fetchall():
         row = _row(f"poison:{number}", "poison", what, first_ms, count, 0 if retry else None)
         found.append({**row, "device": device_text(device), "bytes": size})
@@ -93,10 +117,20 @@ def _segment(connection: sqlite3.Connection, at: int) -> dict[str, Any]:
 
 def entry(connection: sqlite3.Connection, name: str) -> dict[str, Any]:
     """One entry; Malformed when there is none of this id."""
-    found = next((row for row in entries(connection) if row["id"] == name), None)
-    if found is None:
+    # Looked for by itself: a list shows only the oldest of many.
+    kind, _, rest = name.partition(":")
+    validator, _, number = rest.rpartition(":")
+    found: list[dict[str, Any]] = []
+    if _NUMBER.fullmatch(number):
+        if kind == "damaged":
+            found = _damaged(connection, int(number))
+        elif kind == "validator":
+            found = _set_aside(connection, validator, int(number))
+        elif kind == "poison":
+            found = _poison(connection, int(number))
+    if not found or found[0]["id"] != name:
         raise Malformed("bad-value", f"nothing in quarantine is {name}; `list` shows what is")
-    return found
+    return found[0]
 
 
 def data(connection: sqlite3.Connection, name: str) -> bytes:

@@ -60,6 +60,15 @@ def from_environment(name: str = ENVIRONMENT) -> "str | None":
     return None if text is None else plain(text, name)
 
 
+def environment_without() -> "dict[str, str]":
+    """The environment without secrets and the way to them, for a process that needs none."""
+    return {
+        name: text
+        for name, text in os.environ.items()
+        if name != CREDENTIALS and not (name.startswith("TALLY_") and name.endswith("PIN"))
+    }
+
+
 def service_secrets(setting: str, file: "str | None" = None) -> "Secrets":
     """Secrets for the key of a service's setting, such as `key` or `note_key`.
 

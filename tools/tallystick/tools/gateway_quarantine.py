@@ -32,8 +32,8 @@ def quarantine() -> None:
     """
 
 
-def _read(path: Path, name: str | None = None) -> tuple[list[dict[str, Any]], bytes]:
-    # Everything, or one entry and its bytes.
+def _read(path: Path, name: str | None = None) -> tuple[list[dict[str, Any]], int, bytes]:
+    # Everything and how much there is in all, or one entry and its bytes.
     store = configs.load(path).store
     connection = open_reader(store)
     try:
@@ -43,8 +43,9 @@ def _read(path: Path, name: str | None = None) -> tuple[list[dict[str, Any]], by
                 "bad-value", f"{store}: start the gateway once, its store is of an older version"
             )
         if name is None:
-            return quarantined.entries(connection), b""
-        return [quarantined.entry(connection, name)], quarantined.data(connection, name)
+            count = sum(quarantined.counts(connection).values())
+            return quarantined.entries(connection), count, b""
+        return [quarantined.entry(connection, name)], 1, quarantined.data(connection, name)
     finally:
         connection.close()
 
@@ -61,7 +62,7 @@ Examples:
 @JSON
 def list_(path: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
     """List what is in quarantine: why, how often it was tried, and when it is tried again."""
-    found, _ = _read(path)
+    found, count, _ = _read(path)
     if as_json:
         click.echo(json.dumps(found))
         return
@@ -76,6 +77,8 @@ def list_(path: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes fla
         device = row.get("device", "")
         table.add_row(row["id"], plain(row["reason"]), device, since, tries, _next(row))
     screen().print(table)
+    if count > len(found):
+        click.echo(f"{count - len(found):,} more; `retry --all` takes them all")
 
 
 def _next(row: dict[str, Any]) -> str:
@@ -95,7 +98,7 @@ Example:
 @JSON
 def show(name: str, path: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes flags by name
     """Show all that is known of one entry."""
-    (row,), _ = _read(path, name)
+    (row,), _, _ = _read(path, name)
     if as_json:
         click.echo(json.dumps(row))
         return
@@ -140,7 +143,7 @@ Example:
 @JSON
 def export(name: str, file: Path, path: Path, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Write an entry's bytes, as they are stored, into a new file; it stays where it is."""
-    _, data = _read(path, name)
+    _, _, data = _read(path, name)
     try:
         with file.open("xb") as out:
             out.write(data)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from tallystick.hw.secret import environment_without
 from tallystick.validator.limits import (
     CREW_LOOK_S,
     SHUTDOWN_S_MAX,
@@ -79,7 +80,7 @@ class _Place:
             self._begin_s = now_s
             try:
                 self.process = subprocess.Popen(  # noqa: S603 - our own program
-                    command, stdin=subprocess.DEVNULL
+                    command, stdin=subprocess.DEVNULL, env=environment_without()
                 )
             except OSError as error:
                 # No memory, no process left, a program that is being replaced: later again.

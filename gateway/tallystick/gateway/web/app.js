@@ -71,16 +71,17 @@ function facts(rows) {
   return list;
 }
 
-// columns: [heading, is a number]; rows: lists of what stands in a cell, the first a row's name.
+// columns: [heading, is a number, is short]; rows: lists of what stands in a cell, the first a row's name.
 // The roles say again what the elements are: on a phone the style makes blocks of them.
 function table(caption, columns, rows) {
   const head = node("tr", { role: "row" });
-  for (const [name, number] of columns) head.append(node("th", { scope: "col", role: "columnheader", class: number ? "number" : "text" }, name));
+  const kind = ([, number, short]) => (number ? "number" : short ? "short" : "text");
+  for (const column of columns) head.append(node("th", { scope: "col", role: "columnheader", class: kind(column) }, column[0]));
   const body = node("tbody", { role: "rowgroup" });
   for (const row of rows) {
     const line = node("tr", { role: "row" });
     row.forEach((cell, at) => line.append(at === 0 ? node("th", { scope: "row", role: "rowheader" }, cell)
-      : node("td", { role: "cell", class: columns[at][1] ? "number" : "text", "data-label": `${columns[at][0]}:` }, cell)));
+      : node("td", { role: "cell", class: kind(columns[at]), "data-label": `${columns[at][0]}:` }, cell)));
     body.append(line);
   }
   return node("table", { role: "table" }, node("caption", {}, caption), node("thead", { role: "rowgroup" }, head), body);
@@ -187,7 +188,7 @@ function clock(skew) {
   return skew.steady ? `${span(off)} behind` : `${span(off)} behind or late`;
 }
 
-const DEVICE_COLUMNS = [["device", false], ["state", false], ["last seen", false], ["backlog", true], ["key held in", false],
+const DEVICE_COLUMNS = [["device", false], ["state", false], ["last seen", false, true], ["backlog", true], ["key held in", false],
   ["gaps", false], ["clock", false], ["counter left", true]];
 
 function devicesPart() {
@@ -250,7 +251,7 @@ function validators(status) {
     count(one.set_aside), ago(one.answered_ms)]);
   if (!rows.length) return [node("p", { class: "soft" }, "None is configured.")];
   return [table("What each has and says. Lag: segments that wait for it.", [["validator", false], ["state", false], ["lag", false],
-    ["receipts", true], ["verdicts in force", false], ["set aside", true], ["last took", false]], rows)];
+    ["receipts", true], ["verdicts in force", false], ["set aside", true], ["last took", false, true]], rows)];
 }
 
 // What several validators say of one interaction is one line.
