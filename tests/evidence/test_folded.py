@@ -1,5 +1,8 @@
 """Segments folded elsewhere: the same tree and the same refusals as when they are read whole."""
 
+import copy
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,10 +11,18 @@ from support.devices import Device, Fleet
 from tallystick.evidence import segment
 from tallystick.evidence.credential import Credential, Identity, verify_credential
 from tallystick.evidence.errors import Unverified
-from tallystick.evidence.folded import Folded, fold, subtrees, verify_folded
+from tallystick.evidence.folded import (
+    Folded,
+    FoldedHead,
+    FoldedStretch,
+    fold,
+    gateway_leaf,
+    subtrees,
+    verify_folded,
+)
+from tallystick.evidence.gatewaylog import GatewayLeaf
 from tallystick.evidence.segment import Segment, Stretch, verify_segment
 from tallystick.evidence.tree import Tree
-from tallystick.evidence.vouched import vouched
 
 ACME = Fleet("acme")
 Keys = list[tuple[int, bytes]]
@@ -58,24 +69,32 @@ def test_what_is_folded_verifies_as_the_whole_does() -> None:
         edge = device.tree(device.stretches[begin].first)
         whole = verify_segment(segment.parse(device.segment(begin, end)), identity, edge)
         folded = folded_of(device, identity, begin, end)
-        with vouched(folded.facts):
-            tree, heads = verify_folded(folded, identity, edge)
+        tree = verify_folded(folded, identity, edge)
         assert (tree.size, tree.edge) == (whole.tree.size, whole.tree.edge)
-        assert [head.encode() for head in heads] == [
-            stretch.checkpoint.encode() for stretch in whole.stretches
+        assert [
+            (head.data, head.digest, head.root, head.boot, head.uptime_ms, head.custody)
+            for head in (stretch.head for stretch in folded.stretches)
+        ] == [
+            (head.encode(), head.digest, head.root, head.boot, head.uptime_ms, head.custody)
+            for head in (stretch.checkpoint for stretch in whole.stretches)
         ]
         assert (folded.first, folded.to, folded.device) == (whole.first, whole.to, device.id)
         assert folded.last == device.stretches[end - 1].records[-1][:2]
+        head = whole.checkpoint
+        leaf = GatewayLeaf(
+            device.id, whole.epoch, whole.first, whole.to, head.root, head.digest
+        ).leaf_hash()
+        assert gateway_leaf(folded) == leaf
 
 
-def test_the_facts_are_all_that_was_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tallystick.evidence import _libraries
-
-    device, identity = robot(5, 64)
-    folded = folded_of(device, identity, 1, 2)
-    monkeypatch.setattr(_libraries, "crypto_sign_open", None)  # nobody may verify here
-    with vouched(folded.facts):
-        verify_folded(folded, identity, device.tree(5 + 1))
+@given(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1))
+def test_the_leaf_is_the_log_s_at_any_index(first: int, more: int) -> None:
+    head = FoldedHead(b"", b"d" * 32, "", b"", (-8, b""), b"r" * 32, 0, 0, None)
+    to = min(first + more, 2**63 - 1)
+    stretch = FoldedStretch(0, [], head)
+    folded = Folded(b"i" * 32, b"e" * 8, first, to, [stretch], b"", 0)
+    leaf = GatewayLeaf(folded.device, folded.epoch, first, to, head.root, head.digest)
+    assert gateway_leaf(folded) == leaf.leaf_hash()
 
 
 def test_what_is_not_the_common_case_is_left() -> None:
@@ -120,18 +139,25 @@ def test_a_fold_is_refused_as_the_segment_would_be() -> None:
     first, second = folded.stretches
     swapped = [(level, bytes(32)) for level, _ in first.subtrees]
     stranger = identity_of(ACME.device("another"))
+    key = stranger.key
+
+    def headed(**other: Any) -> Folded:
+        return folded._replace(stretches=[first._replace(head=first.head._replace(**other))])
+
     wrong = [
         ("no-history", folded._replace(first=7), identity, edge),
         ("no-history", folded, identity, Tree()),
         ("wrong-device", folded._replace(device=bytes(32)), identity, edge),
-        ("bad-stretch", folded._replace(epoch=bytes(8)), identity, edge),
         ("bad-root", folded._replace(stretches=[first._replace(subtrees=swapped)]), identity, edge),
-        ("bad-stretch", folded._replace(stretches=[first._replace(to=71)]), identity, edge),
         ("bad-root", folded._replace(stretches=[second, first]), identity, edge),
-        ("wrong-key", folded, stranger, edge),
+        ("wrong-device", folded, stranger, edge),
+        ("wrong-key", headed(iss="another"), identity, edge),
+        ("wrong-key", headed(kid=bytes(8)), identity, edge),
+        ("wrong-key", headed(key=(key.alg, key.raw)), identity, edge),
+        ("wrong-key", headed(kid=key.kid(), key=(key.alg, key.raw)), identity, edge),
     ]
     for reason, data, who, tree in wrong:
-        with vouched(folded.facts), pytest.raises(Unverified) as caught:
+        with pytest.raises(Unverified) as caught:
             verify_folded(data, who, tree)
         assert caught.value.reason == reason
     other = Tree(6, [bytes(32)] * len(edge.edge))
@@ -139,24 +165,45 @@ def test_a_fold_is_refused_as_the_segment_would_be() -> None:
         verify_folded(folded, identity, other)
 
 
+def test_of_two_keys_with_one_hint_only_the_newest_can_be_meant() -> None:
+    device, identity = robot(5, 64)
+    folded = folded_of(device, identity, 1, 2)
+    newest = copy.copy(identity.keys[0])
+    newest.key = copy.copy(identity_of(ACME.device("another")).key)
+    newest.key._thumbprint = identity.key.thumbprint()
+    identity.keys.append(newest)
+    with pytest.raises(Unverified, match="no key of this identity"):
+        verify_folded(folded, identity, device.tree(6))
+
+
+def test_what_the_other_process_checks_by_itself_is_not_folded() -> None:
+    device, identity = robot(5, 64, 9)
+    keys = keys_of(identity)
+    whole = segment.parse(device.segment(1, 3))
+    assert fold(device.segment(1, 3), keys) is not None
+    another = ACME.device("another")
+    another.record(5)
+    another.record(64)
+    first, second = whole.stretches
+    theirs = segment.parse(another.segment(1, 2)).stretches[0]
+    heads = [
+        # of another device; of another size; of another epoch
+        (whole.device, whole.epoch, [Stretch(first.items, first.secret, theirs.checkpoint)]),
+        (whole.device, whole.epoch, [Stretch(first.items[:-1], first.secret, first.checkpoint)]),
+        (whole.device, bytes(8), [first]),
+        (another.id, whole.epoch, [first]),
+    ]
+    both = [*keys, *keys_of(identity_of(another))]
+    for sub, epoch, stretches in heads:
+        assert fold(Segment(sub, epoch, whole.first, None, stretches).encode(), both) is None
+    good = [Stretch(s.items, s.secret, s.checkpoint) for s in (first, second)]
+    assert fold(Segment(whole.device, whole.epoch, whole.first, None, good).encode(), both)
+
+
 def test_heads_must_follow_one_another() -> None:
     device, identity = robot(5, 64)
     device.boot = 0  # no device counts back
     device.record(9)
-    folded = folded_of(device, identity, 1, 3)
-    with vouched(folded.facts), pytest.raises(Unverified, match="boot count falls"):
-        verify_folded(folded, identity, device.tree(6))
+    assert fold(device.segment(1, 3), keys_of(identity)) is None
     with pytest.raises(Unverified, match="boot count falls"):
         verify_segment(segment.parse(device.segment(1, 3)), identity, device.tree(6))
-
-
-def test_without_facts_signatures_are_checked() -> None:
-    device, identity = robot(5, 64)
-    folded = folded_of(device, identity, 1, 2)
-    (stretch,) = folded.stretches
-    broken = bytearray(stretch.checkpoint)
-    broken[-1] ^= 1
-    bad = folded._replace(stretches=[stretch._replace(checkpoint=bytes(broken))])
-    with vouched(folded.facts), pytest.raises(Unverified) as caught:
-        verify_folded(bad, identity, device.tree(6))
-    assert caught.value.reason == "bad-signature"

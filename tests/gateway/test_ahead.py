@@ -283,6 +283,31 @@ def test_what_was_found_of_other_bytes_is_not_used(gateway: MemoryGateway) -> No
         assert "Appended" not in [type(one).__name__ for one in decided]
 
 
+def decided(gateway: MemoryGateway, robot: Device, data: bytes) -> list[str]:
+    """By name, what is decided of a segment with what was found of it."""
+    key = robot.signer.public_key()
+    folded = fold(data, [(key.alg, key.raw)])
+    assert folded is not None
+    message = Message(f"tallystick/1/{robot.text}/up", data)
+    instant = Instant(time.time_ns() // 1_000_000, 0.0)
+    return [type(one).__name__ for one in gateway.worker.core.handle(message, instant, folded)]
+
+
+def test_what_is_found_of_a_left_epoch_hides_nothing(gateway: MemoryGateway) -> None:
+    robot = ACME.device("robot-1")
+    robot.counter = 7
+    robot.record(3)
+    gateway.know(robot)
+    gateway.give(robot, robot.segment(0))
+    after = robot.new_epoch(b"epoch--2")
+    after.counter = 8
+    after.record(4)
+    gateway.give(after, after.segment(0))
+    robot.counter = 9
+    robot.record(2)
+    assert "Suspected" in decided(gateway, robot, robot.segment(1))
+
+
 def test_an_answer_to_fewer_than_were_asked_is_none(
     gateway: MemoryGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -386,7 +411,7 @@ def test_long_answers_do_not_block_long_questions(monkeypatch: pytest.MonkeyPatc
             found = process.answer()
             assert len(found) == limits.AHEAD_MESSAGES
             assert all(one is not None and one.to == robot.size for one in found)
-            assert sum(len(s.checkpoint) for one in found if one for s in one.stretches) > 1 << 17
+            assert sum(len(s.head.data) for one in found if one for s in one.stretches) > 1 << 17
     finally:
         process.end()
 

@@ -185,7 +185,7 @@ class Applier:
                 it.edge,
                 it.named,
                 it.tail,
-                zlib.crc32(it.data),
+                it.crc,
                 it.records,
                 now_ms,
                 it.data,

@@ -18,6 +18,7 @@ from paho.mqtt.properties import Properties
 
 from tallystick.evidence.errors import Malformed
 from tallystick.gateway import limits
+from tallystick.gateway.brokerread import ReadingClient
 from tallystick.gateway.config import BrokerConfig
 
 _PUBACK = bytes([mqtt.PUBACK, 2])
@@ -25,7 +26,7 @@ _PUBACK = bytes([mqtt.PUBACK, 2])
 _OTHER_VERSION = "Unsupported protocol version"
 
 
-class Client(mqtt.Client):
+class Client(ReadingClient):
     """paho's, which calls loop_write before it writes and loop_misc at the end of each turn.
 
     paho takes locks in whatever thread calls it, and its own may hang with one of them. So other
@@ -173,7 +174,9 @@ def _other(config: BrokerConfig) -> str:
     return f'broker.protocol = "{"5" if config.protocol == "3.1.1" else "3.1.1"}"'
 
 
-def _at_once(_client: mqtt.Client, _data: Any, sock: Any) -> None:
+def _at_once(client: mqtt.Client, _data: Any, sock: Any) -> None:
+    if isinstance(client, ReadingClient):
+        client.forget()
     # A receipt is a small packet after the small one that acknowledges its segment: it would wait
     # 40 ms for the broker to acknowledge that at the TCP level.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -20,6 +20,7 @@ GROUP_WAIT_S = 0.25  # how long the worker waits for a first message
 KEEPALIVE_S = 30
 SESSION_EXPIRY_S = 30 * 86_400  # MQTT 5: how long a broker keeps what waits for this gateway
 RECEIVE_MAX = 256  # MQTT 5: messages on their way that are not acknowledged
+BROKER_READ_BYTES = 1 << 18  # with one system call; a longer packet is collected by paho
 PACKET_BYTES_MAX = 1 << 20  # MQTT 5: a broker sends none that is larger
 RECONNECT_S_MIN = 1
 RECONNECT_S_MAX = 30

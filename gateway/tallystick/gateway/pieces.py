@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tallystick.evidence.checkpoint import VerifiedCheckpoint
-from tallystick.evidence.folded import Folded
 from tallystick.evidence.segment import Edge, Segment, Stretch, VerifiedSegment, VerifiedStretch
 from tallystick.evidence.tree import Tree
 from tallystick.gateway.tracks import Track
@@ -54,24 +53,6 @@ def piece_of(
         any(stretch.elided for stretch in stretches),
         begin[0] if begin and isinstance(begin[0], bytes) else b"",
         end[0][:2] if end and isinstance(end[0], bytes) else b"",
-    )
-
-
-def piece_folded(
-    folded: Folded, trees: tuple[Tree, Tree], data: bytes, heads: list[VerifiedCheckpoint]
-) -> Piece:
-    """The piece of a segment that was folded elsewhere and is not an epoch's beginning."""
-    records = sum(stretch.records for stretch in folded.stretches)
-    return Piece(
-        folded.first,
-        folded.to,
-        *trees,
-        data,
-        heads,
-        records,
-        elided=False,
-        begin=b"",
-        last=folded.last,
     )
 
 

@@ -5,22 +5,22 @@ case, a segment that starts where the log's one track ends, costs one verificati
 Else roots of one size are compared (docs/protocol.md, 2.3): different ones are a fork.
 """
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tallystick.evidence import checkpoint as checkpoints
 from tallystick.evidence.credential import Identity
 from tallystick.evidence.errors import TallyError, Unverified
-from tallystick.evidence.folded import Folded, verify_folded
+from tallystick.evidence.folded import Folded, gateway_leaf, verify_folded
 from tallystick.evidence.gatewaylog import GatewayLeaf
 from tallystick.evidence.segment import Segment, VerifiedSegment, verify_segment
 from tallystick.evidence.tree import Tree
-from tallystick.evidence.vouched import vouched
 from tallystick.gateway.decisions import Appended, Decision, Forked, Merged, Suspected
 from tallystick.gateway.history import History, tree_in
 from tallystick.gateway.leaving import Logs, revived
 from tallystick.gateway.limits import TRACKS_PER_LOG_MAX
-from tallystick.gateway.pieces import Piece, cut, late_heads, piece_folded, piece_of, uncovered
+from tallystick.gateway.pieces import Piece, cut, late_heads, piece_of, uncovered
 from tallystick.gateway.tracks import Log, Track, edge_bytes
 from tallystick.gateway.urgency import is_urgent
 from tallystick.gateway.view import View
@@ -90,17 +90,23 @@ class Placer:
     def folded(self, log: Log, folded: Folded, data: bytes, identity: Identity) -> Placed | None:
         """As place() where a folded segment only extends its log; None: look at it as a whole."""
         track = _only_extends(log, folded)
-        if track is None or not folded.first:
+        # It is not an epoch's beginning, since no track ends at 0. Of an epoch that its device
+        # left, heads are looked at more closely.
+        if track is None or log.frozen_at is not None:
+            return None
+        crc = zlib.crc32(data)
+        # What was found of other bytes says nothing of these, which are stored.
+        if crc != folded.crc:
             return None
         try:
-            with vouched(folded.facts):
-                after, heads = verify_folded(folded, identity, track.tree)
+            after = verify_folded(folded, identity, track.tree)
         except TallyError:
             return None
-        placed = Placed()
-        piece = piece_folded(folded, (track.tree, after), data, heads)
-        self._append(log, track, piece, placed)
-        return placed
+        appended = appended_folded(track, folded, data, crc)
+        head = folded.stretches[-1].head
+        track.tree = after
+        track.set_head(head.data, head.digest, (head.boot, head.uptime_ms), head.root)
+        return Placed([appended], [track])
 
     def _extend(self, log: Log, track: Track, verified: VerifiedSegment) -> Placed:
         placed = Placed()
@@ -131,6 +137,7 @@ class Placer:
                 len(head.encode()),
                 piece.records,
                 piece.data,
+                zlib.crc32(piece.data),
                 leaf,
                 is_urgent(piece.last),
             )
@@ -141,7 +148,7 @@ class Placer:
         if revived(self._view, self._logs, log, piece.to, piece.heads):
             placed.decisions.append(Suspected(log.device, "frozen-epoch"))
         track.tree = piece.after
-        track.set_head(head)
+        track.set_head(head.encode(), head.digest, (head.boot, head.uptime_ms), head.root)
         if piece.elided:
             track.bodies_from = piece.to
         if track not in placed.touched:
@@ -324,6 +331,27 @@ class Placer:
                 placed.touched = [t for t in placed.touched if t not in {track, gone}] + [track]
                 joined = True
                 break
+
+
+def appended_folded(track: Track, folded: Folded, data: bytes, crc: int) -> Appended:
+    """What is stored of a segment that was folded elsewhere; `track` is as it was before it."""
+    head = folded.stretches[-1].head
+    named = [stretch.head.custody for stretch in folded.stretches]
+    return Appended(
+        track.track,
+        folded.first,
+        folded.to,
+        head.root,
+        head.digest,
+        edge_bytes(track.tree),
+        b"".join(dict.fromkeys(digest for digest in named if digest is not None)),
+        len(head.data),
+        sum(stretch.records for stretch in folded.stretches),
+        data,
+        crc,
+        gateway_leaf(folded),
+        is_urgent(folded.last),
+    )
 
 
 def _is_beyond(identity: Identity, signed: bytes) -> bool:

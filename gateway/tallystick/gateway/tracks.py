@@ -51,12 +51,12 @@ class Track:
         """The number of records up to the end of this piece."""
         return self.tree.size
 
-    def set_head(self, checkpoint: checkpoints.Checkpoint) -> None:
-        """Take a newer head."""
-        self.head = checkpoint.encode()
-        self.head_digest = checkpoint.digest
-        self.order = (checkpoint.boot, checkpoint.uptime_ms)
-        self.root = checkpoint.root
+    def set_head(self, head: bytes, digest: bytes, order: tuple[int, int], root: bytes) -> None:
+        """Take a newer head: the statement, its digest, (boot, uptime_ms) and root."""
+        self.head = head
+        self.head_digest = digest
+        self.order = order
+        self.root = root
 
     def covers(self, first: int, to: int) -> bool:
         """Whether nothing of [first, to) is outside."""
