@@ -93,7 +93,7 @@ class Robot:
 
     def settle(self) -> None:
         assert self.tally.flush()
-        end_s = time.monotonic() + 10
+        end_s = time.monotonic() + 60
         while self.tally.backlog():
             assert time.monotonic() < end_s, self.tally.health
             self.tally.poll(1)

@@ -28,9 +28,9 @@ def keep_hashes(ledger: Ledger, record: bytes) -> None:
 
 
 def settle(tally: Any, link: RealGateway) -> None:
-    """Until all is in custody, or 5 s have passed."""
+    """Until all is in custody, or a minute has passed."""
     tally.flush()
-    end_s = time.monotonic() + 5
+    end_s = time.monotonic() + 60
     while tally.backlog() and time.monotonic() < end_s:
         tally.poll(1)
         link.exchange()

@@ -71,7 +71,7 @@ def test_a_broker_that_is_restarted_is_found_again_in_the_same_heap(
     assert found.heap_bytes == 96 * 1024
     assert (found.dropped, found.backlog) == (0, 0)
     # It was away. Where two things need memory at once one is tried again, and health says so.
-    transient = {"journal:memory", "uplink:memory", "memory:step"}
+    transient = {"journal:memory", "uplink:memory", "memory:step", "flash:rotate"}
     assert "uplink:no-link" in found.faults or "uplink:io" in found.faults, found.faults
     others = {name for name in found.faults if not name.startswith("uplink:")}
     assert others <= transient, found.faults

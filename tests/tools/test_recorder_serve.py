@@ -126,7 +126,7 @@ def delivered(fleet: Fleet, config: Any) -> list[bytes]:
     station, link = Station(fleet, read_credential(config)), MemoryUplink()
     tally = Recorder.open({**config, "checkpoint_s": 0.05}, uplink=link, background=False)
     tally.flush()
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while tally.backlog() and time.monotonic() < end:
         tally.poll(1)
         for message in link.take():

@@ -65,7 +65,7 @@ class World:
         return self.http.post("/v1/batches", content=compress(data), headers=ZSTD)
 
     def wait(self, state: str, count: int) -> None:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while time.monotonic() < end:
             if self.http.get("/v1/status").json()["states"].get(state) == count:
                 return
@@ -554,7 +554,7 @@ def test_answers_that_are_not_read_close_the_connection(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     door = world.service.door
-    monkeypatch.setattr(door, "bounds", replace(door.bounds, answer_s_max=0.3))
+    monkeypatch.setattr(door, "bounds", replace(door.bounds, answer_s_max=2.0))
     host, port = world.service.url.removeprefix("http://").split(":")
     others = door.connections
     with socket.socket() as client:
@@ -566,7 +566,7 @@ def test_answers_that_are_not_read_close_the_connection(
             return bool(door.connections - others)
 
         for wanted in (True, False):
-            end = time.monotonic() + 10
+            end = time.monotonic() + 60
             while new() != wanted and time.monotonic() < end:
                 time.sleep(0.01)
             assert new() == wanted
@@ -582,6 +582,7 @@ def test_headers_that_do_not_come_close_the_connection(
         with socket.create_connection((host, int(port)), timeout=60) as connection:
             connection.sendall(sent)
             assert connection.recv(1000) == b""
+    monkeypatch.undo()
     with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nX: " + b"a" * 40_000)
         assert b"400" in connection.recv(1000)

@@ -49,7 +49,7 @@ class World:
             f"{self.url}/v1/batches", content=compress(data), headers=ZSTD, timeout=60
         )
         assert answer.status_code == 200, answer.text
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while self.states().get("conflicting") != 2 and time.monotonic() < end:
             time.sleep(0.02)
 
