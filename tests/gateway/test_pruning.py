@@ -1,8 +1,9 @@
 """docs/durability.md, sections 3 and 4: only what was delivered goes, and its hashes never do."""
 
 import itertools
+import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from tallystick.evidence.gatewaylog import GatewayLeaf
 from tallystick.evidence.kinds import CLAIM, DECISION, EVENT
 from tallystick.evidence.segment import verify_segment
 from tallystick.evidence.tree import Tree
-from tallystick.gateway import holds
+from tallystick.gateway import holds, limits
 from tallystick.gateway.capacity import Capacity
 from tallystick.gateway.forward import Forwarder
 from tallystick.gateway.gatewaylog import read_node
@@ -242,6 +243,80 @@ def test_a_filling_store_gives_up_before_the_time(house: House, notary: Notary) 
     )
     for level, filling in ((69, False), (70, True), (66, True), (64, False), (69, False)):
         assert pruner.filling() is filling, level
+
+
+def looks(house: House, monkeypatch: pytest.MonkeyPatch) -> Callable[[Pruner], int]:
+    """How many steps SQLite takes for a pass of a pruner."""
+    steps = [0]
+    reader = house.gate.store.reader
+
+    def counted() -> sqlite3.Connection:
+        connection = reader()
+        connection.set_progress_handler(lambda: steps.__setitem__(0, steps[0] + 1), 1)
+        return connection
+
+    monkeypatch.setattr(house.gate.store, "reader", counted)
+
+    def passed(pruner: Pruner) -> int:
+        before = steps[0]
+        while pruner.turn(LATER_MS):
+            pass
+        return steps[0] - before
+
+    return passed
+
+
+def test_a_full_store_in_which_nothing_may_go_is_not_looked_through_again_and_again(
+    house: House, notary: Notary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.robot = ACME.device("of a full store")  # of whom the shared validator knows nothing
+    house.fill(120)
+    forwarder = house.to(notary)
+    full = Retention(validators=("notary",), by_size=frozenset({DECISION}))
+    passed = looks(house, monkeypatch)
+    pruner = Pruner(
+        house.gate.store, full, lambda: Capacity("warning", 90, 100, 0, "disk"), house.stop
+    )
+    passed(pruner)
+    assert pruner.pruned == 120
+    again = passed(pruner)
+    monkeypatch.setattr(pruner, "_whole_s", pruner._whole_s - limits.PRUNE_EVERY_S)
+    whole = passed(pruner)
+    assert again < whole / 3
+    assert passed(pruner) == again
+    # What comes is found, and all of it after a hold or with another configuration.
+    house.fill(2)
+    while forwarder.turn() == 0:
+        pass
+    passed(pruner)
+    assert pruner.pruned == 122
+    with operator_write(house.gate.path) as connection:
+        holds.begin(connection, "case-7", "")
+    passed(pruner)
+    with operator_write(house.gate.path) as connection:
+        holds.end(connection, "case-7")
+    assert passed(pruner) >= whole
+    pruner.retention = Retention(validators=("notary",), by_size=frozenset({DECISION, CLAIM}))
+    passed(pruner)
+    assert pruner.pruned == 122 + 122
+
+
+def test_a_store_that_begins_to_fill_gives_up_its_oldest_first(
+    house: House, notary: Notary
+) -> None:
+    house.robot = ACME.device("of a filling store")
+    house.fill(limits.PRUNE_ROWS + 8)
+    house.to(notary)
+    level = [10]
+    kept = Retention(validators=("notary",), ages_ms={CLAIM: DAY_MS}, by_size=frozenset({DECISION}))
+    pruner = Pruner(
+        house.gate.store, kept, lambda: Capacity("ok", level[0], 100, 0, "disk"), house.stop
+    )
+    # In the middle of a pass by age it fills.
+    assert pruner.turn(LATER_MS)
+    level[0] = 90
+    assert pruner.turn(LATER_MS)
+    assert house.kinds().count(DECISION) == 8 * 8
 
 
 def test_a_hold_stops_pruning_until_it_ends(house: House, notary: Notary) -> None:

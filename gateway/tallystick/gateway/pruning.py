@@ -65,7 +65,10 @@ class Pruner:
         self._stop = stop
         self._on_damage = on_damage
         self._filling = False
-        self._at = 0
+        self._at: int | None = None  # where the pass that is under way goes on; None: there is none
+        self._begun: tuple[bool, Retention] | None = None  # what it was begun for
+        self._whole_s = 0.0  # when a pass last began with the oldest
+        self._looked_to = 0  # below it the passes since then found nothing more
         self.pruned = 0  # segments, since the start
 
     def run(self) -> None:
@@ -96,12 +99,24 @@ class Pruner:
     def turn(self, now_ms: int) -> bool:
         """Some segments, from where the turn before ended; False at the end, or if nothing may."""
         filling = self.filling()
+        if self._at is None or self._begun != (filling, self.retention):
+            self._at = self._first(filling=filling)
         going, more = self._worked_out(now_ms, filling=filling)
         if going and not self._write(going):
-            return False
+            self._looked_to, more = 0, False
         if not more:
-            self._at = 0
+            self._at = None
         return more
+
+    def _first(self, *, filling: bool) -> int:
+        # Where a pass begins. A store that is filling is looked at every two seconds: where nothing
+        # more may go, only at what came since, and now and then at all of it.
+        began, self._begun = self._begun, (filling, self.retention)
+        now_s = time.monotonic()
+        old = now_s - self._whole_s >= limits.PRUNE_EVERY_S
+        if not filling or began != self._begun or old:
+            self._looked_to, self._whole_s = 0, now_s
+        return self._looked_to
 
     def _may_go(self, *, filling: bool) -> frozenset[int]:
         aged = frozenset(self.retention.ages_ms)
@@ -117,11 +132,12 @@ class Pruner:
             connection.execute("BEGIN")
             delivered = Delivered(connection, self.retention.validators)
             if holds.active(connection):
+                self._looked_to = 0
                 return [], False
             rows = connection.execute(
                 _ROWS,
                 {
-                    "at": self._at,
+                    "at": self._at or 0,
                     "to": delivered.to,
                     "before_ms": now_ms - youngest_ms + 1,
                     "mask": mask_of(kinds),
@@ -136,7 +152,10 @@ class Pruner:
                     going.append(one)
         finally:
             connection.close()
-        return going, len(rows) == limits.PRUNE_ROWS
+        more = len(rows) == limits.PRUNE_ROWS
+        if not more:
+            self._looked_to = delivered.to
+        return going, more
 
     def _going(
         self,
