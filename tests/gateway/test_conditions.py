@@ -20,6 +20,7 @@ from tallystick.gateway import conditions, pageguide, pagelimits, readiness
 from tallystick.gateway import pagewords as words
 from tallystick.gateway.conditions import Thresholds
 from tallystick.gateway.pagedevices import Clock, Piece, gaps_of, skew_of, tag_of
+from tallystick.gateway.pagereads import SetAside, quarantine
 from tallystick.gateway.pagestate import Device as PageDevice
 from tallystick.gateway.pagestate import Skew
 from tallystick.gateway.service import Gateway
@@ -368,6 +369,24 @@ def test_a_validator_lags_refuses_and_sets_aside(tmp_path: Path, mosquitto: Mosq
     finally:
         stern.stop()
         half.stop()
+
+
+def test_what_a_keys_end_settled_is_no_reason_to_act(looking: Looking) -> None:
+    gone, here = b"gone", b"here"
+    rows = [
+        SetAside("notary", "fork", gone, 2, 5),
+        SetAside("notary", "fork", here, 1, 9),
+        SetAside("notary", "bad-value", gone, 4, 7),
+        SetAside("left", "fork", here, 8, 1),
+    ]
+    other, fork = found = quarantine(rows, [], {"notary": "url"}, {gone})
+    assert (fork.count, fork.settled, fork.since_ms) == (3, 2, 5)
+    assert (other.reason, other.count, other.settled) == ("bad-value", 4, 0)
+    now = replace(looking.look().snapshot, quarantine=found)
+    (held,) = conditions.holding(now, Thresholds())
+    assert held.sentence.startswith("5 segments were set aside, most by validator notary (bad-v")
+    now = replace(now, quarantine=quarantine(rows[:1], [], {"notary": "url"}, {gone}))
+    assert conditions.holding(now, Thresholds()) == []
 
 
 def test_gaps_are_counted_by_index() -> None:

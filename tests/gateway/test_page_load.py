@@ -77,7 +77,8 @@ class Large:
         found = pagereads.validators(self.connection, urls, size, self.counts, wall_ms())
         assert found[0].lag == size
         self.conflicts.read(self.connection, urls, wall_ms())
-        self.counts.quarantine.get(self.connection)
+        self.counts.set_aside.get(self.connection)
+        self.counts.own_quarantine.get(self.connection)
         self.counts.refused.get(self.connection)
         pagereads.holds_in_force(self.connection)
         return self.steps

@@ -246,10 +246,21 @@ def test_what_a_validator_sets_aside_is_quarantined(world: World, page: httpx2.C
     until(lambda: world.site.status()["devices"] and foreign.text in _ids(page), "the device")
     world.configure(half)
     one = holds(page, "quarantine-not-empty")
+    reasons = {"unknown-device", "revoked"}
+    until(
+        lambda: reasons <= {row["reason"] for row in page.get("/v1/status").json()["quarantine"]},
+        "both",
+    )
+    one = told(page)["quarantine-not-empty"]
     assert re.fullmatch(
         r"\d+ segments? (was|were) set aside(, most)? by validator half \([a-z-]+\)\.",
         one["sentence"],
     )
+    # What the key's end settled is shown, and is no reason to act.
+    rows = page.get("/v1/status").json()["quarantine"]
+    settled = {row["reason"]: (row["count"], row["settled"]) for row in rows}
+    assert settled["revoked"][0] == settled["revoked"][1] > 0
+    assert settled["unknown-device"][1] == 0 and "revoked" not in one["sentence"]
     world.configure()
     half.stop()
 

@@ -157,18 +157,19 @@ def _device_forked(now: Snapshot, _limit: Thresholds) -> Condition | None:
 
 
 def _quarantine(now: Snapshot, _limit: Thresholds) -> Condition | None:
-    if not now.quarantine:
+    found = [one for one in now.quarantine if one.count > one.settled]
+    if not found:
         return None
-    count = sum(one.count for one in now.quarantine)
-    most = max(now.quarantine, key=lambda one: one.count)
+    count = sum(one.count - one.settled for one in found)
+    most = max(found, key=lambda one: one.count - one.settled)
     verb = "was" if count == 1 else "were"
-    mostly = ", most" if len(now.quarantine) > 1 else ""
+    mostly = ", most" if len(found) > 1 else ""
     return Condition(
         name=QUARANTINE,
         grave=False,
         sentence=f"{words.count(count, 'segment')} {verb} set aside{mostly} by {most.where} "
         f"({most.reason}).",
-        since_ms=words.least(one.since_ms for one in now.quarantine),
+        since_ms=words.least(one.since_ms for one in found),
         what_to_do="Look at the reasons under `Set aside` and find the cause; then have it tried "
         "again (`tally gateway quarantine`).",
     )

@@ -172,6 +172,14 @@ class Fleet:
         """Records in custody, of all."""
         return sum(one.size - one.began for device in self.known.values() for one in device.pieces)
 
+    def ended(self) -> set[bytes]:
+        """Devices whose key has ended."""
+        return {
+            one.id
+            for one in self.known.values()
+            if one.identity is not None and one.identity.status != "active"
+        }
+
     def rows(self, validators: Iterable[str]) -> list[Device]:
         """Everybody's line."""
         names = list(validators)

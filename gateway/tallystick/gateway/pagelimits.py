@@ -25,6 +25,7 @@ PARTS_MAX = 200  # rows of each list on a device's page
 HISTORY_STEP_S = 10.0
 HISTORY_STEPS_MAX = 2_160  # six hours
 REASONS_MAX = 200
+SET_ASIDE_ROWS_MAX = 5_000  # devices, by validator and reason
 HOLDS_SHOWN_MAX = 50
 TAG_CHARS_MAX = 64  # of a tag as the page calls a device; its own page has all of it
 DETAIL_CHARS_MAX = 1_024  # of what a fleet signed of a device

@@ -3,10 +3,12 @@
 import re
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 from urllib.parse import quote
+
+from msgspec.structs import replace
 
 from tallystick.evidence import verdict as verdicts
 from tallystick.evidence.errors import TallyError
@@ -23,7 +25,8 @@ from tallystick.gateway.pagestate import (
 
 T = TypeVar("T")
 CONFLICTING = "conflicting"
-_BY_VALIDATOR = "validator "
+# A validator refuses these for what a device signed itself; its key's end is all that can be done.
+SETTLED_BY_AN_END = frozenset({"fork", "revoked"})
 # How forward.py ends the text of a validator's refusal; a line that failed has no such end.
 _REFUSAL = re.compile(r"\(([a-z]+(-[a-z0-9]+)*)\)\Z")
 _NOW_ERRORS = "SELECT name, cursor, batches, answered_ms, error, error_ms FROM validators"
@@ -67,7 +70,8 @@ class Counts:
         self.aside = Paced(partial(_by_validator, table="set_aside"))
         self.states = Paced(verdicts_by_validator)
         self.custody = Paced(_custody_receipts)
-        self.quarantine = Paced(quarantine)
+        self.set_aside = Paced(set_aside)
+        self.own_quarantine = Paced(own_quarantine)
         self.refused = Paced(refused)
 
 
@@ -155,14 +159,30 @@ def refused(connection: sqlite3.Connection) -> list[Refused]:
     ]
 
 
-def quarantine(connection: sqlite3.Connection) -> list[Quarantined]:
-    """What was set aside and waits there, by who and why."""
+class SetAside(NamedTuple):
+    """Segments of one device that one validator set aside for one reason."""
+
+    validator: str
+    reason: str
+    device: bytes
+    segments: int
+    since_ms: int
+
+
+def set_aside(connection: sqlite3.Connection) -> list[SetAside]:
+    """What validators set aside, by whose it is."""
+    rows = connection.execute(
+        "SELECT a.validator, a.reason, t.device, count(*), min(a.time_ms) FROM set_aside a "
+        "JOIN segments s USING (at) JOIN tracks t USING (track) "
+        "GROUP BY a.validator, a.reason, t.device LIMIT ?",
+        (pagelimits.SET_ASIDE_ROWS_MAX,),
+    )
+    return [SetAside(*row) for row in rows]
+
+
+def own_quarantine(connection: sqlite3.Connection) -> list[Quarantined]:
+    """What this gateway itself set aside."""
     rows = [
-        *connection.execute(
-            "SELECT ? || validator, reason, count(*), min(time_ms) FROM set_aside "
-            "GROUP BY validator, reason ORDER BY 1, 2 LIMIT ?",
-            (_BY_VALIDATOR, pagelimits.REASONS_MAX),
-        ),
         *connection.execute(
             "SELECT 'this store', 'damaged', count(*), min(found_ms) FROM damaged "
             "HAVING count(*) > 0"
@@ -176,6 +196,31 @@ def quarantine(connection: sqlite3.Connection) -> list[Quarantined]:
         Quarantined(where=where, reason=reason, count=count, since_ms=since_ms)
         for where, reason, count, since_ms in rows
     ]
+
+
+def quarantine(
+    rows: Iterable[SetAside], own: list[Quarantined], urls: Iterable[str], ended: Container[bytes]
+) -> list[Quarantined]:
+    """By who set it aside and why; without validators that are served no more: nobody waits.
+
+    ended: devices whose key has ended, so that what contradicts it is settled.
+    """
+    found: dict[tuple[str, str], Quarantined] = {}
+    for row in rows:
+        if row.validator not in urls:
+            continue
+        key = (row.validator, row.reason)
+        first = found.get(key) or Quarantined(
+            where=f"validator {row.validator}", reason=row.reason, count=0, since_ms=row.since_ms
+        )
+        settled = row.reason in SETTLED_BY_AN_END and row.device in ended
+        found[key] = replace(
+            first,
+            count=first.count + row.segments,
+            since_ms=min(first.since_ms, row.since_ms),
+            settled=first.settled + (row.segments if settled else 0),
+        )
+    return [*(found[key] for key in sorted(found)[: pagelimits.REASONS_MAX]), *own]
 
 
 def holds_in_force(connection: sqlite3.Connection) -> list[Hold]:
@@ -194,12 +239,6 @@ def holds_in_force(connection: sqlite3.Connection) -> list[Hold]:
         )
         for name, why, since_ms, devices in rows
     ]
-
-
-def of_served(found: list[Quarantined], urls: dict[str, str]) -> list[Quarantined]:
-    """Without what validators set aside that are served no more: nobody waits for it."""
-    served = {f"{_BY_VALIDATOR}{name}" for name in urls}
-    return [one for one in found if one.where in served or not one.where.startswith(_BY_VALIDATOR)]
 
 
 class Conflicts:

@@ -150,6 +150,8 @@ class Quarantined(Struct, frozen=True, kw_only=True):
     reason: str
     count: int
     since_ms: int
+    # Of them, those of devices whose key has ended: nothing is left to do.
+    settled: int = 0
 
 
 class Refused(Struct, frozen=True, kw_only=True):

@@ -201,7 +201,12 @@ class Watch:
                 validators = pagereads.validators(connection, urls, size, counts, now_ms)
                 validators = _with_circuits(validators, self.live.circuits())
                 conflicts = self._conflicts.read(connection, urls, now_ms)
-                quarantine = pagereads.of_served(counts.quarantine.get(connection), urls)
+                quarantine = pagereads.quarantine(
+                    counts.set_aside.get(connection),
+                    counts.own_quarantine.get(connection),
+                    urls,
+                    self.fleet.ended(),
+                )
                 refused = counts.refused.get(connection)
                 holds = pagereads.holds_in_force(connection)
                 totals = self._totals(connection, size)

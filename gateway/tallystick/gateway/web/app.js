@@ -282,7 +282,7 @@ function listed(rows, none) {
 }
 
 const aside = (status) => listed(status.quarantine.map((one) => [
-  `${counted(one.count, "segment")} by ${one.where}: ${one.reason}`, node("span", { class: "soft" }, `, since ${time(one.since_ms)}`)]), "Nothing is set aside.");
+  `${counted(one.count, "segment")} by ${one.where}: ${one.reason}${one.settled ? `, ${one.settled === one.count ? "" : `${count(one.settled)} of them `}settled by the end of the device's key` : ""}`, node("span", { class: "soft" }, `, since ${time(one.since_ms)}`)]), "Nothing is set aside.");
 const refused = (rows) => listed(rows.map((one) => [node("strong", {}, one.reason), ` ${counted(one.count, "time")}, the last at ${time(one.last_ms)}`,
   node("div", { class: "soft" }, one.message)]), "Nothing was refused.");
 const holds = (status) => listed(status.holds.map((one) => [node("strong", {}, one.name),
