@@ -21,6 +21,7 @@ from support.devices import Fleet
 from support.notary import Notary
 from support.site import Site, until
 from tallystick.evidence import cbor, enrolment
+from tallystick.evidence.errors import Malformed
 from tallystick.gateway import configlines
 from tallystick.gateway.service import Gateway
 from tallystick.gateway.status import status_of
@@ -333,6 +334,10 @@ def test_the_broker_sees_another_certificate(tmp_path: Path, mosquitto: Mosquitt
             gateway.reloading.turn()
             line = text.splitlines().index('cert = "broker.pem"') + 1
             assert f"(line {line})" in gateway.reloading.error
+            assert (gateway.broker._session, gateway.broker.subscribed) == (session, True)
+            # What no look found out beforehand takes no connection either.
+            with pytest.raises(Malformed, match="cert"):
+                gateway.broker.renew(gateway.config.broker)
             assert (gateway.broker._session, gateway.broker.subscribed) == (session, True)
             (member / "broker.pem").unlink()
             site.configure()
