@@ -8,6 +8,7 @@ import socket
 import time
 
 STATUS_CHARS_MAX = 200
+TELL_S_MAX = 1.0  # a manager that does not read must not keep what it manages
 # Twice in the time after which systemd would give a service up.
 _PER_WATCHDOG = 2
 
@@ -52,6 +53,7 @@ class Notifier:
             lines.append("STATUS=" + " ".join(status.split())[:STATUS_CHARS_MAX])
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as out:
+                out.settimeout(TELL_S_MAX)
                 out.connect(self._address)
                 out.sendall("\n".join(lines).encode())
         except OSError:
