@@ -42,21 +42,18 @@ class Part:
         self.cpu_s = 0.0
         self.said: dict[str, Any] = {}
         self._process: subprocess.Popen[bytes] | None = None
-        self._address = f"tallystick-chaos-{os.getpid()}-{id(self)}"
-        self._door = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self._door.bind(f"\0{self._address}")
+        self._door: socket.socket | None = None
 
     def start(self, *, lives: bool = True) -> None:
         """Begin; `look` tells when it is ready. lives: whether it must not end by itself."""
+        self.wanted, self.ready = lives, False
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(str(Path(path).resolve()) for path in sys.path),
-            "NOTIFY_SOCKET": f"@{self._address}",
+            "NOTIFY_SOCKET": self._open(),
             # Where a program ends by a signal, its log has where it was.
             "PYTHONFAULTHANDLER": "1",
             **({} if self.clock is None else self.clock.environment),
         }
-        self._heard()
-        self.wanted, self.ready = lives, False
         self.starts += 1
         # Not the log's own file: its disk may be full, and a journal of a system has another one.
         self._process = subprocess.Popen(
@@ -82,17 +79,35 @@ class Part:
                     log.write(line)
                     log.flush()
 
-    def _heard(self) -> bytes:
-        heard = b""
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                heard += self._door.recv(4096)
-        return heard
+    def _open(self) -> str:
+        """A door of this life's, read by a thread: nobody who tells its manager waits for us."""
+        self._shut()
+        self._door = door = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        address = f"tallystick-chaos-{os.getpid()}-{id(self)}-{self.starts}"
+        door.bind(f"\0{address}")
+        threading.Thread(target=self._hear, args=(door,), daemon=True).start()
+        return f"@{address}"
+
+    def _hear(self, door: socket.socket) -> None:
+        while True:
+            try:
+                heard = door.recv(4096)
+            except OSError:
+                return
+            if not heard:
+                return
+            if b"READY=1" in heard and door is self._door:
+                self.ready = True
+
+    def _shut(self) -> None:
+        door, self._door = self._door, None
+        if door is not None:
+            with contextlib.suppress(OSError):
+                door.shutdown(socket.SHUT_RDWR)  # its thread waits in it
+            door.close()
 
     def look(self) -> None:
         """Wrong where it ended by itself."""
-        if b"READY=1" in self._heard():
-            self.ready = True
         process = self._process
         if self.wanted and process is not None and process.poll() is not None:
             message = f"{self.name} ended by itself with {process.returncode}: {self.last_words()}"
@@ -201,7 +216,7 @@ class Part:
             with contextlib.suppress(OSError):
                 self._process.send_signal(signal.SIGCONT)
             self.kill()
-        self._door.close()
+        self._shut()
 
 
 def wait_until(true: Any, s_max: float, what: str, step_s: float = 0.2) -> None:
