@@ -29,6 +29,7 @@ from tallystick.tools.bench import (
     fleet,
     fleet_crew,
     forward,
+    forward_time,
     gateway_time,
     handovers,
     peer_forwarder,
@@ -88,6 +89,21 @@ def texts(picture: Path) -> str:
 )
 def test_a_file_says_what_its_time_is(filename: str, kind: str | None) -> None:
     assert gateway_time.kind_of(filename) == kind
+
+
+@pytest.mark.parametrize(
+    ("filename", "kind"),
+    [
+        ("/x/lib/httpcore2/_sync/http11.py", forward_time.HTTP),
+        ("/x/lib/h11/_connection.py", forward_time.HTTP),
+        ("/x/gateway/tallystick/gateway/packing.py", forward_time.COMPRESSION),
+        ("/x/gateway/tallystick/gateway/storedsegment.py", gateway_time.HASHING),
+        ("/x/hw/tallystick/hw/_software.py", gateway_time.SIGNATURE),
+        ("/x/gateway/tallystick/gateway/forward.py", gateway_time.PYTHON),
+    ],
+)
+def test_of_sending_on_a_file_says_what_its_time_is(filename: str, kind: str) -> None:
+    assert gateway_time.kind_of(filename, forward_time.FILES) == kind
 
 
 def test_a_line_says_whether_it_waits_for_the_disk() -> None:
@@ -247,8 +263,10 @@ def test_fleet(mosquitto: Mosquitto, here: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_forward(mosquitto: Mosquitto, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forward, "PEERS", ONE_PEER)
-    arguments = ("--records", "32768", "--seconds", "0.05", "--validators", "1")
-    found = printed("forward", *arguments, "--content", "full", "--live", "100", "--json")
+    picture = here.parent / f"{here.name}.svg"
+    arguments = ["--records", "32768", "--seconds", "0.05", "--validators", "1"]
+    arguments += ["--content", "full", "--live", "100", "--picture", str(picture)]
+    found = printed("forward", *arguments, "--json")
     check_object(found, ONE_PEER)
     (drained,) = found["drains"]
     assert (drained["content"], drained["validators"]) == ("full", 1)
@@ -257,6 +275,12 @@ def test_forward(mosquitto: Mosquitto, here: Path, monkeypatch: pytest.MonkeyPat
     # Records of 200 bytes, of which two digests do not pack.
     assert 64 < drained["bytes_a_record"] < 150
     assert drained["batches"] >= 3
+    assert set(found["shares"]) == {"full records", "libsodium"}
+    for shares in found["shares"].values():
+        assert sum(shares.values()) == pytest.approx(1, abs=0.001)
+    ours = found["shares"]["full records"]
+    assert all(ours[kind] > 0 for kind in forward_time.NAMES)
+    assert all(name in texts(picture) for name in (*forward_time.NAMES, "full records"))
 
 
 def test_a_drain_is_held_against_the_intake_the_live_rate_and_bare_bytes() -> None:

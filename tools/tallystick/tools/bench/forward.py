@@ -5,12 +5,14 @@ then sent on by the real gateway to real validators, each a process of its own, 
 content that a validator may get.
 """
 
+import json
 import shutil
 import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
@@ -51,6 +53,7 @@ LIVE_PER_S = 10_000
 LOOK_S = 0.005
 # Nothing for so long means that something hangs.
 SILENCE_S_MAX = 60.0
+TIMED_S_MAX = 600.0  # for all of it, sampled
 GATEWAY = "gateway"
 
 
@@ -64,6 +67,8 @@ class Settings:
     validators: tuple[int, ...] = VALIDATORS
     contents: tuple[Send, ...] = CONTENTS
     live_per_s: int = LIVE_PER_S
+    # Whether to find out what the gateways' time goes to, in runs of its own.
+    shares: bool = False
 
 
 class Bench:
@@ -111,6 +116,25 @@ class Bench:
 
     def drain(self, content: Send, many: int) -> Drained:
         """Everything to so many validators that know nothing yet."""
+        labels, notaries, config = self._notaries(content, many)
+        # Nothing comes in meanwhile, and the gateway is not told that nothing can.
+        with self._broker, Running(self._folder / f"drain-{self._made}") as running:
+            _start(running, labels, notaries)
+            running.tally(GATEWAY, "gateway", "run", "--config", str(config))
+            found = self._watch(running, labels)
+            running.end(GATEWAY)
+        return Drained(content, many, **found)
+
+    def seconds(self, content: Send) -> dict[str, float]:
+        """What a gateway's processor time goes to that sends everything to one validator."""
+        labels, notaries, config = self._notaries(content, 1)
+        folder = self._folder / f"drain-{self._made}"
+        with Running(folder) as running:
+            _start(running, labels, notaries)
+            return _timed(running, folder, "gateway", str(config))
+
+    def _notaries(self, content: Send, many: int) -> tuple[list[str], list[Notary], Path]:
+        # New ones, and the gateway with its full store before it has sent anything.
         self._made += 1
         labels = [f"notary-{self._made}-{number}" for number in range(many)]
         notaries = [Notary(self.fleet, label) for label in labels]
@@ -121,17 +145,7 @@ class Bench:
         for name in ("gateway.sqlite", "gateway.sqlite-wal", "gateway.sqlite-shm"):
             (self.gateway.path / name).unlink(missing_ok=True)
         shutil.copy(self._folder / "filled" / "gateway.sqlite", self._store)
-        config = self._config(peers)
-        # Nothing comes in meanwhile, and the gateway is not told that nothing can.
-        with self._broker, Running(self._folder / f"drain-{self._made}") as running:
-            for label, notary in zip(labels, notaries, strict=True):
-                running.tally(label, "validator", "run", "--config", str(notary.path))
-            for notary in notaries:
-                wait(notary.url, lambda: running.check(labels))
-            running.tally(GATEWAY, "gateway", "run", "--config", str(config))
-            found = self._watch(running, labels)
-            running.end(GATEWAY)
-        return Drained(content, many, **found)
+        return labels, notaries, self._config(peers)
 
     def _watch(self, running: Running, labels: Sequence[str]) -> dict[str, Any]:
         # The clock begins with the first answer, so that no start of a process is in it.
@@ -212,8 +226,23 @@ class Bench:
 
     def peer(self, name: str, seconds: float) -> float:
         """Records a second of a gateway that forwards each with its own signature."""
+        here = [sys.executable, "-m", "tallystick.tools.bench.peer_forwarder"]
+        with self._receiver(name, seconds) as (running, folder, records, url):
+            running.start("forwarder", [*here, str(folder / "sent.sqlite"), url])
+            taken: float = running.answer("forwarder")["seconds"]
+        return records / taken
+
+    def peer_seconds(self, name: str, seconds: float) -> dict[str, float]:
+        """What its processor time goes to."""
+        with self._receiver(name, seconds) as (running, folder, _, url):
+            return _timed(running, folder, "peer", str(folder / "sent.sqlite"), url)
+
+    @contextmanager
+    def _receiver(self, name: str, seconds: float) -> Iterator[tuple[Running, Path, int, str]]:
+        # A peer's validator, and its gateway's store with so many records.
         messages = peer_messages(checked(name, peer_validator.SEED), seconds)
-        folder = self._folder / name
+        self._made += 1
+        folder = self._folder / f"{name}-{self._made}"
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         with Running(folder) as running:
@@ -221,10 +250,26 @@ class Bench:
             there = ["-m", "tallystick.tools.bench.peer_validator", name, str(port)]
             running.start("peer", [sys.executable, *there, str(folder / "got.sqlite")])
             wait(url, lambda: running.check(["peer"]))
-            here = ["-m", "tallystick.tools.bench.peer_forwarder", str(folder / "sent.sqlite"), url]
-            running.start("forwarder", [sys.executable, *here])
-            taken: float = running.answer("forwarder")["seconds"]
-        return len(messages) * CHECKPOINT_RECORDS / taken
+            yield running, folder, len(messages) * CHECKPOINT_RECORDS, url
+
+
+def _start(running: Running, labels: Sequence[str], notaries: Sequence[Notary]) -> None:
+    for label, notary in zip(labels, notaries, strict=True):
+        running.tally(label, "validator", "run", "--config", str(notary.path))
+    for notary in notaries:
+        wait(notary.url, lambda: running.check(labels))
+
+
+def _timed(running: Running, folder: Path, *arguments: str) -> dict[str, float]:
+    module = "tallystick.tools.bench.forward_time"
+    running.start(GATEWAY, [sys.executable, "-m", module, str(folder / "seconds"), *arguments])
+    until_s = time.monotonic() + TIMED_S_MAX
+    while not running.ended(GATEWAY):
+        if time.monotonic() > until_s:
+            raise BenchFailed("bench-failed", f"not all was sent in {TIMED_S_MAX:.0f} s")
+        time.sleep(LOOK_S)
+    found: dict[str, float] = json.loads((folder / "seconds").read_text())
+    return found
 
 
 def steps(settings: Settings) -> list[str]:
@@ -232,7 +277,8 @@ def steps(settings: Settings) -> list[str]:
     drains = [
         _step(content, count) for content in settings.contents for count in settings.validators
     ]
-    return ["segments", "intake", *drains, "bare", *PEERS, "bound"]
+    shares = ["shares"] if settings.shares else []
+    return ["segments", "intake", *drains, "bare", *PEERS, *shares, "bound"]
 
 
 def _step(content: Send, many: int) -> str:
@@ -258,6 +304,12 @@ def run(settings: Settings, advance: Callable[[str], None]) -> ForwardResult:
         for name in PEERS:
             advance(name)
             peers[name] = bench.peer(name, settings.seconds)
+        seconds = {}
+        if settings.shares:
+            advance("shares")
+            seconds = {f"{one} records": bench.seconds(one) for one in settings.contents}
+            best = max(peers, key=peers.__getitem__)
+            seconds[best] = bench.peer_seconds(best, settings.seconds)
         advance("bound")
         told = {
             "records": bench.records,
@@ -266,6 +318,8 @@ def run(settings: Settings, advance: Callable[[str], None]) -> ForwardResult:
             "records_a_claim": CLAIM_EVERY,
         }
         bound = bound_per_s(record(0))
-        return ForwardResult(drains, wires, intake, settings.live_per_s, peers, bound, told)
+        made = ForwardResult(drains, wires, intake, settings.live_per_s, peers, bound, told)
+        made.seconds = seconds
+        return made
     finally:
         shutil.rmtree(folder, ignore_errors=True)

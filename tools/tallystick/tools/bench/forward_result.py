@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from tallystick.tools.bench import forward_time, gateway_time
 from tallystick.tools.bench.result import Result
 
 # Issue 6: a backlog shall drain at least so many times faster than records come in.
@@ -57,16 +59,25 @@ class ForwardResult(Result):
         self.drains = drains
         self.wires = wires
         self.intake_per_s = intake_per_s
+        # What the gateways' processor time went to, where that was asked for.
+        self.seconds: Mapping[str, Mapping[str, float]] = {}
         self.live_per_s = live_per_s
 
     def object(self) -> dict[str, Any]:
         """As Result's."""
+        shares = {name: gateway_time.shares(one) for name, one in self.seconds.items()}
         return {
             **super().object(),
+            **({"shares": shares} if shares else {}),
             "intake_per_s": round(self.intake_per_s, 1),
             "live_per_s": self.live_per_s,
             "drains": [self._drain(one) for one in self.drains],
         }
+
+    def draw(self, path: Path) -> None:
+        """What each gateway's processor time goes to, as SVG."""
+        title = "A gateway's processor time while it sends a backlog to one validator"
+        gateway_time.draw(path, title, self.object()["shares"], forward_time.NAMES)
 
     def _drain(self, one: Drained) -> dict[str, Any]:
         wire = self.wires[one.content]
@@ -110,6 +121,8 @@ class ForwardResult(Result):
                 f"{said['ratio_to_bare']:.1%}",
             )
         console.print(table)
+        if self.seconds:
+            console.print(gateway_time.table(self.seconds, forward_time.NAMES))
 
     def _plain(self) -> Iterable[tuple[str, Any]]:
         yield from self.details.items()

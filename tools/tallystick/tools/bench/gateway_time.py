@@ -12,7 +12,7 @@ import linecache
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -45,10 +45,19 @@ THREADS = {BROKER: ("paho",)}
 
 
 class Clock:
-    """Seconds by kind from `begin` on; the main thread's affair, but for other threads' clocks."""
+    """Seconds by kind from `begin` on; the main thread's affair, but for other threads' clocks.
 
-    def __init__(self) -> None:
-        self._seconds = dict.fromkeys(NAMES, 0.0)
+    names, files: the kinds, and what says which a sample is; SQL and Python are always among them.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str] = NAMES,
+        files: Mapping[str, Sequence[str]] = FILES,
+    ) -> None:
+        self._names = names
+        self._kinds = files
+        self._seconds = dict.fromkeys(names, 0.0)
         self._files: dict[str, str | None] = {}
         self._lines: dict[tuple[str, int], str | None] = {}
         self._others: dict[int, float] = {}
@@ -59,7 +68,7 @@ class Clock:
         if threading.current_thread() is not threading.main_thread():
             message = "signals reach the main thread only"
             raise RuntimeError(message)
-        self._seconds = dict.fromkeys(NAMES, 0.0)
+        self._seconds = dict.fromkeys(self._names, 0.0)
         self._others = {one: cpu_s for one, (_, cpu_s) in _others().items()}
         signal.signal(signal.SIGALRM, self._sample)
         signal.siginterrupt(signal.SIGALRM, False)  # noqa: FBT003 - the standard library's
@@ -75,7 +84,7 @@ class Clock:
 
     def told(self) -> dict[str, float]:
         """Seconds by kind."""
-        return {name: round(max(0.0, self._seconds[name]), 4) for name in NAMES}
+        return {name: round(max(0.0, self._seconds[name]), 4) for name in self._names}
 
     def _sample(self, _signal: int, frame: FrameType | None) -> None:
         cpu_s, wall_s = time.thread_time(), time.perf_counter()
@@ -94,7 +103,7 @@ class Clock:
             if sql is not None:
                 return SQLITE, sql == COMMIT
             if at[0] not in self._files:
-                self._files[at[0]] = kind_of(at[0])
+                self._files[at[0]] = kind_of(at[0], self._kinds)
             kind = self._files[at[0]]
             if kind is not None:
                 return kind, False
@@ -102,9 +111,9 @@ class Clock:
         return PYTHON, False
 
 
-def kind_of(filename: str) -> str | None:
+def kind_of(filename: str, files: Mapping[str, Sequence[str]] = FILES) -> str | None:
     """What time in a file counts as; None where its caller tells."""
-    for kind, parts in FILES.items():
+    for kind, parts in files.items():
         if any(part in filename for part in parts):
             return kind
     # A library works for whoever calls it; our own other files are bookkeeping.
@@ -140,22 +149,27 @@ def _others() -> dict[int, tuple[str, float]]:
 def shares(seconds: Mapping[str, float]) -> dict[str, float]:
     """Of 1, by kind; all zero where nothing was counted."""
     total = sum(seconds.values()) or 1.0
-    return {name: round(seconds[name] / total, 4) for name in NAMES}
+    return {name: round(value / total, 4) for name, value in seconds.items()}
 
 
-def draw(path: Path, title: str, found: Mapping[str, Mapping[str, float]]) -> None:
+def draw(
+    path: Path,
+    title: str,
+    found: Mapping[str, Mapping[str, float]],
+    names: Sequence[str] = NAMES,
+) -> None:
     """A bar for each gateway, of its shares."""
-    bars = {name: [one[kind] for kind in NAMES] for name, one in found.items()}
-    pictures.shares(path, title, NAMES, bars)
+    bars = {name: [one[kind] for kind in names] for name, one in found.items()}
+    pictures.shares(path, title, names, bars)
 
 
-def table(seconds: Mapping[str, Mapping[str, float]]) -> Table:
+def table(seconds: Mapping[str, Mapping[str, float]], names: Sequence[str] = NAMES) -> Table:
     """Shares by gateway, for people."""
     made = Table(title="the gateway's time", title_justify="left")
     made.add_column("what")
     for name in seconds:
         made.add_column(name, justify="right")
     found = [shares(one) for one in seconds.values()]
-    for kind in NAMES:
+    for kind in names:
         made.add_row(kind, *(f"{one[kind]:.1%}" for one in found))
     return made

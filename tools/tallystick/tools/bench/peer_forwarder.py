@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import cbor2
-import zstandard
 
 from tallystick.gateway.http import Http
-from tallystick.gateway.limits import BATCH_BYTES, BATCH_SEGMENTS, ZSTD_LEVEL
+from tallystick.gateway.limits import BATCH_BYTES, BATCH_SEGMENTS
+from tallystick.gateway.packing import compress
 from tallystick.tools.bench.sending import HEADERS
 
 
@@ -56,10 +56,9 @@ def main(store: str, url: str) -> None:
     database.execute("PRAGMA synchronous=FULL")
     reader = sqlite3.connect(store, isolation_level=None)
     http = Http(url)
-    zstd = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
     start = time.perf_counter()
     for last, batch in batches(reader):
-        http.post("/v1/batches", zstd.compress(batch), HEADERS)
+        http.post("/v1/batches", compress(batch), HEADERS)
         database.execute("UPDATE validators SET cursor = ?", (last,))
     taken = time.perf_counter() - start
     http.close()
