@@ -36,16 +36,19 @@ def test_one_that_never_reads_is_stuck(
     child: Callable[[str], Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "AHEAD_START_S_MAX", 0.3)
+    process = child(NEVER_READS)
     with pytest.raises(Stuck):
-        child(NEVER_READS).ask(ASKED)
+        process.ask(ASKED)
+    with pytest.raises(Stuck):
+        process.answer()
 
 
-def test_one_that_reads_nothing_and_writes_now_and_then_is_stuck(
+def test_one_that_reads_nothing_and_always_has_a_byte_is_stuck(
     child: Callable[[str], Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # So there is always something to do, and never an end of it.
+    # So there is something to do whenever one looks.
     monkeypatch.setattr(limits, "AHEAD_START_S_MAX", 0.5)
-    drips = "import os, time\nwhile True:\n    os.write(1, b'x')\n    time.sleep(0.01)\n"
+    drips = "import os\nos.write(1, bytes(1 << 15))\nwhile True:\n    os.write(1, b'x')\n"
     with pytest.raises(Stuck):
         child(drips).ask(ASKED)
 
