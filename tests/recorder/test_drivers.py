@@ -233,6 +233,44 @@ def test_a_flashs_driver_may_raise_anything(
     again.close()
 
 
+class EndingMemory(list[Any]):
+    """A list that finds no memory to grow while `ends` is set."""
+
+    ends = True
+
+    def append(self, one: object) -> None:
+        if self.ends:
+            raise MemoryError
+        super().append(one)
+
+
+def test_a_file_that_memory_ends_in_takes_the_place_of_no_other(fleet: Fleet) -> None:
+    tally, _key, files, _link, clock = made(fleet, journal_bytes=131072)
+    journal = tally._ledger.journal
+    names = journal.list = EndingMemory(journal.list)
+    while "flash:rotate" not in tally.health.faults:
+        decide(tally, 3, output="x" * 60)
+        polls(tally, clock, 10)
+    assert tally.flush()
+    assert (len(names), journal.unnamed, journal.left) == (1, False, None)
+    assert journal.handle is not None
+    names.ends = False
+    polls(tally, clock, 100)
+    decide(tally, 3, output="x" * 60)
+    assert tally.flush()
+    assert len(names) == 2
+    assert faults(files, "flash") == ["rotate"]
+    kept = tally._ledger.log.tree.size
+    tally.close()
+    again = Recorder.open(
+        {**fleet_config(fleet), "journal_bytes": 131072}, background=False, clock=Clock()
+    )
+    assert again.epoch == tally.epoch
+    assert again._ledger.log.tree.size >= kept
+    assert [file.number for file in again._ledger.journal.list] == [1, 2]
+    again.close()
+
+
 def fleet_config(fleet: Fleet) -> dict[str, Any]:
     folder = fleet.folder / "one"
     return {

@@ -50,14 +50,16 @@ def begin_file(journal: Journal, log: Log) -> None:
     handle = journal.files.appending(TEMPORARY)
     try:
         journal.files.write(handle, first)
-    except OSError:
+        # Before anything else changes: memory may end here, and the temporary file would get the
+        # name of the file before it.
+        journal.list.append(JournalFile(number, log.epoch, log.tree.size, len(first)))
+    except Exception:
         handle.close()
         journal.files.remove(TEMPORARY)
         raise
     journal.left = journal.handle
     journal.handle = handle
     journal.unnamed = True
-    journal.list.append(JournalFile(number, log.epoch, log.tree.size, len(first)))
     journal.used += len(first)
     journal.begun = len(first)
     bound(log, journal)
