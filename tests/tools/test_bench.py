@@ -195,6 +195,14 @@ def test_ingest(mosquitto: Mosquitto, tmp_path: Path, monkeypatch: pytest.Monkey
     alone = found["verification_alone_to_bound"]
     # A checkpoint's signature is shared by more records.
     assert 0 < alone["64"] < alone["256"] < 1
+    floor, signature_us = found["verification_floor_to_bound"], found["signature_us"]
+    bound_us = 64e6 / found["bound_per_s"]
+    assert floor["64"] == pytest.approx(bound_us / (bound_us + signature_us), rel=0.01)
+    assert floor["64"] < floor["256"] < 1
+    to_floor = found["verification_alone_to_floor"]
+    assert to_floor == {
+        each: pytest.approx(alone[each] / floor[each], abs=0.001) for each in ("64", "256")
+    }
     assert list(tmp_path.iterdir()) == []
 
 

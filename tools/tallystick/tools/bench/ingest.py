@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import cbor2
 import paho.mqtt.client as mqtt
@@ -21,7 +22,7 @@ from tallystick.evidence.segment import parse, verify_segment
 from tallystick.evidence.tree import Tree
 from tallystick.gateway.ahead import workers_by_default
 from tallystick.tools import provision
-from tallystick.tools.bench import load, peer_gateway
+from tallystick.tools.bench import floor, load, peer_gateway
 from tallystick.tools.bench.bound import bound_per_s
 from tallystick.tools.bench.load import Load
 from tallystick.tools.bench.peers import PEERS, Peer, checked
@@ -216,16 +217,13 @@ def run(
         for name in PEERS:
             advance(name)
             peers[name] = _peer(folder / name, name, seconds)
-        told = {}
+        told: dict[str, Any] = {}
         if shares is not None:
             advance("shares")
             told["shares"] = shares(folder, fleet, loads, max(peers, key=peers.__getitem__))
         advance("bound")
         bound = bound_per_s(record(0))
-        alone = {
-            str(each): round(verify_alone_per_s(fleet, members[0], each) / bound, 4)
-            for each in ALONE_RECORDS
-        }
+        told |= verification(fleet, members[0], bound)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     sent = sum(len(data) for one in loads for data in one.segments)
@@ -240,11 +238,26 @@ def run(
         "one_thread_per_s": round(records / alone_s, 1),
         "one_thread_to_bound": round(records / alone_s / bound, 4),
         "one_thread_to_best_peer": round(records / alone_s / max(peers.values()), 2),
-        # By records a checkpoint.
-        "verification_alone_to_bound": alone,
         **told,
     }
     return Result("ingest", records / ours, peers, bound, details)
+
+
+def verification(fleet: Fleet, member: Member, bound: float) -> dict[str, Any]:
+    """What verification alone is of the bound, beside the most that it can be (floor.py)."""
+    (device,) = load.make(fleet, [member], ALONE_SEGMENTS * CHECKPOINT_RECORDS)
+    one_s = floor.signature_s(device)
+    # By records a checkpoint.
+    alone = {each: verify_alone_per_s(fleet, member, each) / bound for each in ALONE_RECORDS}
+    most = {each: floor.of_bound(each, bound, one_s) for each in ALONE_RECORDS}
+    return {
+        "signature_us": round(one_s * 1e6, 1),
+        "verification_alone_to_bound": {str(each): round(alone[each], 4) for each in alone},
+        "verification_floor_to_bound": {str(each): round(most[each], 4) for each in most},
+        "verification_alone_to_floor": {
+            str(each): round(alone[each] / most[each], 4) for each in alone
+        },
+    }
 
 
 def verify_alone_per_s(fleet: Fleet, member: Member, each: int) -> float:
