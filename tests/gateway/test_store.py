@@ -253,3 +253,17 @@ def test_a_store_that_is_made_during_a_look_is_one(tmp_path: Path) -> None:
     store._check_version(looking, path)
     looking.close()
     assert len(asked) == 3 and path.stat().st_size > 0
+
+
+def test_only_its_owner_reads_it(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        made = Store(tmp_path / "gateway.sqlite")
+    finally:
+        os.umask(before)
+    with made.write() as connection:
+        connection.execute("INSERT INTO meta VALUES ('x', x'00')")
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 4
+    assert [oct(file.stat().st_mode & 0o777) for file in files] == ["0o600"] * 4
+    made.close()

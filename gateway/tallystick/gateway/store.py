@@ -11,7 +11,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 
@@ -47,6 +47,7 @@ class Store:
         # One writer at a time within the process; SQLite's own lock would make them poll.
         self._turn = threading.RLock()
         try:
+            _make(path)
             self._main = _connect(path, _FULL)
             _prepare(self._main, path)
             self._aside = _connect(path, _NORMAL)
@@ -170,6 +171,13 @@ def _lock(path: Path) -> int:
             f"{path} is open in another process; one store has one gateway. Stop that one first",
         ) from error
     return descriptor
+
+
+def _make(path: Path) -> None:
+    # It holds what devices recorded: for its owner, whatever the umask. SQLite gives the files
+    # beside it the same mode, and says what is wrong where it cannot be made.
+    with suppress(OSError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
 
 
 def _connect(path: Path, synchronous: int) -> sqlite3.Connection:

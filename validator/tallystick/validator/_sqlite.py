@@ -5,6 +5,7 @@ A second process is refused by a lock that the kernel releases when its holder d
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ class SqliteFile:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(path)
         try:
+            _make(path)
             self.writer = _engine(path, connections=1, read_only=False)
             self.readers = _engine(path, connections=READERS_MAX, read_only=True)
         except BaseException:
@@ -76,6 +78,14 @@ def _lock(path: Path) -> int:
             f"{path} is open in another process; one log has one sequencer. Stop that one first",
         ) from error
     return descriptor
+
+
+def _make(path: Path) -> None:
+    # It holds what devices recorded and others claimed: for its owner, whatever
+    # the umask. SQLite gives the files beside it the same mode, and says what is wrong where it
+    # cannot be made.
+    with suppress(OSError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
 
 
 def _engine(path: Path, *, connections: int, read_only: bool) -> Engine:
