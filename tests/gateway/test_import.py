@@ -9,11 +9,13 @@ import structlog
 from click.testing import CliRunner, Result
 
 from support.devices import Device, Fleet
+from support.realgateway import RealGateway
 from support.site import Site
 from tallystick.evidence import cbor, custody
-from tallystick.evidence.errors import CouldNotCheck, Malformed
+from tallystick.evidence.errors import CouldNotCheck, Malformed, TallyError
 from tallystick.gateway import importing, limits
 from tallystick.gateway.store import Store, StoreBusy
+from tallystick.recorder import Recorder
 from tallystick.tools.gateway import gateway
 
 ACME, OTHER = Fleet("acme"), Fleet("borealis")
@@ -163,6 +165,76 @@ def test_folders_that_are_none(house: House) -> None:
     (folder / "segments" / "x-y.segment").unlink()
     with pytest.raises(Malformed, match="nothing was pulled"):
         house.run(folder)
+
+
+def robots_own(house: House, decisions: int) -> Path:
+    """The folder of a robot with Linux that was never connected, as a recorder left it."""
+    folder = house.folder / "robot"
+    link = RealGateway(folder)
+    tally = Recorder.open(link.config(), signer=link.device.signer, background=False)
+    for number in range(decisions):
+        tally.decision("m@1", {"n": number}, output="go")
+        while tally.poll():
+            pass
+    tally.close()
+    link.gateway.store.close()
+    return folder
+
+
+def test_a_robots_own_folder_is_taken_as_if_it_had_been_pulled(house: House) -> None:
+    folder = robots_own(house, 40)
+    before = {path: path.read_bytes() for path in (folder / "journal").iterdir()}
+    said = json.loads(house.run(folder).stdout)
+    assert (said["refused"], said["receipts"], said["broken"]) == ({}, 1, [])
+    assert said["segments"] >= 5
+    assert said["unsigned"] == 0
+    (receipt,) = (folder / "custody").iterdir()
+    assert custody.parse(receipt.read_bytes()).to == house.ranges()[-1][1] >= 42
+    # The copy is evidence, too.
+    assert {path: path.read_bytes() for path in (folder / "journal").iterdir()} == before
+    again = json.loads(house.run(folder).stdout)
+    assert (again["segments"], again["refused"]) == (0, {"replayed": said["segments"]})
+
+
+def test_a_journal_that_is_damaged_gives_what_can_be_read(house: House) -> None:
+    folder = robots_own(house, 60)
+    (file,) = (folder / "journal").glob("*.tally")
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    shown = house.run(folder)
+    said = json.loads(shown.stdout)
+    assert shown.exit_code == 1
+    assert said["segments"] > 0
+    assert "the rest could not be read" in said["broken"][0]
+
+
+def test_another_fleets_journal_is_not_opened(house: House, tmp_path: Path) -> None:
+    folder = robots_own(house, 8)
+    stranger = OTHER.device()
+    (folder / "credential.cbor").write_bytes(cbor.encode(list(stranger.credential)))
+    with pytest.raises(TallyError, match="robot: the enrolment is not by a fleet root"):
+        house.run(folder)
+    assert not (tmp_path / "site" / "gateway.sqlite").exists()
+
+
+def test_what_is_wrong_is_said_by_its_file_before_anything_is_taken(house: House) -> None:
+    good, bad = house.pulled(robot_of(3)), house.pulled(robot_of(3, name="robot-2"), "robot-2")
+    middle, wrong = (bad / "segments" / f"{robot_of(1).epoch.hex()}-{n}.segment" for n in (2, 3))
+    wrong.write_bytes(b"nothing")
+    with pytest.raises(Malformed, match=r"robot-2/segments/.*-3.segment: "):
+        house.run(good, bad)
+    wrong.unlink()
+    middle.write_bytes(bytes(262_145))
+    with pytest.raises(Malformed, match=r"robot-2/segments/.*-2.segment: larger"):
+        house.run(good, bad)
+    assert not house.store.exists()
+    lone = house.folder / "lone.segment"
+    lone.write_bytes(b"")
+    with pytest.raises(Malformed, match=r"lone.segment: "):
+        house.run(good, lone)
+    middle.unlink()
+    assert json.loads(house.run(good, bad).stdout)["receipts"] == 2
 
 
 def test_the_source_is_any_iterator(house: House) -> None:

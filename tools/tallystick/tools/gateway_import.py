@@ -1,26 +1,21 @@
 """`tally gateway import`: what was pulled from devices, into a gateway's store."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
-from tallystick.evidence import credential as credentials
-from tallystick.evidence import segment as segments
-from tallystick.evidence.errors import Malformed
-from tallystick.evidence.hello import Hello
+from tallystick.evidence.keys import PublicKey
 from tallystick.gateway import config as configs
 from tallystick.gateway import logs
 from tallystick.gateway.importing import Imported, take_in
-from tallystick.tools._files import read_bytes
 from tallystick.tools._progress import progress
-from tallystick.tools.gateway_common import CONFIG, JSON
+from tallystick.tools.gateway_common import CONFIG, JSON, plain
+from tallystick.tools.pulledfolder import CUSTODY, PulledFolder, segment_file
 
-SEGMENTS, CUSTODY, CREDENTIAL = "segments", "custody", "credential.cbor"
 EXPORT, DEVICES = "export.json", "devices"
-CREDENTIAL_BYTES_MAX = 16_384
-SEGMENT_BYTES_MAX = 262_144
 REPLAYED = "replayed"
 
 
@@ -31,6 +26,7 @@ Examples:
   tally device pull robot-1
   tally gateway import robot-1 --config gateway.toml
   tally gateway import acme-may --config gateway.toml        of `tally gateway export`
+  tally gateway import /mnt/robot-7/tally --config gateway.toml   a robot's own folder, copied
   tally gateway import bytes.segment --config gateway.toml   one segment, of a known device
 """,
     short_help="Take what was pulled from devices into the store.",
@@ -41,20 +37,31 @@ Examples:
 def import_(sources: tuple[Path, ...], path: Path, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Take folders of `tally device pull` or `tally gateway export`, or files of segments.
 
-    Into a stopped gateway's store: they are verified, committed and receipted as if they came from
-    the device. Custody receipts are written to each folder's custody. What is there already changes
+    A robot's own folder, copied with its `journal` and `credential.cbor`, will do as well. Into a
+    stopped gateway's store: they are verified, committed and receipted as if they came from the
+    device. Custody receipts are written to each folder's custody. What is there already changes
     nothing, except that it takes the place of damaged bytes. With a gateway that runs, use
-    `tally device send`.
+    `tally device send`. Exit code 1 when something was refused or cannot be read.
     """
     logs.configure()
-    sources = tuple(_expanded(sources))
+    config = configs.load(path)
+    looked_at = _looked_at(_expanded(sources), config.roots)
+    folders = [one for one in looked_at if isinstance(one, PulledFolder)]
     with progress("messages taken in") as told:
-        done = take_in(configs.load(path), _messages(sources), told)
-    written = _write_receipts(sources, done)
+        done = take_in(config, _messages(looked_at), told)
+    written = _write_receipts(folders, done)
+    broken = [said for one in folders for said in one.broken]
+    unsigned = sum(one.unsigned for one in folders)
     refused = {reason: count for reason, count in done.refused.items() if reason != REPLAYED}
     if as_json:
-        row = {"messages": done.messages, "segments": done.segments, "repaired": done.repaired}
-        click.echo(json.dumps({**row, "refused": done.refused, "receipts": written}))
+        row: dict[str, Any] = {
+            "messages": done.messages,
+            "segments": done.segments,
+            "repaired": done.repaired,
+        }
+        row = {**row, "refused": done.refused, "receipts": written, "broken": broken}
+        row["unsigned"] = unsigned
+        click.echo(json.dumps(row))
     else:
         click.echo(
             f"{done.segments:,} segments taken, {done.refused.get(REPLAYED, 0):,} were known, "
@@ -62,7 +69,13 @@ def import_(sources: tuple[Path, ...], path: Path, as_json: bool) -> None:  # no
         )
         for reason, count in sorted(refused.items()):
             click.echo(f"{count:,} refused: {reason}")
-    if refused:
+        for said in broken:
+            click.echo(plain(said))
+        if unsigned:
+            click.echo(
+                f"{unsigned:,} newest records have no signature yet; their device signs them"
+            )
+    if refused or broken:
         raise click.exceptions.Exit(1)
 
 
@@ -75,47 +88,30 @@ def _expanded(sources: tuple[Path, ...]) -> Iterator[Path]:
             yield source
 
 
-def _messages(sources: tuple[Path, ...]) -> Iterator[tuple[bytes, bytes]]:
+def _looked_at(
+    sources: Iterable[Path], roots: Mapping[str, PublicKey]
+) -> list[PulledFolder | tuple[bytes, bytes]]:
+    # Before anything is taken: what is wrong must not end it in its middle.
+    return [
+        PulledFolder(source, roots) if source.is_dir() else segment_file(source)
+        for source in sources
+    ]
+
+
+def _messages(sources: list[PulledFolder | tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
     for source in sources:
-        if source.is_dir():
-            yield from _folder(source)
+        if isinstance(source, PulledFolder):
+            yield from source.messages()
         else:
-            data = read_bytes(source, SEGMENT_BYTES_MAX)
-            yield segments.parse(data).device, data
+            yield source
 
 
-def _folder(folder: Path) -> Iterator[tuple[bytes, bytes]]:
-    # As a device does after a connect, for each of its epochs: a hello, then what it has.
-    credential = credentials.parse(read_bytes(folder / CREDENTIAL, CREDENTIAL_BYTES_MAX))
-    epochs: dict[str, list[Path]] = {}
-    for path in sorted((folder / SEGMENTS).glob("*.segment"), key=_ordinal):
-        epochs.setdefault(path.name.partition("-")[0], []).append(path)
-    if not epochs:
-        raise Malformed("bad-value", f"{folder}: nothing was pulled into it")
-    for paths in epochs.values():
-        first = segments.parse(read_bytes(paths[0], SEGMENT_BYTES_MAX))
-        last = segments.parse(read_bytes(paths[-1], SEGMENT_BYTES_MAX))
-        hello = Hello(first.device, first.epoch, first.first, last.to, credential.statements)
-        yield first.device, hello.encode()
-        for path in paths:
-            yield first.device, read_bytes(path, SEGMENT_BYTES_MAX)
-
-
-def _ordinal(path: Path) -> int:
-    last = path.stem.rpartition("-")[2]
-    if not last.isdecimal():
-        raise Malformed("bad-value", f"{path}: not a file of `tally device pull`")
-    return int(last)
-
-
-def _write_receipts(sources: tuple[Path, ...], done: Imported) -> int:
+def _write_receipts(folders: list[PulledFolder], done: Imported) -> int:
     written = 0
-    for folder in (source for source in sources if source.is_dir()):
-        file = next((folder / SEGMENTS).glob("*.segment"))
-        device = segments.parse(read_bytes(file, SEGMENT_BYTES_MAX)).device
+    for one in folders:
         for (owner, epoch), receipt in done.receipts.items():
-            if owner == device:
-                target = folder / CUSTODY
+            if owner == one.device:
+                target = one.folder / CUSTODY
                 target.mkdir(exist_ok=True)
                 name = f"{epoch.hex()}-{receipt.to:012}.cbor"
                 (target / name).write_bytes(receipt.encode())

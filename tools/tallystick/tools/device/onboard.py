@@ -8,21 +8,16 @@ from typing import Any
 
 from tallystick.evidence import credential as credentials
 from tallystick.evidence.credential import Identity
-from tallystick.evidence.errors import Malformed, TallyError, TransportError
+from tallystick.evidence.errors import TallyError, TransportError
 from tallystick.evidence.keys import PublicKey
 from tallystick.evidence.root import parse_root
 from tallystick.recorder.core import Log
-from tallystick.recorder.files import Files
-from tallystick.recorder.journal import SUFFIX, Journal
-from tallystick.recorder.replay import open_journal
-from tallystick.recorder.walking import Walker
+from tallystick.recorder.journal import SUFFIX
 from tallystick.tools.device.connection import Connection
+from tallystick.tools.device.journalcopy import open_copy, order
 
 CONFIG = "/tallystick.json"
 LOCK = "lock"
-UNBOUNDED = 1 << 40
-DEVICE_SIZE = 32
-HEADER_VALUES_MIN = 13
 
 
 @dataclass(frozen=True)
@@ -36,7 +31,7 @@ class Onboard:
     @property
     def newest(self) -> str | None:
         """The name of the journal's newest file."""
-        return max(filter(_order, self.journal), key=_order, default=None)
+        return max(filter(order, self.journal), key=order, default=None)
 
     @property
     def key(self) -> str:
@@ -53,12 +48,6 @@ class Onboard:
     def used(self) -> int:
         """Bytes of the journal."""
         return sum(size for size, _ in self.journal.values())
-
-
-def _order(name: str) -> tuple[int, ...]:
-    """By number, and by how often it was compacted; empty for what is no file of a journal."""
-    parts = name.removesuffix(SUFFIX).split("-")
-    return tuple(map(int, parts)) if all(part.isdigit() for part in parts) else ()
 
 
 def beside(path: str) -> str:
@@ -116,35 +105,3 @@ def newest_log(connection: Connection, onboard: Onboard) -> Log | None:
             return open_copy(Path(temporary))[1]
         except TallyError:
             return None
-
-
-def open_copy(folder: Path) -> tuple[Journal, Log | None]:
-    """Open a copy of a journal; what a power cut tore is cut off this copy, as at a boot.
-
-    :raises TallyError: its newest file has no header.
-    """
-    files = Files(str(folder))
-    newest = max(filter(_order, files.names()), key=_order, default=None)
-    journal = Journal(files, UNBOUNDED, UNBOUNDED)
-    if newest is None:
-        return journal, None
-    device = header(files, newest)[2]
-    if not isinstance(device, bytes) or len(device) != DEVICE_SIZE:
-        raise Malformed("bad-value", f"{newest} is no file of a journal")
-    return journal, open_journal(journal, device)
-
-
-def header(files: Files, name: str) -> list[Any]:
-    """The values of a file's first frame.
-
-    :raises Malformed: it has none.
-    """
-    walker = Walker(files, name)
-    try:
-        frame = walker.next()
-        values = walker.values(frame) if frame is not None else []
-    finally:
-        walker.close()
-    if len(values) < HEADER_VALUES_MIN:
-        raise Malformed("bad-value", f"{name} is no file of a journal")
-    return values

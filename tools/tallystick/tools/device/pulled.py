@@ -19,7 +19,7 @@ from tallystick.recorder.core import Forms, Log
 from tallystick.recorder.identity import forms, rekeyed
 from tallystick.recorder.journal import Journal
 from tallystick.recorder.stretches import Stretch
-from tallystick.tools.device.onboard import header, open_copy
+from tallystick.tools.device.journalcopy import header, open_copy
 
 NAMES = {
     kinds.DECISION: "decisions",
