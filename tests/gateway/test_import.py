@@ -221,10 +221,11 @@ def test_another_fleets_journal_is_not_opened(house: House, tmp_path: Path) -> N
 def test_what_is_wrong_is_said_by_its_file_before_anything_is_taken(house: House) -> None:
     good, bad = house.pulled(robot_of(3)), house.pulled(robot_of(3, name="robot-2"), "robot-2")
     middle, wrong = (bad / "segments" / f"{robot_of(1).epoch.hex()}-{n}.segment" for n in (2, 3))
+    kept = wrong.read_bytes(), middle.read_bytes()
     wrong.write_bytes(b"nothing")
     with pytest.raises(Malformed, match=r"robot-2/segments/.*-3.segment: "):
         house.run(good, bad)
-    wrong.unlink()
+    wrong.write_bytes(kept[0])
     middle.write_bytes(bytes(262_145))
     with pytest.raises(Malformed, match=r"robot-2/segments/.*-2.segment: larger"):
         house.run(good, bad)
@@ -233,7 +234,7 @@ def test_what_is_wrong_is_said_by_its_file_before_anything_is_taken(house: House
     lone.write_bytes(b"")
     with pytest.raises(Malformed, match=r"lone.segment: "):
         house.run(good, lone)
-    middle.unlink()
+    middle.write_bytes(kept[1])
     assert json.loads(house.run(good, bad).stdout)["receipts"] == 2
 
 
