@@ -255,3 +255,22 @@ def test_another_certificate_is_shown_to_who_comes_then(app: App, tmp_path: Path
         assert shown() == cert.read_bytes()
     finally:
         door.stop()
+
+
+def test_large_headers_are_refused_also_when_they_come_at_once(app: App) -> None:
+    door = HttpDoor(BOUNDS, "door")
+    host, port = door.listen("127.0.0.1", 0).removeprefix("http://").split(":")
+    door.serve(app)
+    try:
+        for size, status in ((8_000, b"200"), (9_000, b"400"), (60_000, b"400")):
+            with socket.create_connection((host, int(port)), timeout=60) as client:
+                header = b"X: " + b"x" * size + b"\r\n\r\n"
+                client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n" + header)
+                assert client.recv(64).split()[1] == status, size
+        # A body after small headers is not one of them.
+        with socket.create_connection((host, int(port)), timeout=60) as client:
+            head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 20000\r\n\r\n"
+            client.sendall(head + b"x" * 20_000)
+            assert client.recv(64).split()[1] == b"200"
+    finally:
+        door.stop()

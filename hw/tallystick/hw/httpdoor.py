@@ -89,6 +89,10 @@ class _Patient(H11Protocol):
         self._wait()
 
     def data_received(self, data: bytes) -> None:
+        if self._too_large(data):
+            self.send_400_response("headers are too large")
+            self._closing()
+            return
         super().data_received(data)
         if self.conn.their_state is not h11.SEND_BODY:
             self._body_due = _cancelled(self._body_due)
@@ -130,6 +134,13 @@ class _Patient(H11Protocol):
     def timeout_keep_alive_handler(self) -> None:
         super().timeout_keep_alive_handler()
         self._closing()
+
+    def _too_large(self, data: bytes) -> bool:
+        # h11 bounds headers that are not whole; what comes whole in one read may be larger.
+        if self.conn.their_state is not h11.IDLE:
+            return False
+        end = data.find(b"\r\n\r\n")
+        return (len(data) if end < 0 else end) > self.bounds.header_bytes_max
 
     def _wait(self) -> None:
         # Not moved by each byte: who trickles has no more time than who is silent.
