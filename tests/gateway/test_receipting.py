@@ -122,3 +122,52 @@ def test_nothing_is_receipted_that_was_rolled_back(
     monkeypatch.setattr(gateway.worker._applier, "finish", finish)
     gateway.give(robot, robot.segments()[-1])
     until_receipted(gateway, [robot])
+
+
+def test_a_receipt_waits_for_what_is_here_of_its_device_and_not_for_long(
+    gateway: MemoryGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "GROUP_MESSAGES_MAX", 2)
+    key = SlowKey(gateway, monkeypatch)
+    busy, other = robots(gateway, 2)
+    for _ in range(3):
+        busy.record(1)
+    segments = busy.segments()
+    gateway.send(other, *other.segments())
+    gateway.send(busy, *segments)
+    gateway.worker.turn(0)  # one segment of each
+    assert (receipted(gateway, other), receipted(gateway, busy)) == (other.size, 0)
+    assert gateway.worker._receipts.due
+    gateway.worker.turn(0)
+    assert receipted(gateway, busy) == 0
+    gateway.worker.turn(0)  # its last one
+    assert receipted(gateway, busy) == busy.size
+    assert key.signed == 2
+    assert not gateway.worker._receipts._since_s  # the next one's time begins anew
+    # Not for ever: more of it may always be here.
+    monkeypatch.setattr(limits, "RECEIPT_JOINS_S_MAX", 0.0)
+    for _ in range(4):
+        busy.record(1)
+    gateway.send(busy, *busy.segments()[-4:])
+    gateway.worker.turn(0)
+    assert receipted(gateway, busy) == busy.size - 2
+
+
+def test_no_receipt_waits_for_what_a_stopped_store_does_not_take(
+    gateway: MemoryGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [robot] = robots(gateway, 1)
+    gateway.send(robot, *robot.segments())
+    robot.record(1)
+    limit = gateway.worker.gauge.bytes_max
+    with monkeypatch.context() as patched:
+        more = robot.segments()[-1]
+        patched.setattr(gateway.link, "ack", lambda _group: gateway.send(robot, more))
+        patched.setattr(gateway.worker, "_give_receipts", lambda: None)
+        gateway.worker.turn(0)
+    assert receipted(gateway, robot) == 0
+    gateway.worker.gauge.bytes_max = 1
+    gateway.worker.turn(0)
+    assert len(gateway.inbox) == 1
+    assert receipted(gateway, robot) == robot.size - 1
+    gateway.worker.gauge.bytes_max = limit

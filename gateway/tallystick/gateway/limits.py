@@ -38,6 +38,7 @@ STOP_S_MAX = 5.0
 STORE_RETRY_S_MIN = 0.1
 STORE_RETRY_S_MAX = 10.0
 RECEIPTS_S_MAX = 0.25  # how long receipts are signed before the intake has its turn again
+RECEIPT_JOINS_S_MAX = 0.25  # a receipt waits no longer for more of its device that is here already
 KEY_RETRY_S = 1.0
 COUNTS_FLUSH_S = 1.0  # refusals alone are no reason for a COMMIT of their own each
 

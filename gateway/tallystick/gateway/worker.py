@@ -230,10 +230,16 @@ class Worker:
 
     def _give_receipts(self) -> None:
         try:
-            self._receipts.give()
+            self._receipts.give(self._waiting())
         except (sqlite3.Error, OSError, TallyError) as error:
             # The records are safe; their devices resend, and are answered then.
             _log.error("no custody receipts could be made", error=str(error))
+
+    def _waiting(self) -> set[str]:
+        # The ids in the topics of which more is here; none while nothing is taken.
+        if not len(self._inbox) or not self.capacity.taking:
+            return set()
+        return {topic.removesuffix("/up").rpartition("/")[2] for topic in self._inbox.topics()}
 
     def _recover(self) -> None:
         self._receipts.forget()
