@@ -397,19 +397,21 @@ def test_no_process_runs_at_leisure_or_where_none_is_wanted(tmp_path: Path) -> N
 
 def test_long_answers_do_not_block_long_questions(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pipe holds 64 KiB; each of these portions and answers is far longer."""
+    monkeypatch.setattr(limits, "AHEAD_PIPE_BYTES", 0)
+    count = 16
     monkeypatch.setattr(limits, "AHEAD_ANSWER_S_MAX", WAIT_S_MAX)
     robot = ACME.device("many-heads")
     for _ in range(64):
         robot.record(20)
     key = robot.signer.public_key()
-    asked = [Asked([(key.alg, key.raw)], robot.segment())] * limits.AHEAD_MESSAGES
+    asked = [Asked([(key.alg, key.raw)], robot.segment())] * count
     process = Process()
     try:
         for _ in range(3):
             process.ask(asked)
         for _ in range(3):
             found = process.answer()
-            assert len(found) == limits.AHEAD_MESSAGES
+            assert len(found) == count
             assert all(one is not None and one.to == robot.size for one in found)
             assert sum(len(s.head.data) for one in found if one for s in one.stretches) > 1 << 17
     finally:

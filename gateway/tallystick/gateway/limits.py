@@ -48,7 +48,9 @@ VERIFY_WORKERS_BY_DEFAULT_MAX = 16  # of all cores but one; each takes some 30 M
 AHEAD_START_MESSAGES = 32  # so many waiting messages start the processes
 GROUP_SHARED_MAX = 128  # messages of one COMMIT from then on: the rest is verified meanwhile
 AHEAD_MESSAGES_MIN = 4  # fewer are not worth handing over
-AHEAD_MESSAGES = 16  # of one portion
+# Of one portion. What of it is not found when its turn comes is looked at twice.
+AHEAD_MESSAGES = 8
+AHEAD_PIPE_BYTES = 1 << 18  # to a process: two portions of common segments
 AHEAD_PORTIONS_MAX = 2  # on their way to one process
 AHEAD_ANSWER_BYTES_MAX = 16 << 20
 AHEAD_WAIT_S = 1.0

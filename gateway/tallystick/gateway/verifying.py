@@ -1,5 +1,7 @@
 """One verifying process and the pipes to it: asked, answered, ended. Nothing waits for ever."""
 
+import contextlib
+import fcntl
 import os
 import select
 import subprocess
@@ -50,6 +52,9 @@ class Process:
         self._out = self._process.stdout.fileno()
         self._got = bytearray()
         self._answered = False
+        # A portion goes with one call then. The system may have no more room for pipes.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(self._in, fcntl.F_SETPIPE_SZ, limits.AHEAD_PIPE_BYTES)
         os.set_blocking(self._in, False)
         os.set_blocking(self._out, False)
 
@@ -58,17 +63,15 @@ class Process:
         left = memoryview(question(asked))
         until_s = self._until_s()
         while left:
-            if time.monotonic() >= until_s:
+            try:
+                left = left[os.write(self._in, left) :]
+            except BlockingIOError:
+                # Read too: it writes a long answer before it reads on, and both would wait.
+                ready = _wait({self._in: select.POLLOUT, self._out: select.POLLIN}, until_s)
+                if self._out in ready:
+                    self._take()
+            if left and time.monotonic() >= until_s:
                 raise Stuck
-            # Read too: it writes a long answer before it reads on, and both would wait.
-            ready = _wait({self._in: select.POLLOUT, self._out: select.POLLIN}, until_s)
-            if self._out in ready:
-                self._take()
-            if self._in in ready:
-                try:
-                    left = left[os.write(self._in, left) :]
-                except BlockingIOError:
-                    continue
 
     def answer(self) -> list[Folded | None]:
         """The answer to the oldest portion that is not answered."""
