@@ -114,6 +114,19 @@ def test_it_is_said_until_it_is_known(house: House) -> None:
     assert house.told()["waiting"] == 0
 
 
+def test_it_waits_for_a_way_to_the_device(house: House) -> None:
+    away = {house.site.robot.link.device.id}
+    house.teller = Teller(
+        house.gate.store, house.gate.signing, house._send, lambda device: device not in away
+    )
+    house.begin()
+    assert house.turn() == []
+    away.clear()
+    # At once, though it was due before.
+    assert len(house.turn()) == 1
+    assert house.told()["waiting"] == 0
+
+
 def test_a_clock_that_was_set_back_keeps_nobody_waiting(house: House) -> None:
     house.begin()
     (first,) = house.turn(heard=False)
@@ -235,7 +248,15 @@ def test_a_running_gateway_tells(
         gateway.worker.add_credential(list(robot.credential))
         with operator_write(folder.config.store) as connection:
             holds.begin(connection, "case-7", "", holds.ALL)
-        until(lambda: sent, "the statement")
+
+        until(lambda: folder.status()["device_holds"]["waiting"] == 1, "what is to be told")
+        assert not sent
+
+        def told_once_connected() -> object:
+            gateway.broker.connected = True
+            return sent
+
+        until(told_once_connected, "the statement")
         assert folder.status()["device_holds"]["waiting"] == 1
     finally:
         gateway.stop()

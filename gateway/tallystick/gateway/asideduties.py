@@ -27,5 +27,10 @@ def scrubber_of(gateway: "Gateway", stop: threading.Event) -> Scrubber:
     )
     lost = LostSegments(asker, stop)
     made.ask_validators, made.at_end = lost.put, lost.close
-    made.also = Teller(gateway.store, gateway.signing, gateway.down.put).turn
+    made.also = Teller(
+        gateway.store,
+        gateway.signing,
+        gateway.down.put,
+        lambda device: gateway.broker.connected or gateway.serial.hears(device),
+    ).turn
     return made

@@ -4,6 +4,7 @@ What a hold of an operator demands of each device is compared with the newest st
 short steps of one thread. A device answers in its log, so what it says is found in stored segments.
 """
 
+import itertools
 import json
 import sqlite3
 from collections.abc import Callable
@@ -36,10 +37,13 @@ class Teller:
         store: Store,
         signing: Signing,
         send: Callable[[list[tuple[bytes, bytes]]], None],
+        reaches: Callable[[bytes], bool] = lambda _device: True,
     ) -> None:
+        """reaches: whether a message can go to a device at all now."""
         self._store = store
         self._signing = signing
         self._send = send
+        self._reaches = reaches
         self._looked = -1  # up to here segments were looked into
 
     def turn(self, now_ms: int) -> bool:
@@ -139,12 +143,15 @@ class Teller:
     def _tell(self, now_ms: int) -> bool:
         reader = self._store.reader()
         try:
-            rows = reader.execute(
+            due = reader.execute(
                 "SELECT device, statement FROM device_holds WHERE known_ms IS NULL "
                 # Sent later than now: before the clock was set back.
-                "AND (sent_ms <= ? OR sent_ms > ?) ORDER BY sent_ms LIMIT ?",
-                (now_ms - limits.HOLD_AGAIN_MS, now_ms, limits.HOLDS_AT_ONCE),
-            ).fetchall()
+                "AND (sent_ms <= ? OR sent_ms > ?) ORDER BY sent_ms",
+                (now_ms - limits.HOLD_AGAIN_MS, now_ms),
+            )
+            # To whom no way leads now it is said as soon as one does, and not a minute later.
+            ways = (row for row in due if self._reaches(row[0]))
+            rows = list(itertools.islice(ways, limits.HOLDS_AT_ONCE))
         finally:
             reader.close()
         if not rows:
