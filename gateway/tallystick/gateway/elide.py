@@ -16,6 +16,8 @@ from tallystick.evidence.segment import Segment, Stretch
 from tallystick.evidence.tree import Tree, subtree_root
 from tallystick.gateway.validatorconfig import Send
 
+# How the second byte of what may stay in `claims` reads: most records are looked at no further.
+_SENT = {bytes([CLAIM]), bytes([ACCEPTED_HALF])}
 Item = bytes | tuple[int, bytes]
 # Whether a record at an index stays.
 Stays = Callable[[int, bytes], bool]
@@ -67,7 +69,7 @@ def _salt(stretch: Stretch, index: int, nth: int) -> bytes:
 
 
 def _stays(index: int, record: bytes, send: Send) -> bool:
-    if send == "hashes":
+    if send == "hashes" or (index and record[1:2] not in _SENT):
         return False
     kind = _kind(record)
     # An epoch's first event names the head of the epoch before it: without it a validator could
@@ -76,6 +78,8 @@ def _stays(index: int, record: bytes, send: Send) -> bool:
 
 
 def _stretch(stretch: Stretch, stays: Stays) -> Stretch:
+    if not stretch.elided and isinstance(stretch.secret, bytes):
+        return _whole(stretch, stretch.secret, stays)
     items: list[Item] = []
     salts: list[bytes] = []
     run: list[bytes] = []  # leaf hashes of records that go
@@ -101,6 +105,25 @@ def _stretch(stretch: Stretch, stays: Stays) -> Stretch:
     items += _collapsed(at - len(run), run)
     if len(items) == len(stretch.items) and len(salts) == nth:
         return Stretch(stretch.items, stretch.secret, stretch.checkpoint)
+    return Stretch(items, salts or None, stretch.checkpoint)
+
+
+def _whole(stretch: Stretch, seed: bytes, stays: Stays) -> Stretch:
+    # As nearly all come from devices: every body, and one seed; hashed at one go.
+    first = stretch.first
+    records = [item for item in stretch.items if isinstance(item, bytes)]
+    kept = [nth for nth, record in enumerate(records) if stays(first + nth, record)]
+    if len(kept) == len(records):
+        return Stretch(stretch.items, seed, stretch.checkpoint)
+    leaves = leaves_of.leaves(seed, first, records)
+    items: list[Item] = []
+    begin = 0
+    for nth in kept:
+        items += _collapsed(first + begin, leaves[begin:nth])
+        items.append(records[nth])
+        begin = nth + 1
+    items += _collapsed(first + begin, leaves[begin:])
+    salts = [leaves_of.salt(seed, first + nth) for nth in kept]
     return Stretch(items, salts or None, stretch.checkpoint)
 
 
