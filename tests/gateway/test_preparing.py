@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from support.devices import Device, Fleet
 from support.gateways import MemoryGateway
 from support.site import until
 from tallystick.evidence import batch, gatewayhead
+from tallystick.evidence.batchanswer import BatchAnswer
 from tallystick.evidence.errors import TransportError
 from tallystick.gateway import limits
+from tallystick.gateway.answering import Answers
 from tallystick.gateway.aside import Aside
 from tallystick.gateway.batching import Builder, DamagedLog
 from tallystick.gateway.built import Built
@@ -41,7 +44,8 @@ class Yard:
         self.builder = Builder("far", "full", self.gate.signing, tuple(self.gate.credential))
         key = self.gate.key
         config = ValidatorConfig(name="far", url="http://127.0.0.1:1", key=("far", key))
-        holding = Holding(Peer(config, "far", key), self.gate.signing.gateway, self.gate.store)
+        self.peer = Peer(config, "far", key)
+        holding = Holding(self.peer, self.gate.signing.gateway, self.gate.store)
         self.urgent = Urgent()
         ahead = Overtaking("far", self.reader, self.builder, holding, self.urgent)
         aside = Aside("far", self.builder)
@@ -49,6 +53,7 @@ class Yard:
             self.gate.store, self.reader, self.builder, holding, aside, ahead, age_s=0.0
         )
         self.holding = holding
+        self.choices = (aside, ahead)
 
     def fill(self, rounds: int) -> None:
         for _ in range(rounds):
@@ -110,7 +115,6 @@ def test_what_is_built_ahead_is_what_would_have_been_built_in_turn(yard: Yard) -
     for robot in robots:
         robot.custody = yard.gate.custody(robot)[-1].digest
     yard.fill(1)
-    robots[0].custody = yard.gate.custody(robots[0])[-1].digest
     robots[1].custody = bytes(32)  # that nobody has here
     yard.fill(4)
     first = yard.one()
@@ -270,6 +274,32 @@ def test_a_system_without_threads_builds_in_turn(
     assert yard.choice.next(first.to, MOST) is not None
 
 
+def test_only_an_answer_that_took_all_and_receipted_all_is_the_expected_one(yard: Yard) -> None:
+    yard.fill(1)
+    yard.robots[0].custody = yard.gate.custody(yard.robots[0])[-1].digest
+    yard.fill(3)
+    parts = (yard.gate.store, yard.builder, yard.holding)
+    answers = Answers(yard.peer, *parts, *yard.choices, yard.gate.down_queue)
+    first = yard.one()
+    assert first.custody
+    # Whether each receipt is good is looked at elsewhere.
+    answers._receipts.reason = lambda _data, _statement: None  # type: ignore[assignment,method-assign]
+    receipts = [(digest, b"receipt") for digest in (*first.custody, *first.heads)]
+
+    def expected(answer: BatchAnswer, built: Built = first) -> bool:
+        yard.builder.edged.clear()
+        answers.accept(built, answer, 0)
+        return answers.as_expected
+
+    assert expected(BatchAnswer(MOST, receipts, []))
+    # The next batch would leave this receipt out.
+    assert not expected(BatchAnswer(MOST, receipts[1:], []))
+    assert not expected(BatchAnswer(MOST, receipts, [(1, "bad-root")]))
+    assert not expected(BatchAnswer(MOST, receipts, [(2, "no-history")]))
+    assert not expected(BatchAnswer(MOST, receipts, []), replace(first, damaged=[1]))
+    assert not expected(BatchAnswer(MOST, receipts, []), replace(first, ahead={}))
+
+
 # --- with a real validator ---------------------------------------------------------------------
 
 
@@ -332,8 +362,20 @@ def test_a_backlog_is_built_ahead_and_arrives_whole_through_losses_and_claims(
     assert queue.forwarder.turn() > 0
     assert preparing._built is None
     link.on_post = lambda: None
+    beside: list[Built] = []
+    real = preparing.beside
+
+    def counted(before: Built, most: int) -> AbstractContextManager[None]:
+        beside.append(before)
+        return real(before, most)
+
+    preparing.beside = counted  # type: ignore[assignment,method-assign]
     queue.forwarder.turn()
     assert link.bodies[sent] == link.bodies[sent + 1]
+    # After a failure nothing is built ahead, until it goes well again.
+    assert not beside
+    queue.forwarder.turn()
+    assert beside
     # A claim passes the backlog, and nothing is sent twice or left out.
     robot: Device = queue.robots[3]
     digest = queue.claim(robot)

@@ -47,7 +47,6 @@ class Answers:
     def accept(self, built: Built, answer: BatchAnswer, before: int) -> int:
         """Keep what it says; the cursor after it, which was `before`."""
         now_ms = wall_ms()
-        self.as_expected = False
         good, notarised, wrong = self._check_receipts(built, answer)
         refused = dict(answer.refused)
         if built.ahead is not None:
