@@ -1,6 +1,7 @@
 """A batch goes when it is full or old enough; what is urgent never waits."""
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,6 +90,17 @@ def test_it_waits_until_it_is_old(yard: Yard) -> None:
     assert yard.choice.next(cursor, MOST) is None
     yard.choice._patience.age_s = 0.000_001
     assert yard.choice.next(cursor, MOST) is not None
+
+
+def test_after_a_quiet_time_the_first_waits_again(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cursor = begun(yard)
+    later_s = time.monotonic() + 2 * LONG_S
+    monkeypatch.setattr("tallystick.gateway.choosing.time.monotonic", lambda: later_s)
+    give(yard, 1)
+    assert yard.choice.next(cursor, MOST) is None
+    assert yard.choice.waits_s == LONG_S
 
 
 def test_what_is_urgent_never_waits(yard: Yard) -> None:
