@@ -6,18 +6,15 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
-import structlog
 from click.testing import CliRunner, Result
 
 from support.devices import Fleet
 from support.notary import Notary
 from support.site import Radio, Site, until
 from tallystick.evidence.errors import CouldNotCheck
-from tallystick.gateway import logs
 from tallystick.gateway.store import Store
 from tallystick.tools.gateway import gateway
 from tallystick.tools.main import main
@@ -158,25 +155,3 @@ def test_a_store_that_is_broken_inside_is_one_sentence(
     said = capsys.readouterr().err
     assert said.startswith("Error: the store cannot be read or written: "), said
     assert said.count("\n") == 1
-
-
-def test_what_a_thread_raises_is_a_line_of_the_log(capsys: pytest.CaptureFixture[str]) -> None:
-    before = threading.excepthook
-    try:
-        logs.configure()
-
-        def fails() -> None:
-            secret = "canary-of-a-variable-99"
-            raise ZeroDivisionError(len(secret))
-
-        failing = threading.Thread(target=fails, name="pruning")
-        failing.start()
-        failing.join()
-    finally:
-        threading.excepthook = before
-        structlog.reset_defaults()
-    (line,) = capsys.readouterr().err.splitlines()
-    said = json.loads(line)
-    assert (said["thread"], said["level"]) == ("pruning", "error")
-    assert "ZeroDivisionError: 23" in said["exception"]
-    assert "canary" not in said["exception"]

@@ -257,7 +257,9 @@ def test_another_certificate_is_shown_to_who_comes_then(app: App, tmp_path: Path
         door.stop()
 
 
-def test_large_headers_are_refused_also_when_they_come_at_once(app: App) -> None:
+def test_large_headers_are_refused_also_when_they_come_at_once(
+    app: App, caplog: pytest.LogCaptureFixture
+) -> None:
     door = HttpDoor(BOUNDS, "door")
     host, port = door.listen("127.0.0.1", 0).removeprefix("http://").split(":")
     door.serve(app)
@@ -272,5 +274,10 @@ def test_large_headers_are_refused_also_when_they_come_at_once(app: App) -> None
             head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 20000\r\n\r\n"
             client.sendall(head + b"x" * 20_000)
             assert client.recv(64).split()[1] == b"200"
+        with socket.create_connection((host, int(port)), timeout=60) as client:
+            client.sendall(b"nonsense\r\n\r\n")
+            assert client.recv(64).split()[1] == b"400"
     finally:
         door.stop()
+    # No stranger writes into the log.
+    assert caplog.records == []

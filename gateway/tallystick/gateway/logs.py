@@ -2,7 +2,6 @@
 
 import logging
 import sys
-import threading
 
 import structlog
 
@@ -23,15 +22,4 @@ def configure() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
-    )
-    threading.excepthook = _of_thread
-
-
-def _of_thread(failed: threading.ExceptHookArgs) -> None:
-    # What no thread should raise is a line like all others. A trace shows no values.
-    if failed.exc_value is None or isinstance(failed.exc_value, SystemExit):
-        return
-    name = None if failed.thread is None else failed.thread.name
-    structlog.get_logger("tallystick.gateway").error(
-        "a thread ended by an error", thread=name, exc_info=failed.exc_value
     )

@@ -315,6 +315,8 @@ class HttpDoor:
             ws="none",
             lifespan="off",
             log_config=None,
+            # Nonsense that strangers send is no line of a log each (A21).
+            log_level="error",
             access_log=False,
             server_header=False,
             # Who asks is who the connection comes from: no header changes that.

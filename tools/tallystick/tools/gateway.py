@@ -16,6 +16,7 @@ from tallystick.gateway import check as checks
 from tallystick.gateway import config as configs
 from tallystick.gateway import logs, service
 from tallystick.gateway import status as statuses
+from tallystick.hw import foreignlogs
 from tallystick.tools._ending import end_at_once, standstill_ends
 from tallystick.tools._interrupt import on_hangup, until_signalled
 from tallystick.tools._notify import Notifier
@@ -70,6 +71,7 @@ def run(path: Path) -> None:
     """
     config = configs.load(path)
     logs.configure()
+    foreignlogs.take()
     # What hangs is ended by the watchdog's SIGABRT: where each thread was is worth knowing.
     faulthandler.enable()
     stop = until_signalled()

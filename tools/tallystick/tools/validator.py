@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from tallystick.hw import foreignlogs
 from tallystick.tools._interrupt import until_signalled
 from tallystick.tools._notify import Notifier
 from tallystick.tools.validator_hold import hold
@@ -51,6 +52,7 @@ def run(path: Path) -> None:
     """Take batches, log, reconcile and sign verdicts, until Ctrl-C or SIGTERM."""
     config = configs.load(path)
     logs.configure()
+    foreignlogs.take()
     collect_seldom()
     stop = until_signalled()
     manager = Notifier()

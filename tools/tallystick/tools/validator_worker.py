@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from tallystick.evidence.errors import Malformed
+from tallystick.hw import foreignlogs
 from tallystick.tools._interrupt import until_signalled
 from tallystick.validator import config as configs
 from tallystick.validator import logs
@@ -56,6 +57,7 @@ def worker(path: Path, reconcile: bool, ingest: bool, under: int | None) -> None
     if not isinstance(config.store, Server):
         raise Malformed("bad-value", f"{path}: a store in a file has one process, and no workers")
     logs.configure()
+    foreignlogs.take()
     collect_seldom()
     duties: list[Duty] = []
     if reconcile or not ingest:
