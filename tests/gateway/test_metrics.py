@@ -94,6 +94,15 @@ def test_each_alert_fires_and_none_without_need() -> None:
     assert sorted(alerts) == sorted(tested)
 
 
+def test_each_alert_says_where_its_steps_stand() -> None:
+    rules = (FOLDER / "alerts.yml").read_text()
+    heads = re.findall(r"^#+ (.+)$", (FOLDER.parent / "operations.md").read_text(), re.MULTILINE)
+    anchors = {re.sub(r"[^a-z0-9 -]", "", head.lower()).replace(" ", "-") for head in heads}
+    named = re.findall(r"runbook: docs/operations.md#(\S+)$", rules, re.MULTILINE)
+    assert set(named) <= anchors and set(conditions.ORDER) <= set(named)
+    assert len(named) == rules.count("- alert: ")
+
+
 @needs_promtool
 def test_promtool_likes_the_metrics(told: str) -> None:
     assert promtool("check", "metrics", given=told).strip() == ""
