@@ -50,8 +50,8 @@ GROUP_SHARED_MAX = 128  # messages of one COMMIT from then on: the rest is verif
 AHEAD_MESSAGES_MIN = 4  # fewer are not worth handing over
 # Of one portion. What of it is not found when its turn comes is looked at twice.
 AHEAD_MESSAGES = 8
-AHEAD_PIPE_BYTES = 1 << 18  # to a process: two portions of common segments
-AHEAD_PORTIONS_MAX = 2  # on their way to one process
+AHEAD_PIPE_BYTES = 1 << 19  # to a process: so many portions of common segments
+AHEAD_PORTIONS_MAX = 3  # on their way to one process
 AHEAD_ANSWER_BYTES_MAX = 16 << 20
 AHEAD_WAIT_S = 1.0
 AHEAD_START_S_MAX = 60.0  # until its first answer: a slow board imports for seconds
