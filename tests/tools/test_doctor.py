@@ -344,3 +344,24 @@ def test_a_disk_that_takes_nothing(
     # How full it is is said all the same.
     assert (room.name, speed.name, speed.level) == ("disk", "fsync", BAD)
     assert "MiB free" in room.found and advice in speed.what_to_do
+
+
+@pytest.mark.usefixtures("broker")
+def test_without_a_certificate_of_its_own_it_takes_no_gateways_place(
+    config: Config, tmp_path: Path
+) -> None:
+    gateway = Gateway(config)
+    gateway.start()
+    try:
+        until(lambda: gateway.broker.subscribed, "the subscription")
+        session = gateway.broker._session
+        found = levels(brokerprobe.look(config.broker, tmp_path))
+        assert found == {
+            "anonymous clients": GOOD,
+            "retained messages": NOT_CHECKED,
+            "packet limit": NOT_CHECKED,
+            "access list": NOT_CHECKED,
+        }
+        assert (gateway.broker._session, gateway.broker.lost) == (session, 0)
+    finally:
+        gateway.stop()

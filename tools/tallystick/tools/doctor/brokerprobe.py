@@ -121,17 +121,23 @@ def look(config: BrokerConfig, folder: Path) -> list[Finding]:
             not_checked(name, f"nobody answers ({away})", "start it, or correct broker.url and ca")
             for name in ("anonymous clients", "retained messages", "packet limit", "access list")
         ]
-    found = [stranger, *_limits(config if own is None else own, other=own is not None)]
-    if own is None:
-        found.append(
-            not_checked(
-                "access list",
-                f"there is no {DOCTOR_CERT} beside gateway.toml to look with",
-                "tally gateway broker-config writes one",
-            )
-        )
+    if own is not None:
+        return [stranger, *_limits(own, other=True), _access(own)]
+    unseen = ["access list"]
+    found = [stranger]
+    if config.cert is None:
+        found += _limits(config, other=False)
     else:
-        found.append(_access(own))
+        # The certificate names the client: with the gateway's we would take its connection.
+        unseen = ["retained messages", "packet limit", *unseen]
+    found += [
+        not_checked(
+            name,
+            f"there is no {DOCTOR_CERT} beside gateway.toml to look with",
+            "tally gateway broker-config writes one",
+        )
+        for name in unseen
+    ]
     return found
 
 
@@ -152,8 +158,6 @@ def _anonymous(config: BrokerConfig) -> tuple[Finding, str]:
 
 
 def _limits(config: BrokerConfig, *, other: bool) -> list[Finding]:
-    # Where a certificate's name is the client's, a second connection under it ends the first: the
-    # gateway connects again within a second, and nothing is lost.
     with Probe(config if other else replace(config, client_id=_name())) as probe:
         if not probe.taken:
             if config.protocol == "5":
