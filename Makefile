@@ -3,9 +3,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Tests run beside each other, three workers on two cores; a file's tests stay together, and those
-# that take longest begin (tests/support/scheduling.py). A worker that crashes is not replaced: xdist
-# would wait for ever for a file of which it had begun; the others run what is left.
+# Tests run beside each other, two workers a core; a file's tests stay together, and those that take
+# longest begin (tests/support/scheduling.py). A worker that crashes is not replaced: xdist
+# would wait for ever for a file of which it had begun; the others run what is left. Hundreds of
+# Python processes begin: they keep what they compile, also where the environment says otherwise.
 TEST_WORKERS ?= auto
 TEST_ARGS ?=
 RELEASE_ARGS ?=
@@ -31,7 +32,7 @@ demo: .venv ## Show the whole way of a decision, with three lies, on this machin
 	@$(BIN)/tally demo
 
 test: hardware ## Run all tests; installs the system packages that they need
-	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder \
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder \
 	  --max-worker-restart 0 $(TEST_ARGS)
 
 simulate: hardware ## Run many seeds of the simulation: make simulate SEEDS=10000 FIRST=0

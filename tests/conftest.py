@@ -10,9 +10,13 @@ import pytest
 from hypothesis import settings
 
 from support import in_memory
-from support.device_suite import DEVICE_TESTS, DeviceTest
+from support.device_suite import DEVICE_TESTS, device_test
 from support.no_skip import pytest_make_collect_report, pytest_runtest_makereport
-from support.scheduling import pytest_collection_modifyitems, pytest_xdist_auto_num_workers
+from support.scheduling import (
+    pytest_collection_modifyitems,
+    pytest_configure,
+    pytest_xdist_auto_num_workers,
+)
 from tallystick.tools import device_library as library
 from tallystick.tools import micropython
 from tallystick.tools import mosquitto as broker
@@ -39,6 +43,7 @@ if _MEMORY is not None:
 
 __all__ = [
     "pytest_collection_modifyitems",
+    "pytest_configure",
     "pytest_make_collect_report",
     "pytest_runtest_makereport",
     "pytest_xdist_auto_num_workers",
@@ -54,7 +59,7 @@ def pytest_sessionfinish(exitstatus: int) -> None:
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """CPython runs the device tests as ordinary ones, unless a file says that it is not for it."""
     if collection_path.parent == DEVICE_TESTS and collection_path.name.startswith("test_"):
-        return None if "cpython" in DeviceTest(collection_path).runs_on else True
+        return None if "cpython" in device_test(collection_path).runs_on else True
     return None
 
 

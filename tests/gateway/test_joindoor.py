@@ -1,5 +1,6 @@
 """The door that devices knock at: sizes, rates, slow clients, and what it never says."""
 
+import contextlib
 import socket
 import threading
 import time
@@ -197,10 +198,14 @@ def test_many_connections_keep_nobody_out_for_long(
             for _ in range(limits.JOIN_CONNECTIONS_MAX + 10)
         ]
         try:
-            until(
-                lambda: httpx2.get(f"{opened.url}/join/1/challenge", timeout=60).status_code == 200,
-                "the door to be free again",
-            )
+
+            def free() -> bool:
+                with contextlib.suppress(httpx2.HTTPError):  # a busy machine is late, too
+                    url = f"{opened.url}/join/1/challenge"
+                    return httpx2.get(url, timeout=60).status_code == 200
+                return False
+
+            until(free, "the door to be free again")
         finally:
             for one in held:
                 one.close()

@@ -14,6 +14,7 @@ import re
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +67,15 @@ class DeviceTest:
         return [self.path, *(DEVICE_TESTS / f"{name}.py" for name in self.helpers)]
 
 
+@cache
+def device_test(path: Path) -> DeviceTest:
+    """One of tests/device, read once."""
+    return DeviceTest(path)
+
+
 def all_tests() -> list[DeviceTest]:
     """Every file of tests/device, by name."""
-    return [DeviceTest(path) for path in sorted(DEVICE_TESTS.glob("test_*.py"))]
+    return [device_test(path) for path in sorted(DEVICE_TESTS.glob("test_*.py"))]
 
 
 def helper_files() -> list[Path]:
@@ -151,8 +158,10 @@ def _helpers(tree: ast.Module) -> list[str]:
     while waiting:
         for node in ast.walk(waiting.pop()):
             name = getattr(node, "module", None) or ""
+            if not name.startswith("_") or name in found:
+                continue
             helper = DEVICE_TESTS / f"{name}.py"
-            if name.startswith("_") and name not in found and helper.is_file():
+            if helper.is_file():
                 found[name] = None
                 waiting.append(ast.parse(helper.read_text()))
     return sorted(found)

@@ -1,5 +1,9 @@
 """How tests are shared out to the workers of xdist, whose `loadfile` keeps a file's tests together.
 
+Every worker collects all tests. On a new machine that is mostly pytest's rewriting of their
+asserts, which it keeps for whoever comes later: so each worker begins elsewhere, and finds done
+what another one began with.
+
 Imported by tests/conftest.py.
 """
 
@@ -44,17 +48,42 @@ FIRST = (
 )
 
 
+def begins(number: int, workers: int) -> list[Path]:
+    """The folders and files of the tests, from where this worker of so many begins, round."""
+    parts = [path for path in sorted(TESTS.iterdir()) if sizes(path)]
+    whole, before = sum(map(sizes, parts)), 0
+    for at, path in enumerate(parts):
+        if before * workers >= whole * number:
+            return parts[at:] + parts[:at]
+        before += sizes(path)
+    return parts[-1:] + parts[:-1]
+
+
+def sizes(path: Path) -> int:
+    """Bytes of tests in it."""
+    files = path.rglob("test_*.py") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.match("test_*.py"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    given = getattr(config, "workerinput", None)
+    if given is not None and [Path(config.rootpath, one) for one in config.args] == [TESTS]:
+        number = int(given["workerid"].removeprefix("gw"))
+        config.args[:] = map(str, begins(number, given["workercount"]))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest, then by name: all workers must have the same order."""
     places = {TESTS / name: place for place, name in enumerate(FIRST)}
-    items.sort(key=lambda item: places.get(item.path, len(FIRST)))
+    items.sort(key=lambda item: (places.get(item.path, len(FIRST)), item.path))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int | None:
-    """Three on two cores: a good part of the tests waits for a chip, a broker or a silent peer."""
+    """Two a core: a good part of the tests waits for a chip, a broker or a silent peer."""
     if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS"):
         return None
     asked = getattr(os, "sched_getaffinity", None)
     cores = len(asked(0)) if asked else os.cpu_count() or 1
-    return cores + (cores + 1) // 2
+    return 2 * cores

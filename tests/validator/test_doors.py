@@ -5,7 +5,7 @@ not enrolled (A19), a browser's requests for another site (A20), many connection
 import socket
 import tracemalloc
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -208,7 +208,9 @@ def test_many_connections_keep_nobody_out_for_long(
     door = crowded.door
 
     def ready() -> int:
-        return httpx2.get(f"{crowded.url}/readyz", timeout=60).status_code
+        with suppress(httpx2.HTTPError):  # a busy machine is late with its headers, too
+            return httpx2.get(f"{crowded.url}/readyz", timeout=60).status_code
+        return 0
 
     assert ready() == 200
     monkeypatch.setattr(door, "bounds", replace(door.bounds, header_s_max=60.0))

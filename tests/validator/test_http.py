@@ -529,6 +529,7 @@ def test_a_body_that_goes_on_after_its_answer_ends_the_connection(
             assert _answered(connection).startswith(b"HTTP/1.1 200")
             with pytest.raises(ConnectionError):
                 _send_on(connection, part)
+    monkeypatch.undo()
     # One that ends in time is answered again on the same connection.
     with socket.create_connection((host, int(port)), timeout=60) as connection:
         for _ in range(2):
