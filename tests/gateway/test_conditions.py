@@ -442,19 +442,20 @@ def test_no_name_acts_on_the_sentence_that_it_stands_in() -> None:
     assert words.quoted("x: [Errno 111] Connection refused") == "x: Connection refused"
 
 
-def test_a_key_and_a_file_that_are_none_of_the_ten_are_told(looking: Looking) -> None:
-    gateway = looking.gateway
-    gateway.signing.error = "key: the token is not there"
+def test_a_file_that_is_not_in_force_is_told(looking: Looking, world: World) -> None:
+    # A key that does not answer is pulled in test_held_key.py.
+    reloading, path = looking.gateway.reloading, world.site.path
+    good = path.read_text()
+    path.write_text(good + "surprise = 1\n")
+    world.site.reload.set()
     try:
+        until(lambda: reloading.error, "the refusal")
         status = looking.look().status
         assert not status.well and status.conditions == []
-        assert status.sentence == "This gateway's key does not answer, so no receipt is signed."
-        assert "the token is not there" in status.beside[0]
-        gateway.reloading.error = "gateway.toml, line 7: unknown"
-        status = looking.look().status
-        assert len(status.beside) == 2 and "line 7" in status.beside[1]
-        gateway.signing.error = ""
-        assert looking.look().status.sentence.startswith("The newest configuration file is not")
+        assert status.sentence.startswith("The newest configuration file is not in force")
+        assert len(status.beside) == 1 and "surprise" in status.beside[0]
     finally:
-        gateway.signing.error = gateway.reloading.error = ""
+        path.write_text(good)
+        world.site.reload.set()
+    until(lambda: not reloading.error, "the old file again")
     assert looking.look().status.well

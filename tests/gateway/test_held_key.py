@@ -8,6 +8,7 @@ import pytest
 from support.devices import Fleet
 from support.site import Radio, Site, until
 from support.tokens import PIN, pin
+from support.watching import Looking
 from tallystick.evidence import cbor, custody, enrolment
 from tallystick.evidence.errors import KeyDriverError, TallyError
 from tallystick.evidence.keys import EDDSA, ES256
@@ -80,6 +81,12 @@ def test_custody_receipts_by_a_key_on_a_token_that_is_pulled_and_put_back(
         until(lambda: "key:" in str(site.status()["process"].get("error")), "the status")
         assert receipted(radio, site) == before
         assert PIN not in str(site.status())
+        looking = Looking(gateway)
+        told = looking.look().status
+        looking.close()
+        assert not told.well and PIN not in str(told)
+        assert told.sentence == "This gateway's key does not answer, so no receipt is signed."
+        assert told.beside[0].startswith("This gateway's key does not answer (key: ")
         softhsm.put_back()
         time.sleep(0.2)
 
