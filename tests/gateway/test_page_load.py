@@ -4,8 +4,10 @@ Counted in SQLite's own steps, so that a busy machine changes nothing.
 """
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from support.devices import Fleet
 from support.gateways import MemoryGateway
 from support.watching import tagged, wall_ms
 from tallystick.gateway import pagedevices, pagelimits, pagereads
+from tallystick.gateway.pagewatch import rest_s
 
 ACME = Fleet("acme")
 DEVICES = 6
@@ -131,6 +134,16 @@ def test_whole_tables_are_counted_in_a_hundredth_of_the_time(
     # And one at the start, without which there is nothing to show.
     assert 0.5 * (len(made) - 1) <= pagelimits.COUNT_SHARE * now_s
     assert len(made) > 10
+
+
+def test_looks_take_a_tenth_of_a_core_and_come_before_a_page_doubts() -> None:
+    assert rest_s(0.04, 0.03) == pagelimits.LOOK_S - 0.04
+    assert rest_s(4.0, 0.5) == 5.0  # a cold disk
+    assert rest_s(9.0, 9.0) == pagelimits.LOOK_REST_S_MAX
+    script = (resources.files("tallystick.gateway") / "web" / "app.js").read_text()
+    (stale,) = re.findall(r"^const STALE_MS = (\d+);", script, re.MULTILINE)
+    assert int(stale) / 1_000 > max(pagelimits.LOOK_REST_S_MAX, pagelimits.IDLE_LOOK_S) + 5
+    assert int(stale) / 1_000 > pagelimits.STREAM_ALIVE_S
 
 
 def test_a_look_waits_for_no_writer_and_no_writer_for_a_look(large: Large) -> None:

@@ -126,7 +126,7 @@ class Watch:
         """Look until `stop`."""
         while not self._stop.is_set():
             self._wanted.clear()
-            begin_s = time.monotonic()
+            begin_s, begin_cpu_s = time.monotonic(), time.thread_time()
             try:
                 self.look(time.time_ns() // 1_000_000, _awake_s())
             except (TallyError, sqlite3.Error, OSError) as error:
@@ -134,15 +134,15 @@ class Watch:
             except Exception:  # noqa: BLE001 - a defect of the page must not end the gateway
                 _log.exception("the page failed and goes on")
             self.told()
-            self._rest(begin_s)
+            took_s, worked_s = time.monotonic() - begin_s, time.thread_time() - begin_cpu_s
+            self._rest(rest_s(took_s, worked_s))
         with self._turn:
             if self._connection is not None:
                 self._connection.close()
 
-    def _rest(self, begin_s: float) -> None:
-        # Never two looks within LOOK_S; up to IDLE_LOOK_S where nobody asks.
-        took_s = time.monotonic() - begin_s
-        if self._stop.wait(max(pagelimits.LOOK_S - took_s, took_s / pagelimits.LOOK_SHARE)):
+    def _rest(self, least_s: float) -> None:
+        # Up to IDLE_LOOK_S where nobody asks.
+        if self._stop.wait(least_s):
             return
         if time.monotonic() - self._asked_s > pagelimits.WATCHED_S:
             self._wanted.wait(pagelimits.IDLE_LOOK_S - pagelimits.LOOK_S)
@@ -324,6 +324,15 @@ class Watch:
         """What a short query on the same connection gives."""
         with self._turn:
             return query(self._reader())
+
+
+def rest_s(took_s: float, worked_s: float) -> float:
+    """How long to rest after a look that took and worked so long: never two within LOOK_S.
+
+    Worked: processor time. A look that waited for a busy disk or core took nobody's time.
+    """
+    most_s = min(worked_s / pagelimits.LOOK_SHARE, pagelimits.LOOK_REST_S_MAX)
+    return max(pagelimits.LOOK_S - took_s, most_s)
 
 
 def _awake_s() -> float:
