@@ -1,6 +1,7 @@
 """`tally gateway import`: pulled journals by the same path as over a broker."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -207,6 +208,36 @@ def test_a_journal_that_is_damaged_gives_what_can_be_read(house: House) -> None:
     assert shown.exit_code == 1
     assert said["segments"] > 0
     assert "the rest could not be read" in said["broken"][0]
+
+
+@pytest.mark.parametrize("where", ["journal", "segments"])
+def test_links_and_pipes_of_a_strangers_folder_are_not_followed(house: House, where: str) -> None:
+    folder = robots_own(house, 8) if where == "journal" else house.pulled(robot_of(2))
+    suffix = {"journal": "tally", "segments": "segment"}[where]
+    odd = folder / where / f"00000009-9-9.{suffix}"
+    odd.symlink_to("/dev/zero")
+    with pytest.raises(Malformed, match="a link or a device"):
+        house.run(folder)
+    odd.unlink()
+    os.mkfifo(odd)
+    with pytest.raises(Malformed, match="a link or a device"):
+        house.run(folder)
+
+
+def test_receipts_go_nowhere_else(house: House, tmp_path: Path) -> None:
+    robot = robot_of(2)
+    folder = house.pulled(robot)
+    (folder / "custody").symlink_to(tmp_path)
+    with pytest.raises(Malformed, match="is a link"):
+        house.run(folder)
+    (folder / "custody").unlink()
+    (folder / "custody").mkdir()
+    other = tmp_path / "other"
+    other.write_bytes(b"somebody's")
+    (folder / "custody" / f"{robot.epoch.hex()}-{robot.size:012}.cbor").symlink_to(other)
+    with pytest.raises(OSError, match="symbolic links"):
+        house.run(folder)
+    assert other.read_bytes() == b"somebody's"
 
 
 def test_another_fleets_journal_is_not_opened(house: House, tmp_path: Path) -> None:

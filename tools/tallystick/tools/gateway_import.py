@@ -13,7 +13,7 @@ from tallystick.gateway import logs
 from tallystick.gateway.importing import Imported, take_in
 from tallystick.tools._progress import progress
 from tallystick.tools.gateway_common import CONFIG, JSON, plain
-from tallystick.tools.pulledfolder import CUSTODY, PulledFolder, segment_file
+from tallystick.tools.pulledfolder import PulledFolder, segment_file
 
 EXPORT, DEVICES = "export.json", "devices"
 REPLAYED = "replayed"
@@ -111,9 +111,6 @@ def _write_receipts(folders: list[PulledFolder], done: Imported) -> int:
     for one in folders:
         for (owner, epoch), receipt in done.receipts.items():
             if owner == one.device:
-                target = one.folder / CUSTODY
-                target.mkdir(exist_ok=True)
-                name = f"{epoch.hex()}-{receipt.to:012}.cbor"
-                (target / name).write_bytes(receipt.encode())
+                one.keep(f"{epoch.hex()}-{receipt.to:012}.cbor", receipt.encode())
                 written += 1
     return written

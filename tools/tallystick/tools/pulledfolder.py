@@ -3,6 +3,8 @@
 All of it is looked at when it is made, so that what is wrong is said before anything is taken.
 """
 
+import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -30,6 +32,10 @@ class PulledFolder:
         self.broken: list[str] = []  # a sentence for each epoch that cannot be read to its end
         self.unsigned = 0  # newest records without a signature, which only the device can give
         file = folder / CREDENTIAL
+        _bytes_of_file(file)
+        self._custody = folder / CUSTODY
+        if self._custody.is_symlink():
+            raise Malformed("bad-value", f"{self._custody}: is a link, and receipts would go there")
         self._credential = credentials.parse(read_bytes(file, CREDENTIAL_BYTES_MAX))
         epochs: dict[str, list[Part]] = {}
         for name, part in self._pulled() or self._of_journal(dict(roots)):
@@ -48,10 +54,17 @@ class PulledFolder:
             for part in parts:
                 yield hello.device, _bytes(part)
 
+    def keep(self, name: str, receipt: bytes) -> None:
+        """Write a custody receipt beside what it is for; OSError where a link lies in its place."""
+        self._custody.mkdir(exist_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        with open(os.open(self._custody / name, flags, 0o644), "wb") as out:  # noqa: PTH123
+            out.write(receipt)
+
     def _pulled(self) -> list[tuple[str, Part]]:
         paths = sorted((self.folder / SEGMENTS).glob("*.segment"), key=_ordinal)
         for path in paths:
-            if path.stat().st_size > SEGMENT_BYTES_MAX:
+            if _bytes_of_file(path) > SEGMENT_BYTES_MAX:
                 raise Malformed("too-large", f"{path}: larger than {SEGMENT_BYTES_MAX:,} bytes")
         return [(path.name, path) for path in paths]
 
@@ -59,6 +72,8 @@ class PulledFolder:
         journal = self.folder / JOURNAL
         if not journal.is_dir():
             return []
+        for path in journal.iterdir():
+            _bytes_of_file(path)
         # Not before it is needed: it loads the recorder.
         from tallystick.tools.device import pulled  # noqa: PLC0415
 
@@ -78,6 +93,14 @@ class PulledFolder:
         first, last = _segment(parts[0]), _segment(parts[-1])
         statements = self._credential.statements
         return Hello(first.device, first.epoch, first.first, last.to, statements)
+
+
+def _bytes_of_file(path: Path) -> int:
+    # Its length. A folder that came off a robot may hold a pipe, or a link to whatever has no end.
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode):
+        raise Malformed("bad-value", f"{path}: a link or a device, and no file of its own")
+    return found.st_size
 
 
 def _ordinal(path: Path) -> int:
