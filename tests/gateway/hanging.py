@@ -1,6 +1,7 @@
 """`tally gateway run` whose ingest worker hangs with the next group, once a file is there.
 
 python hanging.py gateway.toml HOW FILE
+python hanging.py dev lock FILE                `tally dev` in its place, here; FILE goes away
 
 HOW: lock: it waits for a lock that nobody gives back, in the middle of a transaction. gil: it is in
 a call into a library that never returns and keeps Python's own lock.
@@ -26,6 +27,8 @@ def hang() -> None:
         if at == steps.APPLIED and file.exists():
             if how == "gil":
                 ctypes.PyDLL(None).sleep(600)
+            if sys.argv[1] == "dev":
+                file.unlink()
             lock.acquire()
 
     steps.on_step(step)
@@ -38,5 +41,6 @@ def hang() -> None:
 
 if __name__ == "__main__":
     hang()
-    sys.argv[1:] = ["gateway", "run", "--config", sys.argv[1]]
+    here = sys.argv[1] == "dev"
+    sys.argv[1:] = ["dev"] if here else ["gateway", "run", "--config", sys.argv[1]]
     main()

@@ -31,6 +31,14 @@ from tallystick.tools.mosquitto import Mosquitto
 ACME = Fleet("acme")
 HANGING = Path(__file__).with_name("hanging.py")
 LARGE = bytes(100_000)
+ROBOT = """
+import sys, time
+from tallystick.recorder import Recorder
+tally = Recorder.open(sys.argv[1])
+tally.decision("grip@1", {"n": 1})
+tally.flush()
+time.sleep(600)
+"""
 
 
 @contextlib.contextmanager
@@ -220,6 +228,36 @@ def test_neither_a_log_that_nobody_reads_nor_python_s_own_lock_keeps_it_alive(
         else:
             os.close(read)
         assert custody_to(radio, site) == 0
+
+
+def test_tally_dev_begins_again_by_itself(tmp_path: Path) -> None:
+    file, log = tmp_path / "hang", tmp_path / "log.txt"
+    file.touch()
+    paths = os.pathsep.join(path for path in sys.path if path)
+    environment = os.environ | {"PYTHONPATH": paths}
+    robots: list[subprocess.Popen[bytes]] = []
+    with log.open("wb") as out:
+        running = subprocess.Popen(
+            [sys.executable, str(HANGING), "dev", "lock", str(file)],
+            cwd=tmp_path,
+            stdout=out,
+            stderr=out,
+            env=environment,
+        )
+    try:
+        until(lambda: b"Ctrl-C ends this" in log.read_bytes(), "the start", 60)
+        config = str(tmp_path / "tally-dev/devices/robot-1/tallystick.json")
+        robots.append(subprocess.Popen([sys.executable, "-c", ROBOT, config], env=environment))
+        until(lambda: b"a thread hangs" in log.read_bytes(), "the hang", 60)
+        # It goes on with the same folder and port.
+        until(lambda: log.read_bytes().count(b"Ctrl-C ends this") == 2, "the start anew", 60)
+        assert not file.exists()
+        running.send_signal(signal.SIGINT)
+        assert running.wait(60) == 0
+    finally:
+        for one in [running, *robots]:
+            one.kill()
+            one.wait()
 
 
 # --- the MQTT client ----------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import contextlib
 import faulthandler
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -16,6 +17,11 @@ _PER_STANDSTILL = 20
 def end_at_once(_hang: Hang) -> None:
     """End the process; it was said why. An end in order would wait for what hangs."""
     os._exit(EXIT_CODE)
+
+
+def begin_again(_hang: Hang) -> None:
+    """Start the same command line in place of this process; what hangs goes with it."""
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - no shell
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from tallystick.gateway import service as gateway_service
 from tallystick.gateway import status as gateway_status
 from tallystick.gateway.config import Config as GatewayConfig
 from tallystick.gateway.following import Following
+from tallystick.gateway.watchdog import Hang
+from tallystick.tools._ending import begin_again, end_at_once
 from tallystick.tools._exact import encoded
 from tallystick.tools._interrupt import until_signalled
 from tallystick.tools._screen import screen
@@ -96,7 +99,9 @@ def dev(
             place.robot(name)
         stack.enter_context(EmbeddedBroker(place.broker_port))
         gateway = gateway_config.load(place.gateway)
-        services = stack.enter_context(Services(_services(place, gateway)))
+        services = stack.enter_context(
+            Services(_services(place, gateway, end_at_once if temporary else begin_again))
+        )
         _until_ready(place, gateway, services, stop)
         if not stop.is_set():
             following = Following(gateway.store)
@@ -172,11 +177,11 @@ class News:
         click.echo(encoded(fields).decode())
 
 
-def _services(place: Place, gateway: GatewayConfig) -> list[Service]:
+def _services(place: Place, gateway: GatewayConfig, ends: Callable[[Hang], None]) -> list[Service]:
     validator = validator_config.load(place.validator)
     return [
         Service("validator", lambda stop: validator_service.run(validator, stop)),
-        Service("gateway", lambda stop: gateway_service.run(gateway, stop)),
+        Service("gateway", lambda stop: gateway_service.run(gateway, stop, ends=ends)),
     ]
 
 
