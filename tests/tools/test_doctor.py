@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -248,6 +249,20 @@ def test_what_stands_before_the_first_listener_is_the_default_ones() -> None:
 def test_a_broker_that_is_away_refuses_nobody(config: Config, tmp_path: Path) -> None:
     away = replace(config.broker, host="127.0.0.1", port=free_port())
     assert set(levels(brokerprobe.look(away, tmp_path)).values()) == {NOT_CHECKED}
+
+
+def test_nor_does_one_that_says_nothing(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(brokerprobe, "ANSWER_S_MAX", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        plain = replace(
+            config.broker, host="127.0.0.1", port=silent.getsockname()[1],
+            tls=False, cert=None, key=None,
+        )  # fmt: skip
+        found = brokerprobe.look(plain, tmp_path)
+    assert set(levels(found).values()) == {NOT_CHECKED}
+    assert "says nothing" in found[0].found
 
 
 def test_files_that_a_file_includes_are_read(tmp_path: Path) -> None:

@@ -77,6 +77,8 @@ class Probe:
         for _ in range(int(ANSWER_S_MAX / 0.05)):
             if self._answered.wait(0.05) or self._ended.is_set():
                 break
+        else:
+            self.refusal, self.reached = "it takes connections and says nothing", False
         return self
 
     def __exit__(self, *_: object) -> None:
