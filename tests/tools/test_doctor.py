@@ -242,6 +242,8 @@ def test_what_stands_before_the_first_listener_is_the_default_ones() -> None:
     # TLS options of the default listener do nothing for the one that is named.
     above = "".join(line + "\n" for line in GOOD_FILE.splitlines() if line != "listener 8883")
     assert judged(above + "listener 8884\n")["broker: TLS"] == RISK
+    # And it is there beside those that are named.
+    assert judged("port 1883\n" + GOOD_FILE)["broker: TLS"] == RISK
     # Without any listener Mosquitto is open, and for its own machine only.
     assert judged("persistence true\n")["broker: anonymous clients"] == RISK
 
