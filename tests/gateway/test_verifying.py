@@ -10,7 +10,7 @@ from tallystick.gateway.verifier import Asked
 from tallystick.gateway.verifying import Ended, Process, Stuck
 
 # More than a pipe holds.
-ASKED = [Asked([], bytes(SEGMENT_BYTES_MAX))]
+ASKED = [Asked([], bytes(SEGMENT_BYTES_MAX))] * (1 + limits.AHEAD_PIPE_BYTES // SEGMENT_BYTES_MAX)
 NEVER_READS = "import time\ntime.sleep(600)\n"
 WRITES_WITHOUT_END = "import os\nwhile True:\n    os.write(1, bytes(1 << 16))\n"
 # It says that an answer comes which is larger than any may be.
