@@ -189,6 +189,21 @@ def test_many_messages_take_one_call() -> None:
     line.close()
 
 
+def test_who_sends_without_end_keeps_nobody_from_writing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "BROKER_READ_BYTES", 1_000)
+    line = Line(ReadingClient, mqtt.MQTTv311)
+    one = publish(False, payload=b"x" * 100, flags=0)
+    line.far.sendall(one * 50)
+    # paho reads as many packets at once as it has messages on their way.
+    line.client._out_messages.update(dict.fromkeys(range(100), Any))  # type: ignore[misc]
+    line.client.loop_read()
+    assert len(line.seen) == 1_000 // len(one)
+    line.client._out_messages.clear()
+    line.turn()
+    assert len(line.seen) == 50
+    line.close()
+
+
 def test_a_new_connection_has_nothing_of_the_one_before() -> None:
     client = make_client(BrokerConfig(client_id="gw"))
     line = Line(lambda *_args, **_given: client, mqtt.MQTTv311)

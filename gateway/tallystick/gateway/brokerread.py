@@ -36,9 +36,14 @@ class ReadingClient(mqtt.Client):
 
     _got = b""  # what was read and not looked at begins at _at
     _at = 0
+    _may_fill = True
 
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
-        """As paho's, and then whatever else is here: select() knows only of the socket."""
+        """As paho's, and then whatever else is here: select() knows only of the socket.
+
+        Read once only: who sends without end must not keep this thread from writing.
+        """
+        self._may_fill = True
         rc = super().loop_read(max_packets)
         while rc == _SUCCESS and self._sock is not None and self._ready():
             rc = super().loop_read(max_packets)
@@ -60,6 +65,8 @@ class ReadingClient(mqtt.Client):
         if self._in_packet["command"]:
             return super()._packet_read()  # one that paho has begun
         if not self._ready():
+            if not self._may_fill:
+                return _AGAIN
             try:
                 ended = not self._fill()
             except BlockingIOError:
@@ -75,6 +82,7 @@ class ReadingClient(mqtt.Client):
 
     def _fill(self) -> bool:
         # False where the connection has ended.
+        self._may_fill = False
         data = super()._sock_recv(limits.BROKER_READ_BYTES)
         self._got = self._got[self._at :] + data if self._at < len(self._got) else data
         self._at = 0
