@@ -74,6 +74,12 @@ def robot(site: Site, segments: int = 3) -> Device:
     return made
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    monkeypatch.setattr(limits, "WATCHDOG_TICK_S", 0.05)
+    return monkeypatch
+
+
 # --- what is found ------------------------------------------------------------------------------
 
 
@@ -138,6 +144,24 @@ def test_who_is_mended_ends_nothing_and_is_named_while_it_hangs() -> None:
     thread.join()
     dog.look(1.0)
     assert dog.hanging == set()
+
+
+def test_the_watchdog_outlives_a_look_that_fails(quick: pytest.MonkeyPatch) -> None:
+    quick.setattr(limits, "WATCHDOG_TICK_S", 0.01)
+    lock, looks, ended = threading.Lock(), iter(range(100)), threading.Event()
+    thread = threading.Thread(target=waits, args=(lock,), daemon=True)
+
+    def watched() -> list[Watched]:
+        if next(looks) == 0:
+            message = "dictionary changed size during iteration"
+            raise RuntimeError(message)
+        return [Watched(thread, 0.02)]
+
+    with held(lock):
+        thread.start()
+        Watchdog("test", watched, lambda _: ended.set()).start()
+        assert ended.wait(60)
+    thread.join()
 
 
 # --- the process ends, and nothing is lost ------------------------------------------------------
@@ -261,12 +285,6 @@ def test_tally_dev_begins_again_by_itself(tmp_path: Path) -> None:
 
 
 # --- the MQTT client ----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    monkeypatch.setattr(limits, "WATCHDOG_TICK_S", 0.05)
-    return monkeypatch
 
 
 def test_a_client_that_hangs_with_its_locks_holds_nobody_and_is_replaced(

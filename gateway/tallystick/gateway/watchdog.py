@@ -94,7 +94,10 @@ class Watchdog:
         while not self._stop.wait(limits.WATCHDOG_TICK_S):
             now_s = time.monotonic()
             # A process that was stopped, or had no processor, hangs in none of its threads.
-            self.look(min(now_s - last_s, 2 * limits.WATCHDOG_TICK_S))
+            try:
+                self.look(min(now_s - last_s, 2 * limits.WATCHDOG_TICK_S))
+            except Exception:  # noqa: BLE001 - threads come and go while they are listed
+                _log.exception("the watchdog failed and goes on")
             last_s = now_s
             if self.found is not None:
                 return
