@@ -233,6 +233,21 @@ def test_what_waits_goes_down_once_a_connection_is_made_whole(
     broker.stop()
 
 
+def test_a_process_that_was_stopped_as_a_whole_keeps_its_client(raw: RawBroker) -> None:
+    broker = Broker(BrokerConfig(port=raw.port, client_id="gw"), Inbox())
+    broker.start()
+    until(lambda: broker.subscribed, "the subscription")
+    client = broker._client
+    assert client is not None
+    client.beat = lambda: None
+    for passed_s, replaced in ((2 * limits.WATCHDOG_S, 0), (0.0, 1)):
+        broker._beat_s -= 2 * limits.WATCHDOG_S
+        broker._watched_s -= passed_s
+        broker.watch()
+        assert broker.replaced == replaced
+    broker.stop()
+
+
 def test_a_client_whose_thread_ended_is_replaced_at_once(
     raw: RawBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,7 +53,7 @@ class Broker:
         self._downs: deque[tuple[str, bytes]] = deque()
         self._nudged = False  # it has yet to look into them
         self._hung: list[threading.Thread] = []  # of clients that were given up
-        self._beat_s = time.monotonic()
+        self._beat_s = self._watched_s = time.monotonic()
         self._stopping = False
         self._left = False
         self._answered = False  # whether this connection was, with whatever
@@ -88,6 +88,10 @@ class Broker:
     def watch(self) -> None:
         """Replace the client when its thread shows no life or ended; called every second or so."""
         now_s = time.monotonic()
+        # A process that was stopped as a whole hangs in none of its threads.
+        late_s = max(0.0, now_s - self._watched_s - 2 * limits.WATCHDOG_TICK_S)
+        self._watched_s = now_s
+        self._beat_s = min(now_s, self._beat_s + late_s)
         silent_s = now_s - self._beat_s
         client = self._client
         if self._stopping or client is None:
