@@ -15,6 +15,7 @@ from tallystick.gateway import config as configs
 from tallystick.gateway import draining, limits
 from tallystick.gateway.forward import Forwarder
 from tallystick.gateway.patience import Patience
+from tallystick.gateway.service import Gateway
 from tallystick.gateway.store import Store
 from tallystick.gateway.validatorconfig import ValidatorConfig
 
@@ -156,6 +157,23 @@ def test_the_age_is_configured(tmp_path: Path, line: str, age_s: float) -> None:
 def test_an_age_without_sense_is_refused_by_its_name(tmp_path: Path, value: str) -> None:
     with pytest.raises(Malformed, match=r"validators\.far\.batch_age_s"):
         configs.load(site_of(tmp_path, f"batch_age_s = {value}").path)
+
+
+def test_a_reload_takes_another_age_over(tmp_path: Path) -> None:
+    site = site_of(tmp_path, "batch_age_s = 5")
+    gateway = Gateway(site.config)
+    try:
+        (before,) = gateway.forwarders
+        assert before._choice._patience.age_s == 5
+        text = site.path.read_text()
+        site.path.write_text(text.replace("batch_age_s = 5", "batch_age_s = 0"))
+        gateway.reloading.turn()
+        assert gateway.reloading.error == ""
+        (after,) = gateway.forwarders
+        assert after._choice._patience.age_s == 0
+    finally:
+        before.close()
+        gateway.stop()
 
 
 def test_a_drain_waits_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
