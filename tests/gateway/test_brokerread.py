@@ -195,7 +195,7 @@ def test_who_sends_without_end_keeps_nobody_from_writing(monkeypatch: pytest.Mon
     one = publish(False, payload=b"x" * 100, flags=0)
     line.far.sendall(one * 50)
     # paho reads as many packets at once as it has messages on their way.
-    line.client._out_messages.update(dict.fromkeys(range(100), Any))  # type: ignore[misc]
+    line.client._out_messages.update(dict.fromkeys(range(100), mqtt.MQTTMessage()))
     line.client.loop_read()
     assert len(line.seen) == 1_000 // len(one)
     line.client._out_messages.clear()
