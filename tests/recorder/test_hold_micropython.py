@@ -19,7 +19,7 @@ from tallystick.tools.micropython import MicroPython
 
 ROBOT = Path(__file__).parent / "held_robot.py"
 DAY_MS = 86_400_000
-RUN_S_MAX = 60
+RUN_S_MAX = 240
 TURNS_MAX = 50
 RESENT_MAX = 4
 JOURNAL_BYTES = 32768
