@@ -20,7 +20,7 @@ from support.devices import Device, Fleet
 from support.rawbroker import RawBroker
 from support.site import Radio, Site, until
 from tallystick.evidence.errors import CouldNotCheck
-from tallystick.gateway import limits, lives
+from tallystick.gateway import limits, lives, pagelimits
 from tallystick.gateway.broker import Broker
 from tallystick.gateway.config import BrokerConfig
 from tallystick.gateway.inbox import Inbox
@@ -384,6 +384,7 @@ def test_a_broker_that_never_reads_is_left_and_tried_again(quick: pytest.MonkeyP
 def test_a_page_that_hangs_is_replaced_and_custody_goes_on(
     tmp_path: Path, mosquitto: Mosquitto, quick: pytest.MonkeyPatch, part: str
 ) -> None:
+    quick.setattr(pagelimits, "IDLE_LOOK_S", 1.0)
     name = f"gw-page-{part}"
     table = '[page]\nbind = "127.0.0.1:0"\n'
     site = Site(tmp_path, ACME, mosquitto.port, name, limits=table)
