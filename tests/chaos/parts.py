@@ -50,6 +50,8 @@ class Part:
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(str(Path(path).resolve()) for path in sys.path),
             "NOTIFY_SOCKET": self._open(),
+            # Each start would compile the whole product.
+            "PYTHONDONTWRITEBYTECODE": "",
             # Where a program ends by a signal, its log has where it was.
             "PYTHONFAULTHANDLER": "1",
             **({} if self.clock is None else self.clock.environment),
