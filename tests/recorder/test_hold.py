@@ -302,3 +302,22 @@ def test_a_hold_that_ends_while_a_file_is_let_go_is_not_broken(
     with pytest.raises(StopIteration):
         next(work)
     assert ("broken", 1) not in site.told()
+
+
+def test_a_file_that_goes_takes_the_senders_place_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(tmp_path, monkeypatch, journal_bytes=65536)
+    site.hold(1)
+    site.record(60)
+    journal, sender = site.tally._ledger.journal, site.tally._sender
+    assert sender is not None
+    # As after a resend request, say.
+    sender.rewind(0)
+    assert sender.position == (journal.list[0].number, 0)
+    work = held.give_way(site.tally)
+    with pytest.raises(StopIteration):
+        next(work)
+    oldest = journal.list[0]
+    assert oldest.first > 0
+    assert (sender.position, sender._first) == ((oldest.number, 0), oldest.first)

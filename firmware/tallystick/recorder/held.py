@@ -159,6 +159,10 @@ def give_way(tally: "Recorder") -> "Generator[None, None, bool]":
             journal.files.remove(file.name)
             journal.list.pop(0)
             journal.used -= file.size
+            sender = tally._sender
+            if sender is not None and sender.position[0] <= file.number:
+                # It stood in what is gone, and would count on from there.
+                sender.rewind(known)
     elif ledger.fault_events.get(BROKEN, -1) >= known:
         return False
     # Of the file that is in custody in part, what is in custody goes with what is not.
