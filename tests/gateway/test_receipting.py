@@ -171,3 +171,22 @@ def test_no_receipt_waits_for_what_a_stopped_store_does_not_take(
     assert len(gateway.inbox) == 1
     assert receipted(gateway, robot) == robot.size - 1
     gateway.worker.gauge.bytes_max = limit
+
+
+def test_who_stops_gives_the_receipts_that_waited(
+    gateway: MemoryGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "GROUP_MESSAGES_MAX", 1)
+    [robot] = robots(gateway, 1)
+    size = robot.size
+    robot.record(1)
+    gateway.send(robot, *robot.segments())
+
+    def stop(_most: int) -> list[tuple[bytes, bytes]]:
+        assert receipted(gateway, robot) == 0
+        gateway.worker._stop.set()
+        return []
+
+    monkeypatch.setattr(gateway.down_queue, "take", stop)
+    gateway.worker.run()
+    assert receipted(gateway, robot) == size

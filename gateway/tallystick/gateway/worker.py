@@ -107,6 +107,7 @@ class Worker:
                 _log.exception("the ingest worker failed and goes on")
                 self._recover()
                 self._stop.wait(limits.STORE_RETRY_S_MIN)
+        self._give_receipts()
 
     def turn(self, wait_s: float) -> int:
         """One group, and what waits to be sent down; the number of messages."""
@@ -236,8 +237,8 @@ class Worker:
             _log.error("no custody receipts could be made", error=str(error))
 
     def _waiting(self) -> set[str]:
-        # The ids in the topics of which more is here; none while nothing is taken.
-        if not len(self._inbox) or not self.capacity.taking:
+        # The ids in the topics of which more is here; none while nothing is taken, or at the end.
+        if not len(self._inbox) or not self.capacity.taking or self._stop.is_set():
             return set()
         return {topic.removesuffix("/up").rpartition("/")[2] for topic in self._inbox.topics()}
 
