@@ -39,6 +39,8 @@ def _custody(tally: Recorder) -> bool:
 def commands() -> list[list[str]]:
     """The commands of the broker's section, as lists of words."""
     section = PAGE.read_text().split("## The broker\n")[1].split("\n## ")[0]
+    # Without what renews it all later.
+    section = section.split("A member's own configuration")[0]
     code = "".join(re.findall(r"```sh\n(.*?)```", section, re.DOTALL))
     return [line.split()[1:] for line in code.splitlines()]
 
