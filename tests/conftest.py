@@ -17,8 +17,8 @@ from support.scheduling import (
     pytest_configure,
     pytest_xdist_auto_num_workers,
 )
+from tallystick.tools import _ports, micropython
 from tallystick.tools import device_library as library
-from tallystick.tools import micropython
 from tallystick.tools import mosquitto as broker
 from tallystick.tools import postgres as database
 from tallystick.tools import swtpm as software_tpm
@@ -77,7 +77,7 @@ def _handlers() -> Iterator[None]:
 @pytest.fixture
 def free_port() -> int:
     """A TCP port of loopback that nobody listens on now."""
-    return broker.free_port()
+    return _ports.free_port()
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tallystick.tools._ports import free_port
 from tallystick.tools.micropython import MicroPython
-from tallystick.tools.mosquitto import free_port
 
 TOP = Path(__file__).parent.parent
 NEWCOMER = runpy.run_path(str(TOP / "scripts" / "newcomer"))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tallystick.tools import mosquitto
+from tallystick.tools._ports import free_port
 
 REPOSITORY = Path(__file__).parent.parent
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -46,7 +46,7 @@ class Newcomer:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.ports = {port: str(mosquitto.free_port()) for port in ("1883", "8470", "8472")}
+        self.ports = {port: str(free_port()) for port in ("1883", "8470", "8472")}
         self.background: list[subprocess.Popen[bytes]] = []
         self.environment = {
             **os.environ,

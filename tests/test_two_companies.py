@@ -14,7 +14,7 @@ from support.site import until
 from tallystick.evidence import peerfile
 from tallystick.gateway import config as gateway_config
 from tallystick.gateway import service as gateway_service
-from tallystick.tools import mosquitto
+from tallystick.tools._ports import free_port
 from tallystick.tools.main import cli
 from tallystick.validator import config as validator_config
 from tallystick.validator.service import Service
@@ -29,7 +29,7 @@ class Companies:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         ports = ("1883", "8470", "8480")
-        self.ports = {port: str(mosquitto.free_port()) for port in ports}
+        self.ports = {port: str(free_port()) for port in ports}
         self.validators: list[Service] = []
         self.stop = threading.Event()
         self.gateways: list[threading.Thread] = []

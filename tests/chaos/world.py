@@ -16,7 +16,8 @@ from tallystick.evidence import cbor
 from tallystick.evidence.enrolment import SUBJECT_VALIDATOR
 from tallystick.evidence.keys import b64u, device_text
 from tallystick.evidence.root import format_root
-from tallystick.tools.mosquitto import Mosquitto, free_port
+from tallystick.tools._ports import free_port
+from tallystick.tools.mosquitto import Mosquitto
 
 FLEET = "acme"
 DEVICES = 200

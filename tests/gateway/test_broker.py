@@ -23,7 +23,8 @@ from tallystick.gateway.inbox import Delivery
 from tallystick.gateway.ingest import Message
 from tallystick.gateway.service import Gateway, run
 from tallystick.gateway.store import StoreBusy
-from tallystick.tools.mosquitto import Mosquitto, free_port
+from tallystick.tools._ports import free_port
+from tallystick.tools.mosquitto import Mosquitto
 
 ACME = Fleet("acme")
 

@@ -28,7 +28,8 @@ from tallystick.gateway import pagelimits
 from tallystick.gateway.config import load
 from tallystick.gateway.pageroutes import FILES, ROUTES
 from tallystick.gateway.service import Gateway
-from tallystick.tools.mosquitto import Mosquitto, free_port
+from tallystick.tools._ports import free_port
+from tallystick.tools.mosquitto import Mosquitto
 
 ACME = Fleet("acme")
 CANARY = "canary-3f9c1e77-of-the-tests"

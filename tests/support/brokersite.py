@@ -13,9 +13,10 @@ from paho.mqtt.enums import CallbackAPIVersion
 from support.site import until
 from tallystick.gateway.config import load
 from tallystick.gateway.service import Gateway
+from tallystick.tools._ports import free_port
 from tallystick.tools.fleetdir import Fleet, Member
 from tallystick.tools.main import cli
-from tallystick.tools.mosquitto import Mosquitto, free_port
+from tallystick.tools.mosquitto import Mosquitto
 
 S_MAX = 60.0
 

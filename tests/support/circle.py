@@ -9,7 +9,7 @@ from support.validating import Gateway, compress, write_config
 from tallystick.evidence.cosignature import CosignerKey, cosigner_of
 from tallystick.evidence.note import NoteKey
 from tallystick.hw.signer import Signer
-from tallystick.tools.mosquitto import free_port
+from tallystick.tools._ports import free_port
 from tallystick.validator import config as configs
 from tallystick.validator.service import Service
 

@@ -2,14 +2,13 @@
 
 import shutil
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
 from sqlalchemy.engine import Connection
 
 from support.devices import Fleet
+from support.site import until
 from support.validating import Clock, compress, load, write_config
 from tallystick.evidence.errors import TallyError
 from tallystick.validator import ahead
@@ -20,14 +19,6 @@ from tallystick.validator.workers import Worker
 
 S_MAX = 90.0
 KEPT = ("key", "note.key", "credential.cbor")
-
-
-def until(true: Callable[[], bool], what: str) -> None:
-    """Wait for another thread or process; fails after S_MAX."""
-    end = time.monotonic() + S_MAX
-    while not true():
-        assert time.monotonic() < end, what
-        time.sleep(0.002)
 
 
 def same_keys(folder: Path, of: Path) -> Path:

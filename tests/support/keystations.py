@@ -36,7 +36,7 @@ from tallystick.hw.signer import Signer
 from tallystick.hw.virtual_atecc608 import VirtualAtecc608
 from tallystick.tools import softhsm
 from tallystick.tools._cache import ToolMissing
-from tallystick.tools.mosquitto import free_port
+from tallystick.tools._ports import free_port
 from tallystick.tools.swtpm import Swtpm
 
 SERIAL = "0123A1B2C3D4E5F6EE"

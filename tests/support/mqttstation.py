@@ -15,7 +15,8 @@ from support.station import Fleet, Station, read_credential
 from tallystick.evidence import record
 from tallystick.evidence.decision import Decision
 from tallystick.evidence.keys import device_text
-from tallystick.tools.mosquitto import Mosquitto, free_port
+from tallystick.tools._ports import free_port
+from tallystick.tools.mosquitto import Mosquitto
 
 ANSWER_S = 60
 PREFIX = "tallystick/1"

@@ -8,7 +8,7 @@ from support.validating import load
 from tallystick.evidence.enrolment import SUBJECT_VALIDATOR
 from tallystick.gateway.peers import Peer
 from tallystick.gateway.validatorconfig import Send, ValidatorConfig
-from tallystick.tools.mosquitto import free_port
+from tallystick.tools._ports import free_port
 from tallystick.validator.service import Service
 
 

@@ -11,7 +11,7 @@ from tallystick.evidence.decision import Decision
 from tallystick.evidence.keys import EDDSA, b64u, device_text
 from tallystick.gateway.store import open_reader
 from tallystick.hw.signer import Signer
-from tallystick.tools.mosquitto import free_port
+from tallystick.tools._ports import free_port
 
 
 def serial_site(folder: Path, fleet: Fleet, *ports: str) -> Site:

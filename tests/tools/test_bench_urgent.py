@@ -38,9 +38,8 @@ def test_urgent_measures_both_ways_in_turn(tmp_path: Path, monkeypatch: pytest.M
         assert found[f"ratio_{share}"] == store[f"ratio_{share}"]
     for legs, way in zip(("legs", "bare_legs"), WAYS, strict=True):
         assert list(store[legs]) == list(LEGS)
-        # Points between are known to a millisecond, on a busy machine to much less; and the sum of
+        # Points between are known to a millisecond, on a busy machine to much less, but the sum of
         # means is the mean of sums.
-        assert all(ms > -1.5 - store[way]["max_ms"] for ms in store[legs].values())
         assert store[way]["p50_ms"] / 4 < sum(store[legs].values()) < 4 * store[way]["max_ms"]
     drawn = " ".join("".join(one.itertext()) for one in ET.parse(picture).iter(f"{SVG}text"))
     assert all(leg in drawn for leg in LEGS)

@@ -15,9 +15,10 @@ from support.site import until
 from tallystick.gateway.config import load
 from tallystick.gateway.service import Gateway
 from tallystick.recorder import Recorder
+from tallystick.tools._ports import free_port
 from tallystick.tools.fleetdir import Fleet
 from tallystick.tools.main import cli
-from tallystick.tools.mosquitto import Mosquitto, free_port
+from tallystick.tools.mosquitto import Mosquitto
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 

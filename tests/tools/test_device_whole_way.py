@@ -16,9 +16,10 @@ from support.site import until
 from tallystick.evidence import segment
 from tallystick.gateway import limits
 from tallystick.gateway.service import Gateway
+from tallystick.tools._ports import free_port
 from tallystick.tools.main import cli
 from tallystick.tools.micropython import MicroPython
-from tallystick.tools.mosquitto import Mosquitto, free_port
+from tallystick.tools.mosquitto import Mosquitto
 
 __all__ = ["quick_cables"]
 

@@ -1,9 +1,11 @@
 """`tally doctor`: a site as it should be, and each risk by its name on a broker that has it."""
 
+import contextlib
 import json
 import os
 import shutil
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,10 +23,11 @@ from tallystick.gateway.joinconfig import JoinConfig
 from tallystick.gateway.pageconfig import PageConfig
 from tallystick.gateway.service import Gateway
 from tallystick.gateway.validatorconfig import Tls, ValidatorConfig
+from tallystick.tools._ports import free_port
 from tallystick.tools.doctor import brokerconf, brokerprobe, certificates, machine, validators
 from tallystick.tools.doctor.findings import BAD, GOOD, NOT_CHECKED, RISK, Finding
 from tallystick.tools.main import cli
-from tallystick.tools.mosquitto import Mosquitto, free_port
+from tallystick.tools.mosquitto import Mosquitto
 
 pytestmark = pytest.mark.usefixtures("mosquitto")
 DAY_S = 86_400
@@ -265,6 +268,33 @@ def test_nor_does_one_that_says_nothing(
         found = brokerprobe.look(plain, tmp_path)
     assert set(levels(found).values()) == {NOT_CHECKED}
     assert "says nothing" in found[0].found
+
+
+@pytest.mark.parametrize("tls", [True, False])
+def test_nor_does_one_that_hangs_up(config: Config, tmp_path: Path, tls: bool) -> None:
+    # What speaks no TLS, or no MQTT, is no broker that turned somebody away.
+    with socket.create_server(("127.0.0.1", 0)) as rude:
+        rude.settimeout(0.1)
+        done = threading.Event()
+
+        def hang_up() -> None:
+            while not done.is_set():
+                with contextlib.suppress(TimeoutError):
+                    taken, _ = rude.accept()
+                    taken.recv(1)
+                    taken.close()  # with bytes unread, so by a reset
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        at = replace(config.broker, host="127.0.0.1", port=rude.getsockname()[1])
+        try:
+            found = brokerprobe.look(
+                at if tls else replace(at, tls=False, cert=None, key=None), tmp_path
+            )
+        finally:
+            done.set()
+            thread.join()
+    assert set(levels(found).values()) == {NOT_CHECKED}
 
 
 def test_files_that_a_file_includes_are_read(tmp_path: Path) -> None:

@@ -17,10 +17,11 @@ from tallystick.gateway import service as gateway_service
 from tallystick.hw import _pkcs11_module as modules
 from tallystick.hw.signer import Signer
 from tallystick.recorder import Recorder
+from tallystick.tools._ports import free_port
 from tallystick.tools.api import ValidatorApi
 from tallystick.tools.fleetdir import Fleet
 from tallystick.tools.main import cli
-from tallystick.tools.mosquitto import Mosquitto, free_port
+from tallystick.tools.mosquitto import Mosquitto
 from tallystick.tools.running import Service, Services
 from tallystick.tools.softhsm import SoftHsm
 from tallystick.validator import config as validator_config

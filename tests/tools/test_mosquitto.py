@@ -10,8 +10,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from tallystick.evidence.errors import TransportError
 from tallystick.tools import device_library
+from tallystick.tools._ports import free_port
 from tallystick.tools.micropython import MicroPython
-from tallystick.tools.mosquitto import Mosquitto, free_port
+from tallystick.tools.mosquitto import Mosquitto
 
 ANSWER_TIMEOUT_S = 60
 

@@ -13,9 +13,10 @@ import sqlalchemy as sa
 import zstandard
 from structlog.testing import capture_logs
 
-from support.crew import S_MAX, Crew, same_keys, until
+from support.crew import S_MAX, Crew, same_keys
 from support.devices import Fleet
 from support.keychanges import revoke
+from support.site import until
 from support.validating import Gateway, Room, compress, handover
 from tallystick.evidence import batchanswer, keychange
 from tallystick.evidence.errors import TallyError

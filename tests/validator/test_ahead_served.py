@@ -7,8 +7,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from support.crew import S_MAX, until
+from support.crew import S_MAX
 from support.devices import Fleet
+from support.site import until
 from support.validating import Gateway, compress, load
 from tallystick.tools.postgres import Postgres
 from tallystick.validator.ingestduty import IngestDuty

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from support.crew import until
+from support.site import until
 from tallystick.validator import crew
 from tallystick.validator.crew import Crew
 

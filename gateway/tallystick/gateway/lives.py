@@ -6,6 +6,7 @@ which each does in every turn. The watchdog (watchdog.py) reads the notes.
 
 import threading
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 
 class Sign(NamedTuple):
@@ -15,8 +16,9 @@ class Sign(NamedTuple):
     resting: bool
 
 
-# By a thread's number. One entry each, written by that thread alone.
-_signs: dict[int, Sign] = {}
+# One entry for each thread that is there, written by that thread alone. Not by its number: another
+# thread gets the number of one that ended, and would rest where that one did.
+_signs: WeakKeyDictionary[threading.Thread, Sign] = WeakKeyDictionary()
 
 
 def moved() -> None:
@@ -26,13 +28,13 @@ def moved() -> None:
 
 def sign_of(thread: threading.Thread) -> Sign | None:
     """The newest sign of a thread; None where it has left none."""
-    return _signs.get(thread.ident or 0)
+    return _signs.get(thread)
 
 
 def _leave(*, resting: bool) -> None:
-    number = threading.get_ident()
-    last = _signs.get(number)
-    _signs[number] = Sign(0 if last is None else last.turns + 1, resting)
+    thread = threading.current_thread()
+    last = _signs.get(thread)
+    _signs[thread] = Sign(0 if last is None else last.turns + 1, resting)
 
 
 class Event(threading.Event):

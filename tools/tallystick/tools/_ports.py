@@ -10,8 +10,9 @@ HOST = "127.0.0.1"
 # Below those that systems give to outgoing connections, and to who asks for any port: between
 # choosing and listening, and while its program is away, nobody else comes upon such a one.
 PORT_FIRST, PORTS = 20_000, 12_000
-# Spreads processes that were started one after the other.
-STRIDE = 7_919
+# Spreads processes that were started one after the other: a dozen in a row begin 600 ports apart
+# at least, so none walks into the ports of another one whose program is away.
+STRIDE = 7_417
 ATTEMPTS_MAX = 1_000
 
 _tried = itertools.count()

@@ -10,7 +10,7 @@ import logging
 import threading
 
 from tallystick.evidence.errors import TransportError
-from tallystick.tools.mosquitto import free_port
+from tallystick.tools._ports import free_port
 
 START_S_MAX = 60.0
 STOP_S_MAX = 5.0

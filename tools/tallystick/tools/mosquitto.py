@@ -8,8 +8,6 @@ from tallystick.tools._cache import ToolMissing
 from tallystick.tools._daemon import Daemon
 from tallystick.tools._ports import free_port
 
-__all__ = ["Mosquitto", "find", "free_port"]
-
 QUEUED_MESSAGES_MAX = 100_000
 PACKET_BYTES_MAX = 1 << 20
 # Of one client, on their way without its acknowledgement. With the default of 20 a gateway has at

@@ -56,6 +56,7 @@ class ValidatorPeer:
     credential: Path
     # What it gets; unless given all where it is the gateway's own fleet's, else claims only.
     send: Send | None = None
+    batch_age_s: float | None = None  # the gateway's own unless given
 
 
 def profile_file(text: str) -> ProfileFile:
@@ -218,6 +219,8 @@ def gateway(
             f"credential = {_toml_text(f'validators/{peer.name}.cbor')}",
             f"send = {_toml_text(peer.send or default_send(peer.name, fleet.name))}",
         ]
+        if peer.batch_age_s is not None:
+            lines.append(f"batch_age_s = {peer.batch_age_s}")
     path = member.path / "gateway.toml"
     if join is not None:
         lines += ["", "[join]", f"bind = {_toml_text(join)}"]

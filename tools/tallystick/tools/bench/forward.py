@@ -24,6 +24,7 @@ from tallystick.gateway.identity import open_signing
 from tallystick.gateway.limits import BATCH_SEGMENTS
 from tallystick.gateway.validatorconfig import Send
 from tallystick.tools import provision
+from tallystick.tools._ports import free_port
 from tallystick.tools.bench import handovers, load, peer_forwarder, peer_validator
 from tallystick.tools.bench.bound import bound_per_s
 from tallystick.tools.bench.forward_result import Drained, ForwardResult, Wire
@@ -36,7 +37,7 @@ from tallystick.tools.bench.result import BenchFailed
 from tallystick.tools.bench.running import Running
 from tallystick.tools.bench.sending import send, wait
 from tallystick.tools.fleetdir import Fleet
-from tallystick.tools.mosquitto import Mosquitto, free_port
+from tallystick.tools.mosquitto import Mosquitto
 from tallystick.tools.provision import ValidatorPeer
 
 RECORDS = 262_144
@@ -138,8 +139,9 @@ class Bench:
         self._made += 1
         labels = [f"notary-{self._made}-{number}" for number in range(many)]
         notaries = [Notary(self.fleet, label) for label in labels]
+        # The last batch is not full, and waits for no more: there is none.
         peers = [
-            ValidatorPeer(label, notary.url, notary.member.credential_path, content)
+            ValidatorPeer(label, notary.url, notary.member.credential_path, content, batch_age_s=0)
             for label, notary in zip(labels, notaries, strict=True)
         ]
         for name in ("gateway.sqlite", "gateway.sqlite-wal", "gateway.sqlite-shm"):

@@ -10,10 +10,10 @@ import sqlalchemy as sa
 
 from tallystick.tools import provision
 from tallystick.tools._cache import ToolMissing
+from tallystick.tools._ports import free_port
 from tallystick.tools.bench import handovers
 from tallystick.tools.bench.result import BenchFailed
 from tallystick.tools.fleetdir import Fleet, Member, write_private
-from tallystick.tools.mosquitto import free_port
 from tallystick.tools.postgres import Postgres
 from tallystick.validator import config as configs
 from tallystick.validator.config import Config

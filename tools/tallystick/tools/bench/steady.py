@@ -25,10 +25,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tallystick.evidence.keys import ES256
 from tallystick.hw.signer import Signer
 from tallystick.tools import device_library, micropython, provision
+from tallystick.tools._ports import free_port
 from tallystick.tools.bench import held, record
 from tallystick.tools.bench.result import BenchFailed
 from tallystick.tools.fleetdir import Fleet
-from tallystick.tools.mosquitto import Mosquitto, free_port
+from tallystick.tools.mosquitto import Mosquitto
 from tallystick.tools.replay.processes import Processes
 
 ALONE_KIB = 64

@@ -17,13 +17,14 @@ import paho.mqtt.client as mqtt
 from nacl.signing import SigningKey
 from paho.mqtt.enums import CallbackAPIVersion
 
+from tallystick.tools._ports import free_port
 from tallystick.tools.bench.peer_validator import SEED
 from tallystick.tools.bench.result import BenchFailed
 from tallystick.tools.bench.sending import wait
 from tallystick.tools.bench.urgent_legs import Passed
 from tallystick.tools.bench.urgent_relay import UP
 from tallystick.tools.bench.urgent_streams import Stream
-from tallystick.tools.mosquitto import Mosquitto, free_port
+from tallystick.tools.mosquitto import Mosquitto
 from tallystick.tools.postgres import Postgres
 from tallystick.tools.replay.processes import Processes
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tallystick.evidence import checkpoint, segment
+from tallystick.tools._ports import free_port
 from tallystick.tools.bench import handovers, peer_batches
 from tallystick.tools.bench.bound import bound_per_s
 from tallystick.tools.bench.handovers import Gateway
@@ -20,7 +21,6 @@ from tallystick.tools.bench.sampling import Sampler
 from tallystick.tools.bench.sending import check, send, wait
 from tallystick.tools.bench.validate_result import Ran, ValidateResult
 from tallystick.tools.fleetdir import Fleet
-from tallystick.tools.mosquitto import free_port
 from tallystick.tools.postgres import Postgres
 from tallystick.tools.replay.processes import Processes
 from tallystick.validator import body

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from tallystick.hw.signer import Signer
 from tallystick.tools import provision
+from tallystick.tools._ports import free_port
 from tallystick.tools.fleetdir import Fleet, Member
-from tallystick.tools.mosquitto import free_port
 from tallystick.tools.virtual_robots import new_chip
 from tallystick.verify import profiles as packaged
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from tallystick.evidence.errors import CouldNotCheck, Malformed
 from tallystick.tools import provision
+from tallystick.tools._ports import free_port
 from tallystick.tools.fleetdir import Fleet, Member
-from tallystick.tools.mosquitto import free_port
 from tallystick.verify import profiles as packaged
 
 FLEET = "dev"

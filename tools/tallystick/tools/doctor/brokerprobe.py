@@ -76,6 +76,9 @@ class Probe:
         client.loop_start()
         for _ in range(int(ANSWER_S_MAX / 0.05)):
             if self._answered.wait(0.05) or self._ended.is_set():
+                # Without TLS a broker says no by a CONNACK; within, one may hang up on who shows
+                # no certificate.
+                self.reached = self._config.tls or self._answered.is_set()
                 break
         else:
             self.refusal, self.reached = "it takes connections and says nothing", False
@@ -108,10 +111,11 @@ class Probe:
 
 
 def _said_no(error: OSError) -> bool:
-    # One that is not there, or that we do not believe, refuses nobody.
-    if isinstance(error, ssl.SSLError):
-        return not isinstance(error, ssl.SSLCertVerificationError)
-    return isinstance(error, (ConnectionResetError, BrokenPipeError))
+    # One that is not there, that we do not believe, or that speaks no TLS, refuses nobody: only an
+    # alert is a no.
+    unclear = (ssl.SSLCertVerificationError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+    alert = "ALERT" in (getattr(error, "reason", None) or "")
+    return isinstance(error, ssl.SSLError) and alert and not isinstance(error, unclear)
 
 
 def look(config: BrokerConfig, folder: Path) -> list[Finding]:

@@ -12,9 +12,8 @@ from pathlib import Path
 from tallystick.evidence.errors import TransportError
 from tallystick.hw.signer import Signer
 from tallystick.tools import attesters
-from tallystick.tools._ports import HOST
+from tallystick.tools._ports import HOST, free_port
 from tallystick.tools.fleetdir import Fleet
-from tallystick.tools.mosquitto import free_port
 from tallystick.tools.replay.processes import Processes
 from tallystick.tools.softhsm import SoftHsm
 from tallystick.tools.swtpm import Swtpm

@@ -6,8 +6,8 @@ from typing import Any
 
 from tallystick.hw.signer import Signer
 from tallystick.tools import provision
+from tallystick.tools._ports import free_port
 from tallystick.tools.fleetdir import Fleet, Member
-from tallystick.tools.mosquitto import free_port
 from tallystick.tools.replay.held import Hardware, Held
 from tallystick.verify import profiles as packaged
 
