@@ -118,6 +118,15 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     return Site(tmp_path, monkeypatch)
 
 
+@pytest.fixture
+def held_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """A held robot whose small journal is some files long."""
+    made = Site(tmp_path, monkeypatch, journal_bytes=65536)
+    made.hold(1)
+    made.record(60)
+    return made
+
+
 def test_without_a_hold_what_is_in_custody_goes(site: Site) -> None:
     site.record(60)
     assert site.first() > 0
@@ -239,25 +248,20 @@ def test_a_new_epoch_is_held_too(site: Site) -> None:
     assert site.log.holds[0][1] == 1
 
 
-def test_what_is_left_of_an_epoch_that_was_left_goes_with_a_word(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_left_of_an_epoch_that_was_left_goes_with_a_word(held_site: Site) -> None:
     from tallystick.recorder import epochs
 
-    site = Site(tmp_path, monkeypatch, journal_bytes=65536)
-    site.hold(1)
-    site.record(60)
-    ledger = site.tally._ledger
+    ledger = held_site.tally._ledger
     left = ledger.log.epoch
     old = [file.name for file in ledger.journal.list]
     assert len(old) > 1
     epochs.begin(ledger, "rollback", None)
-    site.settle()
+    held_site.settle()
     # Full: until a file of the present epoch would go, too.
     while ledger.journal.list[0].epoch == left:
-        site.robot.record("decision", 300)
-        site.robot.work()
-    broken = site.details()
+        held_site.robot.record("decision", 300)
+        held_site.robot.work()
+    broken = held_site.details()
     assert {one["state"] for one in broken} == {"broken"}
     assert [one.get("to") for one in broken][: len(old)] == [None] * len(old)
     assert len(broken) <= len(old) + 1
@@ -282,40 +286,30 @@ def test_without_a_hold_such_files_go_without_a_word(
     assert [state for state, _ in site.told()] == []
 
 
-def test_a_hold_that_ends_while_a_file_is_let_go_is_not_broken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    site = Site(tmp_path, monkeypatch, journal_bytes=65536)
-    site.hold(1)
-    site.record(60)
-    ledger = site.tally._ledger
+def test_a_hold_that_ends_while_a_file_is_let_go_is_not_broken(held_site: Site) -> None:
+    ledger = held_site.tally._ledger
     log, journal = ledger.log, ledger.journal
     assert len(journal.list) > 1 and log.custody[0] >= journal.list[1].first
     # A message reads the journal; meanwhile a receipt ends the hold, and frees all that is known.
-    site.tally._downlink._work = iter(())
-    work = held.give_way(site.tally)
+    held_site.tally._downlink._work = iter(())
+    work = held.give_way(held_site.tally)
     next(work)
     kid, serial, _ = log.holds[0]
     held.mark(log, kid, serial, 0)
     freeing.release(journal, log.epoch, log.custody[0], 1 << 32)
-    site.tally._downlink._work = None
+    held_site.tally._downlink._work = None
     with pytest.raises(StopIteration):
         next(work)
-    assert ("broken", 1) not in site.told()
+    assert ("broken", 1) not in held_site.told()
 
 
-def test_a_file_that_goes_takes_the_senders_place_along(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    site = Site(tmp_path, monkeypatch, journal_bytes=65536)
-    site.hold(1)
-    site.record(60)
-    journal, sender = site.tally._ledger.journal, site.tally._sender
+def test_a_file_that_goes_takes_the_senders_place_along(held_site: Site) -> None:
+    journal, sender = held_site.tally._ledger.journal, held_site.tally._sender
     assert sender is not None
     # As after a resend request, say.
     sender.rewind(0)
     assert sender.position == (journal.list[0].number, 0)
-    work = held.give_way(site.tally)
+    work = held.give_way(held_site.tally)
     with pytest.raises(StopIteration):
         next(work)
     oldest = journal.list[0]
