@@ -80,6 +80,22 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
+def test_a_thread_has_no_sign_of_one_that_ended() -> None:
+    # Systems give the number of a thread that ended to the next one, mostly.
+    before = threading.Thread(target=lives.Event().wait, args=(0,))
+    before.start()
+    before.join()
+    found: list[lives.Sign | None] = []
+    for _ in range(8):
+        after = threading.Thread(
+            target=lambda: found.append(lives.sign_of(threading.current_thread()))
+        )
+        after.start()
+        after.join()
+    assert found == [None] * 8
+    assert lives.sign_of(before) is not None
+
+
 # --- what is found ------------------------------------------------------------------------------
 
 
