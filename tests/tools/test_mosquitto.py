@@ -9,7 +9,7 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tallystick.evidence.errors import TransportError
-from tallystick.tools import device_library
+from tallystick.tools import _ports, device_library
 from tallystick.tools._ports import free_port
 from tallystick.tools.micropython import MicroPython
 from tallystick.tools.mosquitto import Mosquitto
@@ -110,3 +110,9 @@ def test_a_free_port_is_nobody_elses() -> None:
     first = free_port(2)
     with socket.create_server(("127.0.0.1", first)), socket.create_server(("127.0.0.1", first + 1)):
         assert free_port() not in {first, first + 1}
+
+
+def test_processes_that_were_started_in_a_row_begin_far_apart() -> None:
+    # One that walked into another's ports would take that of a program that is away for a moment.
+    apart = [after * _ports.STRIDE % _ports.PORTS for after in range(1, 13)]
+    assert min(min(one, _ports.PORTS - one) for one in apart) > 600
